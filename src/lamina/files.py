@@ -1,0 +1,60 @@
+"""Files that are there whole or not at all, and digests of what they hold."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def _beside(out: Path) -> Path:
+    return out.parent / f".{out.name}.part"
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Give a path beside `out` to write to; rename it to `out` when all went well.
+
+    out: the file (or, with `folder=True`, the folder) that shall appear. What stood there before is
+    replaced only at the end; after an error, or Ctrl-C, nothing of the new one is left.
+    """
+    part = _beside(out)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    _discard(part)
+    if folder:
+        part.mkdir()
+    try:
+        yield part
+        if folder and out.exists():
+            _discard(out)
+        os.replace(part, out)
+    finally:
+        _discard(part)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, whole or not at all: sorted keys, so that the same value is the same bytes."""
+    with staged(path) as part:
+        part.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """SHA-256 of a JSON-like value, in hexadecimal; key order does not count."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,30 @@
+"""The edge of every stage: from `params.yaml` in, to one clear line out when something is wrong."""
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from lamina.errors import UserError
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Call a stage's `main` and end the process: 0, 2 with one line on stderr, or 130 after Ctrl-C."""
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    except KeyboardInterrupt:
+        print("interrupted: nothing half-written is left; run again to go on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" while writing {error.filename}" if error.filename else ""
+        print(f"error: no space left on the disk{where}; free some and run again", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    sys.exit(0)
