@@ -11,7 +11,7 @@ from typing import Any
 
 
 def _beside(out: Path) -> Path:
-    return out.parent / f".{out.name}.part"
+    return out.parent / f".part-{out.name}"  # keeps the suffix, by which libraries choose a format
 
 
 def _discard(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Progress of long work: a bar with rate and time left; plain lines where there is no terminal."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -11,18 +11,20 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def progress(items: Iterable[T], *, what: str, unit: str, total: int | None = None) -> Iterator[T]:
+def progress(
+    items: Iterable[T], *, what: str, unit: str, total: int | None = None, sizes: Sequence[int] | None = None
+) -> Iterator[T]:
     """Yield `items`, showing how far it is.
 
-    what: a word or two for the work; unit: what one item is ("pictures"); total: their number, where
-    `items` cannot tell it. On a terminal a bar is drawn; elsewhere a line is printed every ten seconds.
+    what: a word or two for the work; unit: what is counted ("pictures"); total: how many of them there
+    are, where `items` cannot tell; sizes: how many of them each item holds, where it is not one.
+    On a terminal a bar is drawn; elsewhere a line is printed every ten seconds.
     """
     on_terminal = sys.stderr.isatty()
     bar = tqdm(
-        items,
         desc=what,
         unit=f" {unit}",
-        total=total,
+        total=sum(sizes) if sizes is not None else total if total is not None else _length(items),
         dynamic_ncols=on_terminal,
         ncols=None if on_terminal else 78,
         mininterval=0.1 if on_terminal else SECONDS_BETWEEN_LINES,
@@ -30,7 +32,14 @@ def progress(items: Iterable[T], *, what: str, unit: str, total: int | None = No
         leave=on_terminal,
         file=sys.stderr if on_terminal else _Lines(),
     )
-    yield from bar
+    with bar:
+        for index, item in enumerate(items):
+            yield item
+            bar.update(1 if sizes is None else sizes[index])
+
+
+def _length(items: Iterable[object]) -> int | None:
+    return len(items) if isinstance(items, Sequence) else None
 
 
 class _Lines:

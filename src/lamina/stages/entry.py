@@ -3,7 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lamina.errors import UserError
 
@@ -28,3 +28,18 @@ def run(main: Callable[[], None]) -> NoReturn:
         print(f"error: no space left on the disk{where}; free some and run again", file=sys.stderr)
         sys.exit(USER_ERROR)
     sys.exit(0)
+
+
+def seed(params: dict[str, Any]) -> int:
+    """The seed of everything that is drawn. Raises UserError where it is no whole number from 0 on."""
+    value = params.get("seed")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise UserError(f"params.yaml: seed: expected a whole number from 0 on, got {value!r}")
+    return value
+
+
+def run_name() -> str:
+    """The run that a stage is called for: its one argument."""
+    if len(sys.argv) != 2:
+        raise UserError(f"expected the name of a run, as in `python -m lamina.stages.train NAME`, got {sys.argv[1:]}")
+    return sys.argv[1]

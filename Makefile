@@ -1,0 +1,50 @@
+# Every target sets itself up: Python >= 3.11, make and git are all that must be there.
+#   make run     install, then rebuild every result (dvc repro)
+#   make test    install, then lint, types and tests
+#   make ui      MLflow's pages on http://127.0.0.1:$(PORT), over this project's own store
+#   make bench   measure, each figure beside its alternative
+#   make lock    compile the hash-pinned requirements anew from pyproject.toml
+#   make clean   remove what the targets made (not the results: `dvc gc` is for those)
+
+PYTHON ?= python3
+PORT ?= 5000
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test ui bench lock clean
+
+run: .venv/run
+	dvc repro
+	@echo "report: reports/index.html; MLflow: make ui"
+
+test: .venv/dev
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest
+
+ui: .venv/run
+	@mkdir -p mlflow/artifacts
+	mlflow server --host 127.0.0.1 --port $(PORT) \
+	  --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts
+
+bench: .venv/dev
+	python bench/preparation.py
+	python bench/memory.py
+
+lock: .venv/dev
+	for group in run dev; do \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	    --extra $$group pyproject.toml --output-file requirements/$$group.txt || exit 1; \
+	done
+
+clean:
+	rm -rf .venv .lamina .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
+
+.venv/run .venv/dev: .venv/%: requirements/%.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 2; }
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	python -m pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt
+	python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

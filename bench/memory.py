@@ -1,0 +1,56 @@
+"""Do time and memory of the data stages grow with the number of pictures? Time may, linearly; memory may not.
+
+python bench/memory.py [ARCHIVE] [--pictures 15000 30000 60000] [--size 32]
+"""
+
+import argparse
+import tempfile
+import zipfile
+from pathlib import Path
+
+from system import Measured, make_system, run_stage
+
+STAGES = ("download", "filter", "convert", "augment", "split")
+CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10.zip"
+
+
+def take(archive: Path, count: int, out: Path) -> int:
+    """Copy `count` pictures, spread evenly over an archive, to a smaller one; return how many there were."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(out, "w") as target:
+        names = sorted(name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png")))
+        chosen = names[:: max(1, len(names) // count)][:count]
+        for name in chosen:
+            target.writestr(name, source.read(name))
+        return len(chosen)
+
+
+def show(count: int, stages: dict[str, Measured]) -> None:
+    """Print a line a stage."""
+    for name, measured in stages.items():
+        rate = count / measured.seconds
+        print(
+            f"{count:10}  {name:10}{measured.seconds:10.1f}{rate:12.0f}"
+            f"{measured.largest:16.0f}{measured.together:16.0f}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("archive", nargs="?", type=Path, default=CIFAR10, help="ZIP of pictures (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, nargs="+", default=[15_000, 30_000, 60_000])
+    parser.add_argument("--size", type=int, default=32)
+    arguments = parser.parse_args()
+    if not arguments.archive.exists():
+        raise SystemExit(f"{arguments.archive}: not found; name a ZIP of pictures, one folder a class")
+    print(f"{'pictures':>10}  {'stage':10}{'seconds':>10}{'pictures/s':>12}{'largest, MiB':>16}{'together, MiB':>16}")
+    for wanted in arguments.pictures:
+        with tempfile.TemporaryDirectory() as temporary:
+            archive = Path(temporary) / "pictures.zip"
+            count = take(arguments.archive, wanted, archive)
+            system = make_system(Path(temporary) / "system", archive, size=arguments.size, labels="folder")
+            show(count, {stage: run_stage(system, stage) for stage in STAGES})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The command `lamina`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lamina import __version__
+from lamina.commands import gate, new, predict, track
+from lamina.stages import entry
+
+COMMANDS = {"new": new, "predict": predict, "gate": gate, "track": track}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lamina", description="Tracked, tuned, honestly tested image classifiers.")
+    parser.add_argument("--version", action="version", version=f"lamina {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        summary = (command.__doc__ or "").split("\n")[0]
+        subparser = commands.add_parser(name, help=summary, description=summary)
+        subparser.add_argument(
+            "--system", type=Path, default=Path(), metavar="FOLDER", help="the system's folder (default: this one)"
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse, run, and end the process as the command says; 2 with one line where something is wrong."""
+    parsed = _parser().parse_args(arguments)
+    entry.run(lambda: sys.exit(parsed.run(parsed)))
+
+
+if __name__ == "__main__":
+    main()

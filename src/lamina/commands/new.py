@@ -1,0 +1,319 @@
+"""`lamina new FOLDER --from SOURCE`: look into a source and set up a system for it."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+import lamina
+from lamina.data.sources.source import open_members, refuse_remote
+from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
+from lamina.errors import UserError
+from lamina.files import staged
+
+PACKAGE: Final = Path(lamina.__file__).resolve().parent
+IGNORED: Final = ("/data/", "/models/", "/reports/")
+FEWEST: Final = 10  # pictures of a class: fewer cannot be split into three folds that tell anything
+COMMENT_COLUMN: Final = 32  # of params.yaml, where the setting is not longer
+USUAL_SIDE: Final = 128
+SMALLEST_SIDE: Final = 8  # what convert.size allows
+BACKBONE_SIDE: Final = 32  # the smallest picture that mobilenet_v2 takes
+# up to so many pictures, so many copies: the number of rows to learn from stays near 20,000
+COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `lamina new`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the system shall be; made if missing")
+    parser.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="folder, zip or tar; or smear")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Set up the system and print what was found, what was written, and what to type next."""
+    for line in new(arguments.folder, arguments.source, pipeline=find_pipeline()):
+        print(line)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What was found in a source of files."""
+
+    where: str
+    pictures: int
+    labels: LabelSurvey
+    boxes: BoxSurvey | None
+    pixels: PixelSurvey
+
+
+def new(folder: Path, source: str, *, pipeline: Path) -> list[str]:
+    """Make a system in `folder` that reads `source`; all of its files, or none.
+
+    source: path of a folder or an archive, or `smear`; pipeline: the dvc.yaml to link. Returns what to tell
+    the person. Raises UserError for what is no usable source, and where a system stands already.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|tfds:", source):
+        refuse_remote(source)
+    for name in ("params.yaml", "dvc.yaml"):
+        if os.path.lexists(folder / name):
+            raise UserError(f"{folder / name}: exists already; choose another folder, or remove it first")
+    look = None if source == "smear" else look_into(Path(source), folder)
+    text = fill(_smear_values(folder) if look is None else _values(look, Path(source), folder))
+    told = [f"found {_story(look)}" if look else "smear: pictures of stained blood, drawn here"]
+    with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml"]):
+        folder.mkdir(parents=True, exist_ok=True)
+        _ignore_outputs(folder / ".gitignore")
+        (folder / "dvc.yaml").symlink_to(_link(pipeline, folder))
+        told += _make_repository(folder)
+        with staged(folder / "params.yaml") as part:
+            part.write_text(text, encoding="utf-8")
+    told.append(f"wrote {folder / 'params.yaml'}: every line says what it does; look it through")
+    return [*told, f"cd {shlex.quote(str(folder))} && dvc repro"]
+
+
+def look_into(path: Path, folder: Path) -> Look:
+    """Look into a folder or an archive. Raises UserError where it cannot be the source of a system in `folder`."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; name a folder")
+    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
+        raise UserError(
+            f"{folder}: lies inside the source {path}, which would then hold what is made from it; choose another"
+        )
+    room = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    with open_members(path, where=str(path), spool=room) as members:
+        pictures = len(members.pictures)
+        labels = survey_labels(members)
+        if labels is None:
+            raise UserError(
+                f"{path}: no labels found for its {pictures} pictures; put them into one folder per class, "
+                "or add a CSV with the columns file,label"
+            )
+        boxes, pixels = survey_boxes(members), survey_pixels(members)
+    return Look(where=path.name, pictures=pictures, labels=labels, boxes=boxes, pixels=pixels)
+
+
+def _story(look: Look) -> str:
+    counts = _counted(look.labels.classes)
+    rest = f"{look.labels.unlabeled} unlabeled, {look.labels.ambiguous} ambiguous"
+    return f"{look.pictures} pictures, labeled by {look.labels.labels}: {counts}; {rest}"
+
+
+def _counted(classes: Mapping[str, int], most: int = 12) -> str:
+    shown = [f"{yaml(name)} ({count})" for name, count in classes.items()][:most]
+    return ", ".join(shown) + (f", and {len(classes) - most} more" if len(classes) > most else "")
+
+
+def _values(look: Look, source: Path, folder: Path) -> dict[str, Any]:
+    """What the template takes, for a source of files."""
+    location = _path(source, folder)
+    return {
+        "title": f"{yaml(look.where)}: {look.pictures} pictures of {len(look.labels.classes)} classes.",
+        "kind": "folder" if source.is_dir() else "archive",
+        "location": location,
+        "watch": location,
+        "code": os.path.relpath(PACKAGE, folder.resolve()),
+        "found_location": f"holds {look.pictures} pictures",
+        **_label_values(look.labels),
+        **_box_values(look),
+        **_pixel_values(look),
+    }
+
+
+def _label_values(labels: LabelSurvey) -> dict[str, Any]:
+    few = {name: count for name, count in labels.classes.items() if count < FEWEST}
+    enough = [name for name in labels.classes if name not in few]
+    leave_out = bool(few) and len(enough) > 1
+    found = f"found {len(labels.classes)}"
+    if few:
+        found = f"{'left out' if leave_out else 'very few pictures'}, below {FEWEST}: {_counted(few)}"
+    return {
+        "labels": labels.labels,
+        "found_labels": f"{labels.unlabeled} unlabeled, {labels.ambiguous} with several",
+        "classes": enough if leave_out else None,
+        "found_classes": found,
+    }
+
+
+def _box_values(look: Look) -> dict[str, Any]:
+    boxes = look.boxes
+    if boxes is None:
+        return {
+            "boxes": None,
+            "found_boxes": "none found",
+            "target": None,
+            "found_target": "no boxes found",
+            "isolate": "none",
+            "found_isolate": "there are no boxes",
+        }
+    once = "stands exactly once in most" if boxes.target else "no name stands exactly once in most"
+    isolate = "box cuts out the subject" if boxes.single else "most pictures have no single box"
+    return {
+        "boxes": boxes.boxes,
+        "found_boxes": f"{boxes.pictures} of {look.pictures} pictures have some",
+        "target": boxes.target,
+        "found_target": once,
+        "isolate": "box" if boxes.single else "none",
+        "found_isolate": isolate,
+    }
+
+
+def _pixel_values(look: Look) -> dict[str, Any]:
+    pixels = look.pixels
+    readable = pixels.looked_at - pixels.unreadable
+    size = min(USUAL_SIDE, max(SMALLEST_SIDE, pixels.median_side))
+    grey = pixels.grey > readable / 2
+    copies = next((copies for most, copies in COPIES if look.pictures <= most), 0)
+    return {
+        "drop_grayscale": not grey,
+        "found_grey": f"{pixels.grey} of {readable} looked at are grey" + (": most, so they are kept" if grey else ""),
+        "min_side": min(32, size),
+        "found_sides": f"the shortest side among {readable} looked at is {pixels.smallest_side}",
+        "size": size,
+        "found_size": f"the middle one of the shorter sides is {pixels.median_side}",
+        "copies": copies,
+        "found_copies": f"{look.pictures} pictures" + ("" if copies == COPIES[0][1] else ": many, so fewer copies"),
+    }
+
+
+def _smear_values(folder: Path) -> dict[str, Any]:
+    """What the template takes, for drawn pictures: DVC watches the module that draws them."""
+    return {
+        **dict.fromkeys(Template(_template()).get_identifiers(), None),
+        "title": "Drawn blood smears: four classes of white blood cells.",
+        "kind": "smear",
+        "watch": os.path.relpath(PACKAGE / "data" / "sources" / "smear.py", folder.resolve()),
+        "code": os.path.relpath(PACKAGE, folder.resolve()),
+        "labels": "folder",
+        "drop_grayscale": True,
+        "min_side": 32,
+        "size": USUAL_SIDE,
+        "isolate": "none",
+        "copies": COPIES[0][1],
+    }
+
+
+def _template() -> str:
+    return resources.files("lamina.commands").joinpath("params_template.yaml").read_text(encoding="utf-8")
+
+
+def fill(values: Mapping[str, Any]) -> str:
+    """The text of params.yaml: the template with values as YAML, and comments (`title`, `found_...`) as they are."""
+    written = {name: _written(name, value) for name, value in values.items()}
+    text = Template(_template()).substitute(written)
+    if values["size"] < BACKBONE_SIDE:
+        why = f"none: backbones take no picture smaller than {BACKBONE_SIDE} pixels"
+        text = re.sub(r"(?<=^transfer:)[^\n]*\n  runs:\n(    .*\n)*", f"\n  runs: {{}}  # {why}\n", text, flags=re.M)
+    return "".join(map(_aligned, text.splitlines(keepends=True)))
+
+
+def _written(name: str, value: Any) -> str:
+    if name == "title":
+        return str(value)
+    if name.startswith("found_"):
+        return f"; {value}" if value else ""
+    return yaml(value)
+
+
+def _aligned(line: str) -> str:
+    setting, separator, comment = line.rpartition("  # ")
+    return f"{setting:<{COMMENT_COLUMN}}{separator}{comment}" if setting else line
+
+
+def yaml(value: object) -> str:
+    """A value in YAML on one line: words plain where no reader can take them for anything else."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(yaml, value)) + "]"
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", value) and not _is_special(value):
+        return value
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)
+
+
+def _is_special(word: str) -> bool:
+    return (
+        word.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n") or word.lstrip(".")[:1].isdigit()
+    )
+
+
+def _path(source: Path, folder: Path) -> str:
+    """A path as params.yaml shall name it: from the folder, unless the person gave an absolute one elsewhere."""
+    root = _above(folder, ".dvc") or _above(folder, ".git") or folder.resolve()
+    if source.is_absolute() and not source.resolve().is_relative_to(root):
+        return str(source)
+    return os.path.relpath(source.resolve(), folder.resolve())
+
+
+def _above(folder: Path, marker: str) -> Path | None:
+    """The nearest folder, from `folder` upwards, that holds `marker`."""
+    folder = folder.resolve()
+    return next((parent for parent in (folder, *folder.parents) if (parent / marker).exists()), None)
+
+
+def find_pipeline() -> Path:
+    """The project's dvc.yaml: at the root of a checkout, or inside an installed package."""
+    for path in (PACKAGE.parents[1] / "dvc.yaml", PACKAGE / "dvc.yaml"):
+        if path.is_file():
+            return path
+    raise UserError(f"{PACKAGE.parents[1] / 'dvc.yaml'}: not found; install lamina again, or check it out whole")
+
+
+def _link(pipeline: Path, folder: Path) -> str:
+    """Where the folder's dvc.yaml points: a relative path within the project, which may then be moved as a whole."""
+    if folder.resolve().is_relative_to(pipeline.parent):
+        return os.path.relpath(pipeline, folder.resolve())
+    return str(pipeline)
+
+
+def _ignore_outputs(path: Path) -> None:
+    """See that git ignores what the stages write; lines that are there stay."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    missing = [line for line in IGNORED if line not in lines]
+    if missing:
+        with staged(path) as part:
+            part.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
+
+
+def _make_repository(folder: Path) -> list[str]:
+    """Where the folder lies in no DVC repository, make one: at git's root, or in the folder itself."""
+    if _above(folder, ".dvc"):
+        return []
+    git = _above(folder, ".git")
+    command = [sys.executable, "-m", "dvc", "init", "--quiet", *([] if git else ["--no-scm"])]
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=git or folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = " ".join((done.stderr or done.stdout).split())[:300]
+        raise UserError(f"{git or folder}: `dvc init` failed: {said}")
+    return [f"made a DVC repository in {git or folder}" + ("" if git else " (without git)")]
+
+
+@contextmanager
+def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
+    """After an error, remove what was not there before."""
+    root = _above(folder, ".git") or folder
+    news = [*files, root / ".dvc", root / ".dvcignore"]
+    made = [path for path in news if not os.path.lexists(path)]
+    folders = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for path in folders:
+            if path.is_dir():
+                path.rmdir()
+        raise

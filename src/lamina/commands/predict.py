@@ -1,0 +1,120 @@
+"""Say what is in a picture: class and probabilities, from a run's model."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.config import read_params, section
+from lamina.data.decoding import UnreadableError
+from lamina.data.pixels import ConvertConfig, cut_square
+from lamina.data.sources.members import PICTURE_SUFFIXES
+from lamina.errors import UserError
+from lamina.learn.runs import read_run
+from lamina.progress import progress
+
+BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A picture's most probable class and the probabilities of all, or why there is none."""
+
+    path: str
+    predicted: str | None
+    probabilities: dict[str, float]
+    error: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
+    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model answers")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line per picture; 1 where some could not be read."""
+    pictures = find_pictures(arguments.paths)
+    predictions = predict(arguments.system, arguments.name, pictures)
+    print(_as_json(predictions) if arguments.json else _as_table(predictions))
+    return 1 if any(prediction.error for prediction in predictions) else 0
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The pictures that are meant: files as named, folders with all pictures below them, sorted."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
+            if not inside:
+                raise UserError(f"{path}: no picture in this folder; expected {', '.join(sorted(PICTURE_SUFFIXES))}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: not found; name a picture or a folder of pictures")
+    return found
+
+
+def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Prediction]:
+    """Ask the model of the run `name` for every picture, prepared as the stage `convert` prepares them.
+
+    Where the system learned from what boxes hold, pictures are expected to be cut out already.
+    Raises UserError where the run or its model is not there; a picture that cannot be read gets an
+    `error` instead of a class.
+    """
+    params = read_params(system)
+    read_run(params, name)
+    size = section(params, "convert", ConvertConfig).size
+    if section(params, "convert", ConvertConfig).isolate != "none":
+        print("note: this system learned from pictures cut to their boxes; cut yours likewise", file=sys.stderr)
+    folder = system / "models" / name
+    from lamina.learn.predict import load_model
+
+    model = load_model(folder / "model.keras")
+    classes = json.loads((folder / "record.json").read_text())["classes"]
+    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    sizes = [len(batch) for batch in batches]
+    answers = (_predict_batch(model, batch, classes, size) for batch in batches)
+    return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
+
+
+def _predict_batch(model: Any, batch: Sequence[Path], classes: list[str], size: int) -> Iterator[Prediction]:
+    from lamina.learn.predict import probabilities
+
+    pixels: dict[Path, np.ndarray] = {}
+    errors: dict[Path, str] = {}
+    for path in batch:
+        try:
+            pixels[path] = cut_square(path.read_bytes(), size)
+        except (UnreadableError, OSError) as error:
+            errors[path] = str(error)
+    found = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []
+    rows = dict(zip(pixels, found, strict=True))
+    for path in batch:
+        if path in errors:
+            yield Prediction(path=str(path), predicted=None, probabilities={}, error=errors[path])
+        else:
+            shares = {name: float(share) for name, share in zip(classes, rows[path], strict=True)}
+            yield Prediction(path=str(path), predicted=max(shares, key=shares.__getitem__), probabilities=shares)
+
+
+def _as_json(predictions: Sequence[Prediction]) -> str:
+    return json.dumps([prediction.__dict__ for prediction in predictions], indent=2, ensure_ascii=False)
+
+
+def _as_table(predictions: Sequence[Prediction]) -> str:
+    width = max(len(prediction.path) for prediction in predictions)
+    return "\n".join(f"{prediction.path:{width}}  {_told(prediction)}" for prediction in predictions)
+
+
+def _told(prediction: Prediction) -> str:
+    if prediction.error:
+        return f"unreadable: {prediction.error}"
+    ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
+    return f"{prediction.predicted}  " + "  ".join(f"{name} {share:.3f}" for name, share in ordered)

@@ -1,0 +1,37 @@
+"""`lamina track`: bring MLflow up to date from the records of the runs."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from lamina.config import read_params
+from lamina.learn.runs import run_names
+from lamina.progress import progress
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """There are none beside `--system`."""
+
+
+def run(arguments: Namespace) -> int:
+    """Print one line a run of `params.yaml`: tracked, already there, not trained yet or not evaluated yet.
+
+    Raises UserError where the store cannot be used.
+    """
+    system: Path = arguments.system
+    names = list(run_names(read_params(system)))
+    width = max(map(len, names), default=0)
+    for name in progress(names, what="tracking", unit="runs"):
+        print(f"{name:<{width}}  {_track(system, name)}", flush=True)
+    return 0
+
+
+def _track(system: Path, name: str) -> str:
+    folder = system / "models" / name
+    if not (folder / "record.json").exists():
+        return "not trained yet"
+    if not (folder / "metrics.json").exists():
+        return "not evaluated yet"
+    # MLflow takes seconds to import; where nothing was trained it is not needed
+    from lamina.tracking.runs import complete
+
+    return complete(system, name)

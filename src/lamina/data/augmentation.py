@@ -1,0 +1,87 @@
+"""Augmentation as a plan: a row of numbers per copy, and the warp that carries a row out."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from lamina.config import Config
+from lamina.maths.color import RgbPixels
+
+PLAN_COLUMNS: Final = (
+    "angle",
+    "shift_x",
+    "shift_y",
+    "flip_horizontal",
+    "flip_vertical",
+    "gain_red",
+    "gain_green",
+    "gain_blue",
+)
+_IDENTITY: Final = (0.0, 0.0, 0.0, False, False, 1.0, 1.0, 1.0)
+
+
+class AugmentConfig(Config):
+    """Section `augment` of params.yaml."""
+
+    copies: int = Field(ge=0, le=1000)
+    rotation: float = Field(ge=0, le=180)
+    shift: float = Field(ge=0, le=0.5)
+    flip_horizontal: bool
+    flip_vertical: bool
+    color: float = Field(ge=0, lt=1)
+
+
+def draw_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int) -> pd.DataFrame:
+    """Draw what each copy of each picture shall look like.
+
+    manifest: `id` (16 hexadecimal digits), `origin`, `label`. Returns `id`, `origin`, `label`, `copy` (0: the
+    untouched original, then 1..copies) and `PLAN_COLUMNS`: degrees counter-clockwise, shares of the side,
+    yes or no, factors. A picture's copies depend on the seed and its id alone, not on the other pictures.
+    """
+    repeats = config.copies + 1
+    draws = np.stack([_draws(picture, config.copies, seed) for picture in manifest["id"]])
+    values = draws.reshape(-1, len(PLAN_COLUMNS))
+    plan = manifest[["id", "origin", "label"]].loc[manifest.index.repeat(repeats)].reset_index(drop=True)
+    plan["copy"] = np.tile(np.arange(repeats, dtype=np.int16), len(manifest))
+    reach = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
+    allowed = {"flip_horizontal": config.flip_horizontal, "flip_vertical": config.flip_vertical}
+    for column, name in enumerate(PLAN_COLUMNS):
+        drawn = values[:, column] > 0 if name in allowed else _IDENTITY[column] + values[:, column] * reach[column]
+        drawn = drawn & allowed[name] if name in allowed else drawn
+        plan[name] = np.where(plan["copy"] == 0, _IDENTITY[column], drawn).astype(type(_IDENTITY[column]))
+    return plan
+
+
+def _draws(picture: str, copies: int, seed: int) -> np.ndarray:
+    """Uniform numbers from -1 to 1, (copies + 1, columns); the first row is not used."""
+    generator = np.random.default_rng([seed, int(picture, 16)])
+    return np.concatenate([np.zeros((1, len(PLAN_COLUMNS))), generator.uniform(-1, 1, (copies, len(PLAN_COLUMNS)))])
+
+
+def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
+    """Carry out one row of a plan.
+
+    rgb: (S, S, 3) uint8; row: `PLAN_COLUMNS`. Returns (S, S, 3) uint8. Flips first, then the rotation
+    about the middle, then the shift, sampled once (bilinear); points outside take the nearest pixel.
+    """
+    side = rgb.shape[0]
+    middle = (side - 1) / 2
+    across = -1.0 if row["flip_horizontal"] else 1.0
+    along = -1.0 if row["flip_vertical"] else 1.0
+    turn = np.deg2rad(row["angle"])
+    cosine, sine = float(np.cos(turn)), float(np.sin(turn))
+    matrix = np.array([[cosine * across, sine * along, 0.0], [-sine * across, cosine * along, 0.0]])
+    shift = np.array([row["shift_x"], row["shift_y"]], float) * side
+    matrix[:, 2] = middle + shift - matrix[:, :2] @ (middle, middle)
+    moved = cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    gains = (row["gain_red"], row["gain_green"], row["gain_blue"])
+    return cv2.LUT(moved, _gain_table(gains)) if gains != (1.0, 1.0, 1.0) else moved
+
+
+def _gain_table(gains: tuple[float, float, float]) -> np.ndarray:
+    levels = np.arange(256, dtype=np.float32)[:, None] * np.array(gains, np.float32)
+    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]

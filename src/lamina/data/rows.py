@@ -1,0 +1,85 @@
+"""Rows of the split manifest as pixels: the stored original, warped by its plan as it is read."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from lamina.data.augmentation import PLAN_COLUMNS, warp
+from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where a system's data lies."""
+
+    lab: Path = Path("data/lab")
+    augmented: Path = Path("data/augmented")
+    split: Path = Path("data/split")
+    features: Path = Path("data/features")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Pictures by row of a manifest (`id`, `copy`): nothing is held in memory but the plan.
+
+    pixels: (N, S, S, 3) int16 CIELAB x 100, memory-mapped; place: (rows,) index into `pixels`;
+    plan: (rows,) `copy` and `PLAN_COLUMNS`.
+    """
+
+    pixels: LabPixels
+    place: np.ndarray
+    plan: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    @property
+    def size(self) -> int:
+        return int(self.pixels.shape[1])
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> RgbPixels:
+        """RGB pixels of some rows, (len(rows), S, S, 3) uint8; the same row is the same pixels each time."""
+        rows = np.asarray(rows)
+        originals, which = np.unique(self.place[rows], return_inverse=True)
+        rgb = lab_to_srgb(self.pixels[originals])
+        chosen: list[dict[str, Any]] = self.plan.iloc[rows].to_dict("records")
+        return np.stack(
+            [
+                rgb[source] if row["copy"] == 0 else warp(rgb[source], row)
+                for source, row in zip(which, chosen, strict=True)
+            ]
+        )
+
+    def batches(self, size: int) -> Iterator[RgbPixels]:
+        """All rows in order, `size` at a time (the last batch may be shorter)."""
+        for start in range(0, len(self), size):
+            yield self.read(np.arange(start, min(start + size, len(self))))
+
+
+def open_rows(manifest: pd.DataFrame, folders: Folders) -> Rows:
+    """Open the pictures of a split manifest (`id`, `copy`), in its order."""
+    pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")
+    ids = pd.read_parquet(folders.lab / "manifest.parquet", columns=["id"])["id"]
+    place = pd.Series(np.arange(len(ids)), index=ids).loc[manifest["id"]].to_numpy()
+    plan = pd.read_parquet(folders.augmented / "plan.parquet", columns=["id", "copy", *PLAN_COLUMNS])
+    chosen = plan.set_index(["id", "copy"]).loc[pd.MultiIndex.from_frame(manifest[["id", "copy"]])]
+    return Rows(pixels=pixels, place=place, plan=chosen.reset_index("copy").reset_index(drop=True))
+
+
+def read_ahead(read: Callable[[np.ndarray], T], batches: Iterable[np.ndarray], depth: int = 2) -> Iterator[T]:
+    """Yield `read(batch)` for every batch, reading up to `depth` batches ahead in a thread."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: list[Future[T]] = []
+        for batch in batches:
+            waiting.append(pool.submit(read, batch))
+            if len(waiting) > depth:
+                yield waiting.pop(0).result()
+        for future in waiting:
+            yield future.result()

@@ -1,0 +1,92 @@
+"""Contact sheets: rows of small pictures with words beside and below them, to be looked at by people."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+WHITE = (255, 255, 255)
+INK = (31, 41, 55)
+FAINT_INK = (75, 85, 99)
+FRAME = (209, 213, 219)
+MARGIN = 16
+GAP = 8
+LABEL_SIZE = 15
+CAPTION_SIZE = 12
+CAPTION_HEIGHT = 18
+WIDEST_LABEL = 240
+ELLIPSIS = "…"
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[np.ndarray]],
+    row_labels: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+    cell: int = 96,
+) -> Image.Image:
+    """Lay pictures out on white, one row after the other.
+
+    rows: pictures, each (height, width, 3) uint8 RGB of any size; rows may differ in length.
+    row_labels: the words left of each row. captions: the words below each picture, in the shape of `rows`
+    (an empty string for none). cell: side in pixels of the square that each picture is fitted into.
+    Words too long for their place end in an ellipsis. The same arguments give the same pixels.
+    Raises ValueError where labels or captions do not match the rows, or there is no row.
+    """
+    if not rows:
+        raise ValueError("a contact sheet needs at least one row, got none")
+    words = captions if captions is not None else [[""] * len(row) for row in rows]
+    below = CAPTION_HEIGHT if captions is not None else 0
+    label_width = _label_width(row_labels)
+    columns = max(len(row) for row in rows)
+    width = 2 * MARGIN + label_width + columns * (cell + GAP) - GAP
+    height = 2 * MARGIN + len(rows) * (cell + below + GAP) - GAP
+    sheet = Image.new("RGB", (width, height), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, (row, label, row_words) in enumerate(zip(rows, row_labels, words, strict=True)):
+        top = MARGIN + index * (cell + below + GAP)
+        label_text = _shorten(label, LABEL_SIZE, label_width)
+        draw.text((MARGIN, top + cell // 2), label_text, INK, _font(LABEL_SIZE), anchor="lm")
+        for column, (pixels, caption) in enumerate(zip(row, row_words, strict=True)):
+            left = MARGIN + label_width + column * (cell + GAP)
+            _place(sheet, draw, pixels, (left, top), cell)
+            caption_text = _shorten(caption, CAPTION_SIZE, cell)
+            place = (left + cell // 2, top + cell + 3)
+            draw.text(place, caption_text, FAINT_INK, _font(CAPTION_SIZE), anchor="ma")
+    return sheet
+
+
+def _place(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, pixels: np.ndarray, corner: tuple[int, int], cell: int
+) -> None:
+    """Put a picture in the middle of its cell, its shape kept, with a thin frame that shows white borders."""
+    picture = ImageOps.contain(Image.fromarray(pixels), (cell, cell), Image.Resampling.LANCZOS)
+    left = corner[0] + (cell - picture.width) // 2
+    top = corner[1] + (cell - picture.height) // 2
+    sheet.paste(picture, (left, top))
+    draw.rectangle((left, top, left + picture.width - 1, top + picture.height - 1), outline=FRAME)
+
+
+def _label_width(labels: Sequence[str]) -> int:
+    widest = max((_font(LABEL_SIZE).getlength(label) for label in labels), default=0.0)
+    return min(WIDEST_LABEL, round(widest)) + 2 * GAP if widest else 0
+
+
+def _shorten(text: str, size: int, room: int) -> str:
+    if _font(size).getlength(text) <= room:
+        return text
+    kept = text
+    while kept and _font(size).getlength(kept + ELLIPSIS) > room:
+        kept = kept[:-1]
+    return kept + ELLIPSIS
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # Pillow's own font knows no letter beyond ASCII; matplotlib brings DejaVu Sans, which has most scripts.
+    import matplotlib
+
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # The basic layout does not depend on which text-shaping library a machine happens to have.
+    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)

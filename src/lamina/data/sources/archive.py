@@ -1,0 +1,262 @@
+"""Pictures in a zip or tar archive, read member by member and never unpacked to files.
+
+A zip and a plain tar are read in place. A compressed tar can only be read from front to back, while pictures
+come sorted: it is decompressed once to a file without a name, which is gone as soon as it is closed.
+"""
+
+import bz2
+import gzip
+import lzma
+import stat
+import struct
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, Final
+
+from lamina.data.sources.members import MAX_MEMBERS, MEMBER_BYTES, Members, checked_name, collect, is_ignored
+from lamina.errors import UserError
+from lamina.progress import progress
+
+# An archive may hold so many times its own size, but always a GiB: real ones of text reach 30.
+MAX_EXPANSION: Final = 100
+ALWAYS_ALLOWED: Final = 2**30
+LONGEST_HEADER: Final = 2**20  # of a tar's extended headers; real ones hold a name or two
+CHUNK: Final = 2**20
+
+DAMAGED: Final = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    struct.error,
+    ValueError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+)
+DECOMPRESSORS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
+    {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
+)
+# (offset, bytes there) -> what the file is
+SIGNATURES: Final = (
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"PK\x05\x06", "zip"),
+    (257, b"ustar", "tar"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself (run `git lfs pull`)"),
+    (0, b"\xff\xd8\xff", "a JPEG picture"),
+    (0, b"\x89PNG", "a PNG picture"),
+    (0, b"%PDF", "a PDF document"),
+)
+
+
+@contextmanager
+def open_archive(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
+    """Open a zip, or a tar plain or compressed by gzip, bzip2 or xz.
+
+    where: how messages name the archive; spool: a folder with room for a compressed tar's content. Raises
+    UserError, here or on reading, for what is no archive, damaged, encrypted or too large, and for members
+    that are links or devices or whose names point outside.
+    """
+    with ExitStack() as stack:
+        try:
+            file: BinaryIO = stack.enter_context(path.open("rb"))
+        except OSError as error:
+            raise UserError(f"{where}: cannot open: {error.strerror}") from None
+        kind = _kind(file)
+        if kind in DECOMPRESSORS:
+            file, kind = _decompress(file, kind, where, stack.enter_context(tempfile.TemporaryFile(dir=spool))), "tar"
+            if _kind(file) != "tar":
+                raise UserError(f"{where}: a single compressed file; expected an archive: pack a folder as zip or tar")
+        if kind not in ("zip", "tar"):
+            raise UserError(f"{where}: this is {kind}; expected a zip or tar archive (tar.gz, tar.bz2, tar.xz)")
+        yield _zip(file, where) if kind == "zip" else _tar(file, where)
+
+
+def _kind(file: BinaryIO) -> str:
+    """What a file is, by its first bytes: zip, tar, a compression, or what to tell the person."""
+    file.seek(0)
+    head = file.read(tarfile.BLOCKSIZE)
+    file.seek(0)
+    for offset, signature, kind in SIGNATURES:
+        if head.startswith(signature, offset):
+            return kind
+    if not head:
+        return "an empty file"
+    if head.lstrip()[:20].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "an HTML or XML page (an error page saved by a download?)"
+    if _is_old_tar(head):
+        return "tar"
+    if zipfile.is_zipfile(file):  # one that unpacks itself begins as a program
+        return "zip"
+    return "not an archive that is known here"
+
+
+def _is_old_tar(head: bytes) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except (tarfile.TarError, ValueError):
+        return head.count(0) == tarfile.BLOCKSIZE  # a tar of nothing
+    return True
+
+
+def _allowed(packed: int) -> int:
+    return max(ALWAYS_ALLOWED, MAX_EXPANSION * packed)
+
+
+def _refuse_expansion(where: str, packed: int) -> UserError:
+    return UserError(
+        f"{where}: would unpack to more than {_allowed(packed) // 2**20} MiB, {MAX_EXPANSION} times its size; "
+        "if it is to be trusted, unpack it yourself and use kind: folder"
+    )
+
+
+def _damaged(where: str, error: BaseException, name: str | None = None) -> UserError:
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    at = f" at {name!r}" if name else ""
+    return UserError(f"{where}: the archive is damaged or cut short{at} ({said}); download or pack it again")
+
+
+def _check_count(count: int, where: str) -> None:
+    if count > MAX_MEMBERS:
+        raise UserError(f"{where}: holds more than {MAX_MEMBERS:,} members; split the archive")
+
+
+def _check_size(size: int, name: str, where: str) -> None:
+    if size > MEMBER_BYTES:
+        raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; take it out")
+
+
+def _zip(file: BinaryIO, where: str) -> Members:
+    packed = file.seek(0, 2)
+    try:
+        archive = _open_zip(file)
+    except (*DAMAGED, NotImplementedError) as error:
+        raise _damaged(where, error) from None
+    _check_count(len(archive.infolist()), where)
+    if sum(info.file_size for info in archive.infolist()) > _allowed(packed):
+        raise _refuse_expansion(where, packed)
+    checked = [(_zip_name(info, where), info) for info in archive.infolist()]
+    files = [(name, info) for name, info in checked if not info.is_dir() and not is_ignored(name)]
+    infos = dict(files)
+
+    def read(name: str) -> bytes:
+        info = infos[name]
+        _check_size(info.file_size, name, where)
+        try:
+            return archive.read(info)  # never more than `file_size`: zipfile stops there
+        except NotImplementedError as error:
+            raise UserError(f"{where}: cannot unpack {name!r}: {error}; pack the archive again as plain zip") from None
+        except DAMAGED as error:
+            raise _damaged(where, error, name) from None
+        except OSError as error:
+            if error.errno is None:  # what the bzip2 decompressor raises; a disk's errors have a number
+                raise _damaged(where, error, name) from None
+            raise
+
+    return Members(where=where, names=collect((name for name, _ in files), where), read=read)
+
+
+def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip whose names are UTF-8, flagged or not (as macOS packs), or else code page 437."""
+    try:
+        return zipfile.ZipFile(file, metadata_encoding="utf-8")
+    except UnicodeDecodeError:
+        return zipfile.ZipFile(file)
+
+
+def _zip_name(info: zipfile.ZipInfo, where: str) -> str:
+    name = checked_name(info.filename, where)
+    kind = stat.S_IFMT(info.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise UserError(f"{where}: {name!r} is a link or a device; refused: pack the files themselves")
+    if info.flag_bits & 1 and not info.is_dir():
+        raise UserError(f"{where}: {name!r} is encrypted; pack the archive again without a password")
+    return name
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header that does not let an extended header fill the memory, or lead backwards."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        header = super().frombuf(buf, encoding, errors)
+        extended = header.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE)
+        if header.size < 0 or (extended and header.size > LONGEST_HEADER):
+            raise tarfile.ReadError(f"a header of type {header.type!r} tells a size of {header.size}")
+        return header
+
+
+def _tar(file: BinaryIO, where: str) -> Members:
+    try:
+        found = list(_tar_files(file, where))
+    except DAMAGED as error:
+        raise _damaged(where, error) from None
+    names = collect((name for name, _, _ in found), where)
+    places = {name: (offset, size) for name, offset, size in found}
+
+    def read(name: str) -> bytes:
+        offset, size = places[name]
+        _check_size(size, name, where)
+        file.seek(offset)
+        data = file.read(size)
+        if len(data) < size:
+            raise _damaged(where, EOFError("unexpected end of data"), name)
+        return data
+
+    return Members(where=where, names=names, read=read)
+
+
+def _tar_files(file: BinaryIO, where: str) -> Iterator[tuple[str, int, int]]:
+    """(name, offset, size) of each file; raises one of DAMAGED where the chain of headers breaks."""
+    with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive:
+        count, offset = 0, -1
+        while (member := archive.next()) is not None:
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
+            count += 1
+            _check_count(count, where)
+            if archive.offset <= offset:
+                raise tarfile.ReadError("a header leads backwards")
+            offset = archive.offset
+            name = checked_name(member.name, where)
+            if member.isdir():
+                continue
+            if not member.isreg() or member.issparse():
+                raise UserError(f"{where}: {name!r} is a link, a device or sparse; refused: pack the files themselves")
+            if not is_ignored(name):
+                yield name, member.offset_data, member.size
+        file.seek(archive.offset)
+        # tarfile takes a broken header, or none, for the end; that is a block of zeros
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("a header is broken, or the end is missing")
+
+
+def _decompress(file: BinaryIO, kind: str, where: str, spool: BinaryIO) -> BinaryIO:
+    """Copy a compressed file's content to `spool`, counting what comes out."""
+    packed = file.seek(0, 2)
+    file.seek(0)
+    try:
+        with DECOMPRESSORS[kind](file, "rb") as stream:
+            for chunk in progress(iter(lambda: stream.read(CHUNK), b""), what="unpack", unit="MiB"):
+                if spool.tell() + len(chunk) > _allowed(packed):
+                    raise _refuse_expansion(where, packed)
+                spool.write(chunk)
+    except DAMAGED as error:
+        raise _damaged(where, error) from None
+    except OSError as error:
+        if error.errno is None:
+            raise _damaged(where, error) from None
+        raise
+    return spool

@@ -1,0 +1,50 @@
+"""A folder of pictures."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lamina.data.sources.members import MEMBER_BYTES, Members, checked_name, collect, is_ignored
+from lamina.errors import UserError
+
+
+@contextmanager
+def open_folder(path: Path, *, where: str) -> Iterator[Members]:
+    """List a folder's files, in all folders below it; links are followed.
+
+    Raises UserError for a link that leads nowhere or in a circle, for what is neither file nor folder,
+    and for what may not be read.
+    """
+
+    def read(name: str) -> bytes:
+        file = path / name
+        try:
+            if file.stat().st_size > MEMBER_BYTES:
+                raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; take it out")
+            return file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{where}: cannot read {name!r}: {error.strerror}") from None
+
+    names = collect(_walk(path, where, "", (path.resolve(),)), where)
+    yield Members(where=where, names=names, read=read)
+
+
+def _walk(folder: Path, where: str, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{where}: cannot list {prefix or '.'!r}: {error.strerror}") from None
+    for entry in entries:
+        if is_ignored(entry.name):
+            continue
+        name = prefix + checked_name(entry.name, where)
+        if entry.is_file():
+            yield name
+        elif entry.is_dir():
+            inner = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
+            if inner in above:
+                raise UserError(f"{where}: {name!r} links to a folder that it lies in; remove the link")
+            yield from _walk(Path(entry.path), where, f"{name}/", (*above, inner))
+        else:
+            raise UserError(f"{where}: {name!r} is neither file nor folder (a broken link or a device); remove it")

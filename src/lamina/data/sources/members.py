@@ -1,0 +1,161 @@
+"""The files of a folder or an archive, as the rest of a source sees them: sorted names, bytes on demand."""
+
+import difflib
+import posixpath
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import Final
+
+from lamina.errors import UserError
+
+PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+# What one file may hold: below it, a row group with one huge picture still fits in little memory.
+MEMBER_BYTES: Final = 128 * 2**20
+MAX_MEMBERS: Final = 5_000_000
+IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Members:
+    """Files of a source. `names` are sorted, with `/`; `read` gives one's bytes, and may raise UserError.
+
+    where: how messages name the source.
+    """
+
+    where: str
+    names: tuple[str, ...]
+    read: Callable[[str], bytes]
+
+    @cached_property
+    def pictures(self) -> tuple[str, ...]:
+        """Names with a picture's suffix, sorted. Raises UserError where there is none."""
+        found = tuple(name for name in self.names if name.lower().endswith(PICTURE_SUFFIXES))
+        if not found:
+            raise UserError(f"{self.where}: no pictures: looked for {' '.join(PICTURE_SUFFIXES)}, {self._instead()}")
+        return found
+
+    @cached_property
+    def top(self) -> str:
+        """`NAME/` where all files share one top folder, else nothing."""
+        tops = {name.partition("/")[0] if "/" in name else "" for name in self.names}
+        return f"{tops.pop()}/" if len(tops) == 1 and "" not in tops else ""
+
+    def find(self, name: str, key: str, *, folder: bool = False) -> str:
+        """The full name of a file (or folder) given relative to the root or to the single top folder.
+
+        key: which key of params.yaml names it. Raises UserError, offering the nearest name.
+        """
+        wanted = posixpath.normpath(name).removeprefix("./")
+        known = self._folders if folder else self._known
+        for candidate in (wanted, posixpath.normpath(self.top + wanted)):
+            if candidate in known:
+                return candidate
+        kind = "folder" if folder else "file"
+        raise UserError(
+            f"{self.where}: no {kind} {name!r} in it, which {key} names{suggestion(wanted, self._near(known))}"
+        )
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        folders = {"."}
+        for parent in {posixpath.dirname(name) for name in self.names}:
+            while parent and parent not in folders:
+                folders.add(parent)
+                parent = posixpath.dirname(parent)
+        return frozenset(folders)
+
+    def _near(self, known: Iterable[str]) -> list[str]:
+        """What may have been meant: everything but pictures, as the person would write it."""
+        return sorted(name.removeprefix(self.top) for name in known if not name.lower().endswith(PICTURE_SUFFIXES))
+
+    def _instead(self) -> str:
+        if not self.names:
+            return "found nothing at all"
+        suffixes = Counter(PurePosixPath(name).suffix.lower() or "(no suffix)" for name in self.names)
+        return "found " + ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
+
+
+def collect(names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Sort the names of a source's files; refuse a name that is there twice."""
+    ordered = sorted(names)
+    for before, name in pairwise(ordered):
+        if before == name:
+            raise UserError(f"{where}: holds {name!r} twice; pack it anew, each file once")
+    return tuple(ordered)
+
+
+def is_ignored(name: str) -> bool:
+    """Whether a name is hidden, or what macOS and Windows leave behind."""
+    return any(part.startswith(".") or part.lower() in IGNORED for part in name.split("/"))
+
+
+def checked_name(name: str, where: str) -> str:
+    """A member's name without `./`, or UserError where it could point outside or cannot be written down."""
+    reason = _fault(name)
+    if reason:
+        raise UserError(f"{where}: {name!a} {reason}; refused: give the files plain relative names")
+    return posixpath.normpath(name) if name else "."
+
+
+def _fault(name: str) -> str:
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "has an absolute name"
+    if "\\" in name:
+        return "has a backslash in its name"
+    if ".." in name.split("/"):
+        return "points outside the archive"
+    if not _is_text(name):
+        return "has a name that is not UTF-8"
+    return ""
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
+
+
+def normal(text: str) -> str:
+    """Unicode's composed form: `é` as macOS and as Windows write it are one."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def decode_text(data: bytes) -> str:
+    """Decode what people save as text: UTF-8 with or without mark, UTF-16, else Windows-1252 or Latin-1."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    if b"\0" in data[:2]:
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return data.decode("latin-1")
+
+
+def suggestion(wanted: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the nearest of the known names, else the first few of them, else nothing."""
+    names = list(known)[:10_000]
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; found: {', '.join(map(repr, names[:5]))}" if names else ""
+
+
+def some(items: Iterable[str]) -> str:
+    """The first three of some names, for a message."""
+    shown = list(items)
+    return ", ".join(map(repr, shown[:3])) + (", ..." if len(shown) > 3 else "")

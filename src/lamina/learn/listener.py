@@ -1,0 +1,29 @@
+"""What training tells to whoever follows it live."""
+
+from typing import Any, Protocol
+
+
+class Listener(Protocol):
+    """Follows one run while it trains. No method raises or delays training for long."""
+
+    def start(self, record: dict[str, Any]) -> None:
+        """Hear of the run before its first epoch; record: what `record.json` will hold."""
+
+    def epoch(self, row: dict[str, float]) -> None:
+        """Hear of an epoch that ended; row: that epoch's row of `history.csv`, `epoch` counting from 1."""
+
+    def finish(self) -> None:
+        """Hear that training ended; what is still held back is passed on."""
+
+
+class Silent:
+    """A listener to whom nothing matters."""
+
+    def start(self, record: dict[str, Any]) -> None:
+        pass
+
+    def epoch(self, row: dict[str, float]) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass

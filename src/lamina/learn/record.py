@@ -1,0 +1,75 @@
+"""The record of a run: all that it was told and what it stood on, without a clock."""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from lamina.files import file_digest, json_digest
+
+PACKAGES: Final = ("keras", "lamina", "numpy", "optuna", "pandas", "tensorflow")
+
+
+def make_record(
+    *,
+    run: str,
+    kind: str,
+    params: Mapping[str, Any],
+    tuned: Mapping[str, float],
+    seed: int,
+    classes: list[str],
+    size: int,
+    data: Mapping[str, Any],
+    system: Path,
+) -> dict[str, Any]:
+    """Gather what `record.json` holds (docs/files.md).
+
+    `key` is the run's identity: the digest of what decides its result. It is known before training starts.
+    """
+    environment = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    decides = {
+        "run": run,
+        "kind": kind,
+        "params": dict(params),
+        "tuned": dict(tuned),
+        "seed": seed,
+        "classes": classes,
+        "size": size,
+        "data": dict(data),
+        "environment": environment,
+        "system": system.resolve().name,
+        "code": code_digest(),
+    }
+    return decides | {"key": json_digest(decides), "commit": commit(system)}
+
+
+def code_digest() -> str:
+    """SHA-256 of the modules that decide what is learned."""
+    package = Path(__file__).parents[1]
+    modules = sorted(path for floor in ("maths", "data", "models", "learn") for path in (package / floor).rglob("*.py"))
+    return json_digest([file_digest(path) for path in modules])
+
+
+def commit(folder: Path) -> str | None:
+    """The git commit that is checked out in a folder; None where git or a commit is missing."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def machine() -> dict[str, Any]:
+    """What ran it, for `timing.json`."""
+    return {
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "python": sys.version.split()[0],
+    }

@@ -1,0 +1,132 @@
+"""Figures, drawn with matplotlib: vector graphics that take their colors from the page, or plain pictures.
+
+Colors are those of a stained slide: hematoxylin's violet, eosin's pink. Each is the page's light color; in the
+page it is replaced by the page's own variable, so that a figure follows its reader into the dark.
+"""
+
+import io
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+INK = "#4a4560"
+LINE = "#dcd8e6"
+VIOLET = "#5b3fa8"
+PINK = "#c72f6e"
+PAPER = "#fffefd"
+PAGE_COLORS = {
+    INK: "var(--soft)",
+    LINE: "var(--line)",
+    VIOLET: "var(--violet)",
+    PINK: "var(--pink)",
+    PAPER: "var(--panel)",
+}
+SIZE = (4.8, 2.7)
+PLACE = (0.13, 0.17, 0.83, 0.71)
+FEW_EPOCHS = 30
+NUMBERS = ("learning_rate", "dropout", "decay")
+LOGARITHMIC = ("learning_rate", "decay")  # as they are searched
+CURVES = {"loss": "Loss", "accuracy": "Accuracy"}
+
+
+def curve(history: pd.DataFrame, measure: str) -> Figure:
+    """Draw a measure of training and validation rows over the epochs.
+
+    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss` or `accuracy` (a rate, drawn in percent).
+    """
+    figure, axes = _figure(CURVES[measure])
+    marker = "o" if len(history) <= FEW_EPOCHS else ""
+    for fold, color, dashes in (("train", VIOLET, "--"), ("validation", PINK, "-")):
+        values = history[f"{fold}_{measure}"].to_numpy(dtype=float)
+        shown = np.where(np.isfinite(values), values, np.nan)
+        axes.plot(history["epoch"], shown, dashes, color=color, marker=marker, markersize=3, linewidth=1.6, label=fold)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+    axes.margins(x=0.02)
+    axes.set_xlabel("epoch", color=INK, fontsize=9)
+    if measure == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        borderaxespad=0.2,
+        handlelength=2.4,
+    )
+    return figure
+
+
+def scatter(trials: pd.DataFrame) -> Figure:
+    """Draw validation accuracy over a tuned number, a point a trial; the best is ringed, unfinished ones are hollow.
+
+    The number is the first that trials differ in: the learning rate, the dropout or the decay.
+    trials: `number`, `state`, `value` (a rate; trials without one are left out), and those three.
+    """
+    told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
+    number = next((name for name in NUMBERS if told[name].nunique() > 1), NUMBERS[0])
+    name = number.replace("_", " ")
+    figure, axes = _figure(f"Trials: validation accuracy by {name}")
+    done = told["state"].astype(str).str.upper() == "COMPLETE"
+    for rows, face in ((told[done], VIOLET), (told[~done], PAPER)):
+        axes.scatter(rows[number], rows["value"], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
+    if done.any():
+        best = told[done].sort_values(["value", "number"], ascending=[False, True]).iloc[0]
+        axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
+    if number in LOGARITHMIC:
+        _logarithmic(axes, told[number])
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axes.set_xlabel(name, color=INK, fontsize=9)
+    return figure
+
+
+def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
+    axes.set_xscale("log")
+    decades = np.log10(values.max() / values.min())
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def svg(figure: Figure, alt: str, salt: str) -> Markup:
+    """Give a figure as markup to stand in the page: its text is text, its colors are the page's.
+
+    alt: what the figure shows, for those who cannot see it. salt: unique in the page, since the names inside a
+    figure derive from it. The same figure and salt give the same bytes.
+    """
+    file = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
+        # Drawing on this canvas directly is what `savefig` does after a rehearsal that costs as much again.
+        FigureCanvasSVG(figure).print_svg(file)  # type: ignore[no-untyped-call]
+    drawn = file.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)
+    drawn = re.sub(r"\n\s*", "\n", drawn)
+    for color, variable in PAGE_COLORS.items():
+        drawn = drawn.replace(color, variable)
+    view = re.search(r'viewBox="[^"]*"', drawn)
+    opening = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(alt)}">'
+    return Markup(re.sub(r"<svg[^>]*>", lambda _: opening, drawn, count=1).strip())  # noqa: S704 - drawn here
+
+
+def _figure(title: str) -> tuple[Figure, Axes]:
+    # Fixed margins: matplotlib's automatic layout would double the time of the whole stage.
+    figure = Figure(figsize=SIZE, facecolor=PAPER)
+    axes = figure.add_axes(PLACE, facecolor="none")
+    axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")
+    axes.grid(axis="y", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", color=LINE, labelcolor=INK, labelsize=9, length=3)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(LINE)
+    return figure, axes

@@ -1,0 +1,207 @@
+"""What a system's stages left behind, read and checked: the report's only contact with files."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from lamina.errors import UserError
+
+
+class Written(BaseModel):
+    """A JSON file that a stage wrote; keys that the report does not show are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ClassScore(Written):
+    precision: float
+    recall: float
+    f1: float
+    n: int
+
+
+class Score(Written):
+    """One fold's part of `metrics.json`; rates from 0 to 1, `interval` at 95 % over origins."""
+
+    accuracy: float
+    interval: tuple[float, float]
+    n: int
+    origins: int
+    macro_f1: float
+    per_class: dict[str, ClassScore]
+    majority: float
+
+
+class Metrics(Written):
+    test: Score
+    validation: Score
+
+
+class Record(Written):
+    """The part of `record.json` that is shown; `params` is the run's own section, as checked before training."""
+
+    system: str
+    kind: str
+    params: dict[str, Any]
+    classes: list[str]
+    seed: int | None = None
+    commit: str | None = None
+    parameters: int | None = None
+
+
+class Timing(Written):
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that the report says about one run.
+
+    history: the columns of `history.csv`. predictions: those of `predictions.parquet`. trials: those of
+    `trials.csv`, without rows where nothing was tuned. tuned: the values trained with, if tuning wrote any.
+    seconds: per phase, extraction included; empty where no timing was kept.
+    """
+
+    name: str
+    metrics: Metrics
+    record: Record
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    trials: pd.DataFrame
+    tuned: dict[str, Any]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What the system learned from.
+
+    names: picture names by id, in the order of `pixels`, which are (N, S, S, 3) int16 CIELAB x 100, mapped from disk.
+    split: `id`, `origin`, `label`, `copy`, `fold`. rejected: `name`, `reason`; None where nothing was filtered.
+    sheet: the picture of the augmentation, None where there is none.
+    """
+
+    names: "pd.Series[str]"
+    pixels: np.ndarray
+    split: pd.DataFrame
+    rejected: pd.DataFrame | None
+    sheet: Path | None
+
+
+HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+TRIALS = ("number", "state", "value", "learning_rate", "dropout", "decay")
+
+
+def read_run(system: Path, name: str) -> Run:
+    """Read one run of a system's folder.
+
+    Raises UserError, naming the stage to run, where it was not trained or evaluated yet or a file is broken.
+    """
+    folder = system / "models" / name
+    evaluate, train = f"evaluate@{name}", f"train@{name}"
+    record = _json(folder / "record.json", Record, train)
+    return Run(
+        name=name,
+        record=record,
+        metrics=_json(folder / "metrics.json", Metrics, evaluate),
+        predictions=_table(folder / "predictions.parquet", ("id", "label", "predicted", *record.classes), evaluate),
+        history=_table(folder / "history.csv", HISTORY, train),
+        trials=_optional_table(folder / "trials.csv", TRIALS, f"tune@{name}"),
+        tuned=_yaml(folder / "tuned.yaml", f"tune@{name}"),
+        seconds=_seconds(system, name),
+    )
+
+
+def read_pictures(system: Path) -> Pictures:
+    """Read what the data stages of a system's folder wrote; raises UserError where convert or split is missing."""
+    data = system / "data"
+    manifest = _table(data / "lab" / "manifest.parquet", ("id", "name"), "convert")
+    rejected = data / "filtered" / "rejected.parquet"
+    sheet = data / "augmented" / "sheet.png"
+    return Pictures(
+        names=manifest.set_index("id")["name"],
+        pixels=_pixels(data / "lab" / "pixels.npy", "convert"),
+        split=_table(data / "split" / "manifest.parquet", ("id", "origin", "label", "copy", "fold"), "split"),
+        rejected=_table(rejected, ("name", "reason"), "filter") if rejected.exists() else None,
+        sheet=sheet if sheet.exists() else None,
+    )
+
+
+def _seconds(system: Path, name: str) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for folder, stage in ((system / "data" / "features" / name, "extract"), (system / "models" / name, "train")):
+        path = folder / "timing.json"
+        if path.exists():
+            seconds.update(_json(path, Timing, f"{stage}@{name}").seconds)
+    return seconds
+
+
+W = TypeVar("W", bound=Written)
+
+
+def _json(path: Path, kind: type[W], stage: str) -> W:
+    try:
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise _missing(path, stage) from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        raise _broken(path, f"{place}: {problem['msg'].lower()}", stage) from None
+    except ValueError as error:
+        raise _broken(path, str(error), stage) from None
+
+
+def _table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except FileNotFoundError:
+        raise _missing(path, stage) from None
+    except (ValueError, OSError) as error:
+        raise _broken(path, str(error), stage) from None
+    absent = [column for column in columns if column not in table.columns]
+    if absent:
+        raise _broken(path, f"no column {', '.join(absent)}", stage)
+    return table
+
+
+def _pixels(path: Path, stage: str) -> np.ndarray:
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise _missing(path, stage) from None
+    except ValueError as error:
+        raise _broken(path, str(error), stage) from None
+
+
+def _optional_table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
+    return _table(path, columns, stage) if path.exists() else pd.DataFrame(columns=list(columns))
+
+
+def _yaml(path: Path, stage: str) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise _broken(path, str(error), stage) from None
+    if not isinstance(values, dict):
+        raise _broken(path, f"expected tuned values, found {type(values).__name__}", stage)
+    return values
+
+
+def _missing(path: Path, stage: str) -> UserError:
+    return UserError(f"{path}: not found, so the report cannot be written yet; run `dvc repro {stage}` first")
+
+
+def _broken(path: Path, reason: str, stage: str) -> UserError:
+    said = " ".join(reason.split())
+    return UserError(f"{path}: cannot be read ({said}); delete it and run `dvc repro {stage}` again")

@@ -1,0 +1,136 @@
+"""The report's tables: plain values counted from what the stages wrote, ready to be laid out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lamina.report.runs import Pictures, Run
+
+FOLDS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    pictures: int
+    origins: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Census:
+    """How many pictures and origins there are; copies made by augmentation count only in `training_rows`."""
+
+    kept: int
+    rejected: Mapping[str, int]
+    classes: Mapping[str, Mapping[str, Count]]
+    folds: Mapping[str, Count]
+    training_rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A cell of a confusion matrix: pictures, and their share (0 to 1) of the row's true class."""
+
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A test picture that was called wrongly; `probability` is what the network gave to `predicted`."""
+
+    id: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """A common axis for rates, from `low` to `high`; `place` maps a rate to 0..100 along it."""
+
+    low: float
+    high: float
+
+    def place(self, rate: float) -> float:
+        return round(100 * (min(max(rate, self.low), self.high) - self.low) / (self.high - self.low), 2)
+
+    @property
+    def ticks(self) -> list[float]:
+        step = 0.1 if self.high - self.low < 0.55 else 0.2
+        count = math.floor((self.high - self.low) / step + 1e-9)
+        return [round(self.low + index * step, 2) for index in range(count + 1)]
+
+
+def ranked(runs: Sequence[Run]) -> list[Run]:
+    """Best test accuracy first; equals by name."""
+    return sorted(runs, key=lambda run: (-run.metrics.test.accuracy, run.name))
+
+
+def scale(runs: Sequence[Run]) -> Scale:
+    """The narrowest axis in whole tens of percent that shows every interval and majority rate."""
+    tests = [run.metrics.test for run in runs]
+    lowest = min(min(test.interval[0], test.majority) for test in tests)
+    highest = max(max(test.interval[1], test.majority) for test in tests)
+    low = math.floor(lowest * 10 + 1e-9) / 10
+    return Scale(low=low, high=max(math.ceil(highest * 10 - 1e-9) / 10, low + 0.1))
+
+
+def census(pictures: Pictures) -> Census:
+    """Count pictures kept, rejected by reason (commonest first), and per class and fold."""
+    split = pictures.split
+    return Census(
+        kept=len(pictures.names),
+        rejected=_reasons(pictures.rejected),
+        classes={str(label): _folds(rows) for label, rows in split.groupby("label", sort=True)},
+        folds=_folds(split),
+        training_rows=int((split["fold"] == "train").sum()),
+    )
+
+
+def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[list[Cell]]:
+    """Rows are the true classes, columns the predicted ones, both in the order of `classes`."""
+    counts = pd.crosstab(predictions["label"], predictions["predicted"])
+    square = counts.reindex(index=list(classes), columns=list(classes), fill_value=0).to_numpy()
+    totals = square.sum(axis=1, keepdims=True)
+    shares = np.divide(square, totals, out=np.zeros(square.shape), where=totals > 0)
+    return [
+        [Cell(count=int(count), share=float(share)) for count, share in zip(row, row_shares, strict=True)]
+        for row, row_shares in zip(square, shares, strict=True)
+    ]
+
+
+def mistakes(predictions: pd.DataFrame, classes: Sequence[str], most: int) -> list[Mistake]:
+    """The test pictures called wrongly, the most confident first (equals by id), at most `most`."""
+    wrong = predictions[predictions["label"] != predictions["predicted"]]
+    places = pd.Index(classes).get_indexer(pd.Index(wrong["predicted"]))
+    given = wrong[list(classes)].to_numpy(dtype=float)[np.arange(len(wrong)), places]
+    shown = wrong.assign(given=given).sort_values(["given", "id"], ascending=[False, True]).head(most)
+    columns = (shown[name] for name in ("id", "label", "predicted", "given"))
+    return [
+        Mistake(id=id_, label=label, predicted=predicted, probability=float(probability))
+        for id_, label, predicted, probability in zip(*columns, strict=True)
+    ]
+
+
+def states(trials: pd.DataFrame) -> dict[str, int]:
+    """Trials per state, in lower case and in the order of the alphabet."""
+    counts = trials["state"].astype(str).str.lower().value_counts()
+    return {str(state): int(counts[state]) for state in sorted(counts.index)}
+
+
+def _reasons(rejected: pd.DataFrame | None) -> dict[str, int]:
+    if rejected is None:
+        return {}
+    counts = rejected["reason"].value_counts()
+    return {str(reason): int(counts[reason]) for reason in sorted(counts.index, key=lambda name: (-counts[name], name))}
+
+
+def _folds(rows: pd.DataFrame) -> dict[str, Count]:
+    found = {}
+    for fold in FOLDS:
+        inside = rows[rows["fold"] == fold]
+        found[fold] = Count(pictures=inside["id"].nunique(), origins=inside["origin"].nunique())
+    return found

@@ -1,0 +1,157 @@
+"""Stage `download`: the source's pictures as Parquet files, bytes untouched."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lamina.config import read_params, section
+from lamina.data.sources.picture import Picture
+from lamina.data.sources.source import SourceConfig, open_source
+from lamina.errors import UserError
+from lamina.files import staged
+from lamina.progress import progress
+from lamina.stages import entry
+
+GROUP_PICTURES: Final = 64
+GROUP_BYTES: Final = 8 * 2**20
+PART_BYTES: Final = 256 * 2**20
+FOOTER_BYTES: Final = 2**11  # what a row group adds to a part's end, measured and rounded up
+
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("label_count", pa.int8(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("boxes", pa.list_(pa.list_(pa.int32())), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("encoded", pa.binary(), nullable=False),
+    ]
+)
+
+
+# Pictures are compressed as they are: a second time would cost time and save nothing.
+ENCODING: Final = {
+    "compression": {
+        **dict.fromkeys(SCHEMA.names, "zstd"),
+        "boxes.list.element.list.element": "zstd",
+        "encoded": "none",
+    },
+    "use_dictionary": ["label", "label_count"],
+    "write_statistics": ["id", "name", "label"],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadSummary:
+    """What was written: pictures, bytes on disk, and pictures per label among those that tell one alone."""
+
+    pictures: int
+    bytes: int
+    labels: dict[str, int]
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {label}" for label, count in self.labels.items())
+        classes = f"{len(self.labels)} classes" + (f" ({counts})" if 0 < len(self.labels) <= 20 else "")
+        return f"read {self.pictures} pictures, {self.bytes / 2**20:.1f} MiB, {classes}"
+
+
+def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> DownloadSummary:
+    """Write the source's pictures to `out` as `part-00000.parquet`, ... (docs/files.md).
+
+    system: the folder that `source.location` is relative to. Memory holds one row group. Raises UserError
+    for whatever is wrong with the source; nothing is left then.
+    """
+    with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
+        pictures = progress(source.pictures, what="download", unit="pictures", total=source.total)
+        write_parts(row_groups(_in_order(pictures)), folder)
+        return _summary(sorted(folder.iterdir()))
+
+
+def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
+    """Pass pictures on; refuse a name that comes twice or not in its place."""
+    last = ""
+    for picture in pictures:
+        if picture.name <= last:
+            raise UserError(f"source: {picture.name!r} comes twice or out of order; give every picture its own name")
+        last = picture.name
+        yield picture
+
+
+def row_groups(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    """Cut pictures into groups of at most `GROUP_PICTURES` and `GROUP_BYTES`, or one larger picture alone."""
+    group: list[Picture] = []
+    size = 0
+    for picture in pictures:
+        if len(group) == GROUP_PICTURES or (group and size + len(picture.encoded) > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(picture)
+        size += len(picture.encoded)
+    if group:
+        yield group
+
+
+def write_parts(groups: Iterable[list[Picture]], folder: Path, part_bytes: int = PART_BYTES) -> None:
+    """Write row groups to `part-00000.parquet`, ...: as many each as `part_bytes` hold, and at least one."""
+    tables = map(to_table, groups)
+    table = next(tables, None)
+    for number in count():
+        if table is None:
+            return
+        path = folder / f"part-{number:05d}.parquet"
+        with path.open("wb") as file, pq.ParquetWriter(file, SCHEMA, **ENCODING) as writer:
+            held = 0
+            while table is not None and (
+                not held or file.tell() + table.nbytes + (held + 2) * FOOTER_BYTES <= part_bytes
+            ):
+                writer.write_table(table, row_group_size=table.num_rows)
+                held += 1
+                table = next(tables, None)
+
+
+def to_table(group: list[Picture]) -> pa.Table:
+    """Rows of `data/raw/` (docs/files.md) for some pictures."""
+    return pa.table(
+        {
+            "id": [hashlib.sha256(picture.name.encode()).hexdigest()[:16] for picture in group],
+            "name": [picture.name for picture in group],
+            "label": [" + ".join(picture.labels) or None for picture in group],
+            "label_count": [min(len(picture.labels), 127) for picture in group],
+            "origin": [picture.origin for picture in group],
+            "boxes": [picture.boxes for picture in group],
+            "sha256": [hashlib.sha256(picture.encoded).hexdigest() for picture in group],
+            "encoded": [picture.encoded for picture in group],
+        },
+        schema=SCHEMA,
+    )
+
+
+def _summary(parts: list[Path]) -> DownloadSummary:
+    pictures, labels = 0, Counter[str]()
+    for part in parts:
+        told = pq.read_table(part, columns=["label", "label_count"], read_dictionary=["label"])
+        pictures += told.num_rows
+        alone = told.filter(pc.equal(told["label_count"], 1))["label"]
+        labels.update({entry["values"]: entry["counts"] for entry in alone.value_counts().to_pylist()})
+    size = sum(part.stat().st_size for part in parts)
+    return DownloadSummary(pictures=pictures, bytes=size, labels=dict(sorted(labels.items())))
+
+
+def main() -> None:
+    params = read_params(Path())
+    config = section(params, "source", SourceConfig)
+    print(download(config, Path(), Path("data/raw"), seed=entry.seed(params)))
+
+
+if __name__ == "__main__":
+    entry.run(main)

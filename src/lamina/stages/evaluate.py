@@ -1,0 +1,71 @@
+"""Stage `evaluate@RUN`: what the saved model says of pictures that it never learned from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lamina.data.rows import Folders, open_rows
+from lamina.files import staged, write_json
+from lamina.maths.scores import score
+from lamina.progress import progress
+from lamina.stages import entry
+
+BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSummary:
+    """The test fold's scores."""
+
+    test: dict[str, Any]
+
+    def __str__(self) -> str:
+        low, high = self.test["interval"]
+        return (
+            f"test accuracy {self.test['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, "
+            f"{self.test['n']} pictures of {self.test['origins']} origins; majority {self.test['majority']:.3f})"
+        )
+
+
+def evaluate(folders: Folders, models: Path) -> EvaluateSummary:
+    """Judge `model.keras` of a run's folder from the pixels, and write `metrics.json`, `predictions.parquet`
+    and `confusion.csv` beside it. Every prediction is joined to its label by the picture's id."""
+    from lamina.learn.predict import load_model
+
+    classes = json.loads((models / "record.json").read_text())["classes"]
+    manifest = pd.read_parquet(folders.split / "manifest.parquet")
+    manifest = manifest[manifest["fold"].isin(["validation", "test"])].reset_index(drop=True)
+    table = _predict(load_model(models / "model.keras"), manifest, folders, classes)
+    scores = {
+        fold: score(rows["label"], rows["predicted"], rows["origin"], classes) for fold, rows in table.groupby("fold")
+    }
+    test = table[table["fold"] == "test"].sort_values("id")
+    with staged(models / "predictions.parquet") as part:
+        test[["id", "origin", "label", "predicted", *classes]].to_parquet(part, index=False)
+    with staged(models / "confusion.csv") as part:
+        test[["label", "predicted"]].to_csv(part, index=False)
+    write_json(models / "metrics.json", scores)
+    return EvaluateSummary(test=scores["test"])
+
+
+def _predict(model: Any, manifest: pd.DataFrame, folders: Folders, classes: list[str]) -> pd.DataFrame:
+    from lamina.learn.predict import probabilities
+
+    rows = open_rows(manifest, folders)
+    sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
+    found = progress(probabilities(model, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)
+    table = pd.DataFrame(np.concatenate(list(found)), columns=classes)
+    predicted = np.array(classes, dtype=object)[table[classes].to_numpy().argmax(axis=1)]
+    return manifest.join(table).assign(predicted=predicted)
+
+
+def main() -> None:
+    name = entry.run_name()
+    print(f"{name}: {evaluate(Folders(), Path('models') / name)}")
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,270 @@
+"""Great Expectations, all of it: suites as plain data in, findings and a page of Data Docs out.
+
+What Great Expectations would write by itself differs from run to run (clock, random ids, time zone) and
+shows nothing without scripts from the network. Here its renderers fill a page of our own: the same tables
+give the same bytes, and the page is whole in itself.
+"""
+
+import html
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pandas as pd
+
+EXAMPLES: Final = 5  # rows shown of those that break an expectation
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A promise about a table.
+
+    words: what holds, as a sentence about the table's rows, unlike any other of its suite; kind: a class of
+    `great_expectations.expectations`; arguments: its own; when: the condition under which it is checked.
+    """
+
+    words: str
+    kind: str
+    arguments: Mapping[str, Any]
+    when: str | None = None
+
+
+def told(words: str, column: str, *, when: str | None = None) -> Expectation:
+    """No value is missing."""
+    return Expectation(words, "ExpectColumnValuesToNotBeNull", {"column": column}, when)
+
+
+def unique(words: str, *columns: str) -> Expectation:
+    """No two rows have the same value (or the same values together)."""
+    if len(columns) == 1:
+        return Expectation(words, "ExpectColumnValuesToBeUnique", {"column": columns[0]})
+    return Expectation(words, "ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
+
+
+def matching(words: str, column: str, pattern: str) -> Expectation:
+    """Every value matches a regular expression."""
+    return Expectation(words, "ExpectColumnValuesToMatchRegex", {"column": column, "regex": pattern})
+
+
+def one_of(words: str, column: str, *values: object) -> Expectation:
+    """Every value that is not missing is one of these."""
+    return Expectation(words, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
+
+
+def between(words: str, column: str, least: float | None, most: float | None) -> Expectation:
+    """Every value lies between these, ends included; None is no bound."""
+    bounds = {name: value for name, value in (("min_value", least), ("max_value", most)) if value is not None}
+    return Expectation(words, "ExpectColumnValuesToBeBetween", {"column": column, **bounds})
+
+
+def above(words: str, column: str, bound: float, *, when: str | None = None) -> Expectation:
+    """Every value is larger than `bound`."""
+    arguments = {"column": column, "min_value": bound, "strict_min": True}
+    return Expectation(words, "ExpectColumnValuesToBeBetween", arguments, when)
+
+
+def ordered(words: str, small: str, large: str) -> Expectation:
+    """In every row the value in column `small` is at most that in column `large`."""
+    arguments = {"column_A": large, "column_B": small, "or_equal": True}
+    return Expectation(words, "ExpectColumnPairValuesAToBeGreaterThanB", arguments)
+
+
+def rows(words: str, least: int) -> Expectation:
+    """The table has at least so many rows."""
+    return Expectation(words, "ExpectTableRowCountToBeBetween", {"min_value": least})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What is expected of a table: its name, what its rows are and come from, the column that names a row."""
+
+    table: str
+    about: str
+    key: str
+    expectations: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was seen of an expectation; `broken_by` names the first rows that break it."""
+
+    suite: Suite
+    expectation: Expectation
+    success: bool
+    seen: str
+    broken_by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was seen, in the order of the suites, and the Data Docs that show it, a page of HTML."""
+
+    all: tuple[Finding, ...]
+    page: str
+
+    @property
+    def broken(self) -> tuple[Finding, ...]:
+        """Those whose expectation does not hold."""
+        return tuple(finding for finding in self.all if not finding.success)
+
+    def verdict(self) -> dict[str, Any]:
+        """What was expected and what was seen, table by table, as JSON takes it; without a clock."""
+        tables: dict[str, list[dict[str, Any]]] = {}
+        for finding in self.all:
+            expectation = {
+                "expected": finding.expectation.words,
+                "kind": finding.expectation.kind,
+                "arguments": dict(finding.expectation.arguments),
+                "seen": finding.seen,
+                "success": finding.success,
+            }
+            tables.setdefault(finding.suite.table, []).append(expectation)
+        return {"success": not self.broken, "tables": tables}
+
+
+def check(suites: Iterable[Suite], tables: Mapping[str, pd.DataFrame], conditions: Iterable[str] = ()) -> Findings:
+    """Hold tables against their suites.
+
+    tables: by the suites' names; conditions: those of the expectations' `when` that are given.
+    Needs no network and leaves no files. Takes some 5 s, nearly all of it to import Great Expectations.
+    """
+    given = {None, *conditions}
+    context = _context()
+    findings: list[Finding] = []
+    results = []
+    for suite in suites:
+        expectations = [expectation for expectation in suite.expectations if expectation.when in given]
+        result = _validate(context, suite, expectations, tables[suite.table])
+        seen = {one.expectation_config.description: one for one in result.results}
+        for expectation in expectations:
+            findings.append(_finding(suite, expectation, seen[expectation.words]))
+            _name_rows(seen[expectation.words], findings[-1])
+        results.append((suite, result))
+    return Findings(tuple(findings), _page(results))
+
+
+def _context() -> Any:
+    """A context in memory, without files, network or progress bars."""
+    with warnings.catch_warnings():
+        # it imports modules of `re` by names that Python has deprecated; we cannot mend that
+        warnings.filterwarnings("ignore", r"module 'sre_\w+' is deprecated", DeprecationWarning)
+        import great_expectations as gx
+    context = gx.get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = {"globally": False}
+    return context
+
+
+def _validate(context: Any, suite: Suite, expectations: Iterable[Expectation], table: pd.DataFrame) -> Any:
+    import great_expectations as gx
+
+    asset = context.data_sources.add_pandas(suite.table).add_dataframe_asset(suite.table)
+    batch = asset.add_batch_definition_whole_dataframe(suite.table).get_batch({"dataframe": table})
+    built = [getattr(gx.expectations, one.kind)(description=one.words, **one.arguments) for one in expectations]
+    return batch.validate(
+        gx.ExpectationSuite(name=suite.table, expectations=built),
+        result_format={
+            "result_format": "SUMMARY",
+            "unexpected_index_column_names": [suite.key],
+            "partial_unexpected_count": EXAMPLES,
+            "return_unexpected_index_query": False,
+        },
+    )
+
+
+def _finding(suite: Suite, expectation: Expectation, result: Any) -> Finding:
+    seen = result.result
+    if not seen:  # the expectation could not be checked, because a column is missing for instance
+        errors = result.exception_info.values()
+        said = sorted({str(error["exception_message"]) for error in errors if isinstance(error, Mapping)})
+        text = f"not checked: {'; '.join(said)}"
+    elif "observed_value" in seen:
+        text = f"{seen['observed_value']} rows"
+    else:
+        text = f"{seen['unexpected_count']} of {seen['element_count']} rows break it"
+    rows = seen.get("partial_unexpected_index_list") or []
+    return Finding(
+        suite=suite,
+        expectation=expectation,
+        success=bool(result.success),
+        seen=text,
+        broken_by=tuple(_row(suite.key, row) for row in rows),
+    )
+
+
+def _name_rows(result: Any, finding: Finding) -> None:
+    """Let the Data Docs show which rows break an expectation, not how often each value does."""
+    if finding.broken_by:
+        result.result["partial_unexpected_counts"] = []
+        # the templates put values into the page as they are, and names come from outside
+        result.result["partial_unexpected_list"] = [html.escape(row) for row in finding.broken_by]
+
+
+def _row(key: str, row: Mapping[str, Any]) -> str:
+    others = ", ".join(f"{column} {_text(value)}" for column, value in sorted(row.items()) if column != key)
+    return f"{_text(row[key])} ({others})" if others else _text(row[key])
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return "missing"
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _page(results: Iterable[tuple[Suite, Any]]) -> str:
+    """Great Expectations' own sections, suite by suite, in a page without scripts or links to the network."""
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    chapters = []
+    for suite, result in results:
+        _, *sections = ValidationResultsPageRenderer().render(result).to_json_dict()["sections"]
+        chapters.append({"suite": suite, "success": result.success, "sections": sections})
+    environment = DefaultJinjaPageView().env
+    return str(environment.from_string(_PAGE).render(chapters=chapters)) + "\n"
+
+
+_PAGE: Final = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Data Docs</title>
+<style>
+  :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
+  body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  h2 { margin: 3rem 0 0; border-bottom: 1px solid #8886; }
+  h5 { margin: 1.2rem 0 .2rem; font-size: 1rem; }
+  table { border-collapse: collapse; width: 100%; }
+  th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-top: 1px solid #8884; }
+  .table > thead th:first-child { width: 3.5rem; }
+  .table > thead th:last-child { width: 14rem; }
+  .table-bordered { width: auto; margin: .5rem 0; font-size: .9rem; }
+  .fa-check-circle::before { content: "\\2713"; }
+  .fa-times::before, .fa-exclamation-triangle::before { content: "\\2717"; }
+  .text-success { color: #2a8a3e; font-style: normal; }
+  .text-danger { color: #d0342c; font-style: normal; }
+  .badge { font-family: ui-monospace, monospace; }
+</style>
+</head>
+<body>
+<h1>Data Docs</h1>
+<p>What is expected of the data, and what was seen. Compiled by Great Expectations {{ ge_version }}.</p>
+<ul>
+{% for chapter in chapters %}
+  <li><a href="#{{ chapter.suite.table }}">{{ chapter.suite.table }}</a>:
+    {{ "all as expected" if chapter.success else "broken" }}</li>
+{% endfor %}
+</ul>
+{% for chapter in chapters %}
+<article id="{{ chapter.suite.table }}">
+<h2>{{ chapter.suite.table }}</h2>
+<p>{{ chapter.suite.about }}</p>
+{% for section in chapter.sections %}{% set section_loop = loop %}{% include "section.j2" %}{% endfor %}
+</article>
+{% endfor %}
+</body>
+</html>
+"""

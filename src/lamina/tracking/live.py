@@ -1,0 +1,83 @@
+"""Training as it happens, in MLflow: told from a thread of its own, so that training never waits for the store."""
+
+import sys
+import time
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
+
+from lamina.tracking import runs, store
+
+SECONDS_BETWEEN_BATCHES = 2.0
+SECONDS_TO_FINISH = 8.0
+
+Row = tuple[int, dict[str, float]]
+
+
+class LiveRun:
+    """A `Listener` that shows a run in MLflow while it trains.
+
+    A store that is away, locked or broken costs one line of warning; what was missed is brought later by
+    `lamina.tracking.runs.complete` from the run's record.
+    """
+
+    def __init__(self, system: Path) -> None:
+        self._system = system
+        self._rows: SimpleQueue[Row | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._warned = False
+
+    def start(self, record: dict[str, Any]) -> None:
+        # a daemon, so that a store which hangs cannot keep the process alive
+        self._thread = Thread(target=self._follow, args=(record,), daemon=True)
+        self._thread.start()
+
+    def epoch(self, row: dict[str, float]) -> None:
+        self._rows.put((runs.now(), row))
+
+    def finish(self) -> None:
+        self._rows.put(None)
+        if self._thread:
+            self._thread.join(SECONDS_TO_FINISH)
+            if self._thread.is_alive():
+                self._warn(
+                    f"the MLflow store did not take everything within {SECONDS_TO_FINISH:.0f} s of training's end"
+                )
+
+    def _follow(self, record: dict[str, Any]) -> None:
+        try:
+            opened = store.open_store(self._system)
+            with store.refused_in_one_line(opened.uri):
+                run_id = runs.begin(opened, record)
+                if run_id is not None:
+                    self._pass_on(opened, run_id)
+        except Exception as error:  # whatever it is, training is worth more than its picture
+            self._warn(" ".join(str(error).split()))
+
+    def _pass_on(self, opened: store.Store, run_id: str) -> None:
+        more, epochs = True, 0
+        while more:
+            rows, more = self._batch()
+            runs.log_epochs(opened, run_id, rows)
+            epochs += len(rows)
+        runs.end_training(opened, run_id, epochs)
+
+    def _batch(self) -> tuple[list[Row], bool]:
+        """Gather the rows of the next seconds; false once training ended."""
+        rows: list[Row] = []
+        end = time.monotonic() + SECONDS_BETWEEN_BATCHES
+        while (left := end - time.monotonic()) > 0:
+            try:
+                row = self._rows.get(timeout=left)
+            except Empty:
+                break
+            if row is None:
+                return rows, False
+            rows.append(row)
+        return rows, True
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            print(f"warning: {reason}; training goes on, `lamina track` brings MLflow up to date", file=sys.stderr)

@@ -1,0 +1,42 @@
+"""A trained network as an MLflow model: saved without TensorFlow, loadable with `mlflow.pyfunc.load_model`."""
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow.pyfunc
+import numpy as np
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, Schema, TensorSpec
+
+from lamina.tracking.records import RunFiles
+
+CODE = Path(__file__).with_name("pyfunc_model.py")
+REQUIRED = ("keras", "mlflow", "numpy", "pandas", "tensorflow")
+
+
+def save(files: RunFiles, folder: Path, *, run_id: str, model_id: str) -> None:
+    """Write the model's folder: `model.keras`, the few lines that call it, signature and requirements.
+
+    In: (n, S, S, 3) uint8 RGB. Out: a table with one column of probabilities per class.
+    Requirements are given, since MLflow's inference of them loads the network and takes ten seconds.
+    """
+    size, classes = int(files.record["size"]), list(files.record["classes"])
+    mlflow.pyfunc.save_model(
+        path=str(folder),
+        mlflow_model=Model(run_id=run_id, model_id=model_id),
+        python_model=str(CODE),
+        artifacts={"network": str(files.model.resolve())},
+        model_config={"classes": classes},
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))]),
+            outputs=Schema([ColSpec("float", name) for name in classes]),
+        ),
+        pip_requirements=requirements(files.record["environment"]),
+    )
+
+
+def requirements(environment: Mapping[str, Any]) -> list[str]:
+    """Pin what the model needs at the versions it was trained with; what the record does not tell, at those here."""
+    return [f"{name}=={environment.get(name) or importlib.metadata.version(name)}" for name in REQUIRED]

@@ -1,0 +1,155 @@
+"""Where MLflow keeps its runs: opened quickly, or refused in one line.
+
+Nothing here waits for long. MLflow on its own retries for minutes when a server is away or a database is locked;
+a store that does not answer within seconds counts as away, since the records bring it up to date later.
+"""
+
+import fcntl
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lamina.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+SECONDS_TO_ANSWER = 5
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # long enough for a server that stores a large model before it answers; whether it answers at all is asked first
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+}
+
+# MLflow's page shows metrics and parameters as columns for this kind; by default it expects chats
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow store that answered.
+
+    artifacts: where new experiments keep their files; None where the server decides.
+    """
+
+    client: "MlflowClient"
+    uri: str
+    root: Path
+    artifacts: str | None
+
+
+def store_root(system: Path) -> Path:
+    """Find the folder in which MLflow keeps its own: the nearest ancestor with `.dvc` or `.git`, else `system`."""
+    system = system.resolve()
+    return next((f for f in (system, *system.parents) if (f / ".dvc").exists() or (f / ".git").exists()), system)
+
+
+def open_store(system: Path) -> Store:
+    """Open the store that MLFLOW_TRACKING_URI names; without it, the project's own SQLite database, made if need be.
+
+    Raises UserError where it is away, locked, broken or of another MLflow version.
+    """
+    root = store_root(system)
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}"
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    with refused_in_one_line(uri):
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+        logging.getLogger("alembic").setLevel(logging.CRITICAL)
+        from mlflow.tracking import MlflowClient
+
+        database = not uri.startswith(("http:", "https:"))
+        artifacts = (root / "mlflow" / "artifacts").as_uri() if database else None
+        # MLflow's own migration is not safe against two processes that make the database at once
+        with exclusive(root):
+            _check_database(uri) if database else _check_server(uri)
+            client = MlflowClient(tracking_uri=uri)
+            client.search_experiments(max_results=1)
+    return Store(client, uri, root, artifacts)
+
+
+def experiment(store: Store, name: str) -> str:
+    """Give the id of the experiment `name`, made or taken out of the bin if need be.
+
+    Raises UserError where the project's folder was moved, since MLflow would go on writing to the old place.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = store.client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(store.client.create_experiment(name, artifact_location=store.artifacts, tags=KIND))
+        except MlflowException:
+            # another machine made it meanwhile
+            found = store.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if store.artifacts and found.artifact_location.startswith("file:") and found.artifact_location != store.artifacts:
+        raise UserError(
+            f"MLflow's experiment {name!r} keeps its files in {found.artifact_location}, not in {store.artifacts}: "
+            f"the folder was moved; delete {store.root / 'mlflow'} and run `lamina track`, which makes it anew"
+        )
+    if found.lifecycle_stage == "deleted":
+        store.client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+@contextmanager
+def exclusive(root: Path) -> Iterator[None]:
+    """Let one process of this machine at a time look for a run and make it."""
+    folder = root / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def refused_in_one_line(uri: str) -> Iterator[None]:
+    """Turn whatever MLflow, its database or the network raises into a UserError; passwords in `uri` stay hidden."""
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, ImportError, OSError) as error:
+        reason = re.sub(r"\(Background on this error.*", "", " ".join(str(error).split()))
+        if len(reason) > 300:
+            reason = f"{reason[:300]}..."
+        line = f"the MLflow store {uri} cannot be used ({reason.strip()}); see that it answers"
+        raise UserError(re.sub(r"//[^/@\s]*@", "//***@", line)) from None
+
+
+def _check_database(uri: str) -> None:
+    """Take and leave a write transaction; asked directly, MLflow would retry for minutes before it says no."""
+    import sqlalchemy
+
+    url = sqlalchemy.make_url(uri)
+    sqlite = url.get_backend_name() == "sqlite"
+    if sqlite and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": 2} if sqlite else {})
+    try:
+        with engine.connect() as connection:
+            if sqlite:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        engine.dispose()
+
+
+def _check_server(uri: str) -> None:
+    """Ask for any answer at all, with the credentials and certificates that MLflow would use."""
+    from mlflow.tracking._tracking_service.utils import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    credentials = get_default_host_creds(uri)
+    http_request(credentials, "/health", "GET", timeout=SECONDS_TO_ANSWER, max_retries=0, raise_on_status=False)

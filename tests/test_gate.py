@@ -1,0 +1,269 @@
+"""The gate, end to end on systems made in a folder: its exit codes, its lines, and what --accept leaves."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lamina.commands import gate
+from lamina.errors import UserError
+
+N = 200
+
+
+@pytest.fixture(autouse=True)
+def no_job_summary(monkeypatch):
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
+@pytest.fixture
+def system(tmp_path):
+    """A system of two runs whose results were accepted: 80 % right, over 100 origins."""
+    name_runs(tmp_path, transfer=["tiny"], scratch=["plain"])
+    for run in ("tiny", "plain"):
+        write_predictions(tmp_path, run)
+    assert run_gate(tmp_path, "--accept") == 0
+    return tmp_path
+
+
+def name_runs(system: Path, **sections: list[str]) -> None:
+    lines = [
+        f"{section}: {{runs: {{{', '.join(f'{run}: {{}}' for run in runs)}}}}}" for section, runs in sections.items()
+    ]
+    (system / "params.yaml").write_text("\n".join(["seed: 1", *lines]) + "\n")
+
+
+def write_predictions(system: Path, run: str, *, n: int = N, wrong: int = N // 5, **columns: object) -> None:
+    """Write predictions whose first `wrong` pictures are wrong; `columns` replace what would be written."""
+    label = [("dog", "cat")[i % 2] for i in range(n)]
+    table = {
+        "id": [f"{i:016x}" for i in range(n)],
+        "origin": [f"origin {i // 2}" for i in range(n)],
+        "label": label,
+        "predicted": ["owl" if i < wrong else label[i] for i in range(n)],
+        "owl": np.zeros(n),
+    } | columns
+    path = system / "models" / run / "predictions.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
+
+
+def run_gate(system: Path, *options: str) -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--system", type=Path)
+    gate.add_arguments(parser)
+    return gate.run(parser.parse_args(["--system", str(system), *options]))
+
+
+def line(text: str, run: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(run))
+
+
+def test_same_results_are_kept(system, capsys):
+    assert run_gate(system) == 0
+    out = capsys.readouterr().out
+    for run in ("tiny", "plain"):
+        assert line(out, run).endswith("kept")
+        assert line(out, run).count("0.800 [0.7") == 2
+    header, first = out.splitlines()[:2]
+    assert header.index("verdict") == first.index("kept")
+
+
+def test_significantly_worse_is_a_regression_within_the_tolerance(system, capsys):
+    write_predictions(system, "tiny", wrong=52)
+    assert run_gate(system) == 1
+    out = capsys.readouterr().out
+    assert "regressed: p is not above 0.05" in line(out, "tiny")
+    assert line(out, "plain").endswith("kept")
+
+
+def test_a_few_worse_answers_are_kept(system, capsys):
+    write_predictions(system, "tiny", wrong=43)
+    assert run_gate(system) == 0
+    # three changes, all for the worse: p = 0.25, doubled for two runs
+    assert line(capsys.readouterr().out, "tiny ").split()[7:] == ["0", "3", "0.5", "kept"]
+
+
+def test_holm_holds_one_change_to_the_number_of_runs(system):
+    # six changes for the worse: p = 0.031 alone, 0.062 beside another run
+    write_predictions(system, "tiny", wrong=46)
+    assert run_gate(system) == 0
+    name_runs(system, transfer=["tiny"])
+    (system / "baselines" / "plain.csv").unlink()
+    assert run_gate(system) == 1
+    assert run_gate(system, "--alpha", "0.01") == 0
+
+
+def test_a_large_fall_is_a_regression_where_the_test_is_blind(tmp_path, capsys):
+    name_runs(tmp_path, scratch=["small"])
+    write_predictions(tmp_path, "small", n=20, wrong=2)
+    run_gate(tmp_path, "--accept")
+    write_predictions(tmp_path, "small", n=20, wrong=4)
+    assert run_gate(tmp_path) == 0, "a fall of just the tolerance is within it"
+    write_predictions(tmp_path, "small", n=20, wrong=5)
+    assert run_gate(tmp_path) == 1
+    assert "regressed: fell by 0.150, more than 0.1" in capsys.readouterr().out
+    assert run_gate(tmp_path, "--tolerance", "0.2") == 0
+
+
+def test_significantly_better_is_improved_and_other_errors_are_not_a_change(system, capsys):
+    write_predictions(system, "tiny", wrong=20)
+    write_predictions(system, "plain", predicted=["yak" if i < 40 else ("dog", "cat")[i % 2] for i in range(N)])
+    assert run_gate(system) == 0
+    out = capsys.readouterr().out
+    assert line(out, "tiny ").split()[7:] == ["20", "0", "3.81e-06", "improved"]
+    assert line(out, "plain ").split()[7:] == ["0", "0", "1", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda s: (s / "baselines/tiny.csv").unlink(), "no .*tiny.csv; `lamina gate --accept` makes it"),
+        (
+            lambda s: (s / "models/tiny/predictions.parquet").unlink(),
+            "no .*predictions.parquet; make it with `dvc repro`",
+        ),
+        (lambda s: (s / "models/tiny/predictions.parquet").write_text("none"), "predictions.parquet: not readable"),
+        (lambda s: write_predictions(s, "tiny", n=N + 3), "other test pictures: 3 new, 0 missing; --accept renews"),
+        (lambda s: write_predictions(s, "tiny", n=N - 2), "other test pictures: 0 new, 2 missing"),
+        (lambda s: write_predictions(s, "tiny", label=["cat"] * N), "100 pictures have another label"),
+        (lambda s: write_predictions(s, "tiny", predicted=None), "predictions.parquet: not readable"),
+        (
+            lambda s: write_predictions(s, "tiny", predicted=[None] * N),
+            "row 0: expected id, label, predicted, origin, got",
+        ),
+        (lambda s: write_predictions(s, "tiny", predicted=[float("nan")] * N), "row 0: expected id, label"),
+        (lambda s: write_predictions(s, "tiny", origin=[None] * N), "row 0: expected id, label"),
+        (lambda s: write_predictions(s, "tiny", id=["same"] * N), "row 1: the picture same stands there twice"),
+        (lambda s: write_predictions(s, "tiny", n=0, wrong=0), "predictions.parquet: holds no picture"),
+        (lambda s: name_runs(s, scratch=["plain"]), "no longer in params.yaml; --accept removes"),
+        (lambda s: edit(s, lambda text: ""), "expected the header id,label,predicted, got an empty file"),
+        (
+            lambda s: edit(s, lambda text: text.replace("label", "class", 1)),
+            "expected the header .* got id,class,predicted",
+        ),
+        (
+            lambda s: edit(s, lambda text: text + text.splitlines()[5] + "\n"),
+            "line 202: the picture .* stands there twice",
+        ),
+        (lambda s: edit(s, lambda text: text.replace("dog,", "", 1)), "line 2: expected id, label, predicted, got"),
+        (lambda s: edit(s, lambda text: text.replace("dog,", ",", 1)), "line 2: expected id, label, predicted, got"),
+        (lambda s: edit(s, lambda text: "<<<<<<< HEAD\n" + text), "expected the header .* got <<<<<<< HEAD"),
+        (lambda s: edit(s, lambda text: text + '"'), "not valid CSV"),
+        (lambda s: edit(s, lambda text: text[:19]), "holds no picture"),
+    ],
+)
+def test_what_cannot_be_compared_says_why_and_the_others_are_judged(system, capsys, spoil, reason):
+    spoil(system)
+    capsys.readouterr()
+    assert run_gate(system) == 2
+    out = capsys.readouterr().out
+    assert line(out, "plain").endswith("kept")
+    with pytest.raises(UserError, match=f"cannot compare: .*{reason}"):
+        raise UserError(line(out, "tiny"))
+    write_predictions(system, "plain", wrong=100)
+    assert run_gate(system) == 1, "a regression counts more than a run that cannot be compared"
+
+
+def edit(system: Path, change) -> None:
+    path = system / "baselines" / "tiny.csv"
+    path.write_text(change(path.read_text()))
+
+
+def test_line_ends_and_a_byte_order_mark_do_not_count(system):
+    path = system / "baselines" / "tiny.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert run_gate(system) == 0
+
+
+def test_classes_of_any_name_come_back(tmp_path):
+    name_runs(tmp_path, transfer=["odd"])
+    names = ["NA", "nan", "a, b", 'say "x"', "1", "ação"]
+    write_predictions(tmp_path, "odd", n=6, label=names, predicted=names[::-1])
+    assert run_gate(tmp_path, "--accept") == 0
+    assert run_gate(tmp_path) == 0
+
+
+def test_baselines_are_small_sorted_and_the_same_bytes(tmp_path):
+    name_runs(tmp_path, transfer=["big"])
+    write_predictions(tmp_path, "big", n=15_000)
+    run_gate(tmp_path, "--accept")
+    text = (tmp_path / "baselines" / "big.csv").read_bytes()
+    assert text.startswith(b"id,label,predicted\n0000000000000000,dog,owl\n0000000000000001,cat,owl\n")
+    assert len(text) < 1_000_000
+    mixed = pq.read_table(tmp_path / "models/big/predictions.parquet").sort_by([("id", "descending")])
+    pq.write_table(mixed, tmp_path / "models/big/predictions.parquet")
+    run_gate(tmp_path, "--accept")
+    assert (tmp_path / "baselines" / "big.csv").read_bytes() == text
+
+
+def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
+    name_runs(system, transfer=["tiny", "extra"])
+    write_predictions(system, "tiny", n=N + 1, wrong=30)
+    write_predictions(system, "extra")
+    (system / "baselines" / "README.md").write_text("why these")
+    capsys.readouterr()
+    assert run_gate(system, "--accept") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "extra: accepted, 200 pictures",
+        "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 pictures)",
+        "plain: removed, it is no longer in params.yaml",
+    ]
+    assert sorted(path.name for path in (system / "baselines").iterdir()) == ["README.md", "extra.csv", "tiny.csv"]
+    assert run_gate(system, "--accept") == 0
+    assert capsys.readouterr().out.splitlines() == ["extra: unchanged", "tiny: unchanged"]
+    assert run_gate(system) == 0
+
+
+def test_accept_takes_all_runs_or_none(system):
+    write_predictions(system, "plain", wrong=0)
+    (system / "models/tiny/predictions.parquet").unlink()
+    before = {path.name: path.read_bytes() for path in (system / "baselines").iterdir()}
+    with pytest.raises(
+        UserError, match=r"nothing was accepted: no .*tiny/predictions.parquet; make it with `dvc repro`"
+    ):
+        run_gate(system, "--accept")
+    assert {path.name: path.read_bytes() for path in (system / "baselines").iterdir()} == before
+
+
+def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypatch):
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    write_predictions(system, "tiny", wrong=100)
+    assert run_gate(system, "--markdown", str(tmp_path / "out" / "gate.md")) == 1
+    markdown = (tmp_path / "out" / "gate.md").read_text()
+    rows = [row for row in markdown.splitlines() if row.startswith("|")]
+    assert len(rows) == 4
+    assert {row.count("|") for row in rows} == {8}
+    assert rows[3].startswith("| tiny | 0.800 [0.7")
+    assert "regressed" in rows[3]
+    assert summary.read_text() == "before\n" + markdown + "\n"
+
+
+@pytest.mark.parametrize(
+    ("params", "options", "match"),
+    [
+        ("seed: 1", [], "nothing to compare: no runs under transfer.runs or scratch.runs"),
+        ("seed: 1", ["--accept"], "nothing to accept: no runs"),
+        ("transfer: {runs: [tiny]}", [], r"transfer.runs: expected a mapping of runs, got \['tiny'\]"),
+        ("transfer: tiny", [], "transfer.runs: expected a mapping of runs, got 'tiny'"),
+        ("scratch: {runs: {a: {}}}", ["--alpha", "nan"], "--alpha: expected a number from 0 to 1, got nan"),
+        ("scratch: {runs: {a: {}}}", ["--tolerance", "10"], "--tolerance: expected a number from 0 to 1, got 10"),
+    ],
+)
+def test_what_cannot_be_done_is_one_clear_line(tmp_path, params, options, match):
+    (tmp_path / "params.yaml").write_text(params)
+    with pytest.raises(UserError, match=match):
+        run_gate(tmp_path, *options)
+
+
+def test_gate_imports_nothing_heavy():
+    heavy = {"tensorflow", "mlflow", "sklearn", "pandas"}
+    code = f"import sys, lamina.commands.gate; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,82 @@
+"""The house stands as planned: floors, heavy imports, and a dvc.yaml that says what the code says."""
+
+from pathlib import Path
+
+import pytest
+from imports import PACKAGE, all_modules, closure, imported_modules, named_imports
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
+
+FLOORS = {
+    "maths": 0, "errors": 0, "config": 0, "files": 0, "progress": 0,
+    "data": 1, "models": 1,
+    "learn": 2,
+    "stages": 3, "tracking": 3, "report": 3,
+    "commands": 4, "cli": 4,
+}  # fmt: skip
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+@pytest.mark.parametrize("module", all_modules())
+def test_modules_import_from_their_own_floor_or_below(module: str) -> None:
+    above = [other for other in imported_modules(module) if FLOORS[room(other)] > FLOORS[room(module)]]
+    assert not above
+
+
+def test_data_and_models_do_not_know_each_other() -> None:
+    rooms = {"data": "models", "models": "data"}
+    for module in all_modules():
+        assert not [other for other in imported_modules(module) if room(other) == rooms.get(room(module))]
+
+
+@pytest.mark.parametrize(
+    ("package", "only_in"),
+    [
+        ("dvc", ()),
+        ("mlflow", ("tracking",)),
+        ("great_expectations", ("tracking",)),
+        ("optuna", ("learn",)),
+        ("tensorflow", ("models",)),
+        ("keras", ("models", "tracking")),  # a logged model loads itself
+    ],
+)
+def test_large_libraries_are_imported_in_their_rooms_alone(package: str, only_in: tuple[str, ...]) -> None:
+    importing = {m for m in all_modules() for name in named_imports(m) if name.split(".")[0] == package}
+    assert {room(module) for module in importing} <= set(only_in)
+
+
+@pytest.mark.parametrize("module", [m for m in all_modules() if room(m) in ("maths", "data")])
+def test_the_data_side_never_needs_tensorflow(module: str) -> None:
+    assert "lamina.models.keras_runtime" not in closure(module)
+
+
+def test_packages_hold_no_code_of_their_own() -> None:
+    filled = {path for path in PACKAGE.rglob("__init__.py") if path.read_text().strip()}
+    assert filled == {PACKAGE / "__init__.py"}
+
+
+def body(stage: str) -> dict:
+    return STAGES[stage].get("do", STAGES[stage])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_the_modules_that_it_imports(stage: str) -> None:
+    module = body(stage)["cmd"].removeprefix("python -m ").split()[0]
+    needed = {f"${{code}}/{name.removeprefix('lamina.').replace('.', '/')}.py" for name in closure(module)}
+    assert {dep for dep in body(stage)["deps"] if dep.startswith("${code}")} == needed
+
+
+def test_every_stage_is_a_module_and_every_stage_module_a_stage() -> None:
+    called = {body(stage)["cmd"].removeprefix("python -m ").split()[0] for stage in STAGES}
+    written = {m for m in all_modules() if m.startswith("lamina.stages.")} - {"lamina.stages.entry"}
+    assert called == written
+
+
+@pytest.mark.parametrize("stage", [s for s in STAGES if s.partition("-")[0] in ("extract", "tune", "train", "evaluate")])
+def test_what_comes_after_validation_depends_on_its_verdict(stage: str) -> None:
+    assert "data/validation/verdict.json" in body(stage)["deps"]

@@ -1,0 +1,81 @@
+"""The split: disjoint, complete, stratified, near its ratios, and blind to order and names."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamina.errors import UserError
+from lamina.maths.splits import FOLDS, SplitConfig, split_origins
+
+SHARES = SplitConfig(test=0.3, validation=0.15).shares
+
+
+def pictures(origins: int, classes: int, per_origin: int, seed: int) -> pd.DataFrame:
+    """Pictures whose origins hold 1..per_origin of them, of any class; each class in at least 3 origins."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, per_origin + 1, origins)
+    origin = np.repeat([f"slide-{number:03d}" for number in range(origins)], sizes)
+    label = random.choice([f"class-{number}" for number in range(classes)], len(origin))
+    sure = pd.DataFrame(
+        [(f"sure-{number}-{label}", f"class-{label}") for label in range(classes) for number in range(3)],
+        columns=["origin", "label"],
+    )
+    return pd.concat([pd.DataFrame({"origin": origin, "label": label}), sure], ignore_index=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 80), st.integers(1, 6), st.integers(1, 12), st.integers(0, 10**6))
+def test_every_origin_has_one_fold_and_every_fold_every_class(origins: int, classes: int, most: int, seed: int) -> None:
+    table = pictures(origins, classes, most, seed)
+    fold = split_origins(table["origin"], table["label"], SHARES, seed)
+    assert sorted(fold.index) == sorted(table["origin"].unique())
+    assert set(fold) == set(FOLDS)
+    assert (pd.crosstab(table["origin"].map(fold), table["label"]) > 0).all(axis=None)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(40, 400), st.integers(2, 6), st.integers(0, 10**6))
+def test_single_pictures_are_split_exactly(count: int, classes: int, seed: int) -> None:
+    table = pictures(count, classes, 1, seed)
+    fold = table["origin"].map(split_origins(table["origin"], table["label"], SHARES, seed))
+    for name, share in SHARES.items():
+        assert abs((fold == name).sum() - share * len(table)) <= 1
+        wanted = share * table["label"].value_counts()
+        assert ((table["label"][fold == name].value_counts() - wanted).abs() <= 2).all()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_within_the_largest_origin_of_the_ratio(seed: int) -> None:
+    table = pictures(60, 4, 12, seed)
+    fold = table["origin"].map(split_origins(table["origin"], table["label"], SHARES, seed))
+    largest = table["origin"].value_counts().max()
+    for name, share in SHARES.items():
+        assert abs((fold == name).sum() - share * len(table)) <= largest / 2
+
+
+def test_order_of_pictures_and_names_of_classes_are_nothing() -> None:
+    table = pictures(50, 4, 5, 1)
+    fold = split_origins(table["origin"], table["label"], SHARES, 7)
+    shuffled = table.sample(frac=1, random_state=3)
+    pd.testing.assert_series_equal(split_origins(shuffled["origin"], shuffled["label"], SHARES, 7), fold)
+    renamed = table["label"].map({"class-0": "z", "class-1": "y", "class-2": "x", "class-3": "w"})
+    pd.testing.assert_series_equal(split_origins(table["origin"], renamed, SHARES, 7), fold)
+
+
+def test_another_seed_is_another_split() -> None:
+    table = pictures(50, 2, 2, 1)
+    one, other = (split_origins(table["origin"], table["label"], SHARES, seed) for seed in (1, 2))
+    assert (one != other).any()
+
+
+def test_a_class_with_too_few_origins_is_named() -> None:
+    labels = ["many"] * 10 + ["few"] * 2
+    with pytest.raises(UserError, match=r"class 'few' comes from 2 origins, but 3 folds need one each"):
+        split_origins([f"o{number}" for number in range(12)], labels, SHARES, 0)
+
+
+def test_shares_must_leave_something_to_train_with() -> None:
+    with pytest.raises(ValueError, match="must leave pictures to train with"):
+        SplitConfig(test=0.8, validation=0.2)

@@ -1,0 +1,552 @@
+"""MLflow: every run once and in full, and no training that waits for it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamina.commands import track
+from lamina.errors import UserError
+from lamina.learn.listener import Listener, Silent
+from lamina.tracking import live, runs, store
+
+pytestmark = [
+    # raised while SQLAlchemy reads MLflow's own tables
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
+]
+
+CLASSES = ["eosinophil", "large/odd name"]
+EPOCHS = 4
+
+
+def record(key: str = "a", run: str = "tiny") -> dict[str, Any]:
+    return {
+        "run": run,
+        "system": "cells",
+        "kind": "transfer",
+        "key": key * 64,
+        "params": {"split": {"test": 0.3}, "transfer": {"epochs": EPOCHS, "weights": None}},
+        "tuned": {"learning_rate": 0.001, "dropout": 0.5, "decay": 0.0},
+        "seed": 13,
+        "classes": CLASSES,
+        "size": 8,
+        "data": {"digest": "d" * 64, "rows": {"train": 10, "validation": 2, "test": 4}},
+        "environment": {"python": "3.11.2", "keras": "3.15.1", "numpy": "1.2.3"},
+        "commit": "c" * 40,
+    }
+
+
+def history() -> list[dict[str, float]]:
+    columns = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate")
+    return [{"epoch": n, **dict.fromkeys(columns, 1 / n)} for n in range(1, EPOCHS + 1)]
+
+
+def write_run(system: Path, key: str = "a", run: str = "tiny", model: bytes = b"not opened") -> Path:
+    folder = system / "models" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(record(key, run)))
+    pd.DataFrame(history()).to_csv(folder / "history.csv", index=False)
+    (folder / "trials.csv").write_text(
+        "number,state,value,learning_rate,dropout,decay,epochs\n"
+        "0,COMPLETE,0.8,0.001,0.5,0.0,4\n1,PRUNED,0.5,0.1,0.2,0.0,1\n2,FAIL,,0.1,0.3,0.0,\n"
+    )
+    scores = {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "n": 2}
+    fold = {"accuracy": 0.75, "interval": [0.5, 0.9], "n": 4, "origins": 4, "macro_f1": 0.7, "majority": 0.5}
+    fold["per_class"] = dict.fromkeys(CLASSES, scores)
+    (folder / "metrics.json").write_text(json.dumps({"test": fold, "validation": fold}))
+    (folder / "timing.json").write_text(json.dumps({"seconds": {"train": 1.5}, "machine": {"cores": 2}}))
+    rows = pd.DataFrame({"label": [CLASSES[0], *CLASSES], "predicted": [CLASSES[0], *CLASSES[::-1]]})
+    rows.to_csv(folder / "confusion.csv", index=False)
+    (folder / "model.keras").write_bytes(model)
+    return folder
+
+
+def shown(system: Path) -> list[Any]:
+    """The runs that a person sees at first, trials left out."""
+    return [run for run in all_runs(system) if runs.PARENT not in run.data.tags]
+
+
+def trials(system: Path) -> list[Any]:
+    return [run for run in all_runs(system) if runs.PARENT in run.data.tags]
+
+
+def all_runs(system: Path) -> list[Any]:
+    client = store.open_store(system).client
+    experiment = client.get_experiment_by_name("cells")
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("empty")
+    store.open_store(folder)
+    return (folder / "mlflow" / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def system(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A system with a trained run and an empty store, in a project of its own."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "project" / ".dvc").mkdir(parents=True)
+    (tmp_path / "project" / "mlflow").mkdir()
+    (tmp_path / "project" / "mlflow" / "mlflow.db").write_bytes(empty_database)
+    system = tmp_path / "project" / "pipelines" / "cells"
+    system.mkdir(parents=True)
+    (system / "params.yaml").write_text("transfer: {runs: {tiny: {}, later: {}}}\nscratch: {runs: {}}\n")
+    write_run(system)
+    return system
+
+
+def follow(system: Path, key: str = "a", between: Callable[[], None] = lambda: None) -> None:
+    """Train as a listener sees it; `between` happens in the middle, when the first half was passed on."""
+    listener: Listener = live.LiveRun(system)
+    listener.start(record(key))
+    for row in history()[: EPOCHS // 2]:
+        listener.epoch(row)
+    between()
+    for row in history()[EPOCHS // 2 :]:
+        listener.epoch(row)
+    listener.finish()
+
+
+class TestComplete:
+    def test_a_run_is_told_in_full(self, system: Path) -> None:
+        assert runs.complete(system, "tiny") == "tracked"
+        (run,) = shown(system)
+        assert (run.info.run_name, run.info.status) == ("tiny", "FINISHED")
+        assert run.data.tags["lamina.complete"] == "true"
+        assert run.data.tags["lamina.key"] == "a" * 64
+        assert run.data.tags["commit"] == run.data.tags["mlflow.source.git.commit"] == "c" * 40
+        assert (run.data.tags["data"], run.data.tags["system"], run.data.tags["kind"]) == (
+            "d" * 64,
+            "cells",
+            "transfer",
+        )
+        told = {"split.test": "0.3", "transfer.weights": "null", "tuned.dropout": "0.5", "seed": "13"}
+        assert told.items() <= run.data.params.items()
+        assert run.data.metrics["test_accuracy"] == 0.75
+        assert (run.data.metrics["test_accuracy_low"], run.data.metrics["validation_accuracy_high"]) == (0.5, 0.9)
+        assert run.data.metrics["test_f1_large_odd name"] == pytest.approx(1 / 3)
+        assert run.data.metrics["seconds_train"] == 1.5
+
+    def test_every_epoch_is_there_once(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        self.assert_history(system)
+
+    @staticmethod
+    def assert_history(system: Path) -> None:
+        client = store.open_store(system).client
+        (run,) = shown(system)
+        for name in ("train_loss", "learning_rate"):
+            told = client.get_metric_history(run.info.run_id, name)
+            assert [(m.step, m.value) for m in told] == [(row["epoch"], row[name]) for row in history()]
+
+    def test_trials_are_nested_runs(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        (run,) = shown(system)
+        told = sorted(trials(system), key=lambda trial: trial.info.run_name)
+        assert [trial.data.tags[runs.PARENT] for trial in told] == [run.info.run_id] * 3
+        assert [trial.data.tags["state"] for trial in told] == ["COMPLETE", "PRUNED", "FAIL"]
+        assert [trial.info.status for trial in told] == ["FINISHED", "KILLED", "FAILED"]
+        assert told[0].data.params == {"learning_rate": "0.001", "dropout": "0.5", "decay": "0.0"}
+        assert told[0].data.metrics == {"validation_accuracy": 0.8, "epochs": 4}
+        assert told[2].data.metrics == {}
+
+    def test_record_files_and_figures_are_kept(self, system: Path) -> None:
+        folder = system / "models" / "tiny"
+        runs.complete(system, "tiny")
+        (run,) = shown(system)
+        kept = system.parents[1] / "mlflow" / "artifacts" / run.info.run_id / "artifacts"
+        for name in ("record.json", "history.csv", "trials.csv", "timing.json", "metrics.json", "confusion.csv"):
+            assert (kept / "record" / name).read_bytes() == (folder / name).read_bytes()
+        for name in ("loss", "accuracy", "confusion"):
+            assert (kept / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_twice_is_once(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        before = shown(system)
+        assert runs.complete(system, "tiny") == "already there"
+        assert [run.to_dictionary() for run in shown(system)] == [run.to_dictionary() for run in before]
+        assert len(trials(system)) == 3
+
+    def test_two_processes_at_once_are_once_even_where_no_store_was(self, tmp_path: Path) -> None:
+        write_run(tmp_path)
+        call = (
+            "import pathlib, sys; from lamina.tracking.runs import complete;"
+            "print(complete(pathlib.Path('.'), 'tiny'), 'tensorflow' in sys.modules)"
+        )
+        environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+        both = [
+            subprocess.Popen(
+                [sys.executable, "-c", call], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE
+            )
+            for _ in range(2)
+        ]
+        said = sorted(process.communicate(timeout=120)[0] for process in both)
+        assert said == ["already there False\n", "tracked False\n"]
+        assert len(shown(tmp_path)) == 1
+
+    def test_another_key_is_another_run(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        write_run(system, key="b")
+        runs.complete(system, "tiny")
+        assert {run.data.tags["lamina.key"] for run in shown(system)} == {"a" * 64, "b" * 64}
+
+    def test_what_a_killed_process_left_is_replaced(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runs, "_log_figures", killed)
+            with pytest.raises(KeyboardInterrupt):
+                runs.complete(system, "tiny")
+        (left,) = shown(system)
+        assert left.data.tags["lamina.complete"] == "false"
+        assert runs.complete(system, "tiny") == "tracked"
+        (run,) = shown(system)
+        assert run.info.run_id != left.info.run_id
+        assert [trial.data.tags[runs.PARENT] for trial in trials(system)] == [run.info.run_id] * 3
+
+    def test_nothing_prints(self, system: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        runs.complete(system, "tiny")
+        assert capfd.readouterr() == ("", "")
+
+    def test_missing_and_broken_files_are_named(self, system: Path) -> None:
+        folder = system / "models" / "tiny"
+        (folder / "history.csv").unlink()
+        with pytest.raises(UserError, match=r"history\.csv: not found; run `dvc repro`"):
+            runs.complete(system, "tiny")
+        (folder / "record.json").write_text('{"run": "tiny"}')
+        with pytest.raises(UserError, match=r"record\.json: system, kind, key, .* missing"):
+            runs.complete(system, "tiny")
+        (folder / "record.json").write_text("{")
+        with pytest.raises(UserError, match=r"record\.json: cannot be read"):
+            runs.complete(system, "tiny")
+
+
+class TestModel:
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:mlflow")
+    def test_it_loads_and_predicts_as_the_network_does(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import mlflow.pyfunc
+
+        from lamina.models.keras_runtime import keras
+
+        layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
+        network = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+        network.save(system / "models" / "tiny" / "model.keras")
+        runs.complete(system, "tiny")
+        (run,) = shown(system)
+        (model,) = run.outputs.model_outputs
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.open_store(system).uri)
+        pictures = np.random.default_rng(13).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+        for place in (f"runs:/{run.info.run_id}/model", f"models:/{model.model_id}"):
+            loaded = mlflow.pyfunc.load_model(place)
+            told = loaded.predict(pictures)
+            assert list(told.columns) == CLASSES
+            np.testing.assert_array_equal(told.to_numpy(), network.predict(pictures, verbose=0))
+        assert loaded.metadata.get_input_schema().inputs[0].shape == (-1, 8, 8, 3)
+        with pytest.raises(mlflow.MlflowException, match="shape"):
+            loaded.predict(pictures[:, :4])
+
+    def test_requirements_are_those_of_training(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        (kept,) = (system.parents[1] / "mlflow" / "artifacts" / "models").glob("*/artifacts/requirements.txt")
+        told = dict(line.split("==") for line in kept.read_text().split())
+        assert set(told) == {"keras", "mlflow", "numpy", "pandas", "tensorflow"}
+        assert (told["keras"], told["numpy"]) == ("3.15.1", "1.2.3")
+
+
+class TestLive:
+    def test_epochs_are_there_before_training_ends(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
+
+        def look() -> None:
+            wait_until(lambda: len(shown(system)) == 1 and shown(system)[0].data.metrics.get("train_loss") == 0.5)
+            (run,) = shown(system)
+            assert run.info.status == "RUNNING"
+            assert run.data.params["transfer.epochs"] == str(EPOCHS)
+
+        follow(system, between=look)
+        TestComplete.assert_history(system)
+        assert shown(system)[0].info.status == "FINISHED"
+
+    def test_a_followed_run_is_completed_and_not_doubled(self, system: Path) -> None:
+        follow(system)
+        (followed,) = shown(system)
+        assert followed.data.tags["lamina.complete"] == "false"
+        assert runs.complete(system, "tiny") == "tracked"
+        (run,) = shown(system)
+        assert run.info.run_id == followed.info.run_id
+        assert run.data.tags["lamina.complete"] == "true"
+        TestComplete.assert_history(system)
+
+    def test_a_killed_training_is_replaced_by_the_next(self, system: Path) -> None:
+        opened = store.open_store(system)
+        left = runs.begin(opened, record())
+        runs.log_epochs(opened, left, [(runs.now(), row) for row in history()[:2]])
+        follow(system)
+        (run,) = shown(system)
+        assert run.info.run_id != left
+        TestComplete.assert_history(system)
+
+    def test_a_killed_training_is_replaced_by_the_record(self, system: Path) -> None:
+        opened = store.open_store(system)
+        left = runs.begin(opened, record())
+        runs.log_epochs(opened, left, [(runs.now(), row) for row in history()[:2]])
+        runs.complete(system, "tiny")
+        assert shown(system)[0].info.run_id != left
+        TestComplete.assert_history(system)
+
+    def test_training_again_leaves_a_complete_run_alone(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        before = shown(system)[0].to_dictionary()
+        follow(system)
+        assert [run.to_dictionary() for run in shown(system)] == [before]
+
+    def test_many_epochs_are_few_calls(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        calls: list[int] = []
+        log_epochs = runs.log_epochs
+        monkeypatch.setattr(runs, "log_epochs", lambda *given: (calls.append(len(given[2])), log_epochs(*given)))
+        listener = live.LiveRun(system)
+        listener.start(record())
+        for epoch in range(1, 501):
+            listener.epoch({"epoch": epoch, "train_loss": 1.0})
+        listener.finish()
+        assert sum(calls) == 500
+        assert len(calls) <= 3
+
+    def test_silence_says_nothing(self, capfd: pytest.CaptureFixture[str]) -> None:
+        listener: Listener = Silent()
+        listener.start(record())
+        listener.epoch(history()[0])
+        listener.finish()
+        assert capfd.readouterr() == ("", "")
+
+
+class TestStore:
+    def test_it_stands_beside_the_nearest_dvc_or_git(self, tmp_path: Path) -> None:
+        system = tmp_path / "project" / "pipelines" / "cells"
+        system.mkdir(parents=True)
+        assert store.store_root(system) == system
+        (tmp_path / "project" / ".git").touch()
+        assert store.store_root(system) == tmp_path / "project"
+        (tmp_path / "project" / "pipelines" / ".dvc").mkdir()
+        assert store.store_root(system) == tmp_path / "project" / "pipelines"
+
+    def test_locked_database_costs_one_line_and_little_time(
+        self, system: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        other = sqlite3.connect(system.parents[1] / "mlflow" / "mlflow.db")
+        other.execute("BEGIN EXCLUSIVE")
+        start = time.monotonic()
+        follow(system)
+        assert time.monotonic() - start < 15
+        out, err = capfd.readouterr()
+        assert out == ""
+        assert err.count("\n") == 1
+        assert "database is locked" in err
+        assert "training goes on, `lamina track` brings MLflow up to date" in err
+        with pytest.raises(UserError, match=r"mlflow\.db cannot be used .*database is locked"):
+            runs.complete(system, "tiny")
+        other.close()
+        assert runs.complete(system, "tiny") == "tracked"
+
+    def test_broken_database_is_one_line(self, system: Path) -> None:
+        (system.parents[1] / "mlflow" / "mlflow.db").write_bytes(b"no database" * 100)
+        with pytest.raises(UserError, match="file is not a database") as caught:
+            runs.complete(system, "tiny")
+        assert "\n" not in str(caught.value)
+
+    def test_moved_folder_is_refused_with_the_remedy(self, system: Path) -> None:
+        runs.complete(system, "tiny")
+        moved = system.parents[1].rename(system.parents[2] / "moved")
+        with pytest.raises(UserError, match=r"the folder was moved; delete .*moved/mlflow and run `lamina track`"):
+            runs.complete(moved / "pipelines" / "cells", "tiny")
+
+    def test_experiment_in_the_bin_is_taken_out(self, system: Path) -> None:
+        opened = store.open_store(system)
+        opened.client.delete_experiment(store.experiment(opened, "cells"))
+        runs.complete(system, "tiny")
+        assert len(shown(system)) == 1
+
+    def test_no_server_is_one_line_without_the_password(
+        self, system: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
+        start = time.monotonic()
+        follow(system)
+        runs.complete_or_warn(system, "tiny")
+        assert time.monotonic() - start < 15
+        lines = capfd.readouterr().err.splitlines()
+        assert len(lines) == 2
+        for line in lines:
+            assert "warning: the MLflow store http://***@127.0.0.1" in line
+            assert "secret" not in line
+
+    def test_server_that_never_answers_does_not_hold_training(
+        self, system: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(live, "SECONDS_TO_FINISH", 0.5)
+        with socket.create_server(("127.0.0.1", 0)) as deaf:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+            start = time.monotonic()
+            follow(system)
+            assert time.monotonic() - start < 2
+            assert "did not take everything within" in capfd.readouterr().err
+            start = time.monotonic()
+            with pytest.raises(UserError, match="timed out"):
+                runs.complete(system, "tiny")
+            assert time.monotonic() - start < 15
+
+
+class TestTrack:
+    def test_every_run_of_params_gets_its_line(self, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert track.run(Namespace(system=system)) == 0
+        assert capsys.readouterr().out == "tiny   tracked\nlater  not trained yet\n"
+        write_run(system, key="b", run="later")
+        (system / "models" / "later" / "metrics.json").unlink()
+        assert track.run(Namespace(system=system)) == 0
+        assert capsys.readouterr().out == "tiny   already there\nlater  not evaluated yet\n"
+
+    def test_store_out_of_reach_is_an_error(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+        with pytest.raises(UserError, match=r"the MLflow store http://127\.0\.0\.1:\d+ cannot be used"):
+            track.run(Namespace(system=system))
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Server:
+    """A real `mlflow server`, which can be killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}", "--workers", "1"]
+        command += ["--artifacts-destination", str(self.folder / "artifacts")]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self.answers, 120)
+
+    def answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=1) as answer:  # noqa: S310 - our own server
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture(scope="module")
+def running_server(tmp_path_factory: pytest.TempPathFactory, empty_database: bytes) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    (server.folder / "mlflow.db").write_bytes(empty_database)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def server(running_server: Server, system: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", running_server.uri)
+    return running_server
+
+
+class TestServer:
+    def test_machines_that_make_an_experiment_at_once_get_the_same(self, server: Server, system: Path) -> None:
+        opened = store.open_store(system)
+        with ThreadPoolExecutor(8) as pool:
+            assert len(set(pool.map(lambda _: store.experiment(opened, "made at once"), range(8)))) == 1
+
+    def test_runs_models_and_files_reach_it_once(self, server: Server, system: Path) -> None:
+        write_run(system, key="1")
+        assert runs.complete(system, "tiny") == "tracked"
+        assert runs.complete(system, "tiny") == "already there"
+        (run,) = [run for run in shown(system) if run.data.tags["lamina.key"] == "1" * 64]
+        client = store.open_store(system).client
+        assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "record"}
+        (model,) = run.outputs.model_outputs
+        assert client.get_logged_model(model.model_id).status == "READY"
+        assert len([trial for trial in trials(system) if trial.data.tags[runs.PARENT] == run.info.run_id]) == 3
+
+    def test_killed_in_the_middle_costs_one_line_and_is_repaired(
+        self, server: Server, system: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
+        write_run(system, key="2")
+
+        def told() -> list[Any]:
+            return [run for run in shown(system) if run.data.tags["lamina.key"] == "2" * 64]
+
+        def kill() -> None:
+            wait_until(lambda: told() and told()[0].data.metrics.get("train_loss") == 0.5)
+            server.kill()
+
+        follow(system, key="2", between=kill)
+        err = capfd.readouterr().err
+        assert err.count("\n") == 1
+        assert "training goes on, `lamina track` brings MLflow up to date" in err
+        server.start()
+        (left,) = told()
+        assert left.info.status == "RUNNING"
+        assert runs.complete(system, "tiny") == "tracked"
+        (run,) = told()
+        assert run.info.run_id != left.info.run_id
+        client = store.open_store(system).client
+        assert [m.step for m in client.get_metric_history(run.info.run_id, "train_loss")] == [1, 2, 3, 4]
+
+    @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH to look at MLflow's page with")
+    def test_people_see_the_runs(self, server: Server, system: Path, tmp_path: Path) -> None:
+        write_run(system, key="3", run="seen-by-people")
+        runs.complete(system, "seen-by-people")
+        experiment = store.experiment(store.open_store(system), "cells")
+        page = browse(f"{server.uri}/#/experiments/{experiment}/runs", tmp_path)
+        assert "seen-by-people" in page
+        assert "cells" in page
+
+
+def browse(address: str, folder: Path) -> str:
+    """The page at `address` as Chromium shows it once its scripts ran."""
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += [f"--user-data-dir={folder / 'browser'}", "--virtual-time-budget=20000", "--dump-dom", address]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True).stdout
