@@ -1,0 +1,102 @@
+"""Pictures of every kind come out upright, in 8-bit RGB, or are refused in words."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lamina.data.decoding import UnreadableError, decode, open_picture, shown_size
+
+RED, GREEN = (200, 30, 30), (30, 160, 40)
+
+
+def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def halves(width: int = 40, height: int = 20) -> Image.Image:
+    """Red on the left, green on the right."""
+    pixels = np.empty((height, width, 3), np.uint8)
+    pixels[:, : width // 2], pixels[:, width // 2 :] = RED, GREEN
+    return Image.fromarray(pixels)
+
+
+def corner(encoded: bytes) -> tuple[int, ...]:
+    return decode(open_picture(encoded)).getpixel((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGB", "PNG"), ("RGB", "BMP"), ("RGB", "TIFF"), ("RGB", "WEBP"), ("RGBA", "PNG"), ("CMYK", "TIFF")]
+)
+def test_color_modes_keep_their_color(mode: str, kind: str) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    encoded = encode(halves().convert(mode), kind, **options)
+    np.testing.assert_allclose(corner(encoded), RED, atol=2)
+
+
+def test_cmyk_jpeg_keeps_its_color() -> None:
+    np.testing.assert_allclose(corner(encode(halves().convert("CMYK"), "JPEG", quality=95)), RED, atol=12)
+
+
+def test_palette_keeps_its_color() -> None:
+    np.testing.assert_allclose(corner(encode(halves().quantize(4), "GIF")), RED, atol=2)
+
+
+def test_transparent_parts_become_white() -> None:
+    clear = halves().convert("RGBA")
+    clear.putalpha(0)
+    assert corner(encode(clear)) == (255, 255, 255)
+
+
+def test_sixteen_bits_keep_the_upper_eight() -> None:
+    grey = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
+    assert corner(encode(grey)) == (128, 128, 128)
+
+
+def test_exif_orientation_is_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: the left half comes to the top
+    encoded = encode(halves(), "JPEG", exif=exif, quality=95)
+    assert shown_size(open_picture(encoded)) == (20, 40)
+    upright = decode(open_picture(encoded))
+    assert upright.size == (20, 40)
+    np.testing.assert_allclose(upright.getpixel((10, 5)), RED, atol=12)
+    np.testing.assert_allclose(upright.getpixel((10, 35)), GREEN, atol=12)
+
+
+def test_reduced_decoding_is_the_same_picture_smaller() -> None:
+    small = decode(open_picture(encode(halves(640, 480), "JPEG", quality=95)), least=0.2)
+    assert small.size == (160, 120)
+    np.testing.assert_allclose(small.getpixel((5, 5)), RED, atol=6)
+
+
+def test_a_truncated_jpeg_is_unreadable() -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
+    encoded = encode(noise, "JPEG")
+    with pytest.raises(UnreadableError, match="truncated"):
+        decode(open_picture(encoded[: len(encoded) // 2]))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture", b"<html><body>404</body></html>", b"\xff\xd8\xff"])
+def test_what_is_no_picture_is_unreadable(content: bytes) -> None:
+    with pytest.raises(UnreadableError):
+        decode(open_picture(content))
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    with pytest.raises(UnreadableError, match="30000x30000 are more than 178,956,970 pixels"):
+        open_picture(bomb)
+
+
+def test_a_single_pixel_is_a_picture() -> None:
+    assert decode(open_picture(encode(Image.new("RGB", (1, 1), RED)))).size == (1, 1)

@@ -1,0 +1,131 @@
+"""Every dropped picture has its reason; near duplicates share an origin."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lamina.data.duplicates import merge_origins, near_duplicate_groups
+from lamina.data.filters import Demands, FilterConfig, box_fits, is_grey, judge
+
+FINE = {
+    "name": "a.png", "label": "cat", "label_count": 1, "boxes": [], "sha256": "0", "error": "",
+    "width": 100, "height": 80, "grey": False,
+}  # fmt: skip
+
+
+def demands(**change: object) -> Demands:
+    settings = {"drop_grayscale": True, "min_side": 32, "drop_duplicates": True}
+    known = {name: change.pop(name) for name in list(change) if name in settings}
+    told = {"labeled": True, "classes": None, "boxed": False} | change
+    return Demands(filter=FilterConfig(**settings | known), **told)
+
+
+def judged(*rows: dict, **change: object) -> pd.DataFrame:
+    table = pd.DataFrame([FINE | {"sha256": str(number)} | row for number, row in enumerate(rows)])
+    return judge(table, demands(**change))
+
+
+@pytest.mark.parametrize(
+    ("row", "change", "reason", "detail"),
+    [
+        ({"error": "image file is truncated", "width": 0, "height": 0}, {}, "unreadable", "truncated"),
+        ({"width": 31}, {}, "too small", "31x80 is smaller than filter.min_side=32"),
+        ({"grey": True}, {}, "grayscale", "no color"),
+        ({"label": None, "label_count": 0}, {}, "unlabeled", "no label"),
+        ({"label": "cat + dog", "label_count": 2}, {}, "ambiguous", "cat \\+ dog"),
+        ({"label": "cow"}, {"classes": ("cat", "dog")}, "excluded class", "cow is not in source.classes"),
+        ({"boxes": []}, {"boxed": True}, "bad box", "0 boxes, expected one"),
+        ({"boxes": [[0, 0, 9, 9]] * 2}, {"boxed": True}, "bad box", "2 boxes, expected one"),
+        ({"boxes": [[200, 0, 300, 50]]}, {"boxed": True}, "bad box", "lies in the picture"),
+    ],
+)
+def test_a_picture_is_dropped_for_its_reason(row: dict, change: dict, reason: str, detail: str) -> None:
+    verdicts = judged({}, row, **{"classes": None} | change)
+    assert verdicts["reason"][1] == reason
+    assert pd.Series([verdicts["detail"][1]]).str.contains(detail).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "change"),
+    [
+        ({}, {}),
+        ({"grey": True}, {"drop_grayscale": False}),
+        ({"label": None, "label_count": 0}, {"labeled": False}),
+        ({"boxes": [[0, 0, 9, 9]]}, {"boxed": True}),
+        ({"width": 32, "height": 32}, {}),
+    ],
+)
+def test_what_is_allowed_stays(row: dict, change: dict) -> None:
+    assert judged(row, **change)["reason"].isna().all()
+
+
+def test_the_first_of_equal_files_stays() -> None:
+    verdicts = judged({"name": "a"}, {"name": "b", "sha256": "0"}, {"name": "c"})
+    assert verdicts["reason"].tolist()[1:] == ["duplicate", None]
+    assert verdicts["reason"].isna()[0]
+    assert verdicts["detail"][1] == "same bytes as a"
+
+
+def test_equal_files_stay_where_that_is_wanted() -> None:
+    assert judged({}, {"sha256": "0"}, drop_duplicates=False)["reason"].isna().all()
+
+
+def test_equal_files_under_two_labels_are_ambiguous() -> None:
+    verdicts = judged({}, {"sha256": "0", "label": "dog"})
+    assert verdicts["reason"].tolist() == ["ambiguous", "ambiguous"]
+    assert "same bytes under several labels: cat, dog" in verdicts["detail"][0]
+
+
+def test_grey_is_told_from_color_by_content() -> None:
+    random = np.random.default_rng(0)
+    grey = np.repeat(random.integers(0, 256, (64, 64, 1)), 3, axis=2).astype(np.uint8)
+    assert is_grey(grey)
+    file = io.BytesIO()
+    Image.fromarray(grey).save(file, "JPEG", quality=60)
+    assert is_grey(np.asarray(Image.open(file)))
+    dot = grey.copy()
+    dot[20:24, 20:24] = (200, 40, 40)
+    assert not is_grey(dot)
+
+
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [
+        ((0, 0, 10, 10), True),
+        ((-5, -5, 20, 20), True),
+        ((95, 75, 120, 100), False),
+        ((10, 10, 10, 20), False),
+        ((20, 10, 10, 20), False),
+    ],
+)
+def test_boxes_must_lie_in_the_picture(box: tuple[int, int, int, int], fits: bool) -> None:
+    assert box_fits(box, 100, 80) is fits
+
+
+def thumbnails(count: int) -> np.ndarray:
+    coarse = np.random.default_rng(1).integers(0, 256, (count, 4, 4, 3)).astype(np.uint8)
+    return np.stack([np.asarray(Image.fromarray(one).resize((16, 16), Image.Resampling.BICUBIC)) for one in coarse])
+
+
+def test_near_duplicates_are_one_group_and_others_are_not() -> None:
+    pictures = thumbnails(50)
+    noise = np.random.default_rng(2).integers(-1, 2, pictures[:3].shape)
+    copies = np.clip(pictures[:3].astype(int) + noise + 1, 0, 255).astype(np.uint8)
+    groups = near_duplicate_groups(np.concatenate([pictures, copies, pictures[7:8]]))
+    np.testing.assert_array_equal(groups[50:53], groups[:3])
+    assert groups[53] == groups[7]
+    assert len(set(groups)) == 50
+
+
+def test_origins_that_share_a_near_duplicate_become_one() -> None:
+    origins = pd.Series(["slide-3", "slide-1", "slide-2", "slide-2", "slide-9"])
+    merged = merge_origins(origins, np.array([0, 0, 1, 2, 1]))
+    assert merged.tolist() == ["slide-1", "slide-1", "slide-2", "slide-2", "slide-2"]
+
+
+def test_without_near_duplicates_origins_stay() -> None:
+    origins = pd.Series(["b", "a", "b"])
+    assert merge_origins(origins, np.arange(3)).tolist() == ["b", "a", "b"]
