@@ -26,11 +26,11 @@ def take(archive: Path, count: int, out: Path) -> int:
 
 def show(count: int, stages: dict[str, Measured]) -> None:
     """Print a line a stage."""
-    for name, measured in stages.items():
-        rate = count / measured.seconds
+    for name, took in stages.items():
+        rate = count / took.seconds
         print(
-            f"{count:10}  {name:10}{measured.seconds:10.1f}{rate:12.0f}"
-            f"{measured.largest:16.0f}{measured.together:16.0f}",
+            f"{count:10}  {name:10}{took.seconds:10.1f}{took.cpu:10.1f}{rate:12.0f}"
+            f"{took.largest:15.0f}{took.together:15.0f}",
             flush=True,
         )
 
@@ -43,7 +43,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.archive.exists():
         raise SystemExit(f"{arguments.archive}: not found; name a ZIP of pictures, one folder a class")
-    print(f"{'pictures':>10}  {'stage':10}{'seconds':>10}{'pictures/s':>12}{'largest, MiB':>16}{'together, MiB':>16}")
+    titles = f"{'seconds':>10}{'CPU s':>10}{'pictures/s':>12}{'largest, MiB':>15}{'together, MiB':>15}"
+    print(f"{'pictures':>10}  {'stage':10}{titles}")
     for wanted in arguments.pictures:
         with tempfile.TemporaryDirectory() as temporary:
             archive = Path(temporary) / "pictures.zip"

@@ -22,7 +22,7 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a stage took: seconds on the clock and on the cores, its start included; peak MiB of one process, and of all."""
+    """What a stage took, its start included: seconds, those of all cores together; peak MiB of one process, of all."""
 
     seconds: float
     cpu: float

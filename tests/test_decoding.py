@@ -31,7 +31,8 @@ def corner(encoded: bytes) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize(
-    ("mode", "kind"), [("RGB", "PNG"), ("RGB", "BMP"), ("RGB", "TIFF"), ("RGB", "WEBP"), ("RGBA", "PNG"), ("CMYK", "TIFF")]
+    ("mode", "kind"),
+    [("RGB", "PNG"), ("RGB", "BMP"), ("RGB", "TIFF"), ("RGB", "WEBP"), ("RGBA", "PNG"), ("CMYK", "TIFF")],
 )
 def test_color_modes_keep_their_color(mode: str, kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
@@ -93,7 +94,9 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    bomb = (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    )
     with pytest.raises(UnreadableError, match="30000x30000 are more than 178,956,970 pixels"):
         open_picture(bomb)
 

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from imports import PACKAGE, all_modules, closure, imported_modules, named_imports
 from ruamel.yaml import YAML
+
+from imports import PACKAGE, all_modules, closure, imported_modules, named_imports
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
@@ -77,6 +78,8 @@ def test_every_stage_is_a_module_and_every_stage_module_a_stage() -> None:
     assert called == written
 
 
-@pytest.mark.parametrize("stage", [s for s in STAGES if s.partition("-")[0] in ("extract", "tune", "train", "evaluate")])
+@pytest.mark.parametrize(
+    "stage", [s for s in STAGES if s.partition("-")[0] in ("extract", "tune", "train", "evaluate")]
+)
 def test_what_comes_after_validation_depends_on_its_verdict(stage: str) -> None:
     assert "data/validation/verdict.json" in body(stage)["deps"]

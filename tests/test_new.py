@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
-from lamina.commands.new import PACKAGE, _make_repository, add_arguments, new, yaml
+from lamina.commands.new import PACKAGE, _make_repository, add_arguments, find_pipeline, new, yaml
 from lamina.config import SECTIONS, Config, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.filters import FilterConfig
@@ -36,7 +36,7 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
     "split": SplitConfig,
     "tune": TuneConfig,
 }
-HOUSE_SOURCE = ["kind", "location", "sha256", "labels", "boxes", "origin", "classes", "watch", "target", "pictures"]
+HOUSE_SOURCE = ["kind", "location", "watch", "sha256", "labels", "boxes", "target", "origin", "classes", "pictures"]
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_every_line_of_params_is_commented(project: Path) -> None:
     make(project, archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture())))
     lines = (project / "systems/pets/params.yaml").read_text().splitlines()
     bare = [line for line in lines if line and "#" not in line]
-    assert set(bare) <= {"source:", "filter:", "convert:", "augment:", "split:", "colorize:", "  runs:"}
+    assert set(bare) <= {"source:", "filter:", "convert:", "augment:", "split:"}
 
 
 def test_classes_of_few_pictures_are_left_out(project: Path) -> None:
@@ -283,6 +283,18 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_values_come_back_from_yaml(value: object) -> None:
     assert YAML(typ="safe", pure=True).load(f"key: {yaml(value)}  # comment\n") == {"key": value}
+
+
+@pytest.mark.parametrize("place", ["dvc.yaml", "src/lamina/dvc.yaml"])
+def test_the_pipeline_is_found_in_a_checkout_and_in_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr("lamina.commands.new.PACKAGE", tmp_path / "src" / "lamina")
+    with pytest.raises(UserError, match=r"dvc\.yaml: not found; install lamina again"):
+        find_pipeline()
+    (tmp_path / "src" / "lamina").mkdir(parents=True)
+    (tmp_path / place).write_text("stages: {}\n")
+    assert find_pipeline() == tmp_path / place
 
 
 def test_arguments() -> None:

@@ -23,7 +23,9 @@ import pytest
 from lamina.commands import track
 from lamina.errors import UserError
 from lamina.learn.listener import Listener, Silent
+from lamina.tracking import complete as completion
 from lamina.tracking import live, runs, store
+from lamina.tracking.complete import complete, complete_or_warn
 
 pytestmark = [
     # raised while SQLAlchemy reads MLflow's own tables
@@ -126,10 +128,10 @@ def follow(system: Path, key: str = "a", between: Callable[[], None] = lambda: N
 
 class TestComplete:
     def test_a_run_is_told_in_full(self, system: Path) -> None:
-        assert runs.complete(system, "tiny") == "tracked"
+        assert complete(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert (run.info.run_name, run.info.status) == ("tiny", "FINISHED")
-        assert run.data.tags["lamina.complete"] == "true"
+        assert len(run.data.tags["lamina.complete"]) == 64
         assert run.data.tags["lamina.key"] == "a" * 64
         assert run.data.tags["commit"] == run.data.tags["mlflow.source.git.commit"] == "c" * 40
         assert (run.data.tags["data"], run.data.tags["system"], run.data.tags["kind"]) == (
@@ -145,7 +147,7 @@ class TestComplete:
         assert run.data.metrics["seconds_train"] == 1.5
 
     def test_every_epoch_is_there_once(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         self.assert_history(system)
 
     @staticmethod
@@ -157,7 +159,7 @@ class TestComplete:
             assert [(m.step, m.value) for m in told] == [(row["epoch"], row[name]) for row in history()]
 
     def test_trials_are_nested_runs(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         (run,) = shown(system)
         told = sorted(trials(system), key=lambda trial: trial.info.run_name)
         assert [trial.data.tags[runs.PARENT] for trial in told] == [run.info.run_id] * 3
@@ -169,7 +171,7 @@ class TestComplete:
 
     def test_record_files_and_figures_are_kept(self, system: Path) -> None:
         folder = system / "models" / "tiny"
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         (run,) = shown(system)
         kept = system.parents[1] / "mlflow" / "artifacts" / run.info.run_id / "artifacts"
         for name in ("record.json", "history.csv", "trials.csv", "timing.json", "metrics.json", "confusion.csv"):
@@ -178,16 +180,16 @@ class TestComplete:
             assert (kept / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
     def test_twice_is_once(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         before = shown(system)
-        assert runs.complete(system, "tiny") == "already there"
+        assert complete(system, "tiny") == "already there"
         assert [run.to_dictionary() for run in shown(system)] == [run.to_dictionary() for run in before]
         assert len(trials(system)) == 3
 
     def test_two_processes_at_once_are_once_even_where_no_store_was(self, tmp_path: Path) -> None:
         write_run(tmp_path)
         call = (
-            "import pathlib, sys; from lamina.tracking.runs import complete;"
+            "import pathlib, sys; from lamina.tracking.complete import complete;"
             "print(complete(pathlib.Path('.'), 'tiny'), 'tensorflow' in sys.modules)"
         )
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
@@ -201,42 +203,57 @@ class TestComplete:
         assert said == ["already there False\n", "tracked False\n"]
         assert len(shown(tmp_path)) == 1
 
-    def test_another_key_is_another_run(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+    def test_one_process_waits_for_the_other(self, system: Path) -> None:
+        complete(system, "tiny")  # what it imports does not count in the second below
         write_run(system, key="b")
-        runs.complete(system, "tiny")
+        with ThreadPoolExecutor(1) as pool:
+            with store.exclusive(store.store_root(system)):
+                waiting = pool.submit(complete, system, "tiny")
+                time.sleep(1)
+                assert not waiting.done()
+            assert waiting.result(timeout=60) == "tracked"
+
+    def test_another_key_is_another_run(self, system: Path) -> None:
+        complete(system, "tiny")
+        write_run(system, key="b")
+        complete(system, "tiny")
         assert {run.data.tags["lamina.key"] for run in shown(system)} == {"a" * 64, "b" * 64}
 
-    def test_what_a_killed_process_left_is_replaced(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("followed", [False, True])
+    def test_what_a_killed_process_left_is_replaced(
+        self, system: Path, monkeypatch: pytest.MonkeyPatch, followed: bool
+    ) -> None:
         def killed(*_: object) -> None:
             raise KeyboardInterrupt
 
+        if followed:
+            follow(system)
         with monkeypatch.context() as patch:
-            patch.setattr(runs, "_log_figures", killed)
+            patch.setattr(completion, "_log_figures", killed)
             with pytest.raises(KeyboardInterrupt):
-                runs.complete(system, "tiny")
+                complete(system, "tiny")
         (left,) = shown(system)
         assert left.data.tags["lamina.complete"] == "false"
-        assert runs.complete(system, "tiny") == "tracked"
+        assert complete(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert run.info.run_id != left.info.run_id
         assert [trial.data.tags[runs.PARENT] for trial in trials(system)] == [run.info.run_id] * 3
 
     def test_nothing_prints(self, system: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         assert capfd.readouterr() == ("", "")
 
     def test_missing_and_broken_files_are_named(self, system: Path) -> None:
         folder = system / "models" / "tiny"
         (folder / "history.csv").unlink()
         with pytest.raises(UserError, match=r"history\.csv: not found; run `dvc repro`"):
-            runs.complete(system, "tiny")
+            complete(system, "tiny")
         (folder / "record.json").write_text('{"run": "tiny"}')
         with pytest.raises(UserError, match=r"record\.json: system, kind, key, .* missing"):
-            runs.complete(system, "tiny")
+            complete(system, "tiny")
         (folder / "record.json").write_text("{")
         with pytest.raises(UserError, match=r"record\.json: cannot be read"):
-            runs.complete(system, "tiny")
+            complete(system, "tiny")
 
 
 class TestModel:
@@ -249,7 +266,7 @@ class TestModel:
         layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
         network = keras.Sequential([keras.Input((8, 8, 3)), *layers])
         network.save(system / "models" / "tiny" / "model.keras")
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         (run,) = shown(system)
         (model,) = run.outputs.model_outputs
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.open_store(system).uri)
@@ -264,7 +281,7 @@ class TestModel:
             loaded.predict(pictures[:, :4])
 
     def test_requirements_are_those_of_training(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         (kept,) = (system.parents[1] / "mlflow" / "artifacts" / "models").glob("*/artifacts/requirements.txt")
         told = dict(line.split("==") for line in kept.read_text().split())
         assert set(told) == {"keras", "mlflow", "numpy", "pandas", "tensorflow"}
@@ -289,10 +306,10 @@ class TestLive:
         follow(system)
         (followed,) = shown(system)
         assert followed.data.tags["lamina.complete"] == "false"
-        assert runs.complete(system, "tiny") == "tracked"
+        assert complete(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert run.info.run_id == followed.info.run_id
-        assert run.data.tags["lamina.complete"] == "true"
+        assert len(run.data.tags["lamina.complete"]) == 64
         TestComplete.assert_history(system)
 
     def test_a_killed_training_is_replaced_by_the_next(self, system: Path) -> None:
@@ -308,12 +325,12 @@ class TestLive:
         opened = store.open_store(system)
         left = runs.begin(opened, record())
         runs.log_epochs(opened, left, [(runs.now(), row) for row in history()[:2]])
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         assert shown(system)[0].info.run_id != left
         TestComplete.assert_history(system)
 
     def test_training_again_leaves_a_complete_run_alone(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         before = shown(system)[0].to_dictionary()
         follow(system)
         assert [run.to_dictionary() for run in shown(system)] == [before]
@@ -324,8 +341,10 @@ class TestLive:
         monkeypatch.setattr(runs, "log_epochs", lambda *given: (calls.append(len(given[2])), log_epochs(*given)))
         listener = live.LiveRun(system)
         listener.start(record())
+        wait_until(lambda: shown(system))
         for epoch in range(1, 501):
             listener.epoch({"epoch": epoch, "train_loss": 1.0})
+            time.sleep(0.001)
         listener.finish()
         assert sum(calls) == 500
         assert len(calls) <= 3
@@ -348,11 +367,12 @@ class TestStore:
         (tmp_path / "project" / "pipelines" / ".dvc").mkdir()
         assert store.store_root(system) == tmp_path / "project" / "pipelines"
 
+    @pytest.mark.parametrize("lock", ["EXCLUSIVE", "IMMEDIATE"])
     def test_locked_database_costs_one_line_and_little_time(
-        self, system: Path, capfd: pytest.CaptureFixture[str]
+        self, system: Path, capfd: pytest.CaptureFixture[str], lock: str
     ) -> None:
         other = sqlite3.connect(system.parents[1] / "mlflow" / "mlflow.db")
-        other.execute("BEGIN EXCLUSIVE")
+        other.execute(f"BEGIN {lock}")
         start = time.monotonic()
         follow(system)
         assert time.monotonic() - start < 15
@@ -362,26 +382,26 @@ class TestStore:
         assert "database is locked" in err
         assert "training goes on, `lamina track` brings MLflow up to date" in err
         with pytest.raises(UserError, match=r"mlflow\.db cannot be used .*database is locked"):
-            runs.complete(system, "tiny")
+            complete(system, "tiny")
         other.close()
-        assert runs.complete(system, "tiny") == "tracked"
+        assert complete(system, "tiny") == "tracked"
 
     def test_broken_database_is_one_line(self, system: Path) -> None:
         (system.parents[1] / "mlflow" / "mlflow.db").write_bytes(b"no database" * 100)
         with pytest.raises(UserError, match="file is not a database") as caught:
-            runs.complete(system, "tiny")
+            complete(system, "tiny")
         assert "\n" not in str(caught.value)
 
     def test_moved_folder_is_refused_with_the_remedy(self, system: Path) -> None:
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         moved = system.parents[1].rename(system.parents[2] / "moved")
         with pytest.raises(UserError, match=r"the folder was moved; delete .*moved/mlflow and run `lamina track`"):
-            runs.complete(moved / "pipelines" / "cells", "tiny")
+            complete(moved / "pipelines" / "cells", "tiny")
 
     def test_experiment_in_the_bin_is_taken_out(self, system: Path) -> None:
         opened = store.open_store(system)
         opened.client.delete_experiment(store.experiment(opened, "cells"))
-        runs.complete(system, "tiny")
+        complete(system, "tiny")
         assert len(shown(system)) == 1
 
     def test_no_server_is_one_line_without_the_password(
@@ -390,7 +410,7 @@ class TestStore:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
         start = time.monotonic()
         follow(system)
-        runs.complete_or_warn(system, "tiny")
+        complete_or_warn(system, "tiny")
         assert time.monotonic() - start < 15
         lines = capfd.readouterr().err.splitlines()
         assert len(lines) == 2
@@ -410,7 +430,7 @@ class TestStore:
             assert "did not take everything within" in capfd.readouterr().err
             start = time.monotonic()
             with pytest.raises(UserError, match="timed out"):
-                runs.complete(system, "tiny")
+                complete(system, "tiny")
             assert time.monotonic() - start < 15
 
 
@@ -499,8 +519,8 @@ class TestServer:
 
     def test_runs_models_and_files_reach_it_once(self, server: Server, system: Path) -> None:
         write_run(system, key="1")
-        assert runs.complete(system, "tiny") == "tracked"
-        assert runs.complete(system, "tiny") == "already there"
+        assert complete(system, "tiny") == "tracked"
+        assert complete(system, "tiny") == "already there"
         (run,) = [run for run in shown(system) if run.data.tags["lamina.key"] == "1" * 64]
         client = store.open_store(system).client
         assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "record"}
@@ -528,7 +548,7 @@ class TestServer:
         server.start()
         (left,) = told()
         assert left.info.status == "RUNNING"
-        assert runs.complete(system, "tiny") == "tracked"
+        assert complete(system, "tiny") == "tracked"
         (run,) = told()
         assert run.info.run_id != left.info.run_id
         client = store.open_store(system).client
@@ -537,7 +557,7 @@ class TestServer:
     @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH to look at MLflow's page with")
     def test_people_see_the_runs(self, server: Server, system: Path, tmp_path: Path) -> None:
         write_run(system, key="3", run="seen-by-people")
-        runs.complete(system, "seen-by-people")
+        complete(system, "seen-by-people")
         experiment = store.experiment(store.open_store(system), "cells")
         page = browse(f"{server.uri}/#/experiments/{experiment}/runs", tmp_path)
         assert "seen-by-people" in page

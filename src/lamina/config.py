@@ -88,4 +88,6 @@ def _first_problem(error: ValidationError, place: str, kind: type[Config]) -> st
 
 def _unknown(name: str, known: Any) -> str:
     near = difflib.get_close_matches(name, [str(key) for key in known], n=1, cutoff=0.5)
-    return f"{name!r}; did you mean {near[0]!r}?" if near else f"{name!r}; known: {', '.join(map(str, known)) or 'none'}"
+    return (
+        f"{name!r}; did you mean {near[0]!r}?" if near else f"{name!r}; known: {', '.join(map(str, known)) or 'none'}"
+    )

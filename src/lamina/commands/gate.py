@@ -201,7 +201,7 @@ def _read_predictions(system: Path, name: str) -> tuple[Answers, dict[str, str]]
     return answers, dict(zip(columns["id"], columns["origin"], strict=True))
 
 
-def _answers(rows: list[tuple[str, Sequence[Any]]], names: list[str], path: Path, remedy: str) -> Answers:
+def _answers(rows: Sequence[tuple[str, Sequence[Any]]], names: list[str], path: Path, remedy: str) -> Answers:
     answers: Answers = {}
     for place, row in rows:
         if len(row) != len(names) or not all(isinstance(value, str) and value for value in row):

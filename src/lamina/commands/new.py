@@ -213,7 +213,9 @@ def fill(values: Mapping[str, Any]) -> str:
     text = Template(_template()).substitute(written)
     if values["size"] < BACKBONE_SIDE:
         why = f"none: backbones take no picture smaller than {BACKBONE_SIDE} pixels"
-        text = re.sub(r"(?<=^transfer:)[^\n]*\n  runs:\n(    .*\n)*", f"\n  runs: {{}}  # {why}\n", text, flags=re.M)
+        text = re.sub(
+            r"(?<=^transfer:)[^\n]*\n  runs:[^\n]*\n(    .*\n)*", f"\n  runs: {{}}  # {why}\n", text, flags=re.M
+        )
     return "".join(map(_aligned, text.splitlines(keepends=True)))
 
 

@@ -32,6 +32,6 @@ def _track(system: Path, name: str) -> str:
     if not (folder / "metrics.json").exists():
         return "not evaluated yet"
     # MLflow takes seconds to import; where nothing was trained it is not needed
-    from lamina.tracking.runs import complete
+    from lamina.tracking.complete import complete
 
     return complete(system, name)

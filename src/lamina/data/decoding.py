@@ -54,7 +54,8 @@ def decode(picture: Image.Image, least: float = 1.0) -> Image.Image:
                 width, height = picture.size
                 picture.draft(picture.mode, (max(1, int(width * least)), max(1, int(height * least))))
             picture.load()
-            return _flatten(ImageOps.exif_transpose(picture))
+            upright = picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+            return _flatten(upright)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
 

@@ -28,7 +28,7 @@ THUMBNAIL: Final = 16  # side in pixels
 GREY_SPREAD: Final = 16  # levels between a pixel's channels: below, JPEG noise on grey; above, color
 COLORED_SHARE: Final = 0.001  # of the pixels that must be colored for a picture to count as colored
 
-_LOOK_AT: Final = 64  # pixels of the shorter side that are enough to tell grey from colored
+_LOOK_AT: Final = 32  # pixels of the shorter side that are enough to tell grey from colored
 
 
 class FilterConfig(Config):
@@ -76,8 +76,9 @@ def _inspect(content: bytes, thumbnail: np.ndarray) -> tuple[str, int, int, bool
 
 def is_grey(rgb: np.ndarray) -> bool:
     """Whether a picture, (..., 3) uint8, shows no color: nowhere a tint beyond the noise of grey JPEGs."""
-    spread = rgb.max(axis=-1).astype(np.int16) - rgb.min(axis=-1)
-    return bool((spread > GREY_SPREAD).mean() < COLORED_SHARE)
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size
 
 
 def judge(pictures: pd.DataFrame, demands: Demands) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """From encoded pictures to one CIELAB array: upright, square, small."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -67,7 +66,8 @@ def _resample(picture: Image.Image, region: Region, size: int) -> RgbPixels:
     kernel = Image.Resampling.BOX if region.side >= size else Image.Resampling.BICUBIC
     area = (columns.start, rows.start, columns.stop, rows.stop)
     inside = np.asarray(picture.resize(shape, kernel, box=area))
-    return np.pad(inside, (rows.missing, columns.missing, (0, 0)), mode="edge")
+    missing = (rows.missing, columns.missing, (0, 0))
+    return np.pad(inside, missing, mode="edge") if any(map(any, missing)) else inside
 
 
 class _Span(NamedTuple):
@@ -77,13 +77,11 @@ class _Span(NamedTuple):
 
 
 def _span(start: float, side: float, extent: int, size: int) -> _Span:
-    """Where one axis of a region meets a picture of this extent, on the grid of the result's pixels."""
-    step = side / size
-    before = min(size - 1, max(0, math.ceil(-start / step - 1e-6)))
-    after = min(size - 1 - before, max(0, math.ceil((start + side - extent) / step - 1e-6)))
-    first = max(0.0, start + before * step)
-    last = min(float(extent), start + (size - after) * step)
-    return _Span(first, max(last, first + 1e-3), (before, after))
+    """Where one axis of a region meets a picture of this extent; the picture's edge goes to whole pixels."""
+    stop = start + side
+    before = min(size - 1, max(0, round(-start / side * size)))
+    after = min(size - 1 - before, max(0, round((stop - extent) / side * size)))
+    return _Span(max(0.0, start), min(float(extent), stop), (before, after))
 
 
 def convert_rows(

@@ -119,7 +119,7 @@ def _table(run: Run, trials: list[Any]) -> pd.DataFrame:
     rows = [
         {
             "number": number,
-            "state": trial.state.name.lower(),
+            "state": trial.state.name,
             "value": list(trial.intermediate_values.values())[-1],
             **_numbers(run, trial.params).model_dump(),
             "epochs": len(trial.intermediate_values),

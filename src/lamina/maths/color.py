@@ -48,8 +48,7 @@ def srgb_to_lab(rgb: RgbPixels) -> LabPixels:
     """
     xyz = _LINEAR[rgb].reshape(-1, 3) @ _FROM_LINEAR
     f = np.cbrt(xyz)
-    dark = xyz <= _KNEE**3
-    f[dark] = xyz[dark] / _SLOPE + 4 / 29
+    np.copyto(f, xyz / np.float32(_SLOPE) + np.float32(4 / 29), where=xyz <= _KNEE**3)
     lab = np.empty_like(f)
     lab[:, 0] = f[:, 1] * (116 * UNITS) - 16 * UNITS
     lab[:, 1] = (f[:, 0] - f[:, 1]) * (500 * UNITS)
@@ -69,8 +68,7 @@ def lab_to_srgb(lab: LabPixels) -> RgbPixels:
     f[:, 0] = f[:, 1] + flat[:, 1] / np.float32(500 * UNITS)
     f[:, 2] = f[:, 1] - flat[:, 2] / np.float32(200 * UNITS)
     xyz = f * f * f
-    dark = f <= np.float32(_KNEE)
-    xyz[dark] = (f[dark] - np.float32(4 / 29)) * np.float32(_SLOPE)
+    np.copyto(xyz, (f - np.float32(4 / 29)) * np.float32(_SLOPE), where=f <= np.float32(_KNEE))
     linear = xyz @ _TO_LINEAR
     linear *= _GAMMA_STEPS
     steps = np.rint(np.clip(linear, 0, _GAMMA_STEPS, out=linear), out=linear).astype(np.int32)

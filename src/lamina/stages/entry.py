@@ -21,6 +21,9 @@ def run(main: Callable[[], None]) -> NoReturn:
     except KeyboardInterrupt:
         print("interrupted: nothing half-written is left; run again to go on", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except FileNotFoundError as error:
+        print(f"error: {error.filename}: not found; `dvc repro` runs the stages that make it", file=sys.stderr)
+        sys.exit(USER_ERROR)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -67,5 +67,6 @@ def main() -> None:
     name = entry.run_name()
     print(f"{name}: {evaluate(Folders(), Path('models') / name)}")
 
+
 if __name__ == "__main__":
     entry.run(main)

@@ -54,9 +54,14 @@ def report(runs: Sequence[str], system: Path, out: Path) -> ReportSummary:
 
 
 def main() -> None:
-    """Report on every classifying run that `params.yaml` names."""
+    """Report on every classifying run that `params.yaml` names, and see that MLflow knows each in full."""
     system = Path()
-    print(report(list(run_names(read_params(system))), system, Path("reports")))
+    names = list(run_names(read_params(system)))
+    print(report(names, system, Path("reports")))
+    from lamina.tracking.complete import complete_or_warn
+
+    for name in names:
+        complete_or_warn(system, name)
 
 
 if __name__ == "__main__":

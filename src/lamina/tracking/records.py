@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.errors import UserError
+from lamina.files import file_digest, json_digest
 
 RECORD_KEYS = ("run", "system", "kind", "key", "params", "tuned", "seed", "classes", "size", "data", "environment")
 FILES = (
@@ -37,6 +38,11 @@ class RunFiles:
     def model(self) -> Path:
         return self.folder / "model.keras"
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the run came to: learned and evaluated again to the same end, it is the same."""
+        return json_digest([self.history, self.trials, self.metrics, file_digest(self.folder / "predictions.parquet")])
+
     def artifacts(self) -> list[Path]:
         """The small files that are kept with the run, as far as they are there."""
         return [self.folder / name for name in FILES if (self.folder / name).exists()]
@@ -49,7 +55,7 @@ def read_run(system: Path, run: str) -> RunFiles:
     absent = [key for key in RECORD_KEYS if key not in record]
     if absent:
         raise UserError(f"{folder / 'record.json'}: {', '.join(absent)} missing; run `dvc repro train@{run}` again")
-    for name in ("metrics.json", "model.keras"):
+    for name in ("metrics.json", "model.keras", "predictions.parquet"):
         if not (folder / name).exists():
             raise _missing(folder / name)
     timing = folder / "timing.json"

@@ -1,69 +1,24 @@
-"""A run's full state in MLflow, brought there once from the files that its stages wrote."""
+"""Runs in MLflow: made, filled epoch by epoch, found by their key, and taken away."""
 
 import re
-import sys
-import tempfile
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from lamina.errors import UserError
-from lamina.tracking.records import RunFiles, read_run
-from lamina.tracking.store import Store, exclusive, experiment, open_store, refused_in_one_line
+from lamina.tracking.store import Store, exclusive, experiment
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 KEY = "lamina.key"
-COMPLETE = "lamina.complete"
+COMPLETE = "lamina.complete"  # "false", then the digest of the results that were logged
 LIVE_EPOCHS = "lamina.live_epochs"
 PARENT = "mlflow.parentRunId"
-TRIAL_STATUS = {"COMPLETE": "FINISHED", "FAIL": "FAILED"}
-MODEL = "model"
-
-State = Literal["tracked", "already there"]
 
 
 def now() -> int:
     """The time in MLflow's unit, milliseconds since 1970."""
     return int(time.time() * 1000)
-
-
-def complete(system: Path, run: str) -> State:
-    """Bring one trained and evaluated run to its full state in MLflow, from its files alone, exactly once a key.
-
-    What is there already in full is left alone. A run followed live to the end of its training is continued; what
-    a killed process left is replaced. Raises UserError where files are missing or the store cannot be used.
-    """
-    files = read_run(system, run)
-    store = open_store(system)
-    with refused_in_one_line(store.uri), exclusive(store.root):
-        experiment_id = experiment(store, files.record["system"])
-        found = _find(store, experiment_id, files.record["key"])
-        kept = next((there for there in found if _is_complete(there)), None)
-        _delete(store, experiment_id, [there for there in found if there is not kept and not _followed(there, files)])
-        if kept:
-            return "already there"
-        followed = next((there for there in found if _followed(there, files)), None)
-        if followed:
-            # from here on it is half done; were this process killed, it would be replaced and not continued
-            store.client.delete_tag(followed.info.run_id, LIVE_EPOCHS)
-            run_id = followed.info.run_id
-        else:
-            run_id = _create(store, experiment_id, files.record)
-            log_epochs(store, run_id, [(now(), row) for row in files.history])
-        _log_outcome(store, run_id, experiment_id, files)
-    return "tracked"
-
-
-def complete_or_warn(system: Path, run: str) -> None:
-    """`complete` for a stage, whose own work is done: what MLflow cannot take is said in one line, for later."""
-    try:
-        complete(system, run)
-    except UserError as error:
-        print(f"warning: {error}; results are kept, `lamina track` brings MLflow up to date", file=sys.stderr)
 
 
 def begin(store: Store, record: dict[str, Any]) -> str | None:
@@ -73,11 +28,11 @@ def begin(store: Store, record: dict[str, Any]) -> str | None:
     """
     with exclusive(store.root):
         experiment_id = experiment(store, record["system"])
-        found = _find(store, experiment_id, record["key"])
-        if any(_is_complete(there) for there in found):
+        found = find(store, experiment_id, record["key"])
+        if any(is_complete(there) for there in found):
             return None
-        _delete(store, experiment_id, found)
-        return _create(store, experiment_id, record)
+        delete(store, experiment_id, found)
+        return create(store, experiment_id, record)
 
 
 def log_epochs(store: Store, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
@@ -91,15 +46,13 @@ def end_training(store: Store, run_id: str, epochs: int) -> None:
     store.client.set_terminated(run_id)
 
 
-def _is_complete(run: "Run") -> bool:
-    return run.data.tags.get(COMPLETE) == "true"
+def is_complete(run: "Run") -> bool:
+    """Whether a run is in MLflow with all that its files held."""
+    return run.data.tags.get(COMPLETE, "false") != "false"
 
 
-def _followed(run: "Run", files: RunFiles) -> bool:
-    return run.data.tags.get(LIVE_EPOCHS) == str(len(files.history)) and not _is_complete(run)
-
-
-def _find(store: Store, experiment_id: str, key: str) -> list["Run"]:
+def find(store: Store, experiment_id: str, key: str) -> list["Run"]:
+    """Every run with this key, the oldest first."""
     return list(
         store.client.search_runs(
             [experiment_id], f"tags.`{KEY}` = '{key}'", order_by=["attributes.start_time", "attributes.run_id"]
@@ -107,7 +60,8 @@ def _find(store: Store, experiment_id: str, key: str) -> list["Run"]:
     )
 
 
-def _delete(store: Store, experiment_id: str, runs: list["Run"]) -> None:
+def delete(store: Store, experiment_id: str, runs: list["Run"]) -> None:
+    """Take runs away, with their trials and models."""
     for run in runs:
         while children := store.client.search_runs([experiment_id], f"tags.`{PARENT}` = '{run.info.run_id}'"):
             for child in children:
@@ -117,7 +71,8 @@ def _delete(store: Store, experiment_id: str, runs: list["Run"]) -> None:
         store.client.delete_run(run.info.run_id)
 
 
-def _create(store: Store, experiment_id: str, record: Mapping[str, Any]) -> str:
+def create(store: Store, experiment_id: str, record: Mapping[str, Any]) -> str:
+    """Make a run with what its record tells: parameters and tags. Returns its id."""
     from mlflow.entities import Param
 
     tags = {
@@ -137,64 +92,6 @@ def _create(store: Store, experiment_id: str, record: Mapping[str, Any]) -> str:
     return run_id
 
 
-def _log_outcome(store: Store, run_id: str, experiment_id: str, files: RunFiles) -> None:
-    """Log what is known only after training: scores, seconds, trials, figures, files and the model."""
-    from mlflow.entities import Metric
-
-    at = now()
-    numbers = {**scores(files.metrics), **{f"seconds_{phase}": float(s) for phase, s in files.seconds.items()}}
-    store.client.log_batch(run_id, metrics=[Metric(name, value, at, 0) for name, value in numbers.items()])
-    for trial in files.trials:
-        _log_trial(store, run_id, experiment_id, files.record["run"], trial)
-    for path in files.artifacts():
-        store.client.log_artifact(run_id, str(path), "record")
-    _log_figures(store, run_id, files)
-    _log_model(store, run_id, experiment_id, files)
-    store.client.set_terminated(run_id)
-    store.client.set_tag(run_id, COMPLETE, "true")
-
-
-def _log_trial(store: Store, run_id: str, experiment_id: str, run: str, trial: Mapping[str, str]) -> None:
-    from mlflow.entities import Metric, Param
-
-    tags = {PARENT: run_id, "state": trial["state"]}
-    child = store.client.create_run(experiment_id, tags=tags, run_name=f"{run} trial {trial['number']}").info.run_id
-    names = {"value": "validation_accuracy", "epochs": "epochs"}
-    told = {names[name]: float(text) for name, text in trial.items() if name in names and text}
-    chosen = {name: text for name, text in trial.items() if name not in {*names, "state", "number"} and text}
-    store.client.log_batch(
-        child,
-        metrics=[Metric(name, value, now(), 0) for name, value in told.items()],
-        params=[Param(name, value) for name, value in chosen.items()],
-    )
-    store.client.set_terminated(child, TRIAL_STATUS.get(trial["state"], "KILLED"))
-
-
-def _log_figures(store: Store, run_id: str, files: RunFiles) -> None:
-    from lamina.tracking.figures import draw
-
-    with tempfile.TemporaryDirectory() as folder:
-        draw(files, Path(folder))
-        store.client.log_artifacts(run_id, folder, "figures")
-
-
-def _log_model(store: Store, run_id: str, experiment_id: str, files: RunFiles) -> None:
-    from mlflow.entities import LoggedModelOutput
-
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # MLflow asks for an example of the input, which it would run through the network, and warns of its own types
-        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-        from lamina.tracking.model import save
-
-        model = store.client.create_logged_model(
-            experiment_id, MODEL, source_run_id=run_id, tags={KEY: files.record["key"]}, model_type="keras"
-        )
-        store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=len(files.history))])
-        save(files, Path(folder) / MODEL, run_id=run_id, model_id=model.model_id)
-        store.client.log_model_artifacts(model.model_id, str(Path(folder) / MODEL))
-        store.client.finalize_logged_model(model.model_id, "READY")
-
-
 def _epoch(row: Mapping[str, float], at: int) -> Iterator["Metric"]:
     from mlflow.entities import Metric
 
@@ -203,26 +100,11 @@ def _epoch(row: Mapping[str, float], at: int) -> Iterator["Metric"]:
             yield Metric(name, float(value), at, int(row["epoch"]))
 
 
-def scores(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Flatten `metrics.json` into names of MLflow's alphabet: `test_accuracy`, `test_accuracy_low`, `test_f1_CLASS`."""
-    flat: dict[str, float] = {}
-    for fold, score in metrics.items():
-        for name, value in score.items():
-            if name == "interval":
-                flat[f"{fold}_accuracy_low"], flat[f"{fold}_accuracy_high"] = map(float, value)
-            elif name == "per_class":
-                for label, row in value.items():
-                    flat |= {f"{fold}_{measure}_{_allowed(label)}": float(number) for measure, number in row.items()}
-            elif isinstance(value, int | float):
-                flat[f"{fold}_{_allowed(name)}"] = float(value)
-    return flat
-
-
 def flatten(params: Mapping[str, Any], place: str = "") -> dict[str, str]:
     """Flatten nested parameters: `{"split": {"test": 0.3}}` gives `{"split.test": "0.3"}`."""
     flat: dict[str, str] = {}
     for name, value in params.items():
-        here = f"{place}{_allowed(str(name))}"
+        here = f"{place}{allowed(str(name))}"
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{here}.")
         else:
@@ -230,5 +112,6 @@ def flatten(params: Mapping[str, Any], place: str = "") -> dict[str, str]:
     return flat
 
 
-def _allowed(name: str) -> str:
+def allowed(name: str) -> str:
+    """A name in the alphabet that MLflow takes."""
     return re.sub(r"[^\w.\- ]", "_", name)

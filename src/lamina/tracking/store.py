@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lamina.errors import UserError
 
@@ -28,9 +28,6 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
-
-# MLflow's page shows metrics and parameters as columns for this kind; by default it expects chats
-KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def experiment(store: Store, name: str) -> str:
     found = store.client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.client.create_experiment(name, artifact_location=store.artifacts, tags=KIND))
+            return str(store.client.create_experiment(name, artifact_location=store.artifacts))
         except MlflowException:
             # another machine made it meanwhile
             found = store.client.get_experiment_by_name(name)
@@ -148,8 +145,8 @@ def _check_database(uri: str) -> None:
 
 def _check_server(uri: str) -> None:
     """Ask for any answer at all, with the credentials and certificates that MLflow would use."""
-    from mlflow.tracking._tracking_service.utils import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
+    from mlflow.utils import credentials, rest_utils
 
-    credentials = get_default_host_creds(uri)
-    http_request(credentials, "/health", "GET", timeout=SECONDS_TO_ANSWER, max_retries=0, raise_on_status=False)
+    untyped: Any = rest_utils
+    host: Any = credentials.get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+    untyped.http_request(host, "/health", "GET", timeout=SECONDS_TO_ANSWER, max_retries=0, raise_on_status=False)

@@ -1,0 +1,264 @@
+"""Training: learns what can be learned, the same way each time, and says so when it cannot."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamina.config import section
+from lamina.data.augmentation import AugmentConfig, draw_plan
+from lamina.data.rows import Folders, open_rows
+from lamina.errors import UserError
+from lamina.learn.fit import Trainer, fit
+from lamina.learn.listener import Silent
+from lamina.learn.runs import Tuned, read_run
+from lamina.learn.tasks import HeadTask, NetworkTask
+from lamina.learn.tune import TuneConfig
+from lamina.maths.color import srgb_to_lab
+from lamina.stages.evaluate import evaluate
+from lamina.stages.extract import extract_run
+from lamina.stages.train import train
+from lamina.stages.tune import tune
+
+SIDE, COPIES = 32, 1
+TUNED = Tuned(learning_rate=1e-3, dropout=0.2, decay=0.001)
+RUN = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
+PARAMS = {
+    "transfer": {
+        "runs": {"head": RUN | {"backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "own"}}
+    },
+    "scratch": {"runs": {"cnn": RUN | {"network": "small_cnn"}}},
+    "tune": {"trials": 3, "epochs": 2, "learning_rate": [1e-4, 1e-2], "dropout": [0.0, 0.5], "decay": [1e-5, 1e-2]},
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages up to split would have left: 90 pictures of stripes, upright or lying."""
+    root = tmp_path_factory.mktemp("system")
+    random = np.random.default_rng(0)
+    labels = np.array(["lying", "upright"] * 45)
+    stripes = np.sin(np.arange(SIDE) * random.uniform(0.8, 1.6, (90, 1)))[:, :, None, None] * 60
+    rgb = 128 + np.broadcast_to(stripes, (90, SIDE, SIDE, 3)) + random.normal(0, 20, (90, SIDE, SIDE, 3))
+    rgb[labels == "upright"] = rgb[labels == "upright"].transpose(0, 2, 1, 3)
+    ids = [f"{number:016x}" for number in range(90)]
+    manifest = pd.DataFrame({"id": ids, "origin": ids, "label": labels, "name": ids})
+    config = AugmentConfig(
+        copies=COPIES, rotation=10.0, shift=0.1, flip_horizontal=True, flip_vertical=True, color=0.05
+    )
+    plan = draw_plan(manifest, config, seed=1)
+    fold = pd.Series(["train"] * 50 + ["validation"] * 20 + ["test"] * 20, index=ids)
+    plan["fold"] = plan["id"].map(fold)
+    folders = Folders()
+    for folder in (folders.lab, folders.augmented, folders.split):
+        (root / folder).mkdir(parents=True)
+    np.save(root / folders.lab / "pixels.npy", srgb_to_lab(np.clip(rgb, 0, 255).astype(np.uint8)))
+    manifest.to_parquet(root / folders.lab / "manifest.parquet")
+    plan.to_parquet(root / folders.augmented / "plan.parquet")
+    plan[(plan["fold"] == "train") | (plan["copy"] == 0)].to_parquet(root / folders.split / "manifest.parquet")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def here(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(system)
+
+
+@pytest.fixture(scope="module")
+def features(system: Path) -> Path:
+    before = Path.cwd()
+    os.chdir(system)
+    _, run = read_run(PARAMS, "head")
+    extract_run(run, Folders(), Path("data/features/head"), seed=1)
+    os.chdir(before)
+    return system / "data/features/head"
+
+
+def rows_of(fold: str) -> pd.DataFrame:
+    manifest = pd.read_parquet("data/split/manifest.parquet")
+    return manifest[manifest["fold"] == fold]
+
+
+def test_rows_are_read_alike_in_any_order_and_number() -> None:
+    rows = open_rows(rows_of("train"), Folders())
+    all_at_once = rows.read(np.arange(len(rows)))
+    order = np.random.default_rng(0).permutation(len(rows))[:17]
+    np.testing.assert_array_equal(rows.read(order), all_at_once[order])
+    np.testing.assert_array_equal(np.concatenate(list(rows.batches(7))), all_at_once)
+
+
+def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
+    from lamina.learn.predict import load_model
+
+    found = np.load(features / "features.npy")
+    manifest = pd.read_parquet("data/split/manifest.parquet")
+    assert found.dtype == np.float16
+    assert len(found) == len(manifest)
+    pixels = open_rows(manifest, Folders()).read(np.arange(10)).astype(np.float32)
+    expected = load_model(features / "backbone.keras").predict(pixels, verbose=0)
+    np.testing.assert_allclose(found[:10], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_a_whole_epoch_in_one_call_is_the_same_as_batch_by_batch(features: Path) -> None:
+    from lamina.models.keras_runtime import tf
+
+    task = HeadTask(folders=Folders(), name="head", seed=1)
+    order = np.arange(len(task.train), dtype=np.int32)[::-1].copy()
+    still = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)
+    whole, single = Trainer(task.build(still), still), Trainer(task.build(still), still)
+    sums = task.train.learn(whole, order, 8)
+    rows = [order[start : start + 8] for start in range(0, len(order), 8)]
+    steps = [
+        single.learn(tf.cast(tf.gather(task.train.features, r), tf.float32), task.train.labels.numpy()[r]) for r in rows
+    ]
+    np.testing.assert_allclose(sums, np.array([[float(x) for x in step] for step in steps]).sum(axis=0), rtol=1e-4)
+    for one, other in zip(whole.network.get_weights(), single.network.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_the_rate_decays_as_in_older_keras(features: Path) -> None:
+    task = HeadTask(folders=Folders(), name="head", seed=1)
+    history = fit(
+        Trainer(task.build(TUNED), TUNED),
+        task.train,
+        task.validation,
+        epochs=2,
+        batch_size=8,
+        seed=1,
+        on_epoch=lambda row: None,
+    )
+    steps = 2 * -(-len(task.train) // 8)
+    assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * steps), rel=1e-5)
+
+
+def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
+    task = NetworkTask(folders=Folders(), network="small_cnn", seed=1)
+    history = fit(
+        Trainer(task.build(TUNED), TUNED),
+        task.train,
+        task.validation,
+        epochs=8,
+        batch_size=8,
+        seed=1,
+        on_epoch=lambda row: None,
+    )
+    assert history[-1]["validation_accuracy"] > 0.9
+    assert [row["epoch"] for row in history] == list(range(1, 9))
+
+
+def test_a_loss_that_is_no_number_ends_training(features: Path) -> None:
+    task = HeadTask(folders=Folders(), name="head", seed=1)
+    trainer = Trainer(task.build(TUNED), TUNED)
+    trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
+    with pytest.raises(UserError, match=r"the loss is not a number any more in epoch 1; lower learning_rate"):
+        fit(trainer, task.train, task.validation, epochs=2, batch_size=8, seed=1, on_epoch=lambda row: None)
+
+
+def run_to_the_end(name: str, out: Path) -> None:
+    kind, run = read_run(PARAMS, name)
+    summary = tune(name, run, section(PARAMS, "tune", TuneConfig), Folders(), Path("studies"), out, seed=1)
+    train(name, kind, run, summary.tuned, Folders(), out, Silent(), seed=1)
+    evaluate(Folders(), out)
+
+
+@pytest.mark.parametrize("name", ["head", "cnn"])
+def test_two_runs_are_the_same_to_the_byte(name: str, features: Path, tmp_path: Path) -> None:
+    for out in (tmp_path / "one", tmp_path / "two"):
+        run_to_the_end(name, out)
+    for file in ("metrics.json", "history.csv", "predictions.parquet", "confusion.csv", "tuned.yaml", "record.json"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_predictions_are_joined_to_labels_by_id_whatever_their_order(features: Path, tmp_path: Path) -> None:
+    run_to_the_end("head", tmp_path / "one")
+    before = (tmp_path / "one" / "metrics.json").read_bytes()
+    path = Path("data/split/manifest.parquet")
+    manifest = pd.read_parquet(path)
+    try:
+        manifest.sample(frac=1, random_state=1).to_parquet(path)
+        evaluate(Folders(), tmp_path / "one")
+    finally:
+        manifest.to_parquet(path)
+    assert (tmp_path / "one" / "metrics.json").read_bytes() == before
+
+
+OPEN = {"learning_rate": "tune", "dropout": "tune", "decay": "tune"}
+
+
+def test_tuning_looks_only_for_what_is_open(features: Path, tmp_path: Path) -> None:
+    params = PARAMS | {"transfer": {"runs": {"head": PARAMS["transfer"]["runs"]["head"] | {"dropout": "tune"}}}}
+    _, run = read_run(params, "head")
+    config = section(params, "tune", TuneConfig)
+    summary = tune("head", run, config, Folders(), tmp_path / "studies", tmp_path, seed=1)
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert len(trials) == config.trials
+    assert (trials[["learning_rate", "decay"]] == [1e-3, 0.001]).all(axis=None)
+    assert trials["dropout"].between(0, 0.5).all()
+    assert summary.tuned.dropout == trials.sort_values("value", ascending=False, kind="stable")["dropout"].iloc[0]
+
+
+def test_a_number_left_open_needs_trials(tmp_path: Path) -> None:
+    params = PARAMS | {"scratch": {"runs": {"cnn": PARAMS["scratch"]["runs"]["cnn"] | OPEN}}}
+    _, run = read_run(params, "cnn")
+    config = section({"tune": PARAMS["tune"] | {"trials": 0}}, "tune", TuneConfig)
+    with pytest.raises(UserError, match=r"run cnn: learning_rate, dropout, decay: tune, but tune\.trials is 0"):
+        tune("cnn", run, config, Folders(), tmp_path / "studies", tmp_path, seed=1)
+
+
+def write_params(folder: Path, trials: int) -> None:
+    from ruamel.yaml import YAML
+
+    head = PARAMS["transfer"]["runs"]["head"] | OPEN | {"epochs": 40}
+    params = PARAMS | {
+        "seed": 1,
+        "transfer": {"runs": {"head": head}},
+        "tune": PARAMS["tune"] | {"trials": trials, "epochs": 40},
+    }
+    YAML().dump(params, folder / "params.yaml")
+
+
+def finished_trials(study: Path) -> int:
+    if not study.exists():
+        return 0
+    with sqlite3.connect(study, timeout=10) as database:
+        try:
+            return int(
+                database.execute("select count(*) from trials where state in ('COMPLETE', 'PRUNED')").fetchone()[0]
+            )
+        except sqlite3.OperationalError:  # the table is not made yet
+            return 0
+
+
+def test_a_killed_study_goes_on_with_its_finished_trials(features: Path, system: Path) -> None:
+    write_params(system, trials=6)
+    command = [sys.executable, "-m", "lamina.stages.tune", "head"]
+    process = subprocess.Popen(command, cwd=system)
+    study = None
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        study = next((system / ".lamina/studies").glob("head-*.db"), None)
+        if study and finished_trials(study) >= 2:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.02)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the study ended before it could be killed"
+    assert study is not None
+    kept = finished_trials(study)
+    assert 2 <= kept < 6
+    assert not (system / "models/head/tuned.yaml").exists()
+    subprocess.run(command, cwd=system, check=True)
+    assert finished_trials(study) == 6
+    resumed = (system / "models/head/trials.csv").read_bytes()
+    study.unlink()
+    subprocess.run(command, cwd=system, check=True)
+    assert (system / "models/head/trials.csv").read_bytes() == resumed, (
+        "a study that was killed ends as one that was not"
+    )
