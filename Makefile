@@ -41,10 +41,14 @@ lock: .venv/dev
 clean:
 	rm -rf .venv .lamina .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
 
-.venv/run .venv/dev: .venv/%: requirements/%.txt pyproject.toml
+# uv, itself pinned by hash, installs in seconds what takes pip minutes; where it cannot (say, an index that
+# only pip is told of), pip does. Both install exactly what the lock names and nothing else.
+.venv/run .venv/dev: .venv/%: requirements/%.txt requirements/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 2; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	python -m pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt
+	python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
+	uv pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt || \
+	  python -m pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt
 	python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

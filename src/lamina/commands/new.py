@@ -187,12 +187,12 @@ def _pixel_values(look: Look) -> dict[str, Any]:
 
 
 def _smear_values(folder: Path) -> dict[str, Any]:
-    """What the template takes, for drawn pictures: DVC watches the module that draws them."""
+    """What the template takes, for drawn pictures: DVC watches the package itself."""
     return {
         **dict.fromkeys(Template(_template()).get_identifiers(), None),
         "title": "Drawn blood smears: four classes of white blood cells.",
         "kind": "smear",
-        "watch": os.path.relpath(PACKAGE / "data" / "sources" / "smear.py", folder.resolve()),
+        "watch": os.path.relpath(PACKAGE / "__init__.py", folder.resolve()),
         "code": os.path.relpath(PACKAGE, folder.resolve()),
         "labels": "folder",
         "drop_grayscale": True,

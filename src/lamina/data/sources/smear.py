@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import joblib
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -25,6 +26,7 @@ Flaw = Literal["grey", "duplicate", "near duplicate", "truncated", "no picture"]
 DECK = ("eosinophil",) * 2 + ("lymphocyte",) * 3 + ("monocyte",) * 2 + ("neutrophil",) * 3
 ATYPICAL_SHARE = 0.25
 PICTURES_A_SLIDE = (4, 12)
+FEW = 48  # pictures; below, starting worker processes costs more than they save
 # Of fifty pictures in a row, one each is grey, a duplicate (not in every fourth fifty) and a near
 # duplicate; the first fifty hold the two broken files as well. All flaws fall on places 4 to 39.
 FLAW_BLOCK, FLAW_PLACES = 50, range(4, 40)
@@ -57,14 +59,17 @@ class Shot:
 
 
 def pictures(seed: int, count: int = 600) -> Iterator[Picture]:
-    """Draw `count` pictures, sorted by name, one at a time.
+    """Draw `count` pictures, sorted by name, on all cores.
 
     Pictures are 256x256 (a near duplicate may be a little smaller). Each depends on `seed` and its place in
     the order of drawing only, so those of a smaller `count` are among those of a larger one. The box
     holds the whole leukocyte. Takes about 20 ms a picture.
     """
-    for shot in sorted(shots(seed, count), key=lambda shot: shot.name):
-        encoded, boxes = _file(shot, seed)
+    planned = sorted(shots(seed, count), key=lambda shot: shot.name)
+    drawn = joblib.Parallel(n_jobs=1 if count < FEW else -1, return_as="generator", batch_size=8)(
+        joblib.delayed(_file)(shot, seed) for shot in planned
+    )
+    for shot, (encoded, boxes) in zip(planned, drawn, strict=True):
         yield Picture(name=shot.name, encoded=encoded, labels=(shot.label,), origin=shot.origin, boxes=boxes)
 
 
