@@ -20,7 +20,7 @@ from lamina.config import SECTIONS, Config, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
-from lamina.data.sources.source import SourceConfig
+from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.learn.runs import read_run, run_names
 from lamina.learn.tune import TuneConfig

@@ -21,10 +21,11 @@ from PIL import Image
 from lamina.config import section
 from lamina.data.sources import archive as archives
 from lamina.data.sources.boxes import parse_voc
+from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import parse_labels
 from lamina.data.sources.members import PICTURE_SUFFIXES, decode_text
 from lamina.data.sources.picture import Picture
-from lamina.data.sources.source import SourceConfig, open_members, open_source
+from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.stages.download import GROUP_BYTES, GROUP_PICTURES, download, row_groups, write_parts

@@ -27,11 +27,6 @@ from lamina.tracking import complete as completion
 from lamina.tracking import live, runs, store
 from lamina.tracking.complete import complete, complete_or_warn
 
-pytestmark = [
-    # raised while SQLAlchemy reads MLflow's own tables
-    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated:DeprecationWarning"),
-]
-
 CLASSES = ["eosinophil", "large/odd name"]
 EPOCHS = 4
 
@@ -74,6 +69,10 @@ def write_run(system: Path, key: str = "a", run: str = "tiny", model: bytes = b"
     (folder / "timing.json").write_text(json.dumps({"seconds": {"train": 1.5}, "machine": {"cores": 2}}))
     rows = pd.DataFrame({"label": [CLASSES[0], *CLASSES], "predicted": [CLASSES[0], *CLASSES[::-1]]})
     rows.to_csv(folder / "confusion.csv", index=False)
+    names = [f"{number:016x}" for number in range(len(rows))]
+    shares = pd.DataFrame({name: (rows["predicted"] == name).astype(float) for name in CLASSES})
+    predictions = pd.concat([pd.DataFrame({"id": names, "origin": names}), rows, shares], axis=1)
+    predictions.to_parquet(folder / "predictions.parquet", index=False)
     (folder / "model.keras").write_bytes(model)
     return folder
 
@@ -174,7 +173,9 @@ class TestComplete:
         complete(system, "tiny")
         (run,) = shown(system)
         kept = system.parents[1] / "mlflow" / "artifacts" / run.info.run_id / "artifacts"
-        for name in ("record.json", "history.csv", "trials.csv", "timing.json", "metrics.json", "confusion.csv"):
+        names = {path.name for path in folder.iterdir()} - {"model.keras"}
+        assert {path.name for path in (kept / "record").iterdir()} == names
+        for name in names:
             assert (kept / "record" / name).read_bytes() == (folder / name).read_bytes()
         for name in ("loss", "accuracy", "confusion"):
             assert (kept / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -185,6 +186,23 @@ class TestComplete:
         assert complete(system, "tiny") == "already there"
         assert [run.to_dictionary() for run in shown(system)] == [run.to_dictionary() for run in before]
         assert len(trials(system)) == 3
+
+    def test_other_results_replace_those_of_the_same_key(self, system: Path) -> None:
+        complete(system, "tiny")
+        (before,) = shown(system)
+        metrics = json.loads((system / "models" / "tiny" / "metrics.json").read_text())
+        metrics["test"] |= {"accuracy": 0.25, "interval": [0.1, 0.4]}
+        (system / "models" / "tiny" / "metrics.json").write_text(json.dumps(metrics))
+        assert complete(system, "tiny") == "tracked"
+        (run,) = shown(system)
+        assert run.data.tags["lamina.key"] == before.data.tags["lamina.key"]
+        assert run.data.tags["lamina.complete"] != before.data.tags["lamina.complete"]
+        assert run.data.metrics["test_accuracy"] == 0.25
+        assert (run.data.metrics["test_accuracy_low"], run.data.metrics["test_accuracy_high"]) == (0.1, 0.4)
+        assert run.data.metrics["validation_accuracy_high"] == 0.9
+        assert [trial.data.tags[runs.PARENT] for trial in trials(system)] == [run.info.run_id] * 3
+        self.assert_history(system)
+        assert complete(system, "tiny") == "already there"
 
     def test_two_processes_at_once_are_once_even_where_no_store_was(self, tmp_path: Path) -> None:
         write_run(tmp_path)

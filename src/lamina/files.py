@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +36,7 @@ def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
         yield part
         if folder and out.exists():
             _discard(out)
-        os.replace(part, out)
+        part.replace(out)
     finally:
         _discard(part)
 

@@ -17,7 +17,8 @@ from string import Template
 from typing import Any, Final
 
 import lamina
-from lamina.data.sources.source import open_members, refuse_remote
+from lamina.data.sources.config import refuse_remote
+from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
 from lamina.errors import UserError
 from lamina.files import staged

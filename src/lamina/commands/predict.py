@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def _predict_batch(model: Any, batch: Sequence[Path], classes: list[str], size: 
             pixels[path] = cut_square(path.read_bytes(), size)
         except (UnreadableError, OSError) as error:
             errors[path] = str(error)
-    found = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []
+    found: Iterable[np.ndarray] = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:

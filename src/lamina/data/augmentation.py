@@ -50,8 +50,11 @@ def draw_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int) -> pd.Da
     reach = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
     allowed = {"flip_horizontal": config.flip_horizontal, "flip_vertical": config.flip_vertical}
     for column, name in enumerate(PLAN_COLUMNS):
-        drawn = values[:, column] > 0 if name in allowed else _IDENTITY[column] + values[:, column] * reach[column]
-        drawn = drawn & allowed[name] if name in allowed else drawn
+        drawn: np.ndarray
+        if name in allowed:
+            drawn = (values[:, column] > 0) & allowed[name]
+        else:
+            drawn = _IDENTITY[column] + values[:, column] * reach[column]
         plan[name] = np.where(plan["copy"] == 0, _IDENTITY[column], drawn).astype(type(_IDENTITY[column]))
     return plan
 
@@ -79,7 +82,8 @@ def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
     matrix[:, 2] = middle + shift - matrix[:, :2] @ (middle, middle)
     moved = cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     gains = (row["gain_red"], row["gain_green"], row["gain_blue"])
-    return cv2.LUT(moved, _gain_table(gains)) if gains != (1.0, 1.0, 1.0) else moved
+    warped: RgbPixels = cv2.LUT(moved, _gain_table(gains)) if gains != (1.0, 1.0, 1.0) else moved
+    return warped
 
 
 def _gain_table(gains: tuple[float, float, float]) -> np.ndarray:

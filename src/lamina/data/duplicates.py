@@ -30,14 +30,16 @@ def near_duplicate_groups(thumbnails: np.ndarray) -> np.ndarray:
     alike = [chunk[_same_picture(distinct[chunk[:, 0]], distinct[chunk[:, 1]])] for chunk in alike]
     edges = np.concatenate([*alike, np.empty((0, 2), np.intp)])
     graph = coo_array((np.ones(len(edges), np.int8), (edges[:, 0], edges[:, 1])), shape=(len(distinct),) * 2)
-    return connected_components(graph, directed=False)[1][first.reshape(-1)]
+    group: np.ndarray = connected_components(graph, directed=False)[1]
+    return group[first.reshape(-1)]
 
 
 def _same_picture(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     difference = (left.astype(np.int16) - right).reshape(len(left), -1, 3).astype(np.float32)
     difference -= difference.mean(axis=1, keepdims=True)
     difference = np.abs(difference).reshape(len(left), -1)
-    return (difference.mean(axis=1) <= MEAN_LEVELS) & (difference.max(axis=1) <= WORST_LEVELS)
+    same: np.ndarray = (difference.mean(axis=1) <= MEAN_LEVELS) & (difference.max(axis=1) <= WORST_LEVELS)
+    return same
 
 
 def merge_origins(origins: pd.Series, groups: np.ndarray) -> pd.Series:

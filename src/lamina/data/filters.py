@@ -78,7 +78,7 @@ def is_grey(rgb: np.ndarray) -> bool:
     """Whether a picture, (..., 3) uint8, shows no color: nowhere a tint beyond the noise of grey JPEGs."""
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size
+    return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
 def judge(pictures: pd.DataFrame, demands: Demands) -> pd.DataFrame:

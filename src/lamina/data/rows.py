@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ class Rows:
         rows = np.asarray(rows)
         originals, which = np.unique(self.place[rows], return_inverse=True)
         rgb = lab_to_srgb(self.pixels[originals])
-        chosen: list[dict[str, Any]] = self.plan.iloc[rows].to_dict("records")
+        chosen = cast(list[dict[str, Any]], self.plan.iloc[rows].to_dict("records"))  # its columns' names are strings
         return np.stack(
             [
                 rgb[source] if row["copy"] == 0 else warp(rgb[source], row)

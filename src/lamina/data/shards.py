@@ -42,7 +42,8 @@ def list_shards(raw: Path) -> list[Shard]:
 def read_shard(raw: Path, shard: Shard, columns: Sequence[str]) -> pd.DataFrame:
     """Read columns of one shard."""
     with pq.ParquetFile(raw / shard.part) as file:
-        return file.read_row_group(shard.group, columns=list(columns)).to_pandas()
+        rows: pd.DataFrame = file.read_row_group(shard.group, columns=list(columns)).to_pandas()
+    return rows
 
 
 def map_shards(

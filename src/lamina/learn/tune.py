@@ -1,5 +1,6 @@
 """Tuning with Optuna on the validation fold, in a study on disk that survives a kill."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -65,7 +66,8 @@ def search(
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     for number in range(len(_ended(study)), config.trials):
         study.sampler = optuna.samplers.TPESampler(seed=seed + number, n_startup_trials=4)
-        study.optimize(lambda trial, number=number: _try(trial, number, task, run, config, name, seed), n_trials=1)
+        objective = partial(_try, number=number, task=task, run=run, config=config, name=name, seed=seed)
+        study.optimize(objective, n_trials=1)
     trials = _ended(study)
     return _numbers(run, study.best_trial.params), _table(run, trials)
 

@@ -53,7 +53,8 @@ def srgb_to_lab(rgb: RgbPixels) -> LabPixels:
     lab[:, 0] = f[:, 1] * (116 * UNITS) - 16 * UNITS
     lab[:, 1] = (f[:, 0] - f[:, 1]) * (500 * UNITS)
     lab[:, 2] = (f[:, 1] - f[:, 2]) * (200 * UNITS)
-    return np.rint(lab, out=lab).astype(np.int16).reshape(rgb.shape)
+    stored: LabPixels = np.rint(lab, out=lab).astype(np.int16)
+    return stored.reshape(rgb.shape)
 
 
 def lab_to_srgb(lab: LabPixels) -> RgbPixels:

@@ -121,4 +121,5 @@ def _best_swap(
 def _distance(have: Floats, wanted: Floats) -> Floats:
     """How far a fold's counts (..., classes) are off: per class, in total, and above all where one is empty."""
     off = have - wanted
-    return (off**2).sum(axis=-1) + off.sum(axis=-1) ** 2 + _EMPTY * (have <= 0).sum(axis=-1)
+    distance: Floats = (off**2).sum(axis=-1) + off.sum(axis=-1) ** 2 + _EMPTY * (have <= 0).sum(axis=-1)
+    return distance

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lamina.config import read_params, section
+from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.picture import Picture
-from lamina.data.sources.source import SourceConfig, open_source
+from lamina.data.sources.source import open_source
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.progress import progress

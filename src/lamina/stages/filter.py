@@ -11,7 +11,7 @@ from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filters import Demands, FilterConfig, inspect_shard, judge
 from lamina.data.pixels import ConvertConfig
 from lamina.data.shards import list_shards, map_shards, read_shard
-from lamina.data.sources.source import SourceConfig
+from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.stages import entry

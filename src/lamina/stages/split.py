@@ -34,7 +34,7 @@ def split(config: SplitConfig, augmented: Path, out: Path, *, seed: int) -> Spli
     plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "origin", "label", "copy"])
     originals = plan[plan["copy"] == 0]
     labels = originals["label"].fillna("").astype(str)
-    plan["fold"] = plan["origin"].map(split_origins(originals["origin"], labels, config.shares, seed))
+    plan["fold"] = plan["origin"].map(split_origins(list(originals["origin"]), list(labels), config.shares, seed))
     rows = plan[(plan["fold"] == "train") | (plan["copy"] == 0)]
     summary = _summarise(rows[rows["copy"] == 0])
     with staged(out, folder=True) as part:
@@ -47,9 +47,11 @@ def _summarise(originals: pd.DataFrame) -> SplitSummary:
     folds = originals.groupby("fold")
     table = pd.crosstab(originals["fold"], originals["label"].fillna(""))
     return SplitSummary(
-        pictures={fold: int(count) for fold, count in folds.size().items()},
-        origins={fold: int(count) for fold, count in folds["origin"].nunique().items()},
-        classes={fold: {label: int(n) for label, n in row.items()} for fold, row in table.to_dict("index").items()},
+        pictures={str(fold): int(count) for fold, count in folds.size().items()},
+        origins={str(fold): int(count) for fold, count in folds["origin"].nunique().items()},
+        classes={
+            str(fold): {str(label): int(n) for label, n in row.items()} for fold, row in table.to_dict("index").items()
+        },
     )
 
 

@@ -31,7 +31,7 @@ class TrainSummary:
 def train(
     name: str, kind: str, run: Run, tuned: Tuned, folders: Folders, out: Path, listener: Listener, *, seed: int
 ) -> TrainSummary:
-    """Write `model.keras`, `history.csv`, `record.json` and `timing.json` to `out`, telling `listener` of each epoch."""
+    """Write `model.keras`, `history.csv`, `record.json` and `timing.json` to `out`; tell `listener` of each epoch."""
     from lamina.learn.fit import Trainer, fit
     from lamina.learn.tasks import open_task
 

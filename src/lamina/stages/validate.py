@@ -11,7 +11,7 @@ import pandas as pd
 from lamina.config import read_params, section
 from lamina.data.filters import REASONS, FilterConfig
 from lamina.data.profile import profile
-from lamina.data.sources.source import SourceConfig
+from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.splits import FOLDS, SplitConfig

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Picture:
     """One picture of a source, still encoded.
 
-    name: path inside the source, with `/`; encoded: the file's bytes; labels: the distinct labels told,
-    none where unlabeled; origin: what it was taken from (slide, patient), shared by pictures that must
-    stay in one fold; boxes: (left, top, right, bottom) in pixels of each object of interest.
+    name: path inside the source, with `/`; encoded: the file's bytes; labels: those told (two cells have two,
+    be they the same), none where unlabeled; origin: what it was taken from (slide, patient), shared by pictures
+    that must stay in one fold; boxes: (left, top, right, bottom) in pixels of each object of interest.
     """
 
     name: str
