@@ -48,7 +48,7 @@ class Rows:
         """RGB pixels of some rows, (len(rows), S, S, 3) uint8; the same row is the same pixels each time."""
         rows = np.asarray(rows)
         originals, which = np.unique(self.place[rows], return_inverse=True)
-        rgb = lab_to_srgb(self.pixels[originals])
+        rgb = np.stack([lab_to_srgb(lab) for lab in self.pixels[originals]])  # one by one: it stays in the cache
         chosen = cast(list[dict[str, Any]], self.plan.iloc[rows].to_dict("records"))  # its columns' names are strings
         return np.stack(
             [

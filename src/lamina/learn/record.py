@@ -41,10 +41,16 @@ def make_record(
         "size": size,
         "data": dict(data),
         "environment": environment,
-        "system": system.resolve().name,
+        "system": system_name(system),
         "code": code_digest(),
     }
     return decides | {"key": json_digest(decides), "commit": commit(system)}
+
+
+def system_name(folder: Path) -> str:
+    """What a system is called: its folder's name; `default` at the project's root, whatever the clone is called."""
+    here = folder.resolve()
+    return "default" if (here / ".dvc").is_dir() else here.name
 
 
 def code_digest() -> str:

@@ -1,0 +1,252 @@
+"""The whole chain on a small system, as people drive it: git, dvc and lamina on the command line."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+RUNS = ("head", "tiny")
+SMALL = {
+    "source": {"pictures": 70},
+    "convert": {"size": 32},
+    "augment": {"copies": 1},
+    "tune": {"trials": 2, "epochs": 2},
+    "transfer": {
+        "runs": {
+            "head": {
+                "backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "own",
+                "epochs": 3, "batch_size": 16, "learning_rate": "tune", "dropout": 0.2, "decay": 0.001,
+            }
+        }
+    },
+    "scratch": {
+        "runs": {
+            "tiny": {
+                "network": "small_cnn",
+                "epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001,
+            }
+        }
+    },
+}  # fmt: skip
+
+
+def environment(project: Path) -> dict[str, str]:
+    mine = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(project / "src"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
+        "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
+    }  # fmt: skip
+    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | mine
+
+
+def call(project: Path, *command: str, expect: int = 0) -> str:
+    """Run a command in a project's folder; return what it printed."""
+    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True)
+    assert done.returncode == expect, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def change(project: Path, sections: dict) -> None:
+    """Change values in a project's params.yaml, one level below the sections."""
+    yaml, path = YAML(), project / "params.yaml"
+    params = yaml.load(path)
+    for name, values in sections.items():
+        params[name].update(values)
+    yaml.dump(params, path)
+
+
+def copy_checkout(project: Path) -> Path:
+    """The checkout as it stands, committed or not, as a repository of its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).exists() and name != "dvc.lock":
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, project / name, follow_symlinks=False)
+    call(project, "git", "init", "-q")
+    change(project, SMALL)
+    call(project, "git", "add", "-A")
+    call(project, "git", "commit", "-qm", "start")
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose results are rebuilt, committed and pushed to a DVC remote."""
+    project = copy_checkout(tmp_path_factory.mktemp("project") / "repo")
+    remote = tmp_path_factory.mktemp("remote")
+    call(project, "dvc", "remote", "add", "--default", "store", str(remote))
+    call(project, "dvc", "repro")
+    call(project, "lamina", "gate", "--accept")
+    call(project, "git", "add", "-A")
+    call(project, "git", "commit", "-qm", "results")
+    call(project, "dvc", "push")
+    return project
+
+
+def tracked(project: Path) -> dict[str, float]:
+    """Test accuracy by name of the whole runs that a project's MLflow holds."""
+    with sqlite3.connect(project / "mlflow" / "mlflow.db") as database:
+        rows = database.execute(
+            "select name, value from runs join latest_metrics using (run_uuid) "
+            "where key = 'test_accuracy' and lifecycle_stage = 'active'"
+        ).fetchall()
+    assert len(rows) == len(dict(rows)), "a run stands there twice"
+    return dict(rows)
+
+
+def accuracy(project: Path, run: str) -> float:
+    return json.loads((project / "models" / run / "metrics.json").read_text())["test"]["accuracy"]
+
+
+def test_everything_is_there(project: Path) -> None:
+    for run in RUNS:
+        folder = project / "models" / run
+        assert 0 <= accuracy(project, run) <= 1
+        for file in ("model.keras", "history.csv", "record.json", "predictions.parquet", "timing.json", "tuned.yaml"):
+            assert (folder / file).stat().st_size > 0
+        assert run in (project / "reports" / "index.html").read_text()
+    assert (project / "data" / "validation" / "docs" / "index.html").exists()
+    assert tracked(project) == {run: pytest.approx(accuracy(project, run)) for run in RUNS}
+
+
+def test_again_there_is_nothing_to_do(project: Path) -> None:
+    said = call(project, "dvc", "repro")
+    assert "Running stage" not in said
+    assert "Data and pipelines are up to date" in said
+
+
+def would_run(project: Path) -> set[str]:
+    said = call(project, "dvc", "repro", "--dry")
+    return {line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")}
+
+
+@pytest.fixture
+def params(project: Path) -> Iterator[None]:
+    """Whatever a test does to params.yaml is undone."""
+    before = (project / "params.yaml").read_bytes()
+    yield
+    (project / "params.yaml").write_bytes(before)
+
+
+@pytest.mark.usefixtures("params")
+def test_another_dropout_trains_that_run_again_and_extracts_nothing(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("dropout: 0.2", "dropout: 0.9", 1))
+    assert would_run(project) == {"tune@head", "train@head", "evaluate@head", "report"}
+
+
+@pytest.mark.usefixtures("params")
+def test_another_augmentation_leaves_preparation_alone(project: Path) -> None:
+    change(project, {"augment": {"rotation": 5}})
+    assert not would_run(project) & {"download", "filter", "convert"}
+    assert {"augment", "extract@head", "train-scratch@tiny"} <= would_run(project)
+
+
+def test_dvc_shows_metrics_and_plots(project: Path) -> None:
+    assert "accuracy" in call(project, "dvc", "metrics", "show", "--md")
+    call(project, "dvc", "plots", "show", "--out", "plots")
+    assert "history.csv" in (project / "plots" / "index.html").read_text()
+    shutil.rmtree(project / "plots")
+
+
+def test_the_gate_keeps_what_is_unchanged(project: Path) -> None:
+    assert call(project, "lamina", "gate").count("kept") == len(RUNS)
+
+
+def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
+    from lamina.data.sources.smear import pictures
+
+    folder = project / "mine"
+    folder.mkdir()
+    for picture in list(pictures(5, 3)):
+        (folder / Path(picture.name).name).write_bytes(picture.encoded)
+    (folder / "broken.png").write_bytes(b"nothing")
+    said = call(project, "lamina", "predict", "mine", "--run", "tiny", "--json", expect=1)
+    found = json.loads(said[said.index("[") : said.rindex("]") + 1])
+    assert len(found) == 4
+    for one in found:
+        if one["path"] == "mine/broken.png":
+            assert "not a picture" in one["error"]
+        else:
+            assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+            assert one["predicted"] == max(one["probabilities"], key=one["probabilities"].get)
+    assert "no run 'other'; there are: head, tiny" in call(
+        project, "lamina", "predict", "mine", "--run", "other", expect=2
+    )
+    shutil.rmtree(folder)
+
+
+def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    call(project, "git", "clone", "-q", str(project), str(second))
+    call(second, "dvc", "pull")
+    said = call(second, "lamina", "track")
+    assert said.count("tracked") == len(RUNS)
+    assert tracked(second) == tracked(project)
+    assert call(second, "lamina", "track").count("already there") == len(RUNS)
+    assert call(second, "lamina", "gate").count("kept") == len(RUNS)
+    assert "Running stage" not in call(second, "dvc", "repro")
+
+
+def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> None:
+    before = accuracy(project, "tiny")
+    call(project, "dvc", "exp", "run", "--name", "other-seed", "-S", "seed=14")
+    shown = call(project, "dvc", "exp", "show", "--csv")
+    assert "other-seed" in shown
+    call(project, "git", "checkout", "-q", ".")
+    call(project, "dvc", "checkout")
+    assert accuracy(project, "tiny") == before
+
+
+@pytest.mark.parametrize("stage", ["download", "filter", "convert"])
+def test_an_interrupted_stage_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
+    """Ctrl-C, sent as soon as the stage has begun to write or has worked for a moment."""
+    yaml = YAML()
+    params = yaml.load(ROOT / "params.yaml")
+    params["source"]["pictures"] = 400
+    yaml.dump(params, tmp_path / "params.yaml")
+    for before in ["download", "filter", "convert"][: ["download", "filter", "convert"].index(stage)]:
+        call(tmp_path, sys.executable, "-m", f"lamina.stages.{before}")
+    there = sorted(path.name for path in tmp_path.glob("data/*"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"lamina.stages.{stage}"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.fail("the stage ended before it could be interrupted: give it more pictures")
+    assert process.returncode == 130
+    assert "interrupted: nothing half-written is left" in said
+    assert sorted(path.name for path in tmp_path.glob("data/*")) == there
+    call(tmp_path, sys.executable, "-m", f"lamina.stages.{stage}")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a full disk takes a small file system, which only root can mount")
+    try:
+        shutil.copy(ROOT / "params.yaml", disk)
+        said = call(disk, sys.executable, "-m", "lamina.stages.download", expect=2)
+        assert "error: no space left on the disk" in said
+        assert "Traceback" not in said
+        assert not list(disk.glob("data/*"))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
