@@ -89,7 +89,7 @@ def test_a_system_is_whole_and_its_params_are_valid(project: Path) -> None:
     assert (system / params["code"]).resolve() == PACKAGE
     for name, kind in SECTION_CONFIGS.items():
         assert section(params, name, kind)
-    assert list(run_names(params)) == ["mobilenet_v2", "small_cnn"]
+    assert list(run_names(params)) == ["densenet121", "small_cnn"]
     assert all(read_run(params, name) for name in run_names(params))
     summary = download(section(params, "source", SourceConfig), system, project / "raw", seed=params["seed"])
     assert summary.labels == {"cat": 12, "dog": 11}
@@ -148,7 +148,7 @@ def test_the_subject_of_boxes_is_guessed(
 def test_sizes_fit_the_pictures(project: Path, side: int, size: int, least: int) -> None:
     params, _ = make(project, archive(project / "pets.zip", classes({"cat": 10, "dog": 10}, picture(side))))
     assert (params["convert"]["size"], params["filter"]["min_side"]) == (size, least)
-    assert list(run_names(params)) == (["small_cnn"] if size < 32 else ["mobilenet_v2", "small_cnn"])
+    assert list(run_names(params)) == (["small_cnn"] if size < 32 else ["densenet121", "small_cnn"])
 
 
 @pytest.mark.parametrize("share", [0, 9, 11, 20])

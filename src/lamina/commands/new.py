@@ -29,7 +29,7 @@ FEWEST: Final = 10  # pictures of a class: fewer cannot be split into three fold
 COMMENT_COLUMN: Final = 32  # of params.yaml, where the setting is not longer
 USUAL_SIDE: Final = 128
 SMALLEST_SIDE: Final = 8  # what convert.size allows
-BACKBONE_SIDE: Final = 32  # the smallest picture that mobilenet_v2 takes
+BACKBONE_SIDE: Final = 32  # the smallest picture that densenet121 takes
 # up to so many pictures, so many copies: the number of rows to learn from stays near 20,000
 COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
 
