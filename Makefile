@@ -10,6 +10,8 @@ PYTHON ?= python3
 PORT ?= 5000
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# trust the certificates that the machine trusts
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: run test ui bench lock clean
 

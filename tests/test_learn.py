@@ -19,7 +19,7 @@ from lamina.errors import UserError
 from lamina.learn.fit import Trainer, fit
 from lamina.learn.listener import Silent
 from lamina.learn.runs import Tuned, read_run
-from lamina.learn.tasks import HeadTask, NetworkTask
+from lamina.learn.tasks import head_task, network_task
 from lamina.learn.tune import TuneConfig
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.evaluate import evaluate
@@ -109,7 +109,7 @@ def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
 def test_a_whole_epoch_in_one_call_is_the_same_as_batch_by_batch(features: Path) -> None:
     from lamina.models.keras_runtime import tf
 
-    task = HeadTask(folders=Folders(), name="head", seed=1)
+    task = head_task(Path("data/features/head"), Folders(), seed=1)
     order = np.arange(len(task.train), dtype=np.int32)[::-1].copy()
     still = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)
     whole, single = Trainer(task.build(still), still), Trainer(task.build(still), still)
@@ -124,7 +124,7 @@ def test_a_whole_epoch_in_one_call_is_the_same_as_batch_by_batch(features: Path)
 
 
 def test_the_rate_decays_as_in_older_keras(features: Path) -> None:
-    task = HeadTask(folders=Folders(), name="head", seed=1)
+    task = head_task(Path("data/features/head"), Folders(), seed=1)
     history = fit(
         Trainer(task.build(TUNED), TUNED),
         task.train,
@@ -139,7 +139,7 @@ def test_the_rate_decays_as_in_older_keras(features: Path) -> None:
 
 
 def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
-    task = NetworkTask(folders=Folders(), network="small_cnn", seed=1)
+    task = network_task("small_cnn", Folders(), seed=1)
     history = fit(
         Trainer(task.build(TUNED), TUNED),
         task.train,
@@ -154,7 +154,7 @@ def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_training(features: Path) -> None:
-    task = HeadTask(folders=Folders(), name="head", seed=1)
+    task = head_task(Path("data/features/head"), Folders(), seed=1)
     trainer = Trainer(task.build(TUNED), TUNED)
     trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
     with pytest.raises(UserError, match=r"the loss is not a number any more in epoch 1; lower learning_rate"):

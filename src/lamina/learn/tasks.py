@@ -1,8 +1,8 @@
 """What a run learns: which network, from which examples. Tuning and training share it."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -19,32 +19,77 @@ from lamina.models.networks import build_head, join, network
 _CHUNK = 8192
 
 
-class Task(Protocol):
-    """Examples of two folds and a way to build the network that shall learn them."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Examples of two folds, and how to build the network that shall learn them.
 
-    @property
-    def train(self) -> Examples: ...
+    classes: names, sorted; a network's output i is class i. size: side of the pictures in pixels.
+    digest: SHA-256 of the split and the features or pixels. build: a fresh network from an example to class
+    probabilities. whole: from a learned network, the model that people use, from (n, size, size, 3) RGB values
+    0..255 to class probabilities.
+    """
 
-    @property
-    def validation(self) -> Examples: ...
+    train: Examples
+    validation: Examples
+    classes: list[str]
+    size: int
+    digest: str
+    build: Callable[[Tuned], keras.Model]
+    whole: Callable[[keras.Model], keras.Model]
 
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, sorted; a network's output column i is class i."""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the data: the split, and the features or pixels."""
+def open_task(name: str, run: Run, folders: Folders, *, seed: int) -> Task:
+    """What the run `name` learns."""
+    if isinstance(run, TransferRun):
+        return head_task(folders.features / name, folders, seed=seed)
+    if isinstance(run, ScratchRun):
+        return network_task(run.network, folders, seed=seed)
+    raise TypeError(f"no task for {type(run).__name__}")
 
-    @property
-    def size(self) -> int:
-        """Side of the pictures in pixels."""
 
-    def build(self, tuned: Tuned) -> keras.Model:
-        """A fresh network that maps an example to class probabilities."""
+def head_task(extracted: Path, folders: Folders, *, seed: int) -> Task:
+    """A head over the features that a frozen backbone left in the folder `extracted`."""
+    manifest, classes = read_split(folders)
+    features = np.load(extracted / "features.npy", mmap_mode="r")
+    labels = class_numbers(manifest, classes)
+    rows = {fold: np.flatnonzero(manifest["fold"] == fold) for fold in ("train", "validation")}
+    mean, variance = _moments(features[rows["train"]])
 
-    def whole(self, learned: keras.Model) -> keras.Model:
-        """The model that people use: from (n, S, S, 3) RGB values 0..255 to class probabilities."""
+    def build(tuned: Tuned) -> keras.Model:
+        return build_head(len(mean), len(classes), dropout=tuned.dropout, mean=mean, variance=variance, seed=seed)
+
+    def whole(learned: keras.Model) -> keras.Model:
+        return join(keras.saving.load_model(extracted / "backbone.keras", compile=False), learned)
+
+    return Task(
+        train=FeatureExamples(tf.constant(features[rows["train"]]), tf.constant(labels[rows["train"]])),
+        validation=FeatureExamples(tf.constant(features[rows["validation"]]), tf.constant(labels[rows["validation"]])),
+        classes=classes,
+        size=_size(folders),
+        digest=_digest(folders, extracted / "features.npy"),
+        build=build,
+        whole=whole,
+    )
+
+
+def network_task(name: str, folders: Folders, *, seed: int) -> Task:
+    """The whole network `name` over pictures and their planned copies."""
+    manifest, classes = read_split(folders)
+    builder, size = network(name), _size(folders)
+
+    def examples(fold: str) -> PictureExamples:
+        rows = manifest[manifest["fold"] == fold]
+        return PictureExamples(open_rows(rows, folders), class_numbers(rows, classes))
+
+    return Task(
+        train=examples("train"),
+        validation=examples("validation"),
+        classes=classes,
+        size=size,
+        digest=_digest(folders, folders.lab / "pixels.npy", folders.augmented / "plan.parquet"),
+        build=lambda tuned: builder(size, len(classes), dropout=tuned.dropout, seed=seed),
+        whole=lambda learned: learned,
+    )
 
 
 def read_split(folders: Folders) -> tuple[pd.DataFrame, list[str]]:
@@ -61,90 +106,6 @@ def read_split(folders: Folders) -> tuple[pd.DataFrame, list[str]]:
 def class_numbers(manifest: pd.DataFrame, classes: list[str]) -> np.ndarray:
     """(rows,) int32: each row's place in `classes`."""
     return pd.Categorical(manifest["label"], categories=classes).codes.astype(np.int32)
-
-
-def open_task(name: str, run: Run, folders: Folders, *, seed: int) -> Task:
-    """What the run `name` learns."""
-    if isinstance(run, TransferRun):
-        return HeadTask(folders=folders, name=name, seed=seed)
-    if isinstance(run, ScratchRun):
-        return NetworkTask(folders=folders, network=run.network, seed=seed)
-    raise TypeError(f"no task for {type(run).__name__}")
-
-
-@dataclass(kw_only=True)
-class HeadTask:
-    """A head over the features of a frozen backbone."""
-
-    folders: Folders
-    name: str
-    seed: int
-    classes: list[str] = field(init=False)
-    train: FeatureExamples = field(init=False)
-    validation: FeatureExamples = field(init=False)
-
-    def __post_init__(self) -> None:
-        manifest, self.classes = read_split(self.folders)
-        features = np.load(self._folder / "features.npy", mmap_mode="r")
-        labels = class_numbers(manifest, self.classes)
-        for fold in ("train", "validation"):
-            rows = np.flatnonzero(manifest["fold"] == fold)
-            setattr(self, fold, FeatureExamples(tf.constant(features[rows]), tf.constant(labels[rows])))
-        self.mean, self.variance = _moments(self.train.features.numpy())
-
-    @property
-    def _folder(self) -> Path:
-        return self.folders.features / self.name
-
-    @property
-    def digest(self) -> str:
-        return _digest(self.folders, self._folder / "features.npy")
-
-    @property
-    def size(self) -> int:
-        return _size(self.folders)
-
-    def build(self, tuned: Tuned) -> keras.Model:
-        mean, variance = self.mean, self.variance
-        classes = len(self.classes)
-        return build_head(len(mean), classes, dropout=tuned.dropout, mean=mean, variance=variance, seed=self.seed)
-
-    def whole(self, learned: keras.Model) -> keras.Model:
-        extractor = keras.saving.load_model(self._folder / "backbone.keras", compile=False)
-        return join(extractor, learned)
-
-
-@dataclass(kw_only=True)
-class NetworkTask:
-    """A whole network over pictures and their planned copies."""
-
-    folders: Folders
-    network: str
-    seed: int
-    classes: list[str] = field(init=False)
-    train: PictureExamples = field(init=False)
-    validation: PictureExamples = field(init=False)
-
-    def __post_init__(self) -> None:
-        manifest, self.classes = read_split(self.folders)
-        for fold in ("train", "validation"):
-            rows = manifest[manifest["fold"] == fold]
-            opened = open_rows(rows, self.folders)
-            setattr(self, fold, PictureExamples(opened, class_numbers(rows, self.classes)))
-
-    @property
-    def digest(self) -> str:
-        return _digest(self.folders, self.folders.lab / "pixels.npy", self.folders.augmented / "plan.parquet")
-
-    @property
-    def size(self) -> int:
-        return _size(self.folders)
-
-    def build(self, tuned: Tuned) -> keras.Model:
-        return network(self.network)(self.size, len(self.classes), dropout=tuned.dropout, seed=self.seed)
-
-    def whole(self, learned: keras.Model) -> keras.Model:
-        return learned
 
 
 def _digest(folders: Folders, *files: Path) -> str:
