@@ -73,6 +73,9 @@ def here(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def features(system: Path) -> Path:
+    from lamina.models.keras_runtime import keras
+
+    keras.backend.clear_session()
     before = Path.cwd()
     os.chdir(system)
     _, run = read_run(PARAMS, "head")
@@ -104,6 +107,16 @@ def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
     pixels = open_rows(manifest, Folders()).read(np.arange(10)).astype(np.float32)
     expected = load_model(features / "backbone.keras").predict(pixels, verbose=0)
     np.testing.assert_allclose(found[:10], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_the_same_backbone_is_the_same_file(features: Path, tmp_path: Path) -> None:
+    from lamina.models.keras_runtime import keras
+
+    keras.backend.clear_session()  # as in a process of its own: layers are counted from the first again
+    _, run = read_run(PARAMS, "head")
+    extract_run(run, Folders(), tmp_path / "again", seed=1)
+    for file in ("backbone.keras", "features.npy"):
+        assert (tmp_path / "again" / file).read_bytes() == (features / file).read_bytes(), file
 
 
 def test_a_whole_epoch_in_one_call_is_the_same_as_batch_by_batch(features: Path) -> None:
@@ -170,9 +183,20 @@ def run_to_the_end(name: str, out: Path) -> None:
 
 @pytest.mark.parametrize("name", ["head", "cnn"])
 def test_two_runs_are_the_same_to_the_byte(name: str, features: Path, tmp_path: Path) -> None:
+    from lamina.models.keras_runtime import keras
+
     for out in (tmp_path / "one", tmp_path / "two"):
+        keras.backend.clear_session()  # as in a process of its own: layers are counted from the first again
         run_to_the_end(name, out)
-    for file in ("metrics.json", "history.csv", "predictions.parquet", "confusion.csv", "tuned.yaml", "record.json"):
+    for file in (
+        "metrics.json",
+        "history.csv",
+        "predictions.parquet",
+        "confusion.csv",
+        "tuned.yaml",
+        "record.json",
+        "model.keras",
+    ):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
 

@@ -12,6 +12,7 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.learn.record import machine
 from lamina.learn.runs import TransferRun, read_run
+from lamina.models.saving import save_model
 from lamina.stages import entry
 
 
@@ -37,7 +38,7 @@ def extract_run(run: TransferRun, folders: Folders, out: Path, *, seed: int) -> 
     with staged(out, folder=True) as part:
         shape = extract(extractor, open_rows(manifest, folders), part / "features.npy")
         summary = ExtractSummary(shape=shape, seconds=time.perf_counter() - start)
-        extractor.save(part / "backbone.keras")
+        save_model(extractor, part / "backbone.keras")
         write_json(part / "timing.json", {"seconds": {"extract": summary.seconds}, "machine": machine()})
     return summary
 

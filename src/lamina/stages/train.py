@@ -13,6 +13,7 @@ from lamina.learn.listener import Listener
 from lamina.learn.record import machine, make_record
 from lamina.learn.runs import Run, Tuned, read_run
 from lamina.learn.tuned import read_tuned
+from lamina.models.saving import save_model
 from lamina.stages import entry
 
 
@@ -62,8 +63,7 @@ def train(
     )
     fitted = time.perf_counter()
     listener.finish()
-    with staged(out / "model.keras") as part:
-        task.whole(trainer.network).save(part)
+    save_model(task.whole(trainer.network), out / "model.keras")
     with staged(out / "history.csv") as part:
         pd.DataFrame(history).to_csv(part, index=False)
     write_json(out / "record.json", record)
