@@ -25,13 +25,22 @@ class Tuned(Config):
 
 
 class Run(Config):
-    """What every run has. A number is used as it is; the word `tune` has Optuna look for one."""
+    """What every run has. A number is used as it is; the word `tune` has Optuna look for one.
+
+    seed: of the initial weights, the order of batches and dropout; null: the system's. Another one repeats the
+    training on the same split.
+    """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: Rate | Literal["tune"]
     dropout: Dropout | Literal["tune"]
     decay: Decay | Literal["tune"]
+    seed: Annotated[int, Field(ge=0)] | None = None
+
+    def seed_or(self, default: int) -> int:
+        """The run's own seed, or the system's."""
+        return default if self.seed is None else self.seed
 
     @property
     def open_numbers(self) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def main() -> None:
     kind, run = read_run(params, name)
     out = Path("models") / name
     tuned = read_tuned(out / "tuned.yaml")
-    print(train(name, kind, run, tuned, Folders(), out, LiveRun(Path()), seed=entry.seed(params)))
+    print(train(name, kind, run, tuned, Folders(), out, LiveRun(Path()), seed=run.seed_or(entry.seed(params))))
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def main() -> None:
     _, run = read_run(params, name)
     config = section(params, "tune", TuneConfig)
     studies, out = Path(".lamina/studies"), Path("models") / name
-    print(f"{name}: {tune(name, run, config, Folders(), studies, out, seed=entry.seed(params))}")
+    print(f"{name}: {tune(name, run, config, Folders(), studies, out, seed=run.seed_or(entry.seed(params)))}")
 
 
 if __name__ == "__main__":

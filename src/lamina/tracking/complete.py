@@ -79,7 +79,9 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: RunFiles)
 
     at = now()
     numbers = {**scores(files.metrics), **{f"seconds_{phase}": float(s) for phase, s in files.seconds.items()}}
-    store.client.log_batch(run_id, metrics=[Metric(name, value, at, len(files.history)) for name, value in numbers.items()])
+    store.client.log_batch(
+        run_id, metrics=[Metric(name, value, at, len(files.history)) for name, value in numbers.items()]
+    )
     for trial in files.trials:
         _log_trial(store, run_id, experiment_id, files.record["run"], trial)
     for path in files.artifacts():
