@@ -31,6 +31,7 @@ ui: .venv/run
 	  --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts
 
 bench: .venv/dev
+	python bench/pipeline.py
 	python bench/preparation.py
 	python bench/memory.py
 
@@ -50,7 +51,7 @@ clean:
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 2; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
-	uv pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt || \
+	uv pip install --python .venv/bin/python --quiet --require-hashes --no-deps --requirement requirements/$*.txt || \
 	  python -m pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt
 	python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,5 +1,6 @@
 """Training: learns what can be learned, the same way each time, and says so when it cannot."""
 
+import dataclasses
 import os
 import signal
 import sqlite3
@@ -20,7 +21,7 @@ from lamina.learn.fit import Trainer, fit
 from lamina.learn.listener import Silent
 from lamina.learn.runs import Tuned, read_run
 from lamina.learn.tasks import head_task, network_task
-from lamina.learn.tune import TuneConfig
+from lamina.learn.tune import TuneConfig, search
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.evaluate import evaluate
 from lamina.stages.extract import extract_run
@@ -226,6 +227,61 @@ def test_tuning_looks_only_for_what_is_open(features: Path, tmp_path: Path) -> N
     assert (trials[["learning_rate", "decay"]] == [1e-3, 0.001]).all(axis=None)
     assert trials["dropout"].between(0, 0.5).all()
     assert summary.tuned.dropout == trials.sort_values("value", ascending=False, kind="stable")["dropout"].iloc[0]
+
+
+def searched(trials: int, folder: Path) -> Path:
+    """Tune dropout with so many trials, the study in `folder`; return the table of trials."""
+    params = PARAMS | {"transfer": {"runs": {"head": PARAMS["transfer"]["runs"]["head"] | {"dropout": "tune"}}}}
+    _, run = read_run(params, "head")
+    config = section({"tune": PARAMS["tune"] | {"trials": trials}}, "tune", TuneConfig)
+    tune("head", run, config, Folders(), folder / "studies", folder, seed=1)
+    return folder / "trials.csv"
+
+
+def test_fewer_trials_than_a_study_holds_are_as_if_it_had_no_more(features: Path, tmp_path: Path) -> None:
+    searched(3, tmp_path / "one")
+    assert searched(2, tmp_path / "one").read_bytes() == searched(2, tmp_path / "two").read_bytes()
+
+
+def test_a_damaged_study_is_named(features: Path, tmp_path: Path) -> None:
+    searched(2, tmp_path)
+    next((tmp_path / "studies").glob("*.db")).write_bytes(b"no database " * 500)
+    with pytest.raises(UserError, match=r"head-\w+\.db: not a study .*; delete it and run again"):
+        searched(2, tmp_path)
+
+
+def test_trials_that_diverge_count_as_nothing_right(features: Path, tmp_path: Path) -> None:
+    task = head_task(features, Folders(), seed=1)
+
+    def poisoned(tuned: Tuned):
+        network = task.build(tuned)
+        network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
+        return network
+
+    params = PARAMS | {"transfer": {"runs": {"head": PARAMS["transfer"]["runs"]["head"] | {"dropout": "tune"}}}}
+    config = section({"tune": PARAMS["tune"] | {"trials": 2}}, "tune", TuneConfig)
+    broken = dataclasses.replace(task, build=poisoned)
+    _, trials = search(broken, read_run(params, "head")[1], config, tmp_path / "study.db", name="head", seed=1)
+    assert trials["value"].tolist() == [0, 0]
+    assert trials["epochs"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("learning_rate", 5, "tune.learning_rate"),
+        ("learning_rate", None, "tune.learning_rate"),
+        ("learning_rate", [1e-5, 100], "less than or equal to 1"),
+        ("learning_rate", [0, 1e-2], "greater than 0"),
+        ("dropout", [0.0, 1.5], "less than 1"),
+        ("decay", [0.1, 0.01], "with low below high"),
+        ("trials", -1, "greater than or equal to 0"),
+        ("trails", 3, "did you mean 'tune.trials'"),
+    ],
+)
+def test_bad_ranges_are_refused_with_their_place(key: str, value: object, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        section({"tune": PARAMS["tune"] | {key: value}}, "tune", TuneConfig)
 
 
 def test_a_number_left_open_needs_trials(tmp_path: Path) -> None:

@@ -130,10 +130,8 @@ def write_run(
         "parameters": 2_260_546,
     }
     write_json(folder / "record.json", record)
-    write_json(folder / "timing.json", {"seconds": {"tune": 312.0, "train": 41.5}, "machine": {"cores": 2}})
-    if transfer:
-        (system / "data/features" / name).mkdir(parents=True)
-        write_json(system / "data/features" / name / "timing.json", {"seconds": {"extract": 19.0}})
+    seconds = {"tune": 312.0, "train": 41.5} | ({"extract": 19.0} if transfer else {})
+    write_json(folder / "timing.json", {"seconds": seconds, "machine": {"cores": 2}})
     rates = 10 ** rng.uniform(-4.5, -2, 12)
     trials = pd.DataFrame({"number": range(12), "state": ["COMPLETE"] * 9 + ["PRUNED"] * 2 + ["FAIL"]})
     trials["value"] = [*(skill - 0.1 * np.abs(np.log10(rates) + 3))[:11], np.nan]

@@ -1,5 +1,7 @@
 """The split: disjoint, complete, stratified, near its ratios, and blind to order and names."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from lamina.errors import UserError
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
+from lamina.stages.split import split
 
 SHARES = SplitConfig(test=0.3, validation=0.15).shares
 
@@ -74,6 +77,13 @@ def test_a_class_with_too_few_origins_is_named() -> None:
     labels = ["many"] * 10 + ["few"] * 2
     with pytest.raises(UserError, match=r"class 'few' comes from 2 origins, but 3 folds need one each"):
         split_origins([f"o{number}" for number in range(12)], labels, SHARES, 0)
+
+
+def test_a_class_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
+    plan = pd.DataFrame({"id": list("abcdef"), "origin": list("abcdef"), "label": ["x", "fold"] * 3, "copy": 0})
+    plan.to_parquet(tmp_path / "plan.parquet")
+    with pytest.raises(UserError, match="class 'fold' has the name of a column"):
+        split(SplitConfig(test=0.3, validation=0.15), tmp_path, tmp_path / "split", seed=1)
 
 
 def test_shares_must_leave_something_to_train_with() -> None:

@@ -70,18 +70,26 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     """
     params = read_params(system)
     read_run(params, name)
-    size = section(params, "convert", ConvertConfig).size
     if section(params, "convert", ConvertConfig).isolate != "none":
         print("note: this system learned from pictures cut to their boxes; cut yours likewise", file=sys.stderr)
     folder = system / "models" / name
     from lamina.learn.predict import load_model
 
     model = load_model(folder / "model.keras")
-    classes = json.loads((folder / "record.json").read_text())["classes"]
+    classes, size = _learned(folder / "record.json")
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
     answers = (_predict_batch(model, batch, classes, size) for batch in batches)
     return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
+
+
+def _learned(record: Path) -> tuple[list[str], int]:
+    """The classes and the side of the pictures that a run learned with."""
+    try:
+        told = json.loads(record.read_text(encoding="utf-8"))
+        return list(told["classes"]), int(told["size"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{record}: not a run's record ({error!r}); train the run again") from None
 
 
 def _predict_batch(model: Any, batch: Sequence[Path], classes: list[str], size: int) -> Iterator[Prediction]:

@@ -15,6 +15,10 @@ EpochRow = dict[str, float]
 Sums = tuple[float, float]  # of losses, and of right answers
 
 
+class DivergedError(UserError):
+    """The loss is no longer a number: the learning rate is too high for this network."""
+
+
 class Trainer:
     """A network with its optimiser: RMSprop with the decay rate / (1 + decay x step) of older Keras.
 
@@ -88,7 +92,7 @@ def fit(
 
     Returns the rows: `epoch` from 1, loss and accuracy on train (while learning, with dropout) and on
     validation (after the epoch), and the learning rate at its end. The order of batches depends on the
-    seed and the epoch alone. Raises UserError where the loss is no longer a number; what `on_epoch`
+    seed and the epoch alone. Raises DivergedError where the loss is no longer a number; what `on_epoch`
     raises ends the training.
     """
     history: list[EpochRow] = []
@@ -98,7 +102,7 @@ def fit(
         row |= _averages("validation", validation.judge(trainer, batch_size), len(validation))
         row["learning_rate"] = float(trainer.optimizer.learning_rate)
         if not math.isfinite(row["train_loss"]):
-            raise UserError(f"{what}: the loss is not a number any more in epoch {epoch}; lower learning_rate")
+            raise DivergedError(f"{what}: the loss is not a number any more in epoch {epoch}; lower learning_rate")
         history.append(row)
         on_epoch(row)
     return history

@@ -30,7 +30,6 @@ def make_record(
 
     `key` is the run's identity: the digest of what decides its result. It is known before training starts.
     """
-    environment = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     decides = {
         "run": run,
         "kind": kind,
@@ -40,17 +39,22 @@ def make_record(
         "classes": classes,
         "size": size,
         "data": dict(data),
-        "environment": environment,
+        "environment": environment(),
         "system": system_name(system),
         "code": code_digest(),
     }
     return decides | {"key": json_digest(decides), "commit": commit(system)}
 
 
+def environment() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is learned."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
 def system_name(folder: Path) -> str:
-    """What a system is called: its folder's name; `default` at the project's root, whatever the clone is called."""
-    here = folder.resolve()
-    return "default" if (here / ".dvc").is_dir() else here.name
+    """What a system is called: its folder's name; `default` where the pipeline itself lies."""
+    pipeline = folder.resolve() / "dvc.yaml"
+    return "default" if pipeline.is_file() and not pipeline.is_symlink() else folder.resolve().name
 
 
 def code_digest() -> str:

@@ -1,6 +1,6 @@
 """What a run learns: which network, from which examples. Tuning and training share it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,8 @@ def head_task(extracted: Path, folders: Folders, *, seed: int) -> Task:
     features = np.load(extracted / "features.npy", mmap_mode="r")
     labels = class_numbers(manifest, classes)
     rows = {fold: np.flatnonzero(manifest["fold"] == fold) for fold in ("train", "validation")}
-    mean, variance = _moments(features[rows["train"]])
+    learned_from = features[rows["train"]]
+    mean, variance = _moments(learned_from)
 
     def build(tuned: Tuned) -> keras.Model:
         return build_head(len(mean), len(classes), dropout=tuned.dropout, mean=mean, variance=variance, seed=seed)
@@ -62,7 +63,7 @@ def head_task(extracted: Path, folders: Folders, *, seed: int) -> Task:
         return join(keras.saving.load_model(extracted / "backbone.keras", compile=False), learned)
 
     return Task(
-        train=FeatureExamples(tf.constant(features[rows["train"]]), tf.constant(labels[rows["train"]])),
+        train=FeatureExamples(tf.constant(learned_from), tf.constant(labels[rows["train"]])),
         validation=FeatureExamples(tf.constant(features[rows["validation"]]), tf.constant(labels[rows["validation"]])),
         classes=classes,
         size=_size(folders),
@@ -118,7 +119,11 @@ def _size(folders: Folders) -> int:
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each feature; the variance never far below that of the others."""
-    chunks = [features[start : start + _CHUNK].astype(np.float64) for start in range(0, len(features), _CHUNK)]
-    mean = sum(chunk.sum(axis=0) for chunk in chunks) / len(features)
-    variance = sum(((chunk - mean) ** 2).sum(axis=0) for chunk in chunks) / len(features)
+
+    def chunks() -> Iterator[np.ndarray]:
+        for start in range(0, len(features), _CHUNK):
+            yield features[start : start + _CHUNK].astype(np.float64)
+
+    mean = sum(chunk.sum(axis=0) for chunk in chunks()) / len(features)
+    variance = sum(((chunk - mean) ** 2).sum(axis=0) for chunk in chunks()) / len(features)
     return mean.astype(np.float32), (variance + 1e-3 * variance.mean()).astype(np.float32)

@@ -107,6 +107,7 @@ def read_run(system: Path, name: str) -> Run:
     """
     folder = system / "models" / name
     evaluate, train = f"evaluate@{name}", f"train@{name}"
+    timing = folder / "timing.json"
     record = _json(folder / "record.json", Record, train)
     return Run(
         name=name,
@@ -116,7 +117,7 @@ def read_run(system: Path, name: str) -> Run:
         history=_table(folder / "history.csv", HISTORY, train),
         trials=_optional_table(folder / "trials.csv", TRIALS, f"tune@{name}"),
         tuned=_yaml(folder / "tuned.yaml", f"tune@{name}"),
-        seconds=_seconds(system, name),
+        seconds=_json(timing, Timing, train).seconds if timing.exists() else {},
     )
 
 
@@ -133,15 +134,6 @@ def read_pictures(system: Path) -> Pictures:
         rejected=_table(rejected, ("name", "reason"), "filter") if rejected.exists() else None,
         sheet=sheet if sheet.exists() else None,
     )
-
-
-def _seconds(system: Path, name: str) -> dict[str, float]:
-    seconds: dict[str, float] = {}
-    for folder, stage in ((system / "data" / "features" / name, "extract"), (system / "models" / name, "train")):
-        path = folder / "timing.json"
-        if path.exists():
-            seconds.update(_json(path, Timing, f"{stage}@{name}").seconds)
-    return seconds
 
 
 W = TypeVar("W", bound=Written)

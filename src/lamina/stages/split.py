@@ -6,11 +6,13 @@ from pathlib import Path
 import pandas as pd
 
 from lamina.config import read_params, section
+from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages import entry
 
 MANIFEST = ["id", "origin", "label", "copy", "fold"]
+RESERVED = {*MANIFEST, "predicted"}  # columns that stand beside one per class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ def split(config: SplitConfig, augmented: Path, out: Path, *, seed: int) -> Spli
     plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "origin", "label", "copy"])
     originals = plan[plan["copy"] == 0]
     labels = originals["label"].fillna("").astype(str)
+    if taken := RESERVED & set(labels):
+        raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
     plan["fold"] = plan["origin"].map(split_origins(list(originals["origin"]), list(labels), config.shares, seed))
     rows = plan[(plan["fold"] == "train") | (plan["copy"] == 0)]
     summary = _summarise(rows[rows["copy"] == 0])

@@ -1,5 +1,6 @@
 """Stage `train@RUN`: the model, its history epoch by epoch, and the record of the run."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,13 +64,20 @@ def train(
     )
     fitted = time.perf_counter()
     listener.finish()
-    save_model(task.whole(trainer.network), out / "model.keras")
+    whole = task.whole(trainer.network)
+    save_model(whole, out / "model.keras")
     with staged(out / "history.csv") as part:
         pd.DataFrame(history).to_csv(part, index=False)
-    write_json(out / "record.json", record)
+    write_json(out / "record.json", record | {"parameters": whole.count_params()})
     seconds = {"load": loaded - start, "train": fitted - loaded, "save": time.perf_counter() - fitted}
-    write_json(out / "timing.json", {"seconds": seconds, "machine": machine()})
+    before = _extraction(folders.features / name / "timing.json")
+    write_json(out / "timing.json", {"seconds": before | seconds, "machine": machine()})
     return TrainSummary(last=history[-1], seconds=seconds["train"])
+
+
+def _extraction(timing: Path) -> dict[str, float]:
+    """The seconds that extraction took, where there was one."""
+    return dict(json.loads(timing.read_text())["seconds"]) if timing.exists() else {}
 
 
 def main() -> None:

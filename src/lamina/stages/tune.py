@@ -9,6 +9,7 @@ from lamina.config import read_params, section
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import json_digest, staged
+from lamina.learn.record import code_digest, environment
 from lamina.learn.runs import Run, Tuned, read_run
 from lamina.learn.tune import TuneConfig, no_trials, search
 from lamina.learn.tuned import given, write_tuned
@@ -53,7 +54,7 @@ def _find(
 
     task = open_task(name, run, folders, seed=seed)
     searched = config.model_dump(exclude={"trials"})  # more trials go on with the same study
-    key = json_digest([name, run.model_dump(), searched, seed, task.digest])
+    key = json_digest([name, run.model_dump(), searched, seed, task.digest, code_digest(), environment()])
     return search(task, run, config, studies / f"{name}-{key[:16]}.db", name=name, seed=seed)
 
 

@@ -1,0 +1,42 @@
+"""How long a newcomer waits: `make run` on a bare clone, and `dvc repro` when there is nothing to do.
+
+python bench/pipeline.py
+
+The clone is made in a temporary folder from the commit that is checked out. The installation is timed twice, as the
+Makefile does it and with pip alone.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+REQUIREMENTS = ["--quiet", "--require-hashes", "--no-deps", "--requirement", "requirements/run.txt"]
+
+
+def seconds(*command: str, folder: Path) -> float:
+    start = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        clone, other = Path(temporary) / "clone", Path(temporary) / "other"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        install = seconds("make", ".venv/run", folder=clone)
+        chain = seconds("make", "run", folder=clone)
+        again = seconds(str(clone / ".venv/bin/dvc"), "repro", folder=clone)
+        with_pip = seconds(sys.executable, "-m", "venv", str(other), folder=clone)
+        with_pip += seconds(str(other / "bin/python"), "-m", "pip", "install", *REQUIREMENTS, folder=clone)
+    print("what                                      seconds")
+    print(f"make run on a bare clone                  {install + chain:7.1f}")
+    print(f"  of which installing                     {install:7.1f}")
+    print(f"  installing the same lock with pip alone {with_pip:7.1f}")
+    print(f"dvc repro with nothing to do              {again:7.1f}")
+
+
+if __name__ == "__main__":
+    main()
