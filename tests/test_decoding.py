@@ -54,6 +54,15 @@ def test_transparent_parts_become_white() -> None:
     assert corner(encode(clear)) == (255, 255, 255)
 
 
+@pytest.mark.parametrize(("mode", "clear"), [("RGB", RED), ("L", 90), ("I;16", 0x5A00)])
+def test_a_color_named_as_transparent_becomes_white(mode: str, clear: int | tuple[int, int, int]) -> None:
+    picture = Image.new(mode, (8, 8), clear)
+    assert corner(encode(picture)) != (255, 255, 255)
+    assert corner(encode(picture, transparency=clear)) == (255, 255, 255)
+    other = Image.new(mode, (8, 8), 0)
+    assert corner(encode(other, transparency=clear)) == (0, 0, 0)
+
+
 def test_sixteen_bits_keep_the_upper_eight() -> None:
     grey = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
     assert corner(encode(grey)) == (128, 128, 128)
@@ -87,6 +96,19 @@ def test_a_truncated_jpeg_is_unreadable() -> None:
 def test_what_is_no_picture_is_unreadable(content: bytes) -> None:
     with pytest.raises(UnreadableError):
         decode(open_picture(content))
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "ICO"])
+def test_formats_that_nobody_asked_for_stay_closed(kind: str) -> None:
+    encoded = encode(halves(), kind)
+    Image.open(io.BytesIO(encoded))  # Pillow would
+    with pytest.raises(UnreadableError, match=r"not a picture in a known format \(BMP, GIF, JPEG"):
+        open_picture(encoded)
+
+
+def test_jpegs_of_several_pictures_show_the_first() -> None:
+    encoded = encode(halves(), "MPO", save_all=True, append_images=[Image.new("RGB", (40, 20))], quality=95)
+    np.testing.assert_allclose(corner(encoded), RED, atol=12)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:

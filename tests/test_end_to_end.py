@@ -1,5 +1,6 @@
 """The whole chain on a small system, as people drive it: git, dvc and lamina on the command line."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -213,14 +214,19 @@ def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> Non
     assert accuracy(project, "tiny") == before
 
 
-def children(process: subprocess.Popen[str]) -> int:
-    return len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+def has_begun(process: subprocess.Popen[str]) -> bool:
+    """Whether a stage's workers are there, or it reads or writes one of its files."""
+    folder = Path(f"/proc/{process.pid}")
+    workers = (folder / "task" / str(process.pid) / "children").read_text().split()
+    with contextlib.suppress(FileNotFoundError):  # closed while we looked
+        return len(workers) >= 2 or any("part-" in os.readlink(file) for file in (folder / "fd").iterdir())
+    return False
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees the worker processes in /proc")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees the work in /proc")
 @pytest.mark.parametrize("stage", ["download", "filter", "convert"])
 def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
-    """The signal goes to the whole group, as from a terminal, as soon as the workers are there."""
+    """The signal goes to the whole group, as from a terminal, as soon as the work has begun."""
     order = ["download", "filter", "convert"]
     shutil.copy(ROOT / "params.yaml", tmp_path)
     for before in order[: order.index(stage)]:
@@ -228,8 +234,8 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
     there = sorted(path.name for path in tmp_path.glob("data/*"))
     command = [sys.executable, "-m", f"lamina.stages.{stage}"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while process.poll() is None and children(process) < 2:
-        time.sleep(0.01)
+    while process.poll() is None and not has_begun(process):
+        time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -238,17 +244,31 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
     call(tmp_path, *command)
 
 
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 300 KB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip("a full disk takes a small file system, which only root can mount")
-    try:
-        shutil.copy(ROOT / "params.yaml", disk)
-        said = call(disk, sys.executable, "-m", "lamina.stages.download", expect=2)
-        assert "error: no space left on the disk" in said
-        assert "Traceback" not in said
-        assert not list(disk.glob("data/*"))
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize(("stage", "before"), [("download", ()), ("convert", ("download", "filter"))])
+def test_a_full_disk_is_one_line(stage: str, before: tuple[str, ...], disk: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    change(tmp_path, {"source": {"pictures": 70}} if before else {})
+    for earlier in before:
+        call(tmp_path, sys.executable, "-m", f"lamina.stages.{earlier}")
+    shutil.copy(tmp_path / "params.yaml", disk)
+    (disk / "data").mkdir()
+    for there in ("raw", "filtered"):
+        if before:
+            (disk / "data" / there).symlink_to(tmp_path / "data" / there)
+    made = set(disk.glob("data/*"))
+    said = call(disk, sys.executable, "-m", f"lamina.stages.{stage}", expect=2)
+    assert "error: no space left on the disk" in said
+    assert "Traceback" not in said
+    assert set(disk.glob("data/*")) == made

@@ -1,13 +1,21 @@
 """Every dropped picture has its reason; near duplicates share an origin."""
 
 import io
+import tracemalloc
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from lamina.data.duplicates import merge_origins, near_duplicate_groups
+from lamina.data.duplicates import (
+    LIGHT_LEVELS,
+    MEAN_LEVELS,
+    WORST_LEVELS,
+    _candidates,
+    merge_origins,
+    near_duplicate_groups,
+)
 from lamina.data.filters import Demands, FilterConfig, box_fits, is_grey, judge
 
 FINE = {
@@ -118,6 +126,62 @@ def test_near_duplicates_are_one_group_and_others_are_not() -> None:
     np.testing.assert_array_equal(groups[50:53], groups[:3])
     assert groups[53] == groups[7]
     assert len(set(groups)) == 50
+
+
+def near(left: np.ndarray, right: np.ndarray) -> bool:
+    """The three bounds, one after the other."""
+    difference = left.astype(float) - right
+    light = difference.mean(axis=(0, 1))
+    rest = np.abs(difference - light)
+    return (np.abs(light) <= LIGHT_LEVELS).all() and rest.mean() <= MEAN_LEVELS and rest.max() <= WORST_LEVELS
+
+
+def varied(random: np.random.Generator) -> np.ndarray:
+    """Pictures of all degrees of likeness: some noise, some light, some change in one block."""
+    base = np.repeat(128 + random.normal(0, 20, (12, 16, 16, 3)), 8, axis=0)
+    noise = random.normal(0, 1, base.shape) * random.uniform(0, 3, (len(base), 1, 1, 1))
+    light = random.uniform(-3, 3, (len(base), 1, 1, 3))
+    block = np.zeros_like(base)
+    block[:, 4:8, 8:12] = random.uniform(-20, 20, (len(base), 1, 1, 3))
+    block *= random.integers(0, 2, (len(base), 1, 1, 1))
+    return np.clip((base + noise + light + block).round(), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_near_duplicate_is_a_candidate(seed: int) -> None:
+    pictures = varied(np.random.default_rng(seed))
+    true = {(i, j) for j in range(len(pictures)) for i in range(j) if near(pictures[i], pictures[j])}
+    candidates = {tuple(sorted(pair)) for pairs in _candidates(pictures) for pair in pairs.tolist()}
+    assert true <= candidates
+    assert 30 < len(true) < len(candidates) < len(pictures) ** 2 / 2
+    groups = near_duplicate_groups(pictures)
+    assert all(groups[i] == groups[j] for i, j in true)
+
+
+def test_a_chain_of_near_duplicates_is_one_group() -> None:
+    chain = np.stack([np.full((16, 16, 3), 100 + level, np.uint8) for level in range(0, 40, 4)])
+    assert len(set(near_duplicate_groups(chain))) == 1
+    assert len(set(near_duplicate_groups(chain[::2]))) == 5
+
+
+def alike(count: int) -> np.ndarray:
+    """Different pictures whose quadrants have all but the same mean colors: one microscope, one lamp."""
+    random = np.random.default_rng(3)
+    quadrants = random.normal(0, 25, (count, 2, 8, 2, 8, 3)).astype(np.float32)
+    quadrants += 170 - quadrants.mean(axis=(2, 4), keepdims=True)
+    return np.clip(quadrants.reshape(count, 16, 16, 3).round(), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("blank", "expected"), [(False, 6_000), (True, 1)])
+def test_memory_is_bounded_however_many_look_alike(blank: bool, expected: int) -> None:
+    pictures = alike(6_000)
+    if blank:
+        pictures = pictures // 64 + 100
+    tracemalloc.start()
+    assert len(set(near_duplicate_groups(pictures))) == expected
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6  # all 18 million pairs would be 288 MB
 
 
 def test_origins_that_share_a_near_duplicate_become_one() -> None:

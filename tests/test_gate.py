@@ -251,8 +251,9 @@ def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypat
     [
         ("seed: 1", [], "nothing to compare: no runs under transfer.runs or scratch.runs"),
         ("seed: 1", ["--accept"], "nothing to accept: no runs"),
-        ("transfer: {runs: [tiny]}", [], r"transfer.runs: expected a mapping of runs, got \['tiny'\]"),
-        ("transfer: tiny", [], "transfer.runs: expected a mapping of runs, got 'tiny'"),
+        ("transfer: {runs: [tiny]}", [], r"transfer.runs: expected a mapping of runs .*, got list \['tiny'\]"),
+        ("transfer: tiny", [], "transfer: expected a mapping with the key runs, got str 'tiny'"),
+        ("transfer: {runs: {../../tiny: {}}}", [], "run '../../tiny': expected a name of letters"),
         ("scratch: {runs: {a: {}}}", ["--alpha", "nan"], "--alpha: expected a number from 0 to 1, got nan"),
         ("scratch: {runs: {a: {}}}", ["--tolerance", "10"], "--tolerance: expected a number from 0 to 1, got 10"),
     ],

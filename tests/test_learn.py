@@ -1,6 +1,7 @@
 """Training: learns what can be learned, the same way each time, and says so when it cannot."""
 
 import dataclasses
+import errno
 import os
 import signal
 import sqlite3
@@ -108,6 +109,16 @@ def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
     pixels = open_rows(manifest, Folders()).read(np.arange(10)).astype(np.float32)
     expected = load_model(features / "backbone.keras").predict(pixels, verbose=0)
     np.testing.assert_allclose(found[:10], expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_features_that_find_no_room_say_so(features: Path) -> None:
+    from lamina.learn.extract import extract
+    from lamina.learn.predict import load_model
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        extract(load_model(features / "backbone.keras"), open_rows(rows_of("test"), Folders()), Path("/dev/full"))
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_the_same_backbone_is_the_same_file(features: Path, tmp_path: Path) -> None:

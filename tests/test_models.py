@@ -1,5 +1,6 @@
 """Every backbone keeps one contract; weights come from where they are said to come from."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from lamina.errors import UserError
 from lamina.models.backbones import BACKBONES, backbone, build_extractor, calibrate
 from lamina.models.networks import NETWORKS, build_head, join, network
+from lamina.models.saving import save_model
 
 # the four that the default system and the references lean on; the others share their builders
 CHECKED = ("mobilenet_v2", "vgg16", "resnet50", "densenet121")
@@ -65,6 +67,21 @@ def test_a_saved_model_answers_as_before(tmp_path: Path) -> None:
     expected = model.predict(pictures(), verbose=0)
     np.testing.assert_array_equal(load_model(tmp_path / "model.keras").predict(pictures(), verbose=0), expected)
     np.testing.assert_allclose(expected.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_killed_save_leaves_only_what_the_next_one_clears(tmp_path: Path) -> None:
+    class Model:
+        def save(self, path: Path) -> None:
+            with zipfile.ZipFile(path, "w") as file:
+                file.writestr("config.json", '{"date_saved": "today"}')
+            seen.append(sorted(there.name for there in tmp_path.iterdir()))
+
+    seen: list[list[str]] = []
+    (tmp_path / ".part-model.keras").write_bytes(b"of a process that was killed")
+    save_model(Model(), tmp_path / "model.keras")
+    assert seen == [[".part-model.keras"]]
+    assert [there.name for there in tmp_path.iterdir()] == ["model.keras"]
+    assert zipfile.ZipFile(tmp_path / "model.keras").read("config.json") == b"{}"
 
 
 def test_weights_of_another_run_are_taken_over(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
+from lamina.cli import main
 from lamina.commands.new import PACKAGE, _make_repository, add_arguments, find_pipeline, new, yaml
 from lamina.config import SECTIONS, Config, read_params, section
 from lamina.data.augmentation import AugmentConfig
@@ -295,6 +296,22 @@ def test_the_pipeline_is_found_in_a_checkout_and_in_a_wheel(
     (tmp_path / "src" / "lamina").mkdir(parents=True)
     (tmp_path / place).write_text("stages: {}\n")
     assert find_pipeline() == tmp_path / place
+
+
+def test_a_wheel_holds_the_pipeline(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    assert zipfile.ZipFile(wheel).read("lamina/dvc.yaml") == (root / "dvc.yaml").read_bytes()
+
+
+def test_a_system_is_named_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["new", str(project / "mine"), "--from", "smear", "--system", str(project / "other")])
+    assert "unrecognized arguments: --system" in capsys.readouterr().err
+    assert not (project / "mine").exists()
 
 
 def test_arguments() -> None:

@@ -231,6 +231,15 @@ class TestComplete:
                 assert not waiting.done()
             assert waiting.result(timeout=60) == "tracked"
 
+    def test_a_process_that_hangs_is_not_waited_for(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(store, "SECONDS_TO_WAIT", 0.3)
+        with (
+            store.exclusive(store.store_root(system)),
+            pytest.raises(UserError, match=r"lock: another process has held MLflow's store for 0 s; see what hangs"),
+        ):
+            complete(system, "tiny")
+        assert complete(system, "tiny") == "tracked"
+
     def test_another_key_is_another_run(self, system: Path) -> None:
         complete(system, "tiny")
         write_run(system, key="b")

@@ -19,9 +19,10 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         summary = (command.__doc__ or "").split("\n")[0]
         subparser = commands.add_parser(name, help=summary, description=summary)
-        subparser.add_argument(
-            "--system", type=Path, default=Path(), metavar="FOLDER", help="the system's folder (default: this one)"
-        )
+        if command is not new:  # which is told where the system shall be
+            subparser.add_argument(
+                "--system", type=Path, default=Path(), metavar="FOLDER", help="the system's folder (default: this one)"
+            )
         command.add_arguments(subparser)
         subparser.set_defaults(run=command.run)
     return parser

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.learn.runs import run_names
 from lamina.maths.scores import accuracy_interval, holm, mcnemar
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
@@ -104,7 +105,7 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
     A run regressed if it is worse and the exact McNemar test over the same pictures says so at `alpha`, after
     Holm's correction over the runs; or if its accuracy fell by more than `tolerance`.
     """
-    runs = _runs(system)
+    runs = run_names(read_params(system))
     names = sorted({*runs, *_accepted_runs(system)})
     if not names:
         raise UserError(f"{system / 'params.yaml'}: nothing to compare: no runs under transfer.runs or scratch.runs")
@@ -129,7 +130,7 @@ def accept(system: Path) -> list[str]:
 
     Raises UserError, leaving the baselines as they were, where a run has no sound predictions.
     """
-    runs, accepted = _runs(system), _accepted_runs(system)
+    runs, accepted = sorted(run_names(read_params(system))), _accepted_runs(system)
     if not {*runs, *accepted}:
         raise UserError(f"{system / 'params.yaml'}: nothing to accept: no runs under transfer.runs or scratch.runs")
     try:
@@ -145,18 +146,6 @@ def accept(system: Path) -> list[str]:
     for name in vanished:
         _baseline(system, name).unlink()
     return said + [f"{name}: removed, it is no longer in params.yaml" for name in vanished]
-
-
-def _runs(system: Path) -> list[str]:
-    params = read_params(system)
-    names: set[str] = set()
-    for section in ("transfer", "scratch"):
-        group: Any = params.get(section) or {}
-        runs = group.get("runs") or {} if isinstance(group, dict) else group
-        if not isinstance(runs, dict):
-            raise UserError(f"{system / 'params.yaml'}: {section}.runs: expected a mapping of runs, got {runs!r}")
-        names.update(str(name) for name in runs)
-    return sorted(names)
 
 
 def _accepted_runs(system: Path) -> set[str]:

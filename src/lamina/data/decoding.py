@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS: Final = 178_956_970  # Pillow's own bound against decompression bombs
+# what cameras, scanners and microscopes export; others stay closed, for Pillow hands EPS to Ghostscript, which runs it
+FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks the bound itself, before anything is decoded
@@ -22,9 +24,9 @@ def open_picture(encoded: bytes) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of broken metadata, which we do not use
-            picture = Image.open(io.BytesIO(encoded))
+            picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
-        raise UnreadableError("not a picture in a known format") from None
+        raise UnreadableError(f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise UnreadableError(str(error)) from None
     width, height = picture.size
@@ -70,13 +72,15 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _flatten(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB":
+    clear = picture.info.get("transparency")  # PNG and GIF may name one color
+    if picture.mode == "RGB" and clear is None:
         return picture
     if picture.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
+        grey = np.asarray(picture)
+        return Image.fromarray(np.where(grey == clear, 255, grey >> 8).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
         return Image.fromarray(_to_bytes(np.asarray(picture, np.float64))).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
+    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or clear is not None:
         opaque = Image.new("RGBA", picture.size, "white")
         opaque.alpha_composite(picture.convert("RGBA"))
         return opaque.convert("RGB")

@@ -60,18 +60,23 @@ def inspect_shard(raw: Path, shard: Shard) -> tuple[pd.DataFrame, np.ndarray]:
     facts = []
     for row, content in enumerate(encoded):
         try:
-            facts.append(_inspect(content, thumbnails[row]))
+            *shown, small = look(content)
+            thumbnails[row] = np.asarray(small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+            facts.append(("", *shown))
         except UnreadableError as error:
             facts.append((str(error), 0, 0, False))
     return pd.DataFrame(facts, columns=["error", "width", "height", "grey"]), thumbnails
 
 
-def _inspect(content: bytes, thumbnail: np.ndarray) -> tuple[str, int, int, bool]:
-    picture = open_picture(content)
+def look(encoded: bytes) -> tuple[int, int, bool, Image.Image]:
+    """Decode a picture small: width and height as shown, whether it is grey (by mode or by content), and its pixels.
+
+    Raises UnreadableError.
+    """
+    picture = open_picture(encoded)
     mode, (width, height) = picture.mode, shown_size(picture)
     small = decode(picture, least=_LOOK_AT / max(1, min(width, height)))
-    thumbnail[:] = np.asarray(small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
-    return "", width, height, mode in GREY_MODES or is_grey(np.asarray(small))
+    return width, height, mode in GREY_MODES or is_grey(np.asarray(small)), small
 
 
 def is_grey(rgb: np.ndarray) -> bool:

@@ -14,16 +14,18 @@ from lamina.progress import progress
 
 R = TypeVar("R")
 
-FEW_PICTURES = 48  # below this, starting worker processes costs more than they save
+FEW_PICTURES = 48  # below this, starting workers costs more than they save
+LARGE_PICTURE = 10_000  # bytes: from about 200 x 200 pixels of JPEG on
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Shard:
-    """One row group of one Parquet file under `data/raw/`."""
+    """One row group of one Parquet file under `data/raw/`: so many rows, so many bytes."""
 
     part: str
     group: int
     rows: int
+    size: int
 
 
 def list_shards(raw: Path) -> list[Shard]:
@@ -32,10 +34,11 @@ def list_shards(raw: Path) -> list[Shard]:
     if not parts:
         raise UserError(f"{raw}: no part-*.parquet found; run the download stage first")
     return [
-        Shard(part=part.name, group=group, rows=metadata.row_group(group).num_rows)
+        Shard(part=part.name, group=group, rows=rows.num_rows, size=rows.total_byte_size)
         for part in parts
         for metadata in [pq.read_metadata(part)]
         for group in range(metadata.num_row_groups)
+        for rows in [metadata.row_group(group)]
     ]
 
 
@@ -47,15 +50,22 @@ def read_shard(raw: Path, shard: Shard, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def map_shards(
-    work: Callable[..., R], tasks: Sequence[tuple[Any, ...]], *, sizes: Sequence[int], what: str
+    work: Callable[..., R], tasks: Sequence[tuple[Path, Shard, *tuple[Any, ...]]], *, sizes: Sequence[int], what: str
 ) -> Iterator[R]:
     """Call `work(*task)` for every task on all cores and yield the results in order.
 
-    work: a module-level function from files to files (or to small facts). sizes: pictures in each task.
-    Runs on joblib's current backend, so `joblib.parallel_config(backend="dask")` takes it past one machine.
+    work: a module-level function from files to small facts or arrays; tasks: its arguments, the raw folder and a shard
+    first. sizes: pictures in each task. Decoding large pictures leaves Python's lock alone, so threads do; for
+    thumbnails the lock is what counts, so they get processes. Within `joblib.parallel_config(backend="dask")`
+    the same calls go past one machine.
     """
     jobs = 1 if sum(sizes) < FEW_PICTURES else -1
-    results = joblib.Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(
+    prefer = "threads" if _mean_bytes([task[1] for task in tasks]) >= LARGE_PICTURE else "processes"
+    results = joblib.Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)(
         joblib.delayed(work)(*task) for task in tasks
     )
     yield from progress(results, what=what, unit="pictures", sizes=sizes)
+
+
+def _mean_bytes(shards: Sequence[Shard]) -> float:
+    return sum(shard.size for shard in shards) / max(1, sum(shard.rows for shard in shards))

@@ -45,11 +45,11 @@ def extract(extractor: Any, rows: Rows, out: Path) -> tuple[int, int]:
         pixels = read_ahead(rows.read, chunks, depth=1)
         for chunk in progress(pixels, what="extract", unit="rows", sizes=[len(chunk) for chunk in chunks]):
             with np.errstate(over="ignore"):  # told below, in words
-                features = extractor.predict(chunk, batch_size=BATCH, verbose=0).astype(np.float16)
+                features = extractor.predict(chunk, batch_size=BATCH, verbose=0).astype(np.float16, order="C")
             if not np.isfinite(features).all():
                 raise UserError("extract: features leave the range of float16; use preprocess: own, or other weights")
             spread = max(spread, float(np.ptp(features, axis=0).max()))
-            features.tofile(file)
+            file.write(features.data)  # tofile does not say that a disk is full
     if spread == 0:
         raise UserError("extract: every picture has the same features; use preprocess: own, or other weights")
     return shape

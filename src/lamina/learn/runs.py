@@ -1,19 +1,45 @@
 """What a run is told: its section under `transfer.runs` or `scratch.runs`, and the numbers that are tuned."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, ValidationError, WrapValidator
 
-from lamina.config import Config, section
+from lamina.config import SEEDS, Config, nearest, runs_of, validated
 from lamina.errors import UserError
-from lamina.models.backbones import Pooling, Preprocess
+from lamina.models.backbones import BACKBONES, Pooling, Preprocess
+from lamina.models.networks import NETWORKS
 
 TUNE: Final = "tune"
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Dropout: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Decay: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+def _or_tune(numbers: str) -> WrapValidator:
+    """Say in one line what may stand there: pydantic says it in one for each of the two kinds."""
+
+    def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(f"expected a number from {numbers}, or the word tune") from None
+
+    return WrapValidator(check)
+
+
+def _among(what: str, there: Iterable[str]) -> AfterValidator:
+    """Refuse a name that is none of those that are there."""
+
+    def check(name: str) -> str:
+        if name in there:
+            return name
+        near = nearest(name, there)
+        meant = f" did you mean {near!r}?" if near else ""
+        raise ValueError(f"unknown {what} {name!r};{meant} available: {', '.join(there)}")
+
+    return AfterValidator(check)
 
 
 class Tuned(Config):
@@ -33,10 +59,10 @@ class Run(Config):
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
-    learning_rate: Rate | Literal["tune"]
-    dropout: Dropout | Literal["tune"]
-    decay: Decay | Literal["tune"]
-    seed: Annotated[int, Field(ge=0)] | None = None
+    learning_rate: Annotated[Rate | Literal["tune"], _or_tune("0 (excluded) to 1")]
+    dropout: Annotated[Dropout | Literal["tune"], _or_tune("0 to 1 (excluded)")]
+    decay: Annotated[Decay | Literal["tune"], _or_tune("0 to 1")]
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
 
     def seed_or(self, default: int) -> int:
         """The run's own seed, or the system's."""
@@ -51,7 +77,7 @@ class Run(Config):
 class TransferRun(Run):
     """A frozen backbone's features under a head of our own."""
 
-    backbone: str
+    backbone: Annotated[str, _among("backbone", BACKBONES)]
     weights: str
     pooling: Pooling
     preprocess: Preprocess
@@ -60,27 +86,30 @@ class TransferRun(Run):
 class ScratchRun(Run):
     """A whole network from a random start."""
 
-    network: str
+    network: Annotated[str, _among("network", NETWORKS)]
 
 
 KINDS: Final[Mapping[str, type[Run]]] = {"transfer": TransferRun, "scratch": ScratchRun}
 
 
 def run_names(params: Mapping[str, Any]) -> dict[str, str]:
-    """Every run of `params.yaml` in order, with its kind. Raises UserError where a name stands twice."""
+    """Every run of `params.yaml` in order, with its kind.
+
+    Raises UserError where a group is no mapping of runs, a name breaks the rule, or stands twice.
+    """
     kinds: dict[str, str] = {}
     for kind in KINDS:
-        for name in (params.get(kind) or {}).get("runs") or {}:
+        for name in runs_of(params, kind):
             if name in kinds:
                 raise UserError(f"params.yaml: run {name!r} stands under both {kinds[name]} and {kind}; rename one")
-            kinds[str(name)] = kind
+            kinds[name] = kind
     return kinds
 
 
-def read_run(params: dict[str, Any], name: str) -> tuple[str, Run]:
+def read_run(params: Mapping[str, Any], name: str) -> tuple[str, Run]:
     """The kind and the settings of one run. Raises UserError listing the runs where there is no such one."""
     kinds = run_names(params)
     if name not in kinds:
         raise UserError(f"params.yaml: no run {name!r}; there are: {', '.join(kinds) or 'none'}")
     kind = kinds[name]
-    return kind, section(params, f"{kind}.runs.{name}", KINDS[kind])
+    return kind, validated(runs_of(params, kind)[name], f"{kind}.runs.{name}", KINDS[kind])

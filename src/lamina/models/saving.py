@@ -17,14 +17,12 @@ def save_model(model: Any, path: Path) -> None:
     with the same inputs does not look like another result.
     """
     with staged(path) as part:
-        stamped = part.with_name(f"stamped{part.name}")
-        try:
-            model.save(stamped)
-            with zipfile.ZipFile(stamped) as source, zipfile.ZipFile(part, "w") as target:
-                for name in sorted(source.namelist()):
-                    target.writestr(zipfile.ZipInfo(name, _NO_TIME), _settled(name, source.read(name)))
-        finally:
-            stamped.unlink(missing_ok=True)
+        model.save(part)
+        with zipfile.ZipFile(part) as source:
+            contents = {name: _settled(name, source.read(name)) for name in sorted(source.namelist())}
+        with zipfile.ZipFile(part, "w") as target:
+            for name, content in contents.items():
+                target.writestr(zipfile.ZipInfo(name, _NO_TIME), content)
 
 
 def _settled(name: str, content: bytes) -> bytes:

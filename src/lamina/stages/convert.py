@@ -39,7 +39,7 @@ def convert(config: ConvertConfig, raw: Path, filtered: Path, out: Path) -> Conv
             header = {"descr": "<i2", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for lab in map_shards(convert_rows, tasks, sizes=sizes, what="convert"):
-                lab.tofile(file)
+                file.write(lab.data)  # tofile does not say that a disk is full
         kept[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
     return ConvertSummary(shape=shape)
 

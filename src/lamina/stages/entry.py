@@ -1,43 +1,42 @@
 """The edge of every stage: from `params.yaml` in, to one clear line out when something is wrong."""
 
 import errno
+import os
+import select
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
 
+from lamina.config import SEEDS, shown
 from lamina.errors import UserError
 
-USER_ERROR = 2
-INTERRUPTED = 130
+USER_ERROR: Final = 2
+INTERRUPTED: Final = 130
+UNREAD: Final = 141  # what a shell says of a program whose output nobody reads any more
+
+STDOUT: Final = 1  # the process's, whatever `sys.stdout` is
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Call a stage's `main` and end the process: 0, 2 with one line on stderr, or 130 after Ctrl-C."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    except KeyboardInterrupt:
-        print("interrupted: nothing half-written is left; run again to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except FileNotFoundError as error:
-        print(f"error: {error.filename}: not found; `dvc repro` runs the stages that make it", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = f" while writing {error.filename}" if error.filename else ""
-        print(f"error: no space left on the disk{where}; free some and run again", file=sys.stderr)
-        sys.exit(USER_ERROR)
-    sys.exit(0)
+    """Call a stage's or command's `main` and end the process.
+
+    With 0 or what `main` gave to `sys.exit`; with 2 and one line on stderr where something is wrong that people
+    can mend (a UserError; a file, a disk); with 130 after Ctrl-C; quietly with 141 where the reader of stdout
+    has gone, as in `lamina predict ... | head`.
+    """
+    code = _outcome(main)
+    unsaid = _outcome(sys.stdout.flush)
+    if unsaid:  # it would be tried again, with a trace, when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+    sys.exit(code or unsaid)
 
 
-def seed(params: dict[str, Any]) -> int:
-    """The seed of everything that is drawn. Raises UserError where it is no whole number from 0 on."""
+def seed(params: Mapping[str, Any]) -> int:
+    """The seed of everything that is drawn. Raises UserError where it is no whole number from 0 to 2**31 - 1."""
     value = params.get("seed")
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UserError(f"params.yaml: seed: expected a whole number from 0 on, got {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SEEDS:
+        raise UserError(f"params.yaml: seed: expected a whole number from 0 to {SEEDS - 1}, got {shown(value)}")
     return value
 
 
@@ -46,3 +45,43 @@ def run_name() -> str:
     if len(sys.argv) != 2:
         raise UserError(f"expected the name of a run, as in `python -m lamina.stages.train NAME`, got {sys.argv[1:]}")
     return sys.argv[1]
+
+
+def _outcome(action: Callable[[], None]) -> Any:
+    """Call it; return the exit code, having said what went wrong."""
+    try:
+        action()
+        return 0
+    except SystemExit as ended:
+        return ended.code
+    except KeyboardInterrupt:
+        warnings.simplefilter("ignore")  # workers' last words about what they did not finish
+        print("interrupted: nothing half-written is left; run again to go on", file=sys.stderr)
+        return INTERRUPTED
+    except UserError as error:
+        said = str(error)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return UNREAD
+        # a missing file that pandas names has no errno; what has none else is no file's or disk's fault
+        if error.errno is None and not isinstance(error, FileNotFoundError):
+            raise
+        said = _told(error)
+    print(f"error: {' '.join(said.splitlines())}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _told(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"no space left on the disk{where}; free some and run again"
+    if isinstance(error, FileNotFoundError):
+        return f"{error.filename or error.strerror or error}: not found; `dvc repro` runs the stages that make it"
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def _reader_has_gone() -> bool:
+    # asked of the system: without buffering (PYTHONUNBUFFERED) another flush would say nothing
+    poll = select.poll()
+    poll.register(STDOUT, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -8,11 +8,12 @@ import fcntl
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lamina.errors import UserError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SECONDS_TO_ANSWER = 5
+SECONDS_TO_WAIT = 10.0  # for another process that tells MLflow of a run
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -101,12 +103,28 @@ def experiment(store: Store, name: str) -> str:
 
 @contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Let one process of this machine at a time look for a run and make it."""
+    """Let one process of this machine at a time look for a run and make it.
+
+    Raises UserError where another one does not come to its end within `SECONDS_TO_WAIT`.
+    """
     folder = root / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file)
         yield
+
+
+def _lock(file: TextIO) -> None:
+    end = time.monotonic() + SECONDS_TO_WAIT
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"{file.name}: another process has held MLflow's store for {SECONDS_TO_WAIT:.0f} s; see what hangs"
+                ) from None
+        time.sleep(0.05)
 
 
 @contextmanager

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, TypeVar
 
-import numpy as np
-
-from lamina.data.decoding import GREY_MODES, UnreadableError, decode, open_picture, shown_size
-from lamina.data.filters import is_grey
+from lamina.data.decoding import UnreadableError
+from lamina.data.filters import look
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
 from lamina.data.sources.members import Members
@@ -20,7 +18,6 @@ T = TypeVar("T")
 
 LOOKED_AT: Final = 200  # pictures, and box files: tells a share of one half within 7 % (95 %)
 TABLE_SUFFIXES: Final = (".csv", ".tsv")
-LEAST_SIDE: Final = 64  # pixels of the shorter side that are enough to tell grey from colored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,12 +123,10 @@ def survey_pixels(members: Members) -> PixelSurvey:
 def _look(encoded: bytes) -> tuple[int, bool] | None:
     """(shorter side in pixels, whether grey), or None where it is no picture."""
     try:
-        picture = open_picture(encoded)
-        mode, side = picture.mode, min(shown_size(picture))
-        small = decode(picture, least=LEAST_SIDE / max(1, side))
+        width, height, grey, _ = look(encoded)
     except UnreadableError:
         return None
-    return side, mode in GREY_MODES or is_grey(np.asarray(small))
+    return min(width, height), grey
 
 
 def sample(items: Sequence[T], most: int = LOOKED_AT) -> list[T]:
