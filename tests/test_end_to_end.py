@@ -219,7 +219,7 @@ def has_begun(process: subprocess.Popen[str]) -> bool:
     folder = Path(f"/proc/{process.pid}")
     workers = (folder / "task" / str(process.pid) / "children").read_text().split()
     with contextlib.suppress(FileNotFoundError):  # closed while we looked
-        return len(workers) >= 2 or any("part-" in os.readlink(file) for file in (folder / "fd").iterdir())
+        return len(workers) >= 2 or any("part-" in str(file.readlink()) for file in (folder / "fd").iterdir())
     return False
 
 
