@@ -369,7 +369,7 @@ def test_no_runs_is_said(tmp_path: Path) -> None:
 
 
 def test_the_stage_reports_the_runs_that_params_name(system: Path, tmp_path: Path) -> None:
-    params = "transfer: {runs: {mobilenet_v2: {}}}\nscratch: {runs: {small_cnn: {}}}\ncolorize: {runs: {tint: {}}}\n"
+    params = "transfer: {runs: {mobilenet_v2: {}}}\nscratch: {runs: {small_cnn: {}}}\ncolorize: {runs: {}}\n"
     (tmp_path / "params.yaml").write_text(params)
     for folder in ("data", "models"):
         (tmp_path / folder).symlink_to(system / folder)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SECONDS_TO_ANSWER = 5
-SECONDS_TO_WAIT = 10.0  # for another process that tells MLflow of a run
+SECONDS_TO_WAIT = 20.0  # for another process, which makes the database in about five, and tells of a run in two
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
