@@ -31,7 +31,7 @@ class Trainer:
         self.optimizer = keras.optimizers.RMSprop(rate)
         self.optimizer.build(network.trainable_variables)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def learn(self, inputs: Any, labels: Any) -> Any:
         """Take one step on a batch; return its sum of losses and number of right answers."""
         with tf.GradientTape() as tape:
@@ -42,23 +42,28 @@ class Trainer:
         self.optimizer.apply(tape.gradient(loss, variables), variables)
         return tf.reduce_sum(losses), _count_right(labels, probabilities)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def judge(self, inputs: Any, labels: Any) -> Any:
         """Judge a batch without learning; return the same two sums."""
         probabilities = self.network(inputs, training=False)
         losses = keras.losses.sparse_categorical_crossentropy(labels, probabilities)
         return tf.reduce_sum(losses), _count_right(labels, probabilities)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def learn_all(self, features: Any, labels: Any, order: Any, batch_size: Any) -> Any:
         """Take a step on each batch of resident features, all in one call; return the sums over all."""
-        loss, right = tf.constant(0.0), tf.constant(0.0)
-        for start in tf.range(0, tf.size(order), batch_size):
+
+        # written out: turning a Python loop into this one is what TensorFlow does not do on every Python
+        def step(start: Any, loss: Any, right: Any) -> Any:
             rows = order[start : start + batch_size]
             inputs = tf.cast(tf.gather(features, rows), tf.float32)
             batch_loss, batch_right = self.learn(inputs, tf.gather(labels, rows))
-            loss, right = loss + batch_loss, right + batch_right
-        return loss, right
+            return start + batch_size, loss + batch_loss, right + batch_right
+
+        def more(start: Any, loss: Any, right: Any) -> Any:
+            return start < tf.size(order)
+
+        return tf.while_loop(more, step, (tf.constant(0), tf.constant(0.0), tf.constant(0.0)))[1:]
 
 
 def _count_right(labels: Any, probabilities: Any) -> Any:
