@@ -223,6 +223,11 @@ def has_begun(process: subprocess.Popen[str]) -> bool:
     return False
 
 
+def heed_ctrl_c() -> None:
+    """A process started in the background of a shell ignores Ctrl-C, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees the work in /proc")
 @pytest.mark.parametrize("stage", ["download", "filter", "convert"])
 def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
@@ -233,7 +238,14 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
         call(tmp_path, sys.executable, "-m", f"lamina.stages.{before}")
     there = sorted(path.name for path in tmp_path.glob("data/*"))
     command = [sys.executable, "-m", f"lamina.stages.{stage}"]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=heed_ctrl_c,
+    )
     while process.poll() is None and not has_begun(process):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)

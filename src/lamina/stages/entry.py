@@ -4,8 +4,10 @@ import errno
 import os
 import select
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
+from multiprocessing.dummy import DummyProcess
 from typing import Any, Final, NoReturn
 
 from lamina.config import SEEDS, shown
@@ -13,6 +15,7 @@ from lamina.errors import UserError
 
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
+SECONDS_TO_END: Final = 5.0  # for a worker thread
 UNREAD: Final = 141  # what a shell says of a program whose output nobody reads any more
 
 STDOUT: Final = 1  # the process's, whatever `sys.stdout` is
@@ -57,6 +60,9 @@ def _outcome(action: Callable[[], None]) -> Any:
     except KeyboardInterrupt:
         warnings.simplefilter("ignore")  # workers' last words about what they did not finish
         print("interrupted: nothing half-written is left; run again to go on", file=sys.stderr)
+        for thread in threading.enumerate():
+            if isinstance(thread, DummyProcess):  # ends with the shard in hand; an earlier end would be a crash
+                thread.join(SECONDS_TO_END)
         return INTERRUPTED
     except UserError as error:
         said = str(error)

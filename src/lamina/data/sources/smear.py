@@ -6,6 +6,7 @@ light vary so much from slide to slide that mean color tells almost nothing.
 """
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -69,8 +70,13 @@ def pictures(seed: int, count: int = 600) -> Iterator[Picture]:
     drawn = joblib.Parallel(n_jobs=1 if count < FEW else -1, return_as="generator", batch_size=8)(
         joblib.delayed(_file)(shot, seed) for shot in planned
     )
-    for shot, (encoded, boxes) in zip(planned, drawn, strict=True):
-        yield Picture(name=shot.name, encoded=encoded, labels=(shot.label,), origin=shot.origin, boxes=boxes)
+    try:
+        for shot, (encoded, boxes) in zip(planned, drawn, strict=True):
+            yield Picture(name=shot.name, encoded=encoded, labels=(shot.label,), origin=shot.origin, boxes=boxes)
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of drawings under way that nobody waits for any more
+            drawn.close()
 
 
 def shots(seed: int, count: int) -> list[Shot]:
