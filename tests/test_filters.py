@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lamina.data.decoding import is_grey
 from lamina.data.duplicates import (
     LIGHT_LEVELS,
     MEAN_LEVELS,
@@ -16,18 +17,19 @@ from lamina.data.duplicates import (
     merge_origins,
     near_duplicate_groups,
 )
-from lamina.data.filters import Demands, FilterConfig, box_fits, is_grey, judge
+from lamina.data.filters import Demands, FilterConfig, judge
+from lamina.data.pixels import box_fits
 
 FINE = {
     "name": "a.png", "label": "cat", "label_count": 1, "boxes": [], "sha256": "0", "error": "",
-    "width": 100, "height": 80, "grey": False,
+    "width": 100, "height": 80, "grey": False, "cell": None,
 }  # fmt: skip
 
 
 def demands(**change: object) -> Demands:
     settings = {"drop_grayscale": True, "min_side": 32, "drop_duplicates": True}
     known = {name: change.pop(name) for name in list(change) if name in settings}
-    told = {"labeled": True, "classes": None, "boxed": False} | change
+    told = {"labeled": True, "classes": None, "boxed": False, "celled": False} | change
     return Demands(filter=FilterConfig(**settings | known), **told)
 
 
@@ -48,6 +50,7 @@ def judged(*rows: dict, **change: object) -> pd.DataFrame:
         ({"boxes": []}, {"boxed": True}, "bad box", "0 boxes, expected one"),
         ({"boxes": [[0, 0, 9, 9]] * 2}, {"boxed": True}, "bad box", "2 boxes, expected one"),
         ({"boxes": [[200, 0, 300, 50]]}, {"boxed": True}, "bad box", "lies in the picture"),
+        ({"cell": None}, {"celled": True}, "no cell", "no white blood cell"),
     ],
 )
 def test_a_picture_is_dropped_for_its_reason(row: dict, change: dict, reason: str, detail: str) -> None:

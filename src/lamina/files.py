@@ -13,7 +13,8 @@ def _beside(out: Path) -> Path:
     return out.parent / f".part-{out.name}"  # keeps the suffix, by which libraries choose a format
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; nothing there is fine."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -29,16 +30,16 @@ def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
     """
     part = _beside(out)
     part.parent.mkdir(parents=True, exist_ok=True)
-    _discard(part)
+    discard(part)
     if folder:
         part.mkdir()
     try:
         yield part
         if folder and out.exists():
-            _discard(out)
+            discard(out)
         part.replace(out)
     finally:
-        _discard(part)
+        discard(part)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from lamina.config import read_params, section
 from lamina.data.decoding import UnreadableError
-from lamina.data.pixels import ConvertConfig, cut_square
+from lamina.data.pixels import ConvertConfig
+from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
 from lamina.errors import UserError
 from lamina.learn.runs import read_run
@@ -70,16 +71,18 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     """
     params = read_params(system)
     read_run(params, name)
-    if section(params, "convert", ConvertConfig).isolate != "none":
+    config = section(params, "convert", ConvertConfig)
+    if config.isolate == "box":
         print("note: this system learned from pictures cut to their boxes; cut yours likewise", file=sys.stderr)
     folder = system / "models" / name
     from lamina.learn.predict import load_model
 
     model = load_model(folder / "model.keras")
     classes, size = _learned(folder / "record.json")
+    config = config.model_copy(update={"size": size})
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
-    answers = (_predict_batch(model, batch, classes, size) for batch in batches)
+    answers = (_predict_batch(model, batch, classes, config) for batch in batches)
     return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
 
 
@@ -92,14 +95,16 @@ def _learned(record: Path) -> tuple[list[str], int]:
         raise UserError(f"{record}: not a run's record ({error!r}); train the run again") from None
 
 
-def _predict_batch(model: Any, batch: Sequence[Path], classes: list[str], size: int) -> Iterator[Prediction]:
+def _predict_batch(
+    model: Any, batch: Sequence[Path], classes: list[str], config: ConvertConfig
+) -> Iterator[Prediction]:
     from lamina.learn.predict import probabilities
 
     pixels: dict[Path, np.ndarray] = {}
     errors: dict[Path, str] = {}
     for path in batch:
         try:
-            pixels[path] = cut_square(path.read_bytes(), size)
+            pixels[path] = prepare_picture(path.read_bytes(), config).square
         except (UnreadableError, OSError) as error:
             errors[path] = str(error)
     found: Iterable[np.ndarray] = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []

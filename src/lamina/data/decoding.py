@@ -1,7 +1,8 @@
-"""From encoded bytes to upright 8-bit RGB, whatever the file was."""
+"""From encoded bytes to upright 8-bit RGB, whatever the file was, and whether it shows any color."""
 
 import io
 import warnings
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,11 +13,30 @@ MAX_PIXELS: Final = 178_956_970  # Pillow's own bound against decompression bomb
 FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
 
+GREY_SPREAD: Final = 16  # levels between a pixel's channels: below, JPEG noise on grey; above, color
+COLORED_SHARE: Final = 0.001  # of the pixels that must be colored for a picture to count as colored
+_LOOK_AT: Final = 32  # pixels of the shorter side that are enough to tell grey from colored
+
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks the bound itself, before anything is decoded
 
 
 class UnreadableError(Exception):
     """A picture that cannot be decoded; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A picture as it was seen: its size as shown, whether it is grey (by mode or by content), and its pixels.
+
+    picture: RGB, upright, maybe smaller than shown; small: the same with 32 to 63 pixels on the shorter
+    side, where there are so many.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    picture: Image.Image
+    small: Image.Image
 
 
 def open_picture(encoded: bytes) -> Image.Image:
@@ -60,6 +80,25 @@ def decode(picture: Image.Image, least: float = 1.0) -> Image.Image:
             return _flatten(upright)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
+
+
+def look(opened: Image.Image, least: float = 0.0) -> Look:
+    """Decode a picture that was opened, no smaller than `least` of its size, and see what it is.
+
+    Raises UnreadableError.
+    """
+    mode, (width, height) = opened.mode, shown_size(opened)
+    picture = decode(opened, least=max(least, _LOOK_AT / max(1, min(width, height))))
+    small = picture.reduce(max(1, min(picture.size) // _LOOK_AT))
+    grey = mode in GREY_MODES or is_grey(np.asarray(small))
+    return Look(width=width, height=height, grey=grey, picture=picture, small=small)
+
+
+def is_grey(rgb: np.ndarray) -> bool:
+    """Whether a picture, (..., 3) uint8, shows no color: nowhere a tint beyond the noise of grey JPEGs."""
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -1,18 +1,15 @@
 """Rows of the split manifest as pixels: the stored original, warped by its plan as it is read."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from lamina.data.augmentation import PLAN_COLUMNS, warp
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +45,7 @@ class Rows:
         """RGB pixels of some rows, (len(rows), S, S, 3) uint8; the same row is the same pixels each time."""
         rows = np.asarray(rows)
         originals, which = np.unique(self.place[rows], return_inverse=True)
-        rgb = np.stack([lab_to_srgb(lab) for lab in self.pixels[originals]])  # one by one: it stays in the cache
+        rgb = lab_to_srgb(self.pixels[originals])
         chosen = cast(list[dict[str, Any]], self.plan.iloc[rows].to_dict("records"))  # its columns' names are strings
         return np.stack(
             [
@@ -71,15 +68,3 @@ def open_rows(manifest: pd.DataFrame, folders: Folders) -> Rows:
     plan = pd.read_parquet(folders.augmented / "plan.parquet", columns=["id", "copy", *PLAN_COLUMNS])
     chosen = plan.set_index(["id", "copy"]).loc[pd.MultiIndex.from_frame(manifest[["id", "copy"]])]
     return Rows(pixels=pixels, place=place, plan=chosen.reset_index("copy").reset_index(drop=True))
-
-
-def read_ahead(read: Callable[[np.ndarray], T], batches: Iterable[np.ndarray], depth: int = 2) -> Iterator[T]:
-    """Yield `read(batch)` for every batch, reading up to `depth` batches ahead in a thread."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: list[Future[T]] = []
-        for batch in batches:
-            waiting.append(pool.submit(read, batch))
-            if len(waiting) > depth:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()

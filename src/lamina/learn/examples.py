@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lamina.data.rows import Rows, read_ahead
+from lamina.ahead import ahead
+from lamina.data.rows import Rows
 from lamina.learn.fit import Sums, Trainer
 from lamina.models.keras_runtime import tf
 
@@ -50,7 +51,7 @@ class PictureExamples:
 
     def _over(self, step: Callable[..., tuple[object, object]], order: np.ndarray, batch_size: int) -> Sums:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        pixels = read_ahead(self.rows.read, batches)
+        pixels = ahead(map(self.rows.read, batches))
         return _total(step(tf.cast(x, tf.float32), self.labels[rows]) for rows, x in zip(batches, pixels, strict=True))
 
 

@@ -6,7 +6,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from lamina.data.rows import Folders, Rows, open_rows, read_ahead
+from lamina.ahead import ahead
+from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
 from lamina.learn.runs import TransferRun
 from lamina.models.backbones import build_extractor, calibrate
@@ -42,7 +43,7 @@ def extract(extractor: Any, rows: Rows, out: Path) -> tuple[int, int]:
     spread = 0.0
     with out.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
-        pixels = read_ahead(rows.read, chunks, depth=1)
+        pixels = ahead(map(rows.read, chunks), depth=1)
         for chunk in progress(pixels, what="extract", unit="rows", sizes=[len(chunk) for chunk in chunks]):
             with np.errstate(over="ignore"):  # told below, in words
                 features = extractor.predict(chunk, batch_size=BATCH, verbose=0).astype(np.float16, order="C")

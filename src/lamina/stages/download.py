@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lamina.ahead import ahead
 from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.picture import Picture
@@ -69,12 +70,12 @@ class DownloadSummary:
 def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> DownloadSummary:
     """Write the source's pictures to `out` as `part-00000.parquet`, ... (docs/files.md).
 
-    system: the folder that `source.location` is relative to. Memory holds one row group. Raises UserError
-    for whatever is wrong with the source; nothing is left then.
+    system: the folder that `source.location` is relative to. Memory holds two row groups: while one is written,
+    the next is read. Raises UserError for whatever is wrong with the source; nothing is left then.
     """
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
         pictures = progress(source.pictures, what="download", unit="pictures", total=source.total)
-        write_parts(row_groups(_in_order(pictures)), folder)
+        write_parts(ahead(row_groups(_in_order(pictures)), depth=1), folder)
         return _summary(sorted(folder.iterdir()))
 
 

@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
-from lamina.data.filters import Demands, FilterConfig, inspect_shard, judge
+from lamina.data.filters import Demands, FilterConfig, judge
 from lamina.data.pixels import ConvertConfig
-from lamina.data.shards import list_shards, map_shards, read_shard
+from lamina.data.preparation import MEMO, prepare
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
@@ -34,10 +33,14 @@ class FilterSummary:
         )
 
 
-def filter_pictures(demands: Demands, raw: Path, out: Path) -> FilterSummary:
-    """Write `kept.parquet` and `rejected.parquet` (docs/files.md) to `out`. Raises UserError if none is kept."""
-    pictures, thumbnails = _inspect(raw)
-    pictures = pictures.join(judge(pictures, demands))
+def filter_pictures(demands: Demands, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
+    """Write `kept.parquet` and `rejected.parquet` (docs/files.md) to `out`. Raises UserError if none is kept.
+
+    config, memo: what the pictures are prepared for, and where that is kept (`lamina.data.preparation`): each is
+    decoded once, here, for this stage and the next.
+    """
+    prepared = prepare(raw, config, memo, what="filter")
+    pictures = prepared.pictures.join(judge(prepared.pictures, demands))
     summary = _summary(pictures)
     if not summary.kept:
         raise UserError(
@@ -45,24 +48,12 @@ def filter_pictures(demands: Demands, raw: Path, out: Path) -> FilterSummary:
         )
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
-    kept["origin"] = merge_origins(kept["origin"], near_duplicate_groups(thumbnails[is_kept.to_numpy()]))
-    kept["box"] = [boxes[0] if demands.boxed else None for boxes in kept["boxes"]]
+    kept["origin"] = merge_origins(kept["origin"], near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()]))
+    kept["box"] = [boxes[0] if demands.boxed else cell for boxes, cell in zip(kept["boxes"], kept["cell"], strict=True)]
     with staged(out, folder=True) as part:
         kept[KEPT].to_parquet(part / "kept.parquet", index=False)
         pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
     return summary
-
-
-def _inspect(raw: Path) -> tuple[pd.DataFrame, np.ndarray]:
-    shards = list_shards(raw)
-    sizes = [shard.rows for shard in shards]
-    found = list(map_shards(inspect_shard, [(raw, shard) for shard in shards], sizes=sizes, what="filter"))
-    told = ["id", "name", "label", "label_count", "origin", "boxes", "sha256"]
-    tables = [
-        read_shard(raw, shard, told).join(facts).assign(part=shard.part, group=shard.group, row=range(shard.rows))
-        for shard, (facts, _) in zip(shards, found, strict=True)
-    ]
-    return pd.concat(tables, ignore_index=True), np.concatenate([thumbnails for _, thumbnails in found])
 
 
 def _summary(pictures: pd.DataFrame) -> FilterSummary:
@@ -75,13 +66,15 @@ def main() -> None:
     system = Path()
     params = read_params(system)
     source = section(params, "source", SourceConfig)
+    config = section(params, "convert", ConvertConfig)
     demands = Demands(
         filter=section(params, "filter", FilterConfig),
         labeled=source.labels != "none",
         classes=source.classes,
-        boxed=section(params, "convert", ConvertConfig).isolate == "box",
+        boxed=config.isolate == "box",
+        celled=config.isolate == "cell" and config.no_cell == "drop",
     )
-    print(filter_pictures(demands, Path("data/raw"), Path("data/filtered")))
+    print(filter_pictures(demands, config, Path("data/raw"), Path("data/filtered"), memo=MEMO))
 
 
 if __name__ == "__main__":

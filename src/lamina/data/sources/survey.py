@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, TypeVar
 
-from lamina.data.decoding import UnreadableError
-from lamina.data.filters import look
+from lamina.data.decoding import UnreadableError, look, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
 from lamina.data.sources.members import Members
@@ -123,10 +122,10 @@ def survey_pixels(members: Members) -> PixelSurvey:
 def _look(encoded: bytes) -> tuple[int, bool] | None:
     """(shorter side in pixels, whether grey), or None where it is no picture."""
     try:
-        width, height, grey, _ = look(encoded)
+        seen = look(open_picture(encoded))
     except UnreadableError:
         return None
-    return min(width, height), grey
+    return min(seen.width, seen.height), seen.grey
 
 
 def sample(items: Sequence[T], most: int = LOOKED_AT) -> list[T]:

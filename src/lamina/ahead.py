@@ -1,0 +1,20 @@
+"""Work that goes on while its results are used."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+_END: Final = object()
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """Yield `items`, up to `depth` of which a thread makes ahead. What they raise is raised in its place."""
+    source = iter(items)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting = deque(pool.submit(next, source, _END) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not _END:
+            waiting.append(pool.submit(next, source, _END))
+            yield item  # type: ignore[misc]  # mypy cannot tell that it is no longer _END

@@ -1,0 +1,176 @@
+"""Pictures are decoded once: what the memo holds is not made again, and never shows in the result."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lamina.data.pixels import ConvertConfig
+from lamina.data.preparation import MEMO, prepare, prepare_picture
+from lamina.data.sources.config import SourceConfig
+from lamina.maths.color import srgb_to_lab
+from lamina.stages.download import GROUP_PICTURES, download
+
+WHOLE = ConvertConfig(size=16, isolate="none")
+
+
+def draw(folder: Path, numbers: range) -> None:
+    """Pictures of noise, none like another."""
+    for number in numbers:
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        (folder / f"class{number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"class{number % 2}" / f"{number:04d}.png")
+
+
+def deliver(tmp_path: Path) -> Path:
+    config = SourceConfig(kind="folder", location="pictures", watch="pictures")
+    download(config, tmp_path, tmp_path / "raw", seed=0)
+    return tmp_path / "raw"
+
+
+def packs(memo: Path) -> dict[str, int]:
+    """The packs of a memo, by name, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in memo.glob("*/*")}
+
+
+def squares(memo: Path, raw: Path, config: ConvertConfig = WHOLE) -> np.ndarray:
+    prepared = prepare(raw, config, memo, what="test")
+    return np.concatenate(list(prepared.squares(prepared.pictures)))
+
+
+def test_the_squares_are_those_of_the_pictures_one_by_one(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(GROUP_PICTURES + 9))
+    raw = deliver(tmp_path)
+    encoded = pd.read_parquet(raw, columns=["encoded"])["encoded"]
+    expected = np.stack([srgb_to_lab(prepare_picture(one, WHOLE).square) for one in encoded])
+    np.testing.assert_array_equal(squares(tmp_path / "memo", raw), expected)
+
+
+def test_nothing_is_made_twice(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(70))
+    raw, memo = deliver(tmp_path), tmp_path / "memo"
+    before = prepare(raw, WHOLE, memo, what="test")
+    made = packs(memo)
+    again = prepare(raw, WHOLE, memo, what="test")
+    assert packs(memo) == made
+    pd.testing.assert_frame_equal(again.pictures, before.pictures)
+    np.testing.assert_array_equal(again.thumbnails, before.thumbnails)
+
+
+def test_a_new_delivery_costs_its_new_pictures_alone(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(0, 300, 3))
+    memo = tmp_path / "memo"
+    prepare(deliver(tmp_path), WHOLE, memo, what="test")
+    old = packs(memo)
+    draw(tmp_path / "pictures", range(100, 104))  # sorted in between, so every shard is another one
+    raw = deliver(tmp_path)
+    found = squares(memo, raw)
+    new = {name for name in packs(memo) if name not in old}
+    assert {name: when for name, when in packs(memo).items() if name in old} == old
+    rows = sum(len(np.load(path)) for path in memo.glob("*/*.npy") if path.name in new)
+    assert rows == len(set(range(100, 104)) - set(range(0, 300, 3)))
+    np.testing.assert_array_equal(found, squares(tmp_path / "other", raw))
+
+
+@pytest.mark.parametrize("lost", ["*.npy", "*.parquet"])
+def test_a_pack_that_is_not_whole_is_made_again(tmp_path: Path, lost: str) -> None:
+    draw(tmp_path / "pictures", range(70))
+    raw, memo = deliver(tmp_path), tmp_path / "memo"
+    expected = squares(memo, raw)
+    next(memo.glob(f"*/{lost}")).unlink()
+    np.testing.assert_array_equal(squares(memo, raw), expected)
+
+
+def test_another_box_is_another_square_and_the_others_stay(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(5))
+    config = SourceConfig(kind="folder", location=".", watch=".", boxes="boxes")
+    for number in range(5):
+        box = "<xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax>"
+        text = f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
+        (tmp_path / "boxes").mkdir(exist_ok=True)
+        (tmp_path / "boxes" / f"{number:04d}.xml").write_text(text)
+    memo, boxed = tmp_path.parent / f"{tmp_path.name}-memo", ConvertConfig(size=16, isolate="box")
+    raw = tmp_path.parent / f"{tmp_path.name}-raw"
+    download(config, tmp_path, raw, seed=0)
+    before = squares(memo, raw, boxed)
+    changed = tmp_path / "boxes" / "0003.xml"
+    changed.write_text(changed.read_text().replace("20", "30"))
+    download(config, tmp_path, raw, seed=0)
+    after = squares(memo, raw, boxed)
+    names = list(prepare(raw, boxed, memo, what="test").pictures["name"])
+    assert [name for name, same in zip(names, (before == after).all(axis=(1, 2, 3)), strict=True) if not same] == [
+        "pictures/class1/0003.png"
+    ]
+
+
+def test_other_settings_make_all_anew_and_leave_nothing_behind(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(5))
+    raw, memo = deliver(tmp_path), tmp_path / "memo"
+    squares(memo, raw)
+    assert squares(memo, raw, ConvertConfig(size=8, isolate="none")).shape == (5, 8, 8, 3)
+    assert len(list(memo.iterdir())) == 1
+
+
+def test_what_is_not_asked_for_any_more_goes(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(5))
+    memo = tmp_path / "memo"
+    squares(memo, deliver(tmp_path))
+    for path in (tmp_path / "pictures").rglob("*.png"):
+        path.unlink()
+    draw(tmp_path / "pictures", range(10, 12))
+    squares(memo, deliver(tmp_path))
+    assert [len(np.load(path)) for path in memo.glob("*/*.npy")] == [2]
+
+
+def test_an_unreadable_picture_is_black_and_says_why(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(3))
+    broken = tmp_path / "pictures" / "class0" / "0000.png"
+    broken.write_bytes(broken.read_bytes()[:500])
+    raw, memo = deliver(tmp_path), tmp_path / "memo"
+    pictures = prepare(raw, WHOLE, memo, what="test").pictures
+    assert pictures["error"].map(bool).tolist() == [True, False, False]
+    assert not squares(memo, raw)[0].any()
+
+
+def test_a_killed_filter_goes_on_with_what_it_lacks(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(3 * GROUP_PICTURES):
+        noise = Image.fromarray(rng.integers(0, 256, (640, 640, 3), dtype=np.uint8))
+        (tmp_path / "pictures" / f"class{number % 2}").mkdir(parents=True, exist_ok=True)
+        noise.save(tmp_path / "pictures" / f"class{number % 2}" / f"{number:04d}.jpg", quality=30)
+    (tmp_path / "params.yaml").write_text(
+        "seed: 1\nsource: {kind: folder, location: pictures, watch: pictures}\n"
+        "filter: {drop_grayscale: true, min_side: 1, drop_duplicates: true}\nconvert: {size: 16, isolate: none}\n"
+    )
+    (tmp_path / "data").mkdir()
+    config = SourceConfig(kind="folder", location="pictures", watch="pictures")
+    download(config, tmp_path, tmp_path / "data" / "raw", seed=0)
+    command = [sys.executable, "-m", "lamina.stages.filter"]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
+    memo = tmp_path / MEMO
+    deadline = time.monotonic() + 60
+    while not list(memo.glob("*/[0-9a-f]*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = packs(memo)
+    kept = {name: when for name, when in done.items() if f"{Path(name).stem}.parquet" in done}
+    assert kept
+    assert not (tmp_path / "data" / "filtered").exists()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    after = packs(memo)
+    assert {name: after[name] for name in kept if not name.startswith(".")} == {
+        name: when for name, when in kept.items() if not name.startswith(".")
+    }
+    assert not [name for name in after if name.startswith(".")]
+    np.testing.assert_array_equal(
+        squares(memo, tmp_path / "data" / "raw", ConvertConfig(size=16, isolate="none")),
+        squares(tmp_path / "other", tmp_path / "data" / "raw", ConvertConfig(size=16, isolate="none")),
+    )
