@@ -4,12 +4,14 @@ python bench/preparation.py [ARCHIVE] [--copies 10] [--repeats 3] [--size 128]
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
 import zipfile
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +26,8 @@ from system import Measured, make_system, run_measured, run_stage
 
 STAGES = ("download", "filter", "convert")
 LAMINA = "lamina, all three"
+FLOOR = "OpenCV, no CIELAB"
+FEW = 2  # copies in the short run, whose cost is taken off that of the long one
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos.zip"
 SAMPLED_PICTURES, SAMPLED_PIXELS = 16, 20_000
 
@@ -49,11 +53,11 @@ def draw_pictures(count: int = 200) -> list[bytes]:
 
 
 def pack(pictures: list[bytes], copies: int, archive: Path) -> None:
-    """Write every picture `copies` times, so that the start of a process does not outweigh the work."""
+    """Write every picture `copies` times, each with an end of its own: nothing that is made of one serves another."""
     with zipfile.ZipFile(archive, "w") as opened:
         for copy in range(copies):
             for number, encoded in enumerate(pictures):
-                opened.writestr(f"{copy:03d}/{number:06d}.jpg", encoded)
+                opened.writestr(f"{copy:03d}/{number:06d}.jpg", encoded + b"%08d" % copy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,29 +83,49 @@ def measure_colormath(pictures: list[bytes], size: int) -> Cost:
 
 def measure_once(archive: Path, pictures: list[bytes], total: int, size: int, folder: Path) -> dict[str, Cost]:
     """Cost of each way, one after another."""
-    system = make_system(folder, archive, size=size, labels="none")
+    system = make_system(folder / "system", archive, size=size, labels="none")
     costs = {stage: _cost(run_stage(system, stage)) for stage in STAGES}
     together = Cost(seconds=sum(cost.seconds for cost in costs.values()), cpu=sum(cost.cpu for cost in costs.values()))
-    naive = [sys.executable, str(Path(__file__).with_name("naive.py").resolve()), str(archive), "naive.npy", str(size)]
+    shutil.rmtree(system)
     one = measure_colormath(pictures, size)
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(folder / "unpacked")
     return {
         **costs,
         LAMINA: together,
-        "Pillow + scikit-image": _cost(run_measured(naive, system)),
+        FLOOR: _script("decoding.py", archive, folder, size),
+        "Pillow + scikit-image": _script("naive.py", archive, folder, size),
+        "tf.data + scikit-image": _script("tf_data.py", folder / "unpacked", folder, size),
         "Pillow + colormath (scaled)": Cost(seconds=one.seconds * total, cpu=one.cpu * total),
     }
+
+
+def _script(name: str, source: Path, folder: Path, size: int) -> Cost:
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name(name).resolve()),
+        str(source.resolve()),
+        "out.npy",
+        str(size),
+    ]
+    return _cost(run_measured(command, folder))
 
 
 def _cost(measured: Measured) -> Cost:
     return Cost(seconds=measured.seconds, cpu=measured.cpu)
 
 
-def show(runs: list[dict[str, Cost]], total: int) -> None:
+def further(few: dict[str, Cost], many: dict[str, Cost]) -> dict[str, Cost]:
+    """What the pictures cost that `many` has beyond `few`: starts of processes and imports fall out."""
+    return {way: Cost(seconds=many[way].seconds - few[way].seconds, cpu=many[way].cpu - few[way].cpu) for way in many}
+
+
+def show(title: str, runs: list[dict[str, Cost]], total: int) -> None:
     """Print medians, rates and ratios."""
     seconds = {way: median(run[way].seconds for run in runs) for way in runs[0]}
     cpu = {way: median(run[way].cpu for run in runs) for way in runs[0]}
     titles = ("seconds", "lowest", "highest", "pictures/s", "x lamina", "CPU s", "x lamina")
-    print(f"{'medians':28}" + "".join(f"{title:>11}" for title in titles))
+    print(f"\n{title:28}" + "".join(f"{title:>11}" for title in titles))
     for way in seconds:
         every = [run[way].seconds for run in runs]
         times = (seconds[way], min(every), max(every), total / seconds[way], seconds[way] / seconds[LAMINA])
@@ -113,24 +137,27 @@ def main() -> None:
     parser.add_argument(
         "archive", nargs="?", type=Path, default=PHOTOS, help="ZIP of photographs (default: %(default)s)"
     )
-    parser.add_argument("--copies", type=int, default=10)
+    parser.add_argument("--copies", type=int, default=22)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--size", type=int, default=128)
     arguments = parser.parse_args()
     drawn = not arguments.archive.exists()
     pictures = draw_pictures() if drawn else read_pictures(arguments.archive)
-    total = len(pictures) * arguments.copies
+    counts = {copies: len(pictures) * copies for copies in (FEW, arguments.copies)}
+    origin = f"{arguments.archive.name} is not there: pictures drawn here" if drawn else arguments.archive.name
+    print(f"{origin}; {len(pictures)} pictures x {FEW} and x {arguments.copies}, to {arguments.size}x{arguments.size},")
+    print(f"{joblib.cpu_count()} cores, medians of {arguments.repeats} repeats in turn")
+    runs: dict[int, list[dict[str, Cost]]] = {copies: [] for copies in counts}
     with tempfile.TemporaryDirectory() as temporary:
-        archive = Path(temporary) / "photos.zip"
-        pack(pictures, arguments.copies, archive)
-        origin = f"{arguments.archive} is not there: pictures drawn here" if drawn else str(arguments.archive)
-        print(f"{origin}; {len(pictures)} pictures x {arguments.copies}, to {arguments.size}x{arguments.size},")
-        print(f"{joblib.cpu_count()} cores, {arguments.repeats} repeats in turn, starts of processes included\n")
-        runs = []
-        for repeat in range(arguments.repeats):
-            folder = Path(temporary) / f"system-{repeat}"
-            runs.append(measure_once(archive, pictures, total, arguments.size, folder))
-        show(runs, total)
+        for repeat, copies in product(range(arguments.repeats), counts):
+            folder = Path(temporary) / f"{repeat}-{copies}"
+            folder.mkdir()
+            pack(pictures, copies, folder / "photos.zip")
+            runs[copies].append(measure_once(folder / "photos.zip", pictures, counts[copies], arguments.size, folder))
+            shutil.rmtree(folder)
+    show("all, starts included", runs[arguments.copies], counts[arguments.copies])
+    differences = [further(few, many) for few, many in zip(*runs.values(), strict=True)]
+    show("further pictures", differences, counts[arguments.copies] - counts[FEW])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
 
 from lamina.maths.color import RgbPixels

@@ -19,7 +19,7 @@ from PIL import Image
 
 from lamina.data.decoding import Look, UnreadableError, look, open_picture, shown_size
 from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole
-from lamina.data.shards import Shard, list_shards, map_shards, read_shard
+from lamina.data.shards import Shard, list_shards, map_shards, read_pictures, read_shard
 from lamina.files import discard, file_digest, json_digest, staged
 from lamina.maths.color import LabPixels, RgbPixels, srgb_to_lab
 
@@ -82,22 +82,21 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
     memo: the folder that keeps what was made, see `MEMO`; what: a word for the progress shown.
     """
     shards = list_shards(raw)
-    tables = [
-        read_shard(raw, shard, _TOLD).assign(part=shard.part, group=shard.group, row=range(shard.rows))
-        for shard in shards
-    ]
-    keys = [_keys(table, config) for table in tables]
+    pictures = read_pictures(raw, _TOLD)
+    keys = _keys(pictures, config)
     packs = memo / _digest(config)
     known = _read_facts(packs)
-    tasks = [(raw, shard, lacking, config, packs) for shard, lacking in _lacking(shards, keys, set(known["key"]))]
-    sizes = [len(lacking) for _, _, lacking, _, _ in tasks]
-    made = list(map_shards(make_pack, tasks, sizes=sizes, what=what))
-    facts = pd.concat([known, *made]).drop_duplicates("key").set_index("key").loc[pd.concat(keys)]
+    lacking = pictures[~keys.isin(known["key"]) & ~keys.duplicated()].assign(key=keys)
+    by_place = {place: rows.set_index("row")["key"] for place, rows in lacking.groupby(["part", "group"])}
+    places = [(shard, by_place.get((shard.part, shard.group))) for shard in shards]
+    tasks = [(raw, shard, some, config, packs) for shard, some in places if some is not None]
+    made = list(map_shards(make_pack, tasks, sizes=[len(some) for _, _, some, _, _ in tasks], what=what))
+    facts = pd.concat([known, *made]).drop_duplicates("key").set_index("key").loc[keys]
     _tidy(memo, packs, set(facts["pack"]))
     thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
     return Preparation(
         folder=packs,
-        pictures=pd.concat(tables, ignore_index=True).join(facts.reset_index(drop=True)),
+        pictures=pictures.join(facts.reset_index(drop=True)),
         thumbnails=thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL, 3),
     )
 
@@ -153,17 +152,6 @@ def _read_facts(packs: Path) -> pd.DataFrame:
 def _placed(facts: pa.Table, pack: str) -> pd.DataFrame:
     table: pd.DataFrame = facts.to_pandas()
     return table.assign(pack=pack, place=np.arange(len(table)))
-
-
-def _lacking(
-    shards: Sequence[Shard], keys: Sequence[pd.Series], known: set[str]
-) -> Iterator[tuple[Shard, "pd.Series[str]"]]:
-    """The keys that are not known yet, shard by shard, each once."""
-    for shard, asked in zip(shards, keys, strict=True):
-        lacking = asked[~asked.isin(known) & ~asked.duplicated()]
-        known = known | set(lacking)
-        if len(lacking):
-            yield shard, lacking
 
 
 def make_pack(raw: Path, shard: Shard, keys: pd.Series, config: ConvertConfig, packs: Path) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -30,16 +31,31 @@ class Shard:
 
 def list_shards(raw: Path) -> list[Shard]:
     """All shards of a raw folder, in the order of their pictures' names."""
-    parts = sorted(raw.glob("part-*.parquet"))
-    if not parts:
-        raise UserError(f"{raw}: no part-*.parquet found; run the download stage first")
     return [
         Shard(part=part.name, group=group, rows=rows.num_rows, size=rows.total_byte_size)
-        for part in parts
+        for part in _parts(raw)
         for metadata in [pq.read_metadata(part)]
         for group in range(metadata.num_row_groups)
         for rows in [metadata.row_group(group)]
     ]
+
+
+def _parts(raw: Path) -> list[Path]:
+    parts = sorted(raw.glob("part-*.parquet"))
+    if not parts:
+        raise UserError(f"{raw}: no part-*.parquet found; run the download stage first")
+    return parts
+
+
+def read_pictures(raw: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read columns of all pictures, and where each is: `part`, `group`, and `row` within the group."""
+    tables = []
+    for part in _parts(raw):
+        with pq.ParquetFile(part) as file:
+            rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+            place = {"group": np.repeat(np.arange(len(rows)), rows), "row": np.concatenate([*map(np.arange, rows)])}
+            tables.append(file.read(columns=list(columns)).to_pandas().assign(part=part.name, **place))
+    return pd.concat(tables, ignore_index=True)
 
 
 def read_shard(raw: Path, shard: Shard, columns: Sequence[str]) -> pd.DataFrame:
