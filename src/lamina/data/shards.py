@@ -49,7 +49,7 @@ def _parts(raw: Path) -> list[Path]:
 
 def read_pictures(raw: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read columns of all pictures, and where each is: `part`, `group`, and `row` within the group."""
-    tables = []
+    tables: list[pd.DataFrame] = []
     for part in _parts(raw):
         with pq.ParquetFile(part) as file:
             rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
