@@ -37,22 +37,22 @@ GROUND: Final = (128, 128, 128)
 MARGIN: Final = 0.1  # of the box's longer side, added all around
 
 # Chosen on one half of 344 real pictures with a box told, and on drawn smears; see tests/test_cell.py.
-_SIDE: Final = 320  # pixels of the longer side on which the search runs
+_SIDE: Final = 256  # pixels of the longer side on which the search runs
 _LEAST_SIDE: Final = 16  # pixels; a smaller picture shows no outline
 _LEAST_VIOLET: Final = 0.25  # absorbance, red + green - 2 blue: paler than any stained nucleus
 _LEAST_SHARE: Final = 0.003  # of the picture, that a nucleus covers
 _LEAST_RADIUS: Final = 0.7  # of a red cell's: platelets are smaller, nuclei of lymphocytes about as large
 _LEAST_OF_LARGEST: Final = 0.25  # area of a further nucleus, of the largest's
 _LOBE_GAP: Final = 0.5  # between lobes, half of it, in radii of the largest part
-_LOBE: Final = 0.9  # of a red cell's radius: no lobe is thicker, and a nucleus of its own is
+_LOBE: Final = 1.25  # of a red cell's radius: no lobe is thicker, and a nucleus of its own is
 _CORE: Final = 0.6  # of the radius of a disc as large as all lobes: no three of a kind are thicker
-_CYTOPLASM: Final = 0.06  # of the nucleus' stain
-_RIM: Final = 0.25  # radii of the nucleus: as far beyond it its cytoplasm is looked at first
+_CYTOPLASM: Final = 0.05  # of the nucleus' stain
+_RIM: Final = 0.3  # radii of the nucleus: as far beyond it its cytoplasm is looked at first
 _RAYS: Final = 64
 _STEPS: Final = 48  # of a ray
 _REACH: Final = 3.2  # of a ray, in radii of the nucleus
 _BENDING: Final = 0.05  # what a step in or out from ray to ray costs
-_COLORS: Final = 20  # bins of each channel's absorbance
+_COLORS: Final = 24  # bins of each channel's absorbance
 
 
 class Cell(NamedTuple):
@@ -91,11 +91,13 @@ def find_cell(rgb: RgbPixels) -> Cell | None:
 
 
 def _absorbance(rgb: RgbPixels) -> Floats:
-    """Light absorbed beyond what the empty field absorbs, (h, w, 3), natural logarithm; 0 is empty."""
-    light = cv2.GaussianBlur(rgb, (0, 0), 1).astype(np.float32) + 1
-    bright = light.sum(axis=2)
-    empty = light[bright >= _otsu(bright)]
-    return np.asarray(-np.log(light / np.median(empty, axis=0)), np.float32)
+    """Light absorbed beyond what the empty field absorbs, (3, h, w), natural logarithm; 0 is empty."""
+    light = np.stack(cv2.split(cv2.GaussianBlur(rgb, (0, 0), 1)))
+    bright = light.sum(axis=0, dtype=np.float32)
+    empty = bright >= _otsu(bright)
+    logarithms = np.log(np.arange(1, 257, dtype=np.float32))
+    medians = [np.searchsorted(np.cumsum(np.bincount(plane[empty])), empty.sum() / 2) for plane in light]
+    return np.stack([(logarithms[median] - logarithms)[plane] for median, plane in zip(medians, light, strict=True)])
 
 
 def _otsu(values: Floats) -> float:
@@ -108,7 +110,8 @@ def _otsu(values: Floats) -> float:
 
 def _violet(absorbed: Floats) -> Mask:
     """Where stain is as violet as in nuclei and platelets."""
-    score = np.maximum(absorbed[..., 0] + absorbed[..., 1] - 2 * absorbed[..., 2], 0)
+    red, green, blue = absorbed
+    score = np.maximum(red + green - 2 * blue, 0)
     return _opened(score > max(_otsu(score), _LEAST_VIOLET), 1)
 
 
@@ -117,35 +120,41 @@ def _red_cells(absorbed: Floats, violet: Mask) -> Mask:
     near = _dilated(violet, max(3, round(0.02 * max(violet.shape))))
     if near.all():
         return np.zeros_like(near)
-    total = absorbed.sum(axis=2)
+    total = absorbed.sum(axis=0)
     return ~near & (total > _otsu(np.maximum(total[~near], 0)))
 
 
 def _nuclei(violet: Mask, red: Mask) -> list[Mask]:
     """The nuclei, largest first: lobes put together, touching cells parted, platelets left out."""
-    parts, sizes = _parts(violet)
+    _, sizes = _parts(violet)
     if len(sizes) == 0:
         return []
-    largest = float(np.sqrt(sizes.max() / np.pi))
-    together, _ = _parts(_closed(violet, max(1, round(_LOBE_GAP * largest))))
+    gap = _LOBE_GAP * float(np.sqrt(sizes.max() / np.pi))
     red_radius = _red_radius(red)
-    found = []
-    for number in range(1, together.max() + 1):
-        found += _parted(violet & (together == number), red_radius)
-    least = max(_LEAST_SHARE * violet.size, np.pi * (_LEAST_RADIUS * red_radius) ** 2)
-    found = [nucleus for nucleus in found if nucleus.sum() >= max(least, _LEAST_OF_LARGEST * sizes.max())]
+    least = max(_LEAST_SHARE * violet.size, np.pi * (_LEAST_RADIUS * red_radius) ** 2, _LEAST_OF_LARGEST * sizes.max())
+    together, _ = _parts(_closed(violet, max(1, round(gap))))
+    together[~violet] = 0
+    large = [together == number for number, size in enumerate(np.bincount(together.ravel())) if number and size > least]
+    found = [nucleus for group in large for nucleus in _parted(group, red_radius) if nucleus.sum() >= least]
     return sorted(found, key=np.sum, reverse=True)
 
 
 def _red_radius(red: Mask) -> float:
     """Radius of the red cells in pixels: half the width of what they cover, clumps or rings; 0 where none is."""
-    depth = cv2.distanceTransform(_closed(red, 1).astype(np.uint8), cv2.DIST_L2, 5)
-    return float(np.percentile(depth[depth > 0], 98)) if red.any() else 0.0
+    if not red.any():
+        return 0.0
+    depth = _depth(_closed(red, 1))
+    return float(np.percentile(depth[depth > 0], 98))
+
+
+def _depth(mask: Mask) -> Floats:
+    """Distance of each pixel inside to the outside; what the picture's edge cuts goes on beyond it."""
+    return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
 def _parted(nucleus: Mask, red_radius: float) -> list[Mask]:
     """Nuclei that lie so close that they count as one, told from lobes, which are smaller than a red cell."""
-    depth = cv2.distanceTransform(np.pad(nucleus, 1, mode="edge").astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    depth = _depth(nucleus)
     least = max(_LOBE * red_radius, _CORE * float(np.sqrt(nucleus.sum() / np.pi)))
     cores, sizes = _parts(depth >= least)
     if len(sizes) < 2 or red_radius == 0:
@@ -160,7 +169,7 @@ def _outline(absorbed: Floats, violet: Mask, red: Mask, nucleus: Mask) -> npt.ND
     """The cell's outline around a nucleus: (n, 2), x and y."""
     radius = float(np.sqrt(nucleus.sum() / np.pi))
     stain = _nuclear_stain(absorbed, nucleus, red)
-    colors = _binned(absorbed)
+    colors = _binned(absorbed, nucleus)
     distance = cv2.distanceTransform((~nucleus).astype(np.uint8), cv2.DIST_L2, 5)
     inside, outside = distance <= max(2.0, _RIM * radius), distance > 1.5 * radius
     middle = _middle(nucleus)
@@ -177,17 +186,17 @@ def _outline(absorbed: Floats, violet: Mask, red: Mask, nucleus: Mask) -> npt.ND
 
 def _nuclear_stain(absorbed: Floats, nucleus: Mask, red: Mask) -> Floats:
     """How surely each pixel holds the nucleus' stain beside the red cells', -1..1."""
-    stains = [np.median(absorbed[nucleus], axis=0)]
-    if red.any():
-        stains.append(np.median(absorbed[red], axis=0))
-    share = absorbed @ np.linalg.pinv(np.stack(stains))[:, 0].astype(np.float32)  # 1: as much as in the nucleus
-    return np.clip(share / _CYTOPLASM - 1, -1, 1)
+    stains = [np.median(absorbed[:, where], axis=1) for where in (nucleus, red) if where.any()]
+    weights = np.linalg.pinv(np.stack(stains))[:, 0]  # a sum of 1: as much as in the nucleus
+    share = sum(plane * np.float32(weight / _CYTOPLASM) for plane, weight in zip(absorbed, weights, strict=True))
+    return np.clip(share - 1, -1, 1)
 
 
-def _binned(absorbed: Floats) -> npt.NDArray[np.int32]:
+def _binned(absorbed: Floats, nucleus: Mask) -> npt.NDArray[np.int32]:
     """The number of each pixel's color, absorbance cut into `_COLORS` bins a channel."""
-    bins = np.clip((absorbed / np.percentile(absorbed, 99.5) * 0.8 + 0.2) * _COLORS, 0, _COLORS - 1).astype(np.int32)
-    return np.asarray((bins[..., 0] * _COLORS + bins[..., 1]) * _COLORS + bins[..., 2], np.int32)
+    full = float(np.median(absorbed[:, nucleus], axis=1).max())
+    red, green, blue = np.clip((absorbed * (0.8 / full) + 0.2) * _COLORS, 0, _COLORS - 1).astype(np.int32)
+    return np.asarray((red * _COLORS + green) * _COLORS + blue, np.int32)
 
 
 def _color_likeness(colors: npt.NDArray[np.int32], inside: Mask, outside: Mask) -> Floats:
