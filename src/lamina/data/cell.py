@@ -45,10 +45,11 @@ _LEAST_SIDE: Final = 16  # pixels; less shows no outline
 _STRAY_LIGHT: Final = 32  # levels added, or the noise of near-black pixels would pass for much stain
 _LEAST_VIOLET: Final = 0.25  # absorbance, red + green - 2 blue: paler than any nucleus
 _LEAST_SHARE: Final = 0.003  # of the picture that a nucleus covers
-_LEAST_RADIUS: Final = 0.7  # of a red cell's: platelets are smaller, nuclei of lymphocytes about as large
+_LEAST_RADIUS: Final = 0.6  # of a red cell's: platelets are smaller, nuclei of lymphocytes about as large
+_PALLOR: Final = 0.9  # of its convex hull that a hole fills: the pale middle of a red cell; gaps between cells are bent
 _LEAST_OF_LARGEST: Final = 0.25  # area of a further nucleus
 _LOBE_GAP: Final = 0.5  # half the widest between lobes, in radii of the largest
-_LOBE: Final = 1.25  # of a red cell's radius: a lobe is thinner, a touching nucleus thicker
+_LOBE: Final = 1.1  # of a red cell's radius: a lobe is thinner, a touching nucleus thicker
 _CORE: Final = 0.6  # of the radius of a disc of the same area: three alike are thinner, two alike thicker
 _CYTOPLASM: Final = 0.05  # of the nucleus' stain
 _RIM: Final = 0.3  # radii of the nucleus around it that count as cytoplasm at first
@@ -182,11 +183,17 @@ def _nuclei(violet: Mask, red: Mask) -> list[Mask]:
 
 
 def _red_radius(red: Mask) -> float:
-    """Radius of the red cells in pixels: half the width of what they cover, clumps or rings; 0 where none is."""
+    """Radius of the red cells in pixels: half the width of what they cover, lone or in clumps; 0 where none is."""
     if not red.any():
         return 0.0
-    depth = _depth(_closed(red, 1))
-    return float(np.percentile(depth[depth > 0], 98))
+    covered = _closed(red, 1).astype(np.uint8)
+    outlines, kinds = cv2.findContours(covered, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    for outline, (_, _, _, around) in zip(outlines, kinds[0], strict=True):
+        area, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
+        if around >= 0 and area >= _PALLOR * hull:
+            cv2.drawContours(covered, [outline], 0, 1, cv2.FILLED)
+    depth = _depth(covered > 0)
+    return float(np.percentile(depth[depth > 0], 95))
 
 
 def _depth(mask: Mask) -> Floats:
