@@ -236,7 +236,8 @@ def _nuclear_stain(absorbed: Floats, nucleus: Mask, red: Mask) -> Floats:
     """How surely each pixel holds the nucleus' stain beside the red cells', -1..1."""
     stains = [np.median(absorbed[:, where], axis=1) for where in (nucleus, red) if where.any()]
     weights = np.linalg.pinv(np.stack(stains))[:, 0]  # a sum of 1: as much as in the nucleus
-    share = np.tensordot(weights.astype(np.float32) / _CYTOPLASM, absorbed, axes=1)
+    red_light, green, blue = (np.float32(weight / _CYTOPLASM) for weight in weights)
+    share = absorbed[0] * red_light + absorbed[1] * green + absorbed[2] * blue
     return np.asarray(np.clip(share - 1, -1, 1), np.float32)
 
 
