@@ -11,6 +11,7 @@ from typing import Final
 COPY: Final = re.compile(r"_(?P<origin>\d+)_(?P<copy>\d+)\.\w+$")
 EVERY_COPY: Final = r"_(?P<origin>\d+)_\d+\.\w+$"
 COPY_OR_OTHER: Final = r"(?P<origin>(?<=_)\d+(?=_\d+\.\w+$)|^(?!.*_\d+_\d+\.\w+$).+)"
+LONGEST: Final = 7  # digits of the random number: it is below 10**4, or 10**7 in later versions
 FEWEST: Final = 10  # originals: fewer may as well be classes, days or cameras
 
 
@@ -54,12 +55,9 @@ def _are_originals(groups: dict[str, list[str]], classes: int) -> bool:
 
 
 def _are_random(groups: dict[str, list[str]]) -> bool:
-    """Whether the second numbers count nothing: neither within a group nor overall, nor places of a grid."""
+    """Whether the second numbers may be drawn: neither padded nor dates, no running index, no places of a grid."""
     told = [copy for copies in groups.values() for copy in copies]
-    numbers = list(map(int, told))
-    several = [sorted(map(int, copies)) for copies in groups.values() if len(copies) > 1]
-    runs = sum(copies[-1] - copies[0] == len(copies) - 1 for copies in several)
-    are_padded = any(copy.startswith("0") and len(copy) > 1 for copy in told)
-    distinct = len(set(numbers))
-    are_an_index = distinct == len(numbers) and max(numbers) < 2 * len(numbers)
-    return not are_padded and not are_an_index and 10 * runs <= len(several) and 3 * distinct >= len(numbers)
+    are_plain = all(len(copy) <= LONGEST and copy == str(int(copy)) for copy in told)
+    distinct = len(set(told))
+    are_an_index = distinct == len(told) and max(map(int, told)) < 2 * len(told)
+    return are_plain and not are_an_index and 3 * distinct >= len(told)

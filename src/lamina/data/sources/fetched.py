@@ -58,6 +58,13 @@ def open_fetched(config: SourceConfig, system: Path, *, patience: Patience = PAT
         yield compose(parts, where=f"the {len(parts)} files of source.location") if several else parts[0][1]
 
 
+def remedy(system: Path) -> str:
+    """What to do where files were obtained and yet hold something else."""
+    shelf = _shelf()
+    renew = f"remove {system / DOWNLOADS} to fetch anew"
+    return renew if shelf is None else f"look at the files in {MIRROR} {str(shelf)!r}, {renew}"
+
+
 def fits_digest(expected: str | None, key: str = "source.sha256") -> Check:
     """The check of a file's SHA-256, which every file passes where None is expected. key: where it was given."""
     return partial(_fits_digest, expected, key)

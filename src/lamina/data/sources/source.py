@@ -74,10 +74,10 @@ def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
 
 @contextmanager
 def _fetched(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
-    from lamina.data.sources.fetched import DOWNLOADS, open_fetched  # the code of the web is needed here alone
+    from lamina.data.sources.fetched import open_fetched, remedy  # the code of the web is needed here alone
 
     with open_fetched(config, system) as members:
-        yield _source(members, config, system, f"remove {system / DOWNLOADS} to fetch anew")
+        yield _source(members, config, system, remedy(system))
 
 
 def _check_digest(path: Path, where: str, expected: str) -> None:
