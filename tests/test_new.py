@@ -37,7 +37,10 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
     "split": SplitConfig,
     "tune": TuneConfig,
 }
-HOUSE_SOURCE = ["kind", "location", "watch", "sha256", "labels", "boxes", "target", "origin", "classes", "pictures"]
+HOUSE_SOURCE = [
+    "kind", "location", "mirrors", "watch", "sha256", "members", "labels", "boxes", "target", "origin", "classes",
+    "pictures",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_a_system_is_whole_and_its_params_are_valid(project: Path) -> None:
     system = project / "systems" / "pets"
     assert sorted(path.name for path in system.iterdir()) == [".gitignore", "dvc.yaml", "params.yaml"]
     assert (system / "dvc.yaml").readlink() == Path("../../dvc.yaml")
-    assert (system / ".gitignore").read_text().split() == ["/data/", "/models/", "/reports/"]
+    assert (system / ".gitignore").read_text().split() == ["/data/", "/models/", "/reports/", "/.lamina/"]
     assert told[-1] == f"cd {system} && dvc repro"
     assert tuple(params) == SECTIONS
     assert list(params["source"]) == HOUSE_SOURCE
@@ -200,17 +203,23 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
     (project / "mine").mkdir()
     (project / "mine" / ".gitignore").write_text("notes\n/data/")
     make(project, "smear", "mine")
-    assert (project / "mine" / ".gitignore").read_text().split() == ["notes", "/data/", "/models/", "/reports/"]
+    lines = (project / "mine" / ".gitignore").read_text().split()
+    assert lines == ["notes", "/data/", "/models/", "/reports/", "/.lamina/"]
 
 
 # ---- what is refused, and leaves nothing
 
 
-@pytest.mark.parametrize("source", ["https://x.org/pets.zip", "tfds:beans", "s3://pets"])
-def test_remote_sources_are_not_supported_yet(project: Path, source: str) -> None:
-    with pytest.raises(
-        UserError, match="not supported yet in this version; download the archive and use kind: archive"
-    ):
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("tfds:beans", "not supported yet in this version; download the archive and use kind: archive"),
+        ("s3://pets", "s3://pets is no address that can be fetched: expected https://"),
+        ("https://x.org/", "https://x.org/ names no file"),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused(project: Path, source: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
         make(project, source)
     assert not (project / "systems").exists()
 

@@ -327,10 +327,6 @@ def test_an_origin_that_is_not_in_every_name_is_refused(tmp_path: Path) -> None:
     ("keys", "words"),
     [
         ({"kind": "zip"}, "source.kind: .*'zip'"),
-        (
-            {"kind": "url", "location": "https://x.org/a.zip"},
-            "kind: url is not supported yet in this version; .*kind: archive",
-        ),
         ({"kind": "tfds", "location": "beans"}, "source.kind: tfds is not supported yet"),
         ({"location": None}, "source.location is null; name the folder"),
         ({"watch": "elsewhere"}, "source.watch is 'elsewhere', but must equal source.location 'x'"),

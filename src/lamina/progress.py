@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -20,22 +20,33 @@ def progress(
     are, where `items` cannot tell; sizes: how many of them each item holds, where it is not one.
     On a terminal a bar is drawn; elsewhere a line is printed every ten seconds.
     """
+    count = sum(sizes) if sizes is not None else total if total is not None else _length(items)
+    with _bar(what, unit=f" {unit}", total=count) as bar:
+        for index, item in enumerate(items):
+            yield item
+            bar.update(1 if sizes is None else sizes[index])
+
+
+def progress_bytes(chunks: Iterable[bytes], *, what: str, total: int | None, initial: int = 0) -> Iterator[bytes]:
+    """Yield `chunks`, showing how many MiB of `total` bytes have come, and how fast; `initial`: were there before."""
+    with _bar(what, unit="iB", unit_scale=True, unit_divisor=1024, total=total, initial=initial) as bar:
+        for chunk in chunks:
+            yield chunk
+            bar.update(len(chunk))
+
+
+def _bar(what: str, **counted: Any) -> Any:
     on_terminal = sys.stderr.isatty()
-    bar = tqdm(
+    return tqdm(
         desc=what,
-        unit=f" {unit}",
-        total=sum(sizes) if sizes is not None else total if total is not None else _length(items),
         dynamic_ncols=on_terminal,
         ncols=None if on_terminal else 78,
         mininterval=0.1 if on_terminal else SECONDS_BETWEEN_LINES,
         delay=0 if on_terminal else SECONDS_BETWEEN_LINES,
         leave=on_terminal,
         file=sys.stderr if on_terminal else _Lines(),
+        **counted,
     )
-    with bar:
-        for index, item in enumerate(items):
-            yield item
-            bar.update(1 if sizes is None else sizes[index])
 
 
 def _length(items: Iterable[object]) -> int | None:

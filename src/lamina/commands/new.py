@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import posixpath
 import re
 import shlex
 import shutil
@@ -18,13 +19,17 @@ from typing import Any, Final
 
 import lamina
 from lamina.data.sources.config import refuse_remote
+from lamina.data.sources.copies import OriginSurvey, survey_origins
+from lamina.data.sources.fetch import Session
+from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
+from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
-from lamina.files import staged
+from lamina.files import file_digest, staged
 
 PACKAGE: Final = Path(lamina.__file__).resolve().parent
-IGNORED: Final = ("/data/", "/models/", "/reports/")
+IGNORED: Final = ("/data/", "/models/", "/reports/", "/.lamina/")
 FEWEST: Final = 10  # pictures of a class: fewer cannot be split into three folds that tell anything
 COMMENT_COLUMN: Final = 32  # of params.yaml, where the setting is not longer
 USUAL_SIDE: Final = 128
@@ -37,12 +42,15 @@ COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lamina new`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the system shall be; made if missing")
-    parser.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="folder, zip or tar; or smear")
+    parser.add_argument(
+        "--from", dest="source", required=True, metavar="SOURCE", help="folder, zip or tar, or the URL of one; or smear"
+    )
+    parser.add_argument("--sha256", metavar="HEX", help="digest that the archive must have")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Set up the system and print what was found, what was written, and what to type next."""
-    for line in new(arguments.folder, arguments.source, pipeline=find_pipeline()):
+    for line in new(arguments.folder, arguments.source, pipeline=find_pipeline(), sha256=arguments.sha256):
         print(line)
     return 0
 
@@ -56,23 +64,29 @@ class Look:
     labels: LabelSurvey
     boxes: BoxSurvey | None
     pixels: PixelSurvey
+    origins: OriginSurvey | None
 
 
-def new(folder: Path, source: str, *, pipeline: Path) -> list[str]:
+def new(folder: Path, source: str, *, pipeline: Path, sha256: str | None = None) -> list[str]:
     """Make a system in `folder` that reads `source`; all of its files, or none.
 
-    source: path of a folder or an archive, or `smear`; pipeline: the dvc.yaml to link. Returns what to tell
-    the person. Raises UserError for what is no usable source, and where a system stands already.
+    source: path of a folder or an archive, URL of an archive, or `smear`; pipeline: the dvc.yaml to link; sha256:
+    what the archive's digest must be. Returns what to tell the person. Raises UserError for what is no usable
+    source, and where a system stands already. What was fetched stays in the folder even then, so that another
+    attempt does not fetch it again.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|tfds:", source):
+    if source.startswith("tfds:"):
         refuse_remote(source)
-    for name in ("params.yaml", "dvc.yaml"):
-        if os.path.lexists(folder / name):
-            raise UserError(f"{folder / name}: exists already; choose another folder, or remove it first")
-    look = None if source == "smear" else look_into(Path(source), folder)
-    text = fill(_smear_values(folder) if look is None else _values(look, Path(source), folder))
-    told = [f"found {_story(look)}" if look else "smear: pictures of stained blood, drawn here"]
+    if source == "smear" and sha256 is not None:
+        raise UserError("--sha256: smear is drawn here and has none; leave it out")
+    _check_target(folder)
     with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml"]):
+        values, told = _smear_values(folder), ["smear: pictures of stained blood, drawn here"]
+        if source != "smear":
+            path, place = _place(source, folder, _digest(sha256))
+            look = look_into(path, folder, where=shown(source) if is_url(source) else source)
+            values, told = {**_values(look), **place}, [f"found {_story(look)}"]
+        text = fill(values | {"code": os.path.relpath(PACKAGE, folder.resolve())})
         folder.mkdir(parents=True, exist_ok=True)
         _ignore_outputs(folder / ".gitignore")
         (folder / "dvc.yaml").symlink_to(_link(pipeline, folder))
@@ -83,25 +97,66 @@ def new(folder: Path, source: str, *, pipeline: Path) -> list[str]:
     return [*told, f"cd {shlex.quote(str(folder))} && dvc repro"]
 
 
-def look_into(path: Path, folder: Path) -> Look:
-    """Look into a folder or an archive. Raises UserError where it cannot be the source of a system in `folder`."""
+def _check_target(folder: Path) -> None:
+    for name in ("params.yaml", "dvc.yaml"):
+        if os.path.lexists(folder / name):
+            raise UserError(f"{folder / name}: exists already; choose another folder, or remove it first")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; name a folder")
+
+
+def _digest(told: str | None) -> str | None:
+    if told is not None and not re.fullmatch("[0-9a-fA-F]{64}", told):
+        raise UserError(f"--sha256: expected 64 hexadecimal digits, got {told!r}")
+    return told and told.lower()
+
+
+def _place(source: str, folder: Path, sha256: str | None) -> tuple[Path, dict[str, Any]]:
+    """Where the source's files are, fetched if need be, and what params.yaml says of that."""
+    if is_url(source):
+        return _fetched_place(source, folder, sha256)
+    path, location = Path(source), _path(Path(source), folder)
+    if sha256 is not None and path.is_dir():
+        raise UserError(f"--sha256: {source} is a folder, which has none; leave it out")
+    problem = fits_digest(sha256, "--sha256")(path) if path.exists() else None
+    if problem:
+        raise UserError(f"{source}: {problem}; is it the right file?")
+    kind = "folder" if path.is_dir() else "archive"
+    return path, {"kind": kind, "location": location, "watch": location, "sha256": sha256}
+
+
+def _fetched_place(url: str, folder: Path, sha256: str | None) -> tuple[Path, dict[str, Any]]:
+    problem = fault(url)
+    if problem:
+        raise UserError(f"{shown(url)} {problem}")
+    with Session() as session:
+        path = obtain(url, (), fits_digest(sha256, "--sha256"), folder / DOWNLOADS, session=session).path
+    watch = os.path.relpath(PACKAGE / "__init__.py", folder.resolve())
+    return path, {"kind": "url", "location": url, "watch": watch, "sha256": file_digest(path)}
+
+
+def look_into(path: Path, folder: Path, *, where: str) -> Look:
+    """Look into a folder or an archive. Raises UserError where it cannot be the source of a system in `folder`.
+
+    where: how messages name it.
+    """
     if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
         raise UserError(
-            f"{folder}: lies inside the source {path}, which would then hold what is made from it; choose another"
+            f"{folder}: lies inside the source {where}, which would then hold what is made from it; choose another"
         )
     room = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-    with open_members(path, where=str(path), spool=room) as members:
+    with open_members(path, where=where, spool=room) as members:
         pictures = len(members.pictures)
         labels = survey_labels(members)
         if labels is None:
             raise UserError(
-                f"{path}: no labels found for its {pictures} pictures; put them into one folder per class, "
+                f"{where}: no labels found for its {pictures} pictures; put them into one folder per class, "
                 "or add a CSV with the columns file,label"
             )
         boxes, pixels = survey_boxes(members), survey_pixels(members)
-    return Look(where=path.name, pictures=pictures, labels=labels, boxes=boxes, pixels=pixels)
+        origins = survey_origins(members.pictures, len(labels.classes))
+    name = posixpath.basename(where.rstrip("/").removesuffix("?..."))
+    return Look(where=name, pictures=pictures, labels=labels, boxes=boxes, pixels=pixels, origins=origins)
 
 
 def _story(look: Look) -> str:
@@ -115,18 +170,14 @@ def _counted(classes: Mapping[str, int], most: int = 12) -> str:
     return ", ".join(shown) + (f", and {len(classes) - most} more" if len(classes) > most else "")
 
 
-def _values(look: Look, source: Path, folder: Path) -> dict[str, Any]:
-    """What the template takes, for a source of files."""
-    location = _path(source, folder)
+def _values(look: Look) -> dict[str, Any]:
+    """What the template takes from a look into a source of files."""
     return {
         "title": f"{yaml(look.where)}: {look.pictures} pictures of {len(look.labels.classes)} classes.",
-        "kind": "folder" if source.is_dir() else "archive",
-        "location": location,
-        "watch": location,
-        "code": os.path.relpath(PACKAGE, folder.resolve()),
         "found_location": f"holds {look.pictures} pictures",
         **_label_values(look.labels),
         **_box_values(look),
+        **_origin_values(look.origins),
         **_pixel_values(look),
     }
 
@@ -169,6 +220,14 @@ def _box_values(look: Look) -> dict[str, Any]:
     }
 
 
+def _origin_values(found: OriginSurvey | None) -> dict[str, Any]:
+    if found is None:
+        return {"origin": None, "found_origin": None}
+    alone = f", and {found.others} whose names are not such stand alone" if found.others else ""
+    said = f"names look like copies: {found.origins} origins of {found.copies} pictures{alone}"
+    return {"origin": found.pattern, "found_origin": said}
+
+
 def _pixel_values(look: Look) -> dict[str, Any]:
     pixels = look.pixels
     readable = pixels.looked_at - pixels.unreadable
@@ -194,7 +253,6 @@ def _smear_values(folder: Path) -> dict[str, Any]:
         "title": "Drawn blood smears: four classes of white blood cells.",
         "kind": "smear",
         "watch": os.path.relpath(PACKAGE / "__init__.py", folder.resolve()),
-        "code": os.path.relpath(PACKAGE, folder.resolve()),
         "labels": "folder",
         "drop_grayscale": True,
         "min_side": 32,
@@ -303,11 +361,12 @@ def _make_repository(folder: Path) -> list[str]:
 
 @contextmanager
 def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
-    """After an error, remove what was not there before."""
+    """After an error, remove what was not there before, but for what was fetched."""
     root = _above(folder, ".git") or folder
     news = [*files, root / ".dvc", root / ".dvcignore"]
     made = [path for path in news if not os.path.lexists(path)]
-    folders = [path for path in (folder.absolute(), *folder.absolute().parents) if not path.exists()]
+    downloads = folder.absolute() / DOWNLOADS
+    folders = [path for path in (downloads, *downloads.parents) if not path.exists()]
     try:
         yield
     except BaseException:
@@ -317,6 +376,6 @@ def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
             else:
                 path.unlink(missing_ok=True)
         for path in folders:
-            if path.is_dir():
+            if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
         raise

@@ -85,6 +85,22 @@ class Members:
         return "found " + ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
 
 
+def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
+    """Several sources as one: each one's names behind its prefix (`train/`, or nothing).
+
+    Raises UserError where two give the same name.
+    """
+    found = [(prefix + name, part, name) for prefix, part in parts for name in part.names]
+    names = collect((full for full, _, _ in found), where)
+    places = {full: (part, name) for full, part, name in found}
+
+    def read(full: str) -> bytes:
+        part, name = places[full]
+        return part.read(name)
+
+    return Members(where=where, names=names, read=read)
+
+
 def collect(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Sort the names of a source's files; refuse a name that is there twice."""
     ordered = sorted(names)

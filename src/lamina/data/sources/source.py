@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -13,6 +14,7 @@ from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.folder import open_folder
 from lamina.data.sources.labels import find_labels
+from lamina.data.sources.listing import check_listing, recorded
 from lamina.data.sources.members import Members, some, suggestion
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
@@ -58,15 +60,24 @@ def _nearest(path: Path) -> str:
 
 @contextmanager
 def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
-    location = config.location or ""
+    (location,) = config.locations
     path = system / location
     if path.exists() and path.is_dir() != (config.kind == "folder"):
         found = "folder" if path.is_dir() else "file"
         raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; mend source.kind")
-    if config.sha256 and path.exists():
-        _check_digest(path, location, config.sha256)
+    (digest,) = config.digests
+    if digest and path.exists():
+        _check_digest(path, location, digest)
     with open_members(path, where=location, spool=system) as members:
-        yield Source(pictures=_read(members, config), total=len(members.pictures))
+        yield _source(members, config, system, "bring back the files that it was made from")
+
+
+@contextmanager
+def _fetched(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
+    from lamina.data.sources.fetched import open_fetched, remedy  # the code of the web is needed here alone
+
+    with open_fetched(config, system) as members:
+        yield _source(members, config, system, remedy(system))
 
 
 def _check_digest(path: Path, where: str, expected: str) -> None:
@@ -75,6 +86,23 @@ def _check_digest(path: Path, where: str, expected: str) -> None:
         raise UserError(
             f"{where}: source.sha256 expects {expected}, got {found}; download it again, or mend the digest"
         )
+
+
+def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -> Source:
+    """The pictures of some members; after the last one, what was read is checked, where `source.members` says how.
+
+    remedy: what to do where it differs.
+    """
+    if config.members is None:
+        return Source(pictures=_read(members, config), total=len(members.pictures))
+    members, digests = recorded(members)
+    checked = partial(check_listing, digests, config.members, system, where=members.where, remedy=remedy)
+    return Source(pictures=_then(_read(members, config), checked), total=len(members.pictures))
+
+
+def _then(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
+    yield from pictures
+    action()
 
 
 def _read(members: Members, config: SourceConfig) -> Iterator[Picture]:
@@ -125,4 +153,6 @@ def _told(picture: Picture, config: SourceConfig) -> Picture:
     return replace(picture, origin=origin, labels=() if config.labels == "none" else picture.labels)
 
 
-OPENERS: Final[Mapping[str, Opener]] = MappingProxyType({"smear": _smear, "folder": _located, "archive": _located})
+OPENERS: Final[Mapping[str, Opener]] = MappingProxyType(
+    {"smear": _smear, "folder": _located, "archive": _located, "url": _fetched}
+)
