@@ -21,7 +21,7 @@ from lamina.data.sources.config import refuse_remote
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
 from lamina.errors import UserError
-from lamina.files import staged
+from lamina.files import staged, write_json
 
 PACKAGE: Final = Path(lamina.__file__).resolve().parent
 IGNORED: Final = ("/data/", "/models/", "/reports/")
@@ -72,8 +72,11 @@ def new(folder: Path, source: str, *, pipeline: Path) -> list[str]:
     look = None if source == "smear" else look_into(Path(source), folder)
     text = fill(_smear_values(folder) if look is None else _values(look, Path(source), folder))
     told = [f"found {_story(look)}" if look else "smear: pictures of stained blood, drawn here"]
-    with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml"]):
+    baseline = folder / "baselines" / "data.json"
+    with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml", baseline.parent, baseline]):
         folder.mkdir(parents=True, exist_ok=True)
+        if not baseline.exists():
+            write_json(baseline, {})  # what DVC watches must be there
         _ignore_outputs(folder / ".gitignore")
         (folder / "dvc.yaml").symlink_to(_link(pipeline, folder))
         told += _make_repository(folder)
