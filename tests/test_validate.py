@@ -20,7 +20,8 @@ from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.splits import split_origins
 from lamina.stages.validate import read_tables, shares_of_folds, validate
-from lamina.tracking.expectations import Suite, check, told
+from lamina.tracking.data_docs import page
+from lamina.tracking.expectations import Suite, check, ordered, told
 from lamina.tracking.suites import COLORED, LABELED, SUITES
 
 SHARES = {"train": 0.55, "validation": 0.15, "test": 0.3}
@@ -264,6 +265,24 @@ def test_grey_and_unlabeled_pictures_pass_where_they_are_asked_for(tmp_path: Pat
     with pytest.raises(UserError, match="every picture has a label"):
         validate(SHARES, CONDITIONS, data, data / "validation")
     assert "hold" in str(validate(SHARES, (), data, data / "validation"))
+
+
+def test_small_tables_are_shown_row_by_row_and_a_name_is_no_html() -> None:
+    suite = Suite(
+        table="classes",
+        about="",
+        key="label",
+        expectations=(ordered("no share is too large", "share", "most"),),
+        shown=("label", "train", "share"),
+        meter=("share", "most"),
+    )
+    table = pd.DataFrame({"label": ["<b>cat", "dog"], "train": [3, 5], "share": [0.125, 0.625], "most": 0.5})
+    shown = page(check([suite], {"classes": table}))
+    assert '<th>label</th><th class="number">train</th><th class="number">share</th><th></th>' in shown
+    assert '<td>&lt;b&gt;cat</td><td class="number">3</td><td class="number">12.5 %</td>' in shown
+    assert "<b>cat" not in shown
+    assert [kind in shown for kind in ('<div class="meter">', '<div class="meter over">')] == [True, True]
+    assert '<i style="width: 62.5%"></i><b style="left: 50.0%"></b>' in shown
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:

@@ -46,15 +46,14 @@ def validate(
     out: Path,
     *,
     accepted: DataProfile | None = None,
-    drift: float = 0.2,
+    drift: float = ValidateConfig().drift,
 ) -> ValidationSummary:
-    """Hold the tables under `data` (raw, filtered, lab, split) against `SUITES`, and what they are like against
-    `accepted`.
+    """Hold the tables under `data` against `SUITES`, and what the pictures are like against what was accepted.
 
-    shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or none of them; drift: the share of the
-    pictures that may move. Writes to `out`: in any case `docs/index.html`; where `SUITES` hold, `profile.json` and,
-    where something was accepted, `drift.json`; and where nothing has drifted, `verdict.json`, which says of `SUITES`
-    alone, so that what comes after does not run again when another profile is accepted.
+    data: holds raw, filtered, lab and split; shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or
+    none of them; drift: the share of the pictures that may move. Writes to `out`: in any case `docs/index.html`;
+    where `SUITES` hold, `profile.json` and, where something was accepted, `drift.json`; and where nothing drifted,
+    `verdict.json`, which says of `SUITES` alone: what comes after need not run again when other data are accepted.
     Raises UserError that names the first broken expectation and the first rows that break it, or what drifted.
     """
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"

@@ -115,7 +115,7 @@ _PAGE: Final = """\
   .meter.over i { background: var(--bad); }
   .meter b { position: absolute; top: -.2rem; bottom: -.2rem; width: 2px; background: var(--ink); }
   /* Great Expectations' sections: the column's name at the left, what is expected of it at the right */
-  .ge-section > .row { display: grid; grid-template-columns: 11.5rem 1fr; border-top: 1px solid var(--line); }
+  .ge-section > .row { display: grid; grid-template-columns: 12.5rem 1fr; border-top: 1px solid var(--line); }
   .ge-section > .row > * { min-width: 0; }
   .ge-section > .row > :nth-child(n + 3) { border-top: 1px solid var(--line); }
   h5 { margin: 0; padding: .3rem .8rem .3rem 0; color: var(--soft); font-size: .9rem; font-weight: 500; }
@@ -127,7 +127,10 @@ _PAGE: Final = """\
   .table-bordered { width: auto; margin: .5rem 0; font-size: .9rem; }
   .fa-check-circle::before { content: "\\2713"; }
   .fa-times::before, .fa-exclamation-triangle::before { content: "\\2717"; }
-  @media (max-width: 40rem) { .ge-section > .row { grid-template-columns: 1fr; } }
+  @media (max-width: 40rem) {
+    .ge-section > .row { grid-template-columns: 1fr; }
+    .rows .wide, .rows th:empty { display: none; }
+  }
 </style>
 </head>
 <body>
