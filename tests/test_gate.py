@@ -12,6 +12,7 @@ import pytest
 
 from lamina.commands import gate
 from lamina.errors import UserError
+from lamina.files import write_json
 
 N = 200
 
@@ -27,6 +28,7 @@ def system(tmp_path):
     name_runs(tmp_path, transfer=["tiny"], scratch=["plain"])
     for run in ("tiny", "plain"):
         write_predictions(tmp_path, run)
+    write_profile(tmp_path)
     assert run_gate(tmp_path, "--accept") == 0
     return tmp_path
 
@@ -51,6 +53,18 @@ def write_predictions(system: Path, run: str, *, n: int = N, wrong: int = N // 5
     path = system / "models" / run / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
+
+
+def write_profile(system: Path, **changes: object) -> None:
+    """Write what the stage `validate` says of the data; `changes` replace parts of it."""
+    profile = {
+        "delivered": {"pictures": 210, "independent": 100.0},
+        "kept": {"pictures": 200, "independent": 98.3},
+        "quantiles": {"brightness": [float(level) for level in range(21)]},
+        "classes": {"cat": 100, "dog": 100},
+        "rejected": {"duplicate": 10},
+    } | changes
+    write_json(system / "data" / "validation" / "profile.json", profile)
 
 
 def run_gate(system: Path, *options: str) -> int:
@@ -102,6 +116,7 @@ def test_holm_holds_one_change_to_the_number_of_runs(system):
 def test_a_large_fall_is_a_regression_where_the_test_is_blind(tmp_path, capsys):
     name_runs(tmp_path, scratch=["small"])
     write_predictions(tmp_path, "small", n=20, wrong=2)
+    write_profile(tmp_path)
     run_gate(tmp_path, "--accept")
     write_predictions(tmp_path, "small", n=20, wrong=4)
     assert run_gate(tmp_path) == 0, "a fall of just the tolerance is within it"
@@ -185,6 +200,7 @@ def test_classes_of_any_name_come_back(tmp_path):
     name_runs(tmp_path, transfer=["odd"])
     names = ["NA", "nan", "a, b", 'say "x"', "1", "ação"]
     write_predictions(tmp_path, "odd", n=6, label=names, predicted=names[::-1])
+    write_profile(tmp_path)
     assert run_gate(tmp_path, "--accept") == 0
     assert run_gate(tmp_path) == 0
 
@@ -192,6 +208,7 @@ def test_classes_of_any_name_come_back(tmp_path):
 def test_baselines_are_small_sorted_and_the_same_bytes(tmp_path):
     name_runs(tmp_path, transfer=["big"])
     write_predictions(tmp_path, "big", n=15_000)
+    write_profile(tmp_path)
     run_gate(tmp_path, "--accept")
     text = (tmp_path / "baselines" / "big.csv").read_bytes()
     assert text.startswith(b"id,label,predicted\n0000000000000000,dog,owl\n0000000000000001,cat,owl\n")
@@ -206,29 +223,84 @@ def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
     name_runs(system, transfer=["tiny", "extra"])
     write_predictions(system, "tiny", n=N + 1, wrong=30)
     write_predictions(system, "extra")
+    write_profile(system, kept={"pictures": 201, "independent": 99.0})
     (system / "baselines" / "README.md").write_text("why these")
     capsys.readouterr()
     assert run_gate(system, "--accept") == 0
     assert capsys.readouterr().out.splitlines() == [
         "extra: accepted, 200 pictures",
         "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 pictures)",
+        "data: renewed, 201 of 210 pictures kept; `dvc repro` holds data against these from now on",
         "plain: removed, it is no longer in params.yaml",
     ]
-    assert sorted(path.name for path in (system / "baselines").iterdir()) == ["README.md", "extra.csv", "tiny.csv"]
+    files = ["README.md", "data.json", "extra.csv", "tiny.csv"]
+    assert sorted(path.name for path in (system / "baselines").iterdir()) == files
     assert run_gate(system, "--accept") == 0
-    assert capsys.readouterr().out.splitlines() == ["extra: unchanged", "tiny: unchanged"]
+    assert capsys.readouterr().out.splitlines() == ["extra: unchanged", "tiny: unchanged", "data: unchanged"]
     assert run_gate(system) == 0
 
 
 def test_accept_takes_all_runs_or_none(system):
     write_predictions(system, "plain", wrong=0)
+    write_profile(system, rejected={"grayscale": 10})
     (system / "models/tiny/predictions.parquet").unlink()
-    before = {path.name: path.read_bytes() for path in (system / "baselines").iterdir()}
+    before = accepted(system)
     with pytest.raises(
         UserError, match=r"nothing was accepted: no .*tiny/predictions.parquet; make it with `dvc repro`"
     ):
         run_gate(system, "--accept")
-    assert {path.name: path.read_bytes() for path in (system / "baselines").iterdir()} == before
+    assert accepted(system) == before
+
+
+def accepted(system: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (system / "baselines").iterdir()}
+
+
+def spoil_profile(system: Path, text: str | None) -> None:
+    path = system / "data" / "validation" / "profile.json"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        (None, "no .*profile.json; make it with `dvc repro`, or fetch it with `dvc pull`"),
+        ("{}", "profile.json: holds no profile; make it with `dvc repro`"),
+        ("{", "profile.json: not valid JSON .*make it with `dvc repro`"),
+    ],
+)
+@pytest.mark.parametrize("what", ["all", "data"])
+def test_without_a_sound_profile_of_the_data_nothing_is_accepted(system, what, text, match):
+    write_predictions(system, "plain", wrong=0)
+    spoil_profile(system, text)
+    before = accepted(system)
+    with pytest.raises(UserError, match=f"^nothing was accepted: .*{match}"):
+        run_gate(system, "--accept", what)
+    assert accepted(system) == before
+
+
+def test_data_alone_are_accepted_without_runs(tmp_path, capsys):
+    name_runs(tmp_path, scratch=["plain"])
+    write_profile(tmp_path)
+    (tmp_path / "baselines").mkdir()
+    (tmp_path / "baselines" / "plain.csv").write_text("as it was")
+    (tmp_path / "baselines" / "data.json").write_text("{}\n")
+    for said in ("accepted, 200 of 210 pictures kept; `dvc repro` holds data against these from now on", "unchanged"):
+        assert run_gate(tmp_path, "--accept", "data") == 0
+        assert capsys.readouterr().out == f"data: {said}\n"
+        present = (tmp_path / "data" / "validation" / "profile.json").read_bytes()
+        assert accepted(tmp_path) == {"plain.csv": b"as it was", "data.json": present}
+
+
+def test_a_broken_baseline_of_the_data_is_renewed(system, capsys):
+    (system / "baselines" / "data.json").write_text("<<<<<<< HEAD")
+    capsys.readouterr()
+    assert run_gate(system, "--accept") == 0
+    assert "data: accepted, 200 of 210 pictures kept" in capsys.readouterr().out
+    assert run_gate(system, "--accept") == 0
+    assert "data: unchanged" in capsys.readouterr().out
 
 
 def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from lamina.cli import main
 from lamina.commands.new import PACKAGE, _make_repository, add_arguments, find_pipeline, new, yaml
 from lamina.config import SECTIONS, Config, read_params, section
 from lamina.data.augmentation import AugmentConfig
+from lamina.data.drift import ValidateConfig, read_profile
 from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
@@ -35,6 +36,7 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
     "convert": ConvertConfig,
     "augment": AugmentConfig,
     "split": SplitConfig,
+    "validate": ValidateConfig,
     "tune": TuneConfig,
 }
 HOUSE_SOURCE = [
@@ -84,7 +86,8 @@ def test_a_system_is_whole_and_its_params_are_valid(project: Path) -> None:
     source = archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture()))
     params, told = make(project, source)
     system = project / "systems" / "pets"
-    assert sorted(path.name for path in system.iterdir()) == [".gitignore", "dvc.yaml", "params.yaml"]
+    assert sorted(path.name for path in system.iterdir()) == [".gitignore", "baselines", "dvc.yaml", "params.yaml"]
+    assert read_profile(system / "baselines" / "data.json", remedy="") is None
     assert (system / "dvc.yaml").readlink() == Path("../../dvc.yaml")
     assert (system / ".gitignore").read_text().split() == ["/data/", "/models/", "/reports/", "/.lamina/"]
     assert told[-1] == f"cd {system} && dvc repro"

@@ -19,8 +19,10 @@ from lamina.data.profile import profile
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.splits import split_origins
-from lamina.stages.validate import COLORED, LABELED, SUITES, read_tables, shares_of_folds, validate
-from lamina.tracking.expectations import Suite, check, told
+from lamina.stages.validate import read_tables, shares_of_folds, validate
+from lamina.tracking.data_docs import page
+from lamina.tracking.expectations import Suite, check, ordered, told
+from lamina.tracking.suites import COLORED, LABELED, SUITES
 
 SHARES = {"train": 0.55, "validation": 0.15, "test": 0.3}
 CONDITIONS = (LABELED, COLORED)
@@ -83,7 +85,7 @@ def test_sound_data_pass_and_the_verdict_says_what_was_seen(data: Path) -> None:
     summary = validate(SHARES, CONDITIONS, data, data / "validation")
     verdict = json.loads((data / "validation" / "verdict.json").read_text())
     assert verdict["success"] is True
-    assert list(contents(data / "validation")) == ["docs/index.html", "verdict.json"]
+    assert list(contents(data / "validation")) == ["docs/index.html", "profile.json", "verdict.json"]
     assert summary.expectations == sum(len(found) for found in verdict["tables"].values())
     assert summary.expectations == sum(len(suite.expectations) for suite in SUITES)
     assert verdict["tables"]["raw"][0] == {
@@ -265,6 +267,24 @@ def test_grey_and_unlabeled_pictures_pass_where_they_are_asked_for(tmp_path: Pat
     assert "hold" in str(validate(SHARES, (), data, data / "validation"))
 
 
+def test_small_tables_are_shown_row_by_row_and_a_name_is_no_html() -> None:
+    suite = Suite(
+        table="classes",
+        about="",
+        key="label",
+        expectations=(ordered("no share is too large", "share", "most"),),
+        shown=("label", "train", "share"),
+        meter=("share", "most"),
+    )
+    table = pd.DataFrame({"label": ["<b>cat", "dog"], "train": [3, 5], "share": [0.125, 0.625], "most": 0.5})
+    shown = page(check([suite], {"classes": table}))
+    assert '<th>label</th><th class="number">train</th><th class="number">share</th><th></th>' in shown
+    assert '<td>&lt;b&gt;cat</td><td class="number">3</td><td class="number">12.5 %</td>' in shown
+    assert "<b>cat" not in shown
+    assert [kind in shown for kind in ('<div class="meter">', '<div class="meter over">')] == [True, True]
+    assert '<i style="width: 62.5%"></i><b style="left: 50.0%"></b>' in shown
+
+
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     suite = Suite(table="raw", about="", key="name", expectations=(told("every picture has an id", "id"),))
     findings = check([suite], {"raw": pd.DataFrame({"name": ["a"]})})
@@ -295,12 +315,14 @@ entry.run(validate.main)
 
 def test_the_stage_gives_the_same_bytes_elsewhere_and_later_without_network(data: Path) -> None:
     (data.parent / "params.yaml").write_text(PARAMS)
+    (data.parent / "baselines").mkdir()
+    (data.parent / "baselines" / "data.json").write_text("{}")
     validate(SHARES, CONDITIONS, data, data / "here")
     environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
     command = [sys.executable, "-c", OFFLINE]
     done = subprocess.run(command, cwd=data.parent, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "validated: 41 expectations hold on 8 tables\n"
+    assert done.stdout == "validated: 41 expectations hold on 8 tables; no data accepted yet to compare with\n"
     assert contents(data / "validation") == contents(data / "here")
 
 
@@ -318,13 +340,17 @@ def test_what_the_split_stage_makes_lies_within_the_shares(seed: int, classes: i
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 100))
-def test_a_profile_is_the_range_of_every_channel(count: int, side: int, seed: int) -> None:
+def test_a_profile_is_range_and_mean_of_every_channel(count: int, side: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(-12_000, 12_000, (count, side, side, 3)).astype(np.int16)
     flat = pixels.reshape(count, -1, 3)
     found = profile(pixels)
     assert np.array_equal(found[["l_min", "a_min", "b_min"]], flat.min(axis=1) / 100)
     assert np.array_equal(found[["l_max", "a_max", "b_max"]], flat.max(axis=1) / 100)
     assert np.array_equal(found["tint"], np.abs(flat[..., 1:]).max(axis=(1, 2)) / 100)
+    for picture, row in zip(flat.astype(float) / 100, found.itertuples(), strict=True):
+        assert [row.l_mean, row.a_mean, row.b_mean] == pytest.approx(picture.mean(axis=0), abs=1e-9)
+        assert row.l_std == pytest.approx(np.std(picture[:, 0]), abs=1e-9)
+        assert row.chroma == pytest.approx(np.mean(np.sqrt((picture[:, 1:] ** 2).sum(axis=1))), rel=1e-6)
 
 
 def test_a_profile_read_in_pieces_misses_no_picture(tmp_path: Path) -> None:
@@ -333,6 +359,7 @@ def test_a_profile_read_in_pieces_misses_no_picture(tmp_path: Path) -> None:
     np.save(tmp_path / "pixels.npy", pixels)
     found = profile(np.load(tmp_path / "pixels.npy", mmap_mode="r"))
     assert np.array_equal(found["l_max"], np.arange(1_500) / 100)
+    assert found["l_mean"].to_numpy() == pytest.approx(np.arange(1_500) / 100 / 64**2)
     assert not found["tint"].any()
 
 

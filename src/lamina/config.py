@@ -25,6 +25,7 @@ SECTIONS: Final = (
     "convert",
     "augment",
     "split",
+    "validate",
     "transfer",
     "scratch",
     "colorize",

@@ -2,7 +2,8 @@
 
 `baselines/RUN.csv` holds the accepted predictions for the test pictures (`id,label,predicted`, sorted by id):
 one line a picture, so that git shows which answers changed. Ends with 0 where every run is kept, 1 where
-one regressed, 2 where one cannot be compared.
+one regressed, 2 where one cannot be compared. `baselines/data.json` is the profile of the accepted data, which the
+stage `validate` compares with; `{}` where nothing was accepted yet.
 """
 
 import argparse
@@ -21,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lamina.config import read_params
+from lamina.data.drift import DataProfile, read_profile
 from lamina.errors import UserError
-from lamina.files import staged
+from lamina.files import staged, write_json
 from lamina.learn.runs import run_names
 from lamina.maths.scores import accuracy_interval, holm, mcnemar
 
@@ -74,13 +76,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fall in accuracy that counts as a regression without a test, for small sets (default: %(default)s)",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too, as Markdown")
-    parser.add_argument("--accept", action="store_true", help="take the present results as the accepted ones")
+    parser.add_argument(
+        "--accept",
+        nargs="?",
+        const="all",
+        choices=["all", "data"],
+        help="take the present results and data as the accepted ones; `--accept data`: the data alone, no runs needed",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare with the baselines, or renew them; return the exit code. Raises UserError where nothing can be done."""
     if arguments.accept:
-        print("\n".join(accept(arguments.system)))
+        print("\n".join(accept(arguments.system, data_only=arguments.accept == "data")))
         return KEPT
     for name in ("alpha", "tolerance"):
         if not 0 <= getattr(arguments, name) <= 1:
@@ -125,27 +133,62 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
     ]
 
 
-def accept(system: Path) -> list[str]:
-    """Renew the baselines of all runs or of none, and remove those of vanished runs; return what changed, a line each.
+def accept(system: Path, *, data_only: bool = False) -> list[str]:
+    """Renew the baselines of all runs and of the data, or none, and remove those of vanished runs.
 
-    Raises UserError, leaving the baselines as they were, where a run has no sound predictions.
+    data_only: leave the runs alone, so that data can be accepted that `validate` stopped at since they drifted.
+    Returns what changed, a line each. Raises UserError, leaving the baselines as they were, where a run has no
+    sound predictions or there is no profile of the data.
     """
     runs, accepted = sorted(run_names(read_params(system))), _accepted_runs(system)
-    if not {*runs, *accepted}:
-        raise UserError(f"{system / 'params.yaml'}: nothing to accept: no runs under transfer.runs or scratch.runs")
+    if data_only:
+        runs, accepted = [], set()
+    elif not {*runs, *accepted}:
+        raise UserError(
+            f"{system / 'params.yaml'}: nothing to accept: no runs under transfer.runs or scratch.runs; "
+            "`--accept data` takes the data alone"
+        )
     try:
         present = {name: _read_predictions(system, name)[0] for name in runs}
+        profile = _read_data(system)
     except UserError as error:
         raise UserError(f"nothing was accepted: {error}") from None
     said = [_difference(system, name, answers) for name, answers in present.items()]
+    said.append(_data_difference(system, profile))
     with ExitStack() as together:
         for name, answers in present.items():
             part = together.enter_context(staged(_baseline(system, name)))
             part.write_text(_csv(answers), encoding="utf-8", newline="")
+        write_json(together.enter_context(staged(_data_baseline(system))), profile.model_dump(mode="json"))
     vanished = sorted(accepted - set(runs))
     for name in vanished:
         _baseline(system, name).unlink()
     return said + [f"{name}: removed, it is no longer in params.yaml" for name in vanished]
+
+
+def _data_baseline(system: Path) -> Path:
+    return system / "baselines" / "data.json"
+
+
+def _read_data(system: Path) -> DataProfile:
+    """The profile of the present data, which `validate` writes where they are sound, drifted or not."""
+    path = system / "data" / "validation" / "profile.json"
+    remedy = "make it with `dvc repro`, or fetch it with `dvc pull`"
+    profile = read_profile(path, remedy=remedy)
+    if profile is None:
+        raise UserError(f"{path}: holds no profile; {remedy}")
+    return profile
+
+
+def _data_difference(system: Path, profile: DataProfile) -> str:
+    try:
+        old = read_profile(_data_baseline(system), remedy="")
+    except UserError:
+        old = None
+    if old == profile:
+        return "data: unchanged"
+    pictures = f"{profile.kept.pictures} of {profile.delivered.pictures} pictures kept"
+    return f"data: {'renewed' if old else 'accepted'}, {pictures}; `dvc repro` holds data against these from now on"
 
 
 def _accepted_runs(system: Path) -> set[str]:

@@ -26,7 +26,7 @@ from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
 from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
-from lamina.files import file_digest, staged
+from lamina.files import file_digest, staged, write_json
 
 PACKAGE: Final = Path(lamina.__file__).resolve().parent
 IGNORED: Final = ("/data/", "/models/", "/reports/", "/.lamina/")
@@ -80,7 +80,8 @@ def new(folder: Path, source: str, *, pipeline: Path, sha256: str | None = None)
     if source == "smear" and sha256 is not None:
         raise UserError("--sha256: smear is drawn here and has none; leave it out")
     _check_target(folder)
-    with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml"]):
+    baseline = folder / "baselines" / "data.json"
+    with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml", baseline.parent, baseline]):
         values, told = _smear_values(folder), ["smear: pictures of stained blood, drawn here"]
         if source != "smear":
             path, place = _place(source, folder, _digest(sha256))
@@ -88,6 +89,8 @@ def new(folder: Path, source: str, *, pipeline: Path, sha256: str | None = None)
             values, told = {**_values(look), **place}, [f"found {_story(look)}"]
         text = fill(values | {"code": os.path.relpath(PACKAGE, folder.resolve())})
         folder.mkdir(parents=True, exist_ok=True)
+        if not baseline.exists():
+            write_json(baseline, {})  # what DVC watches must be there
         _ignore_outputs(folder / ".gitignore")
         (folder / "dvc.yaml").symlink_to(_link(pipeline, folder))
         told += _make_repository(folder)

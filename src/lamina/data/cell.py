@@ -23,6 +23,7 @@ from typing import Final
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 
 from lamina.maths.color import RgbPixels

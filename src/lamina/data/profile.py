@@ -1,4 +1,4 @@
-"""What each stored picture's pixels range over: the facts that expectations on pixels are held against."""
+"""What each stored picture's pixels range over and average to: the facts that expectations are held against."""
 
 from typing import Final
 
@@ -9,26 +9,30 @@ import pandas as pd
 from lamina.maths.color import UNITS, LabPixels
 from lamina.progress import progress
 
-COLUMNS: Final = ("l_min", "l_max", "a_min", "a_max", "b_min", "b_max", "tint")
+RANGES: Final = ("l_min", "l_max", "a_min", "a_max", "b_min", "b_max", "tint")
+MEANS: Final = ("l_mean", "a_mean", "b_mean", "l_std", "chroma")
 _BYTES_AT_ONCE: Final = 1 << 25  # memory stays flat however many pictures there are
 
 
 def profile(pixels: LabPixels) -> pd.DataFrame:
-    """Measure the range of every picture's channels.
+    """Measure range and mean of every picture's channels.
 
     pixels: (n, S, S, 3) int16, CIELAB x 100, may be memory-mapped: some 32 MiB of it are read at a time.
-    Returns n rows of `COLUMNS`, in CIELAB units: least and largest L, a and b, and `tint`, how far from grey
-    any pixel lies along a or b: 0 exactly where every pixel is grey.
+    Returns n rows of `RANGES` and `MEANS`, in CIELAB units: least and largest L, a and b, and `tint`, how far from
+    grey any pixel lies along a or b: 0 exactly where every pixel is grey; mean L, a and b, the standard deviation
+    of L, and `chroma`, how far from grey the pixels lie on average.
     """
     count = len(pixels)
     step = max(1, _BYTES_AT_ONCE // max(1, pixels[:1].nbytes))
     starts = range(0, count, step)
     sizes = [min(step, count - start) for start in starts]
-    ranges = np.zeros((count, 6), np.float64)
+    ranges, means = np.zeros((count, 6), np.float64), np.zeros((count, len(MEANS)), np.float64)
     for start in progress(starts, what="profile", unit="pictures", sizes=sizes):
-        ranges[start : start + step] = _ranges(np.asarray(pixels[start : start + step])) / UNITS
+        some = np.asarray(pixels[start : start + step])
+        ranges[start : start + step] = _ranges(some) / UNITS
+        means[start : start + step] = _means(some) / UNITS
     tint = np.abs(ranges[:, 2:]).max(axis=1)
-    return pd.DataFrame(np.column_stack([ranges, tint]), columns=list(COLUMNS))
+    return pd.DataFrame(np.column_stack([ranges, tint, means]), columns=[*RANGES, *MEANS])
 
 
 def _ranges(pixels: LabPixels) -> npt.NDArray[np.int16]:
@@ -39,3 +43,11 @@ def _ranges(pixels: LabPixels) -> npt.NDArray[np.int16]:
     least = lines.min(axis=1).reshape(count, width, channels).min(axis=1)
     largest = lines.max(axis=1).reshape(count, width, channels).max(axis=1)
     return np.stack([least, largest], axis=-1).reshape(count, 2 * channels)
+
+
+def _means(pixels: LabPixels) -> npt.NDArray[np.float64]:
+    """(n, 5): `MEANS`, in hundredths."""
+    channels = pixels.reshape(len(pixels), -1, 3)
+    chroma = np.hypot(channels[..., 1], channels[..., 2], dtype=np.float32).mean(axis=1, dtype=np.float64)
+    spread = channels[..., 0].std(axis=1, dtype=np.float64)
+    return np.column_stack([channels.mean(axis=1, dtype=np.float64), spread, chroma])

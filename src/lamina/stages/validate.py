@@ -1,170 +1,99 @@
 """Stage `validate`: what must hold of the data before anything learns from it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
-from lamina.config import read_params, section
-from lamina.data.filters import REASONS, FilterConfig
+from lamina.config import read_params, section, validated
+from lamina.data.drift import DataProfile, Delivery, Movement, Sample, ValidateConfig, measure, movements, read_profile
+from lamina.data.filters import FilterConfig
 from lamina.data.profile import profile
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged, write_json
+from lamina.maths.drift import independent
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
-from lamina.tracking.expectations import (
-    Findings,
-    Suite,
-    above,
-    between,
-    check,
-    matching,
-    one_of,
-    ordered,
-    rows,
-    told,
-    unique,
-)
+from lamina.tracking.data_docs import page
+from lamina.tracking.expectations import Finding, check
+from lamina.tracking.suites import COLORED, DRIFT, LABELED, SUITES
 
-LABELED: Final = "source.labels"  # conditions of expectations: the parameters that ask for them
-COLORED: Final = "filter.drop_grayscale"
-
-SUITES: Final = (
-    Suite(
-        table="raw",
-        about="data/raw, one row a picture. decisions: how often its name is among the kept and the rejected.",
-        key="name",
-        expectations=(
-            rows("there is at least one picture", 1),
-            told("every picture has a name", "name"),
-            unique("every name is there once", "name"),
-            told("every picture has an id", "id"),
-            unique("every id is there once", "id"),
-            matching("every id is 16 hexadecimal digits", "id", "^[0-9a-f]{16}$"),
-            told("every picture has a digest", "sha256"),
-            matching("every digest is a SHA-256", "sha256", "^[0-9a-f]{64}$"),
-            one_of("every picture is either kept or rejected, once", "decisions", 1),
-        ),
-    ),
-    Suite(
-        table="kept",
-        about="data/filtered/kept.parquet, one row a picture. in_raw: raw holds this id under this name.",
-        key="name",
-        expectations=(
-            rows("at least one picture is kept", 1),
-            unique("every id is there once", "id"),
-            one_of("every kept picture is in raw", "in_raw", True),
-            one_of("every kept picture is converted", "in_lab", True),
-            between("every picture is at least a pixel wide", "width", 1, None),
-            between("every picture is at least a pixel high", "height", 1, None),
-            told("every picture has an origin", "origin"),
-            told("every picture has a label", "label", when=LABELED),
-        ),
-    ),
-    Suite(
-        table="rejected",
-        about="data/filtered/rejected.parquet, one row a picture. in_raw: raw holds this name.",
-        key="name",
-        expectations=(
-            one_of("every rejected picture is in raw", "in_raw", True),
-            one_of("every reason is a documented one", "reason", *REASONS),
-        ),
-    ),
-    Suite(
-        table="lab",
-        about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: how far from grey any of "
-        "them lies along a or b. as_kept: kept holds this id with this name, origin and label. originals: how often "
-        "the split holds it.",
-        key="name",
-        expectations=(
-            unique("every id is there once", "id"),
-            one_of("every picture is a kept one, with its label", "as_kept", True),
-            one_of("every picture is in the split, once", "originals", 1),
-            # a and b: what the 256**3 sRGB colors span, and a tenth of a unit beyond
-            between("L is at least 0", "l_min", 0, None),
-            between("L is at most 100", "l_max", None, 100),
-            between("a is at least that of an sRGB color", "a_min", -86.3, None),
-            between("a is at most that of an sRGB color", "a_max", None, 98.4),
-            between("b is at least that of an sRGB color", "b_min", -108.0, None),
-            between("b is at most that of an sRGB color", "b_max", None, 94.6),
-            above("no picture is grey", "tint", 0, when=COLORED),
-        ),
-    ),
-    Suite(
-        table="split",
-        about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
-        "id with this origin and label. copy_held_out: the copy, where the row is not trained with.",
-        key="name",
-        expectations=(
-            one_of("every row is a converted picture, with its label", "as_converted", True),
-            unique("every copy is there once", "id", "copy"),
-            between("copies count from 0", "copy", 0, None),
-            told("every row has a fold", "fold"),
-            one_of("every fold is one of train, validation and test", "fold", *FOLDS),
-            one_of("validation and test hold originals only", "copy_held_out", 0),
-        ),
-    ),
-    Suite(
-        table="origins",
-        about="data/split/manifest.parquet, one row an origin. folds: those that hold pictures of it.",
-        key="origin",
-        expectations=(one_of("no origin is in two folds", "folds", *FOLDS),),
-    ),
-    Suite(
-        table="classes",
-        about="data/split/manifest.parquet, one row a class: its original pictures in each fold.",
-        key="label",
-        expectations=tuple(between(f"every class is in {fold}", fold, 1, None) for fold in FOLDS),
-    ),
-    Suite(
-        table="shares",
-        about="data/split/manifest.parquet, one row a fold: its share of the original pictures, and the least and most "
-        "it may be. Whole origins cannot be cut: every class may be off by its largest origin, so the share "
-        "may be off by the sum of these over the number of pictures.",
-        key="fold",
-        expectations=(
-            ordered("every share is as large as asked for", "least", "share"),
-            ordered("every share is as small as asked for", "share", "most"),
-        ),
-    ),
-)
+BASELINE: Final = Path("baselines/data.json")
+NAMED: Final = 3  # of the quantities that drifted: those furthest beyond their bounds
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSummary:
-    """How many expectations were checked, all of them met, and on how many tables."""
+    """How many expectations were checked, all of them met, on how many tables, and what has moved most."""
 
     expectations: int
     tables: int
+    most_moved: Movement | None
 
     def __str__(self) -> str:
-        return f"validated: {self.expectations} expectations hold on {self.tables} tables"
+        drift = f"most moved: {self.most_moved}" if self.most_moved else "no data accepted yet to compare with"
+        return f"validated: {self.expectations} expectations hold on {self.tables} tables; {drift}"
 
 
-def validate(shares: Mapping[str, float], conditions: Iterable[str], data: Path, out: Path) -> ValidationSummary:
-    """Hold the tables under `data` (raw, filtered, lab, split) against `SUITES`.
+def validate(
+    shares: Mapping[str, float],
+    conditions: Iterable[str],
+    data: Path,
+    out: Path,
+    *,
+    accepted: DataProfile | None = None,
+    drift: float = ValidateConfig().drift,
+) -> ValidationSummary:
+    """Hold the tables under `data` against `SUITES`, and what the pictures are like against what was accepted.
 
-    shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or none of them. Writes `docs/index.html`
-    to `out` in any case, and `verdict.json` only where everything holds.
-    Raises UserError that names the first broken expectation and the first rows that break it.
+    data: holds raw, filtered, lab and split; shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or
+    none of them; drift: the share of the pictures that may move. Writes to `out`: in any case `docs/index.html`;
+    where `SUITES` hold, `profile.json` and, where something was accepted, `drift.json`; and where nothing drifted,
+    `verdict.json`, which says of `SUITES` alone: what comes after need not run again when other data are accepted.
+    Raises UserError that names the first broken expectation and the first rows that break it, or what drifted.
     """
-    verdict, docs = out / "verdict.json", out / "docs"
-    verdict.unlink(missing_ok=True)
-    findings = check(SUITES, read_tables(data, shares), conditions)
-    with staged(docs, folder=True) as part:
-        (part / "index.html").write_text(findings.page, encoding="utf-8")
+    verdict, docs = out / "verdict.json", out / "docs" / "index.html"
+    for name in ("verdict.json", "profile.json", "drift.json"):
+        (out / name).unlink(missing_ok=True)
+    tables = read_tables(data, shares)
+    sound, moved = check(SUITES, tables, conditions), list[Movement]()
+    findings = sound
+    if not sound.broken:
+        moved = _measure_drift(tables, accepted, drift, out)
+        findings += check([DRIFT], {DRIFT.table: pd.DataFrame(map(asdict, moved))} if moved else {})
+    with staged(docs.parent, folder=True) as part:
+        (part / docs.name).write_text(page(findings), encoding="utf-8")
+    if sound.broken:
+        raise UserError(_complaint(sound.broken, docs))
     if findings.broken:
-        raise UserError(_complaint(findings, docs / "index.html"))
-    write_json(verdict, findings.verdict())
-    return ValidationSummary(expectations=len(findings.all), tables=len(SUITES))
+        raise UserError(_drift_complaint([movement for movement in moved if movement.too_far], docs))
+    write_json(verdict, sound.verdict())
+    return ValidationSummary(
+        expectations=len(findings.all),
+        tables=len(findings.tables),
+        most_moved=max(moved, key=lambda movement: movement.moved, default=None),
+    )
 
 
-def _complaint(findings: Findings, docs: Path) -> str:
-    first, *others = findings.broken
+def _measure_drift(
+    tables: Mapping[str, pd.DataFrame], accepted: DataProfile | None, drift: float, out: Path
+) -> list[Movement]:
+    """Write `profile.json`, and `drift.json` where something was accepted; return its rows."""
+    delivery = read_delivery(tables)
+    write_json(out / "profile.json", delivery.profile.model_dump(mode="json"))
+    if accepted is None:
+        return []
+    moved = movements(accepted, delivery, drift)
+    write_json(out / "drift.json", {"drift": drift, "quantities": [asdict(movement) for movement in moved]})
+    return moved
+
+
+def _complaint(broken: tuple[Finding, ...], docs: Path) -> str:
+    first, *others = broken
     rows = ": " + ", ".join(first.broken_by) if first.broken_by else ""
     more = {0: "", 1: "; another expectation is broken too"}.get(len(others), f"; {len(others)} others are broken too")
     return (
@@ -173,12 +102,53 @@ def _complaint(findings: Findings, docs: Path) -> str:
     )
 
 
+def _drift_complaint(moved: list[Movement], docs: Path) -> str:
+    furthest = sorted(moved, key=lambda movement: movement.bound - movement.moved)
+    others = len(moved) - NAMED
+    more = f" and {others} more" if others > 0 else ""
+    return (
+        f"validate: the data have drifted from the accepted ones: {', '.join(map(str, furthest[:NAMED]))}{more}; see "
+        f"{docs}; if they are what they should be, accept them with `lamina gate --accept data`, or raise "
+        f"validate.drift, and run again"
+    )
+
+
+def read_delivery(tables: Mapping[str, pd.DataFrame]) -> Delivery:
+    """Measure what the delivery is like, from the tables of `read_tables`."""
+    raw, kept, lab = (tables[name] for name in ("raw", "kept", "lab"))
+    width, height = (kept[side].to_numpy(np.float64) for side in ("width", "height"))
+    return measure(
+        {
+            "brightness": lab["l_mean"].to_numpy(),
+            "contrast": lab["l_std"].to_numpy(),
+            "color a": lab["a_mean"].to_numpy(),
+            "color b": lab["b_mean"].to_numpy(),
+            "chroma": lab["chroma"].to_numpy(),
+            "size": np.sqrt(width * height),
+            "aspect": width / height,
+        },
+        delivered=_sample(raw),
+        kept=_sample(kept),
+        classes=_counts(kept["label"]),
+        rejected=_counts(tables["rejected"]["reason"]),
+    )
+
+
+def _sample(pictures: pd.DataFrame) -> Sample:
+    sizes = pictures["origin"].value_counts()
+    return Sample(pictures=len(pictures), independent=round(independent(sizes), 1))
+
+
+def _counts(values: pd.Series) -> dict[str, int]:
+    return {str(value): int(count) for value, count in sorted(values.value_counts().items())}
+
+
 def read_tables(data: Path, shares: Mapping[str, float]) -> dict[str, pd.DataFrame]:
     """Read what the stages wrote, without the pictures' bytes, and add what one table says of another.
 
     Returns the tables that `SUITES` describes, by name. Raises UserError where pixels and manifest differ in length.
     """
-    raw = pd.read_parquet(data / "raw", columns=["id", "name", "sha256"])
+    raw = pd.read_parquet(data / "raw", columns=["id", "name", "origin", "sha256"])
     kept = pd.read_parquet(data / "filtered" / "kept.parquet")
     kept = kept[["id", "name", "label", "origin", "width", "height"]]
     rejected = pd.read_parquet(data / "filtered" / "rejected.parquet", columns=["name", "reason"])
@@ -274,7 +244,9 @@ def main() -> None:
     }
     shares = section(params, "split", SplitConfig).shares
     given = [condition for condition, holds in conditions.items() if holds]
-    print(validate(shares, given, Path("data"), Path("data/validation")))
+    drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
+    accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
+    print(validate(shares, given, Path("data"), Path("data/validation"), accepted=accepted, drift=drift))
 
 
 if __name__ == "__main__":

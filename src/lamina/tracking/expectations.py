@@ -1,13 +1,8 @@
-"""Great Expectations, all of it: suites as plain data in, findings and a page of Data Docs out.
-
-What Great Expectations would write by itself differs from run to run (clock, random ids, time zone) and
-shows nothing without scripts from the network. Here its renderers fill a page of our own: the same tables
-give the same bytes, and the page is whole in itself.
-"""
+"""Great Expectations: suites as plain data in, findings out. (`data_docs` shows them.)"""
 
 import html
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -77,12 +72,18 @@ def rows(words: str, least: int) -> Expectation:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """What is expected of a table: its name, what its rows are and come from, the column that names a row."""
+    """What is expected of a table: its name, what its rows are and come from, the column that names a row.
+
+    shown: columns of a small table that the Data Docs show whole; numbers with a fraction are shares, 0..1.
+    meter: two of them, a share and its upper bound.
+    """
 
     table: str
     about: str
     key: str
     expectations: tuple[Expectation, ...]
+    shown: tuple[str, ...] = ()
+    meter: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,12 +97,29 @@ class Finding:
     broken_by: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """A table that was checked: what was seen, in the order of its suite, and Great Expectations' own result."""
+
+    suite: Suite
+    table: pd.DataFrame
+    findings: tuple[Finding, ...]
+    result: Any
+
+
 @dataclass(frozen=True)
 class Findings:
-    """All that was seen, in the order of the suites, and the Data Docs that show it, a page of HTML."""
+    """All that was seen, in the order of the suites."""
 
-    all: tuple[Finding, ...]
-    page: str
+    tables: tuple[Checked, ...]
+
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings(self.tables + other.tables)
+
+    @property
+    def all(self) -> tuple[Finding, ...]:
+        """What was seen of every expectation."""
+        return tuple(finding for table in self.tables for finding in table.findings)
 
     @property
     def broken(self) -> tuple[Finding, ...]:
@@ -110,38 +128,42 @@ class Findings:
 
     def verdict(self) -> dict[str, Any]:
         """What was expected and what was seen, table by table, as JSON takes it; without a clock."""
-        tables: dict[str, list[dict[str, Any]]] = {}
-        for finding in self.all:
-            expectation = {
-                "expected": finding.expectation.words,
-                "kind": finding.expectation.kind,
-                "arguments": dict(finding.expectation.arguments),
-                "seen": finding.seen,
-                "success": finding.success,
-            }
-            tables.setdefault(finding.suite.table, []).append(expectation)
+        tables = {table.suite.table: [_said(finding) for finding in table.findings] for table in self.tables}
         return {"success": not self.broken, "tables": tables}
+
+
+def _said(finding: Finding) -> dict[str, Any]:
+    return {
+        "expected": finding.expectation.words,
+        "kind": finding.expectation.kind,
+        "arguments": dict(finding.expectation.arguments),
+        "seen": finding.seen,
+        "success": finding.success,
+    }
 
 
 def check(suites: Iterable[Suite], tables: Mapping[str, pd.DataFrame], conditions: Iterable[str] = ()) -> Findings:
     """Hold tables against their suites.
 
-    tables: by the suites' names; conditions: those of the expectations' `when` that are given.
-    Needs no network and leaves no files. Takes some 5 s, nearly all of it to import Great Expectations.
+    tables: by the suites' names, a suite without a table is left out; conditions: those of the expectations' `when`
+    that are given. Needs no network and leaves no files. Takes some 5 s, nearly all of it to import Great
+    Expectations.
     """
     given = {None, *conditions}
     context = _context()
-    findings: list[Finding] = []
-    results = []
-    for suite in suites:
-        expectations = [expectation for expectation in suite.expectations if expectation.when in given]
-        result = _validate(context, suite, expectations, tables[suite.table])
-        seen = {one.expectation_config.description: one for one in result.results}
-        for expectation in expectations:
-            findings.append(_finding(suite, expectation, seen[expectation.words]))
-            _name_rows(seen[expectation.words], findings[-1])
-        results.append((suite, result))
-    return Findings(tuple(findings), _page(results))
+    return Findings(
+        tuple(_check(context, suite, tables[suite.table], given) for suite in suites if suite.table in tables)
+    )
+
+
+def _check(context: Any, suite: Suite, table: pd.DataFrame, given: Container[str | None]) -> Checked:
+    expectations = [expectation for expectation in suite.expectations if expectation.when in given]
+    result = _validate(context, suite, expectations, table)
+    seen = {one.expectation_config.description: one for one in result.results}
+    findings = tuple(_finding(suite, expectation, seen[expectation.words]) for expectation in expectations)
+    for finding in findings:
+        _name_rows(seen[finding.expectation.words], finding)
+    return Checked(suite=suite, table=table, findings=findings, result=result)
 
 
 def _context() -> Any:
@@ -210,61 +232,3 @@ def _text(value: Any) -> str:
     if pd.isna(value):
         return "missing"
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _page(results: Iterable[tuple[Suite, Any]]) -> str:
-    """Great Expectations' own sections, suite by suite, in a page without scripts or links to the network."""
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
-
-    chapters = []
-    for suite, result in results:
-        _, *sections = ValidationResultsPageRenderer().render(result).to_json_dict()["sections"]
-        chapters.append({"suite": suite, "success": result.success, "sections": sections})
-    environment = DefaultJinjaPageView().env
-    return str(environment.from_string(_PAGE).render(chapters=chapters)) + "\n"
-
-
-_PAGE: Final = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Data Docs</title>
-<style>
-  :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
-  body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-  h2 { margin: 3rem 0 0; border-bottom: 1px solid #8886; }
-  h5 { margin: 1.2rem 0 .2rem; font-size: 1rem; }
-  table { border-collapse: collapse; width: 100%; }
-  th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-top: 1px solid #8884; }
-  .table > thead th:first-child { width: 3.5rem; }
-  .table > thead th:last-child { width: 14rem; }
-  .table-bordered { width: auto; margin: .5rem 0; font-size: .9rem; }
-  .fa-check-circle::before { content: "\\2713"; }
-  .fa-times::before, .fa-exclamation-triangle::before { content: "\\2717"; }
-  .text-success { color: #2a8a3e; font-style: normal; }
-  .text-danger { color: #d0342c; font-style: normal; }
-  .badge { font-family: ui-monospace, monospace; }
-</style>
-</head>
-<body>
-<h1>Data Docs</h1>
-<p>What is expected of the data, and what was seen. Compiled by Great Expectations {{ ge_version }}.</p>
-<ul>
-{% for chapter in chapters %}
-  <li><a href="#{{ chapter.suite.table }}">{{ chapter.suite.table }}</a>:
-    {{ "all as expected" if chapter.success else "broken" }}</li>
-{% endfor %}
-</ul>
-{% for chapter in chapters %}
-<article id="{{ chapter.suite.table }}">
-<h2>{{ chapter.suite.table }}</h2>
-<p>{{ chapter.suite.about }}</p>
-{% for section in chapter.sections %}{% set section_loop = loop %}{% include "section.j2" %}{% endfor %}
-</article>
-{% endfor %}
-</body>
-</html>
-"""

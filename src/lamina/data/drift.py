@@ -1,0 +1,192 @@
+"""What a delivery of pictures is like in numbers, and how far it is from the one that was accepted.
+
+`DataProfile` is what is kept of a delivery: quantiles and counts, neither pictures nor their names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import from_json
+
+from lamina.config import Config
+from lamina.errors import UserError
+from lamina.maths.drift import (
+    STEPS,
+    kolmogorov,
+    kolmogorov_noise,
+    quantiles,
+    share_noise,
+    total_variation,
+    total_variation_noise,
+)
+
+Quantity = Literal["brightness", "contrast", "color a", "color b", "chroma", "size", "aspect"]
+QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
+_DIGITS: Final[Mapping[Quantity, int]] = dict(zip(QUANTITIES, (2, 2, 2, 2, 2, 1, 3), strict=True))
+
+Values = Mapping[Quantity, npt.NDArray[np.float64]]
+
+
+class ValidateConfig(Config):
+    """Section `validate` of params.yaml. drift: the share of the pictures that may move, beside what chance makes."""
+
+    drift: float = Field(default=0.2, ge=0, le=1)
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if values != sorted(values):
+        raise ValueError("expected numbers that do not fall")
+    return values
+
+
+Count = Annotated[int, Field(ge=0)]
+Quantiles = Annotated[
+    list[Annotated[float, Field(allow_inf_nan=False)]],
+    Field(min_length=STEPS + 1, max_length=STEPS + 1),
+    AfterValidator(_ascending),
+]
+
+
+class Sample(Config):
+    """How many pictures there are, and as how many independent ones they count at least."""
+
+    pictures: int = Field(ge=1)
+    independent: float = Field(ge=1, allow_inf_nan=False)
+
+
+class DataProfile(Config):
+    """What is kept of a delivery.
+
+    delivered: before the filter; kept: after it; quantiles: 0, 5, ..., 100 % over the kept pictures; classes and
+    rejected: numbers of pictures, by class (none where no labels are told) and by reason.
+    """
+
+    delivered: Sample
+    kept: Sample
+    quantiles: dict[Quantity, Quantiles]
+    classes: dict[str, Count]
+    rejected: dict[str, Count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """A delivery as measured: a profile, and the values of every kept picture, (n,) by quantity, rounded."""
+
+    profile: DataProfile
+    values: Values
+
+
+def measure(
+    values: Values, *, delivered: Sample, kept: Sample, classes: Mapping[str, int], rejected: Mapping[str, int]
+) -> Delivery:
+    """Make a delivery's profile. values: (n,) by quantity, as measured; the others: see `DataProfile`."""
+    rounded: Values = {quantity: np.round(values[quantity], _DIGITS[quantity]) for quantity in QUANTITIES}
+    profile = DataProfile(
+        delivered=delivered,
+        kept=kept,
+        quantiles={quantity: quantiles(rounded[quantity]) for quantity in QUANTITIES},
+        classes=dict(classes),
+        rejected=dict(rejected),
+    )
+    return Delivery(profile=profile, values=rounded)
+
+
+def read_profile(path: Path, *, remedy: str) -> DataProfile | None:
+    """Read a profile; None where the file holds `{}`: nothing was accepted yet.
+
+    Raises UserError, which ends with `remedy`, where the file is missing or holds something else.
+    """
+    try:
+        content = path.read_bytes()
+        return None if from_json(content) == {} else DataProfile.model_validate_json(content)
+    except FileNotFoundError:
+        raise UserError(f"no {path}; {remedy}") from None
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(str(key) for key in problem["loc"] if key != "[key]") or "all of it"
+        raise UserError(f"{path}: no profile of data: {where}: {problem['msg']}; {remedy}") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); {remedy}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Movement:
+    """How far one quantity has moved: `moved` and `bound` are shares of the pictures, the others are to be read."""
+
+    quantity: str
+    accepted: str
+    now: str
+    moved: float
+    bound: float
+
+    @property
+    def too_far(self) -> bool:
+        """Whether it is beyond its bound."""
+        return self.moved > self.bound
+
+    def __str__(self) -> str:
+        change = f"{self.accepted} accepted, {self.now} now"
+        return f"{self.quantity} by {100 * self.moved:.0f} % of the pictures ({change}; bound {100 * self.bound:.0f} %)"
+
+
+def movements(accepted: DataProfile, delivery: Delivery, drift: float) -> list[Movement]:
+    """How far a delivery is from the accepted one, a row for each quantity, the classes, and each reason to reject.
+
+    drift: the share of the pictures that may move; each bound is that and what chance makes. Per-picture quantities
+    show their medians, classes the one whose share changed most. Classes are compared where both have some; a reason
+    that one does not know is 0 there.
+    """
+    rows = _quantities(accepted, delivery, drift)
+    if accepted.classes and delivery.profile.classes:
+        rows.append(_classes(accepted, delivery.profile, drift))
+    return rows + _rejected(accepted, delivery.profile, drift)
+
+
+def _quantities(accepted: DataProfile, delivery: Delivery, drift: float) -> list[Movement]:
+    bound = drift + kolmogorov_noise(accepted.kept.independent, delivery.profile.kept.independent)
+    middle = STEPS // 2
+    return [
+        _movement(
+            quantity,
+            f"{accepted.quantiles[quantity][middle]:.4g}",
+            f"{delivery.profile.quantiles[quantity][middle]:.4g}",
+            kolmogorov(accepted.quantiles[quantity], delivery.values[quantity]),
+            bound,
+        )
+        for quantity in QUANTITIES
+        if quantity in accepted.quantiles
+    ]
+
+
+def _classes(accepted: DataProfile, now: DataProfile, drift: float) -> Movement:
+    before, after = accepted.classes, now.classes
+    noise = total_variation_noise(before, after, accepted.kept.independent, now.kept.independent)
+    pictures = sum(before.values()), sum(after.values())
+    shares = {
+        name: (before.get(name, 0) / pictures[0], after.get(name, 0) / pictures[1])
+        for name in sorted(before.keys() | after.keys())
+    }
+    most = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
+    told, tells = (f"{most} {100 * share:.3g} %" for share in shares[most])
+    return _movement("classes", told, tells, total_variation(before, after), drift + noise)
+
+
+def _rejected(accepted: DataProfile, now: DataProfile, drift: float) -> list[Movement]:
+    rows = []
+    for reason in sorted(accepted.rejected.keys() | now.rejected.keys()):
+        before, after = (one.rejected.get(reason, 0) / one.delivered.pictures for one in (accepted, now))
+        noise = share_noise(before, after, accepted.delivered.independent, now.delivered.independent)
+        told, tells = (f"{100 * share:.3g} %" for share in (before, after))
+        rows.append(_movement(f"rejected: {reason}", told, tells, abs(before - after), drift + noise))
+    return rows
+
+
+def _movement(quantity: str, accepted: str, now: str, moved: float, bound: float) -> Movement:
+    return Movement(
+        quantity=quantity, accepted=accepted, now=now, moved=round(moved, 4), bound=round(min(1.0, bound), 4)
+    )

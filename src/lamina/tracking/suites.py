@@ -1,0 +1,139 @@
+"""What must hold of the data, as data: one suite a table that the stage `validate` reads.
+
+`DRIFT` is held against separately: it compares with what was accepted, the others stand for themselves.
+"""
+
+from typing import Final
+
+from lamina.data.filters import REASONS
+from lamina.maths.splits import FOLDS
+from lamina.tracking.expectations import (
+    Suite,
+    above,
+    between,
+    matching,
+    one_of,
+    ordered,
+    rows,
+    told,
+    unique,
+)
+
+LABELED: Final = "source.labels"  # conditions of expectations: the parameters that ask for them
+COLORED: Final = "filter.drop_grayscale"
+
+SUITES: Final = (
+    Suite(
+        table="raw",
+        about="data/raw, one row a picture. decisions: how often its name is among the kept and the rejected.",
+        key="name",
+        expectations=(
+            rows("there is at least one picture", 1),
+            told("every picture has a name", "name"),
+            unique("every name is there once", "name"),
+            told("every picture has an id", "id"),
+            unique("every id is there once", "id"),
+            matching("every id is 16 hexadecimal digits", "id", "^[0-9a-f]{16}$"),
+            told("every picture has a digest", "sha256"),
+            matching("every digest is a SHA-256", "sha256", "^[0-9a-f]{64}$"),
+            one_of("every picture is either kept or rejected, once", "decisions", 1),
+        ),
+    ),
+    Suite(
+        table="kept",
+        about="data/filtered/kept.parquet, one row a picture. in_raw: raw holds this id under this name.",
+        key="name",
+        expectations=(
+            rows("at least one picture is kept", 1),
+            unique("every id is there once", "id"),
+            one_of("every kept picture is in raw", "in_raw", True),
+            one_of("every kept picture is converted", "in_lab", True),
+            between("every picture is at least a pixel wide", "width", 1, None),
+            between("every picture is at least a pixel high", "height", 1, None),
+            told("every picture has an origin", "origin"),
+            told("every picture has a label", "label", when=LABELED),
+        ),
+    ),
+    Suite(
+        table="rejected",
+        about="data/filtered/rejected.parquet, one row a picture. in_raw: raw holds this name.",
+        key="name",
+        expectations=(
+            one_of("every rejected picture is in raw", "in_raw", True),
+            one_of("every reason is a documented one", "reason", *REASONS),
+        ),
+    ),
+    Suite(
+        table="lab",
+        about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: how far from grey any of "
+        "them lies along a or b. as_kept: kept holds this id with this name, origin and label. originals: how often "
+        "the split holds it.",
+        key="name",
+        expectations=(
+            unique("every id is there once", "id"),
+            one_of("every picture is a kept one, with its label", "as_kept", True),
+            one_of("every picture is in the split, once", "originals", 1),
+            # a and b: what the 256**3 sRGB colors span, and a tenth of a unit beyond
+            between("L is at least 0", "l_min", 0, None),
+            between("L is at most 100", "l_max", None, 100),
+            between("a is at least that of an sRGB color", "a_min", -86.3, None),
+            between("a is at most that of an sRGB color", "a_max", None, 98.4),
+            between("b is at least that of an sRGB color", "b_min", -108.0, None),
+            between("b is at most that of an sRGB color", "b_max", None, 94.6),
+            above("no picture is grey", "tint", 0, when=COLORED),
+        ),
+    ),
+    Suite(
+        table="split",
+        about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
+        "id with this origin and label. copy_held_out: the copy, where the row is not trained with.",
+        key="name",
+        expectations=(
+            one_of("every row is a converted picture, with its label", "as_converted", True),
+            unique("every copy is there once", "id", "copy"),
+            between("copies count from 0", "copy", 0, None),
+            told("every row has a fold", "fold"),
+            one_of("every fold is one of train, validation and test", "fold", *FOLDS),
+            one_of("validation and test hold originals only", "copy_held_out", 0),
+        ),
+    ),
+    Suite(
+        table="origins",
+        about="data/split/manifest.parquet, one row an origin. folds: those that hold pictures of it.",
+        key="origin",
+        expectations=(one_of("no origin is in two folds", "folds", *FOLDS),),
+    ),
+    Suite(
+        table="classes",
+        about="data/split/manifest.parquet, one row a class: its original pictures in each fold.",
+        key="label",
+        shown=("label", *FOLDS),
+        expectations=tuple(between(f"every class is in {fold}", fold, 1, None) for fold in FOLDS),
+    ),
+    Suite(
+        table="shares",
+        about="data/split/manifest.parquet, one row a fold: its share of the original pictures, and the least and most "
+        "it may be. Whole origins cannot be cut: every class may be off by its largest origin, so the share "
+        "may be off by the sum of these over the number of pictures.",
+        key="fold",
+        shown=("fold", "share", "least", "most"),
+        expectations=(
+            ordered("every share is as large as asked for", "least", "share"),
+            ordered("every share is as small as asked for", "share", "most"),
+        ),
+    ),
+)
+
+DRIFT: Final = Suite(
+    table="drift",
+    about="These data beside the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over "
+    "the kept pictures; of the classes, the one whose share changed most; of a reason to reject, its share. moved: the "
+    "share of the pictures that have moved. bound: validate.drift, and what chance makes of samples of this size, "
+    "pictures of one origin counting as one. Brightness, contrast, color a, color b and chroma are mean L, standard "
+    "deviation of L, mean a, mean b and mean chroma of the converted picture in CIELAB; size is the square root of "
+    "the delivered picture's pixels, aspect its width over its height.",
+    key="quantity",
+    shown=("quantity", "accepted", "now", "moved", "bound"),
+    meter=("moved", "bound"),
+    expectations=(ordered("nothing has moved further than its bound", "moved", "bound"),),
+)
