@@ -37,7 +37,9 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
     "split": SplitConfig,
     "tune": TuneConfig,
 }
-HOUSE_SOURCE = ["kind", "location", "watch", "sha256", "labels", "boxes", "target", "origin", "classes", "pictures"]
+HOUSE_SOURCE = [
+    *("kind", "location", "watch", "sha256", "labels", "boxes", "target", "origin", "classes", "pictures", "splits")
+]
 
 
 @pytest.fixture
@@ -206,7 +208,7 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
 # ---- what is refused, and leaves nothing
 
 
-@pytest.mark.parametrize("source", ["https://x.org/pets.zip", "tfds:beans", "s3://pets"])
+@pytest.mark.parametrize("source", ["https://x.org/pets.zip", "s3://pets"])
 def test_remote_sources_are_not_supported_yet(project: Path, source: str) -> None:
     with pytest.raises(
         UserError, match="not supported yet in this version; download the archive and use kind: archive"

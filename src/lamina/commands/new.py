@@ -19,9 +19,19 @@ from typing import Any, Final
 import lamina
 from lamina.data.sources.config import refuse_remote
 from lamina.data.sources.source import open_members
-from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
+from lamina.data.sources.survey import (
+    BoxSurvey,
+    LabelSurvey,
+    PixelSurvey,
+    sample,
+    survey_boxes,
+    survey_labels,
+    survey_pictures,
+    survey_pixels,
+)
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.progress import progress
 
 PACKAGE: Final = Path(lamina.__file__).resolve().parent
 IGNORED: Final = ("/data/", "/models/", "/reports/")
@@ -37,7 +47,9 @@ COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lamina new`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the system shall be; made if missing")
-    parser.add_argument("--from", dest="source", required=True, metavar="SOURCE", help="folder, zip or tar; or smear")
+    parser.add_argument(
+        "--from", dest="source", required=True, metavar="SOURCE", help="folder, zip or tar; tfds:NAME; or smear"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,28 +61,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What was found in a source of files."""
+    """What was found in a source that is not drawn, and how `source` in params.yaml names it."""
 
+    kind: str
+    location: str
+    watch: str
     where: str
     pictures: int
     labels: LabelSurvey
     boxes: BoxSurvey | None
     pixels: PixelSurvey
+    splits: Mapping[str, int] | None = None
 
 
 def new(folder: Path, source: str, *, pipeline: Path) -> list[str]:
     """Make a system in `folder` that reads `source`; all of its files, or none.
 
-    source: path of a folder or an archive, or `smear`; pipeline: the dvc.yaml to link. Returns what to tell
-    the person. Raises UserError for what is no usable source, and where a system stands already.
+    source: path of a folder or an archive, `tfds:` and a dataset's name, or `smear`; pipeline: the dvc.yaml to
+    link. Returns what to tell the person. Raises UserError for what is no usable source, and where a system
+    stands already.
     """
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|tfds:", source):
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", source):
         refuse_remote(source)
     for name in ("params.yaml", "dvc.yaml"):
         if os.path.lexists(folder / name):
             raise UserError(f"{folder / name}: exists already; choose another folder, or remove it first")
-    look = None if source == "smear" else look_into(Path(source), folder)
-    text = fill(_smear_values(folder) if look is None else _values(look, Path(source), folder))
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; name a folder")
+    look = _look(source, folder)
+    text = fill(_smear_values(folder) if look is None else _values(look, folder))
     told = [f"found {_story(look)}" if look else "smear: pictures of stained blood, drawn here"]
     with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml"]):
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,10 +102,39 @@ def new(folder: Path, source: str, *, pipeline: Path) -> list[str]:
     return [*told, f"cd {shlex.quote(str(folder))} && dvc repro"]
 
 
+def _look(source: str, folder: Path) -> Look | None:
+    if source == "smear":
+        return None
+    if source.startswith("tfds:"):
+        return look_into_tfds(source.removeprefix("tfds:"), folder)
+    return look_into(Path(source), folder)
+
+
+def look_into_tfds(location: str, folder: Path) -> Look:
+    """Look into a dataset of TensorFlow Datasets, which is prepared first. Raises UserError for what is none."""
+    from lamina.data.sources import catalogued  # imports TensorFlow when it reads
+
+    dataset = catalogued.open_dataset(location)
+    labels = catalogued.usual_label(dataset.features, f"tfds:{location}")
+    pictures, total = catalogued.read_pictures(dataset, labels)
+    counted, pixels = survey_pictures(
+        progress(pictures, what="look", unit="pictures", total=total), total, labels, f"tfds:{location}"
+    )
+    return Look(
+        kind="tfds",
+        location=dataset.location,
+        watch=_package_watch(folder),
+        where=dataset.location,
+        pictures=total,
+        labels=counted,
+        boxes=None,
+        pixels=pixels,
+        splits=dataset.splits,
+    )
+
+
 def look_into(path: Path, folder: Path) -> Look:
     """Look into a folder or an archive. Raises UserError where it cannot be the source of a system in `folder`."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; name a folder")
     if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
         raise UserError(
             f"{folder}: lies inside the source {path}, which would then hold what is made from it; choose another"
@@ -100,8 +148,19 @@ def look_into(path: Path, folder: Path) -> Look:
                 f"{path}: no labels found for its {pictures} pictures; put them into one folder per class, "
                 "or add a CSV with the columns file,label"
             )
-        boxes, pixels = survey_boxes(members), survey_pixels(members)
-    return Look(where=path.name, pictures=pictures, labels=labels, boxes=boxes, pixels=pixels)
+        boxes = survey_boxes(members)
+        pixels = survey_pixels((members.read(name) for name in sample(members.pictures)), str(path))
+    location = _path(path, folder)
+    return Look(
+        kind="folder" if path.is_dir() else "archive",
+        location=location,
+        watch=location,
+        where=path.name,
+        pictures=pictures,
+        labels=labels,
+        boxes=boxes,
+        pixels=pixels,
+    )
 
 
 def _story(look: Look) -> str:
@@ -115,16 +174,16 @@ def _counted(classes: Mapping[str, int], most: int = 12) -> str:
     return ", ".join(shown) + (f", and {len(classes) - most} more" if len(classes) > most else "")
 
 
-def _values(look: Look, source: Path, folder: Path) -> dict[str, Any]:
-    """What the template takes, for a source of files."""
-    location = _path(source, folder)
+def _values(look: Look, folder: Path) -> dict[str, Any]:
+    """What the template takes, for a source that is not drawn."""
     return {
         "title": f"{yaml(look.where)}: {look.pictures} pictures of {len(look.labels.classes)} classes.",
-        "kind": "folder" if source.is_dir() else "archive",
-        "location": location,
-        "watch": location,
+        "kind": look.kind,
+        "location": look.location,
+        "watch": look.watch,
         "code": os.path.relpath(PACKAGE, folder.resolve()),
         "found_location": f"holds {look.pictures} pictures",
+        "found_splits": look.splits and f"there are {_counted(look.splits)}",
         **_label_values(look.labels),
         **_box_values(look),
         **_pixel_values(look),
@@ -193,7 +252,7 @@ def _smear_values(folder: Path) -> dict[str, Any]:
         **dict.fromkeys(Template(_template()).get_identifiers(), None),
         "title": "Drawn blood smears: four classes of white blood cells.",
         "kind": "smear",
-        "watch": os.path.relpath(PACKAGE / "__init__.py", folder.resolve()),
+        "watch": _package_watch(folder),
         "code": os.path.relpath(PACKAGE, folder.resolve()),
         "labels": "folder",
         "drop_grayscale": True,
@@ -202,6 +261,11 @@ def _smear_values(folder: Path) -> dict[str, Any]:
         "isolate": "none",
         "copies": COPIES[0][1],
     }
+
+
+def _package_watch(folder: Path) -> str:
+    """What DVC watches where the source is no file: something that is there, and changes with the package alone."""
+    return os.path.relpath(PACKAGE / "__init__.py", folder.resolve())
 
 
 def _template() -> str:

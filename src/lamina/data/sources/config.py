@@ -16,7 +16,9 @@ class SourceConfig(Config):
     source is read again; labels: `folder`, `none`, or a CSV inside the source; boxes: a folder of Pascal
     VOC XML inside the source, and target: the name of the object in it that is the picture's subject (null:
     every object); origin: a pattern searched in each file's name; classes: the only labels that the filter
-    keeps; pictures: how many are drawn, where kind is smear.
+    keeps; pictures: how many are drawn, where kind is smear. Where kind is tfds, location is NAME, with /CONFIG
+    and :VERSION where wanted; labels: `folder` (the dataset's main label), a label's name, or `none`; and splits:
+    those to read (null: all).
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds"]
@@ -29,6 +31,7 @@ class SourceConfig(Config):
     watch: str = Field(min_length=1)
     target: str | None = Field(None, min_length=1)
     pictures: int = Field(600, ge=1, le=1_000_000)
+    splits: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
 
     @field_validator("sha256")
     @classmethod
@@ -50,7 +53,7 @@ class SourceConfig(Config):
 
     @model_validator(mode="after")
     def _agrees(self) -> "SourceConfig":
-        if self.kind in ("url", "tfds"):
+        if self.kind == "url":
             refuse_remote(f"params.yaml: source.kind: {self.kind}")
         problem = _disagreement(self)
         if problem:
@@ -60,6 +63,8 @@ class SourceConfig(Config):
 
 def _disagreement(config: SourceConfig) -> str | None:
     """What two keys of the section say against each other."""
+    if config.splits is not None and config.kind != "tfds":
+        return f"source.splits is set, but a source of kind: {config.kind} has none; set it to null"
     if config.kind == "smear":
         told = [key for key in ("location", "sha256", "boxes", "target") if getattr(config, key) is not None]
         if told:
@@ -69,6 +74,9 @@ def _disagreement(config: SourceConfig) -> str | None:
         return None
     if config.location is None:
         return f"source.location is null; name the {config.kind}"
+    if config.kind == "tfds":
+        told = [key for key in ("sha256", "boxes", "target") if getattr(config, key) is not None]
+        return f"source.{told[0]} is set, but is not read with kind: tfds; set it to null" if told else None
     if config.watch != config.location:
         return f"source.watch is {config.watch!r}, but must equal source.location {config.location!r}: DVC watches it"
     if config.sha256 is not None and config.kind == "folder":
