@@ -59,7 +59,7 @@ def open_dataset(location: str, labels: str | None = None) -> Dataset:
     if labels is not None:
         chosen_label(features, labels, where)
     prepare(builder, where)
-    splits = {name: int(split.num_examples) for name, split in builder.info.splits.items()}
+    splits = {name: int(split.num_examples) for name, split in sorted(builder.info.splits.items())}
     return Dataset(
         location=full_location(builder),
         features=read_features(builder, where),  # once more: some learn their classes from what they download
