@@ -1,5 +1,6 @@
 """Sources that TensorFlow Datasets keeps: prepared by the library itself, read as they are stored."""
 
+import errno
 import importlib
 import io
 import os
@@ -27,6 +28,7 @@ from lamina.config import read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
+from lamina.data.sources import catalog
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.members import checked_name
 from lamina.data.sources.picture import Picture
@@ -323,17 +325,31 @@ def test_after_an_interruption_nothing_half_prepared_is_used(empty: Path, monkey
     assert len(read("lamina_slow")) == 12
 
 
-def test_what_breaks_while_preparing_is_told_in_one_line(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(index: int) -> None:
-        raise ValueError("the archive\nis odd")
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("the archive\nis odd"), "ValueError: .*the archive is odd"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "manual/a.csv"), "FileNotFoundError: .*No such file"),
+    ],
+)
+def test_what_breaks_while_preparing_is_told_in_one_line(
+    empty: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
+) -> None:
+    def stop(index: int) -> None:
+        raise error
 
-    monkeypatch.setattr(LaminaSlow, "stops", fail)
-    with pytest.raises(
-        UserError, match=r"cannot be prepared here: ValueError: .*the archive is odd.*; prepare it where"
-    ):
+    monkeypatch.setattr(LaminaSlow, "stops", stop)
+    with pytest.raises(UserError, match=rf"lamina_slow: cannot be prepared here: {words}.*; prepare it where") as told:
         read("lamina_slow")
-    monkeypatch.setattr(LaminaSlow, "stops", lambda index: (_ for _ in ()).throw(OSError(28, "No space left", "shard")))
-    with pytest.raises(OSError, match="No space left"):  # which the stage tells in its own words
+    assert "\n" not in str(told.value)
+
+
+def test_a_full_disk_is_left_to_the_stage(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(index: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(LaminaSlow, "stops", stop)
+    with pytest.raises(OSError, match="No space left on device"):
         read("lamina_slow")
 
 
@@ -370,8 +386,8 @@ def test_damaged_files_are_named(directory: Path, empty: Path, damage: Callable[
 
 @pytest.fixture
 def server() -> Iterator[list[Any]]:
-    """A server on this machine. Its first item is where; its second, what it answers to everything."""
-    answer: list[Any] = ["", b""]
+    """A server on this machine: where it is, what it answers to everything, and what ends it."""
+    answer: list[Any] = ["", b"", None]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -386,7 +402,12 @@ def server() -> Iterator[list[Any]]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        answer[0] = f"http://127.0.0.1:{server.server_port}"
+
+        def end() -> None:
+            server.shutdown()
+            server.server_close()
+
+        answer[0], answer[2] = f"http://127.0.0.1:{server.server_port}", end
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield answer
         server.shutdown()
@@ -428,18 +449,27 @@ def fern(tmp_path: Path, empty: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
 Know = Callable[[str, str, bytes], None]
 
 
-def test_what_is_not_there_is_downloaded_once(server: list[str], fern: Know, empty: Path) -> None:
+def test_what_is_not_there_is_downloaded_once(
+    server: list[Any], fern: Know, empty: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     server[1] = pet(0)
+    monkeypatch.setattr(catalog, "SECONDS_BETWEEN_LINES", 0.0)
     fern("Bracken", f"{server[0]}/fern.png", pet(0))
     pictures = read("bracken")
     assert [(one.name, one.encoded, one.labels) for one in pictures] == [("train/00000000.png", pet(0), ("fern",))]
-    server[1] = b"gone"
+    told = capfd.readouterr()
+    assert "Dl Size" in told.err
+    assert not set(told.err) & {"\r", "\x1b"}  # plain lines, where there is no terminal
+    assert told.out == ""
+    server[2]()
     assert read("bracken") == pictures
     assert read("bracken:1.0.0") == pictures
+    shutil.rmtree(empty / "bracken")
+    assert read("bracken") == pictures  # from the files that were fetched
 
 
 def test_a_host_that_answers_with_a_page_is_told(
-    server: list[str], fern: Know, empty: Path, capfd: pytest.CaptureFixture[str]
+    server: list[Any], fern: Know, empty: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server[1] = b"<html>moved</html>"
     fern("Maidenhair", f"{server[0]}/fern.png", pet(0))
@@ -455,7 +485,7 @@ def test_a_host_that_answers_with_a_page_is_told(
     assert len(read("maidenhair")) == 1
 
 
-def test_a_host_out_of_reach_is_told_at_once(server: list[str], fern: Know, empty: Path) -> None:
+def test_a_host_out_of_reach_is_told_at_once(server: list[Any], fern: Know, empty: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and never listens
         host = f"http://127.0.0.1:{closed.getsockname()[1]}"

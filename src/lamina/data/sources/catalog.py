@@ -6,6 +6,7 @@ there is read without the code that made it, and without internet.
 
 import contextlib
 import difflib
+import errno
 import logging
 import os
 import re
@@ -144,7 +145,7 @@ def prepare(builder: Any, where: str) -> None:
     """Download and prepare a dataset, unless it is. Whole or not at all: the library renames the folder at the end.
 
     where: how messages name the dataset. Raises UserError where a host is out of reach, answers with something
-    else than expected, or files have to be fetched by hand; OSError where the disk is full or may not be written.
+    else than expected, or files have to be fetched by hand; OSError where the disk is full.
     """
     if builder.is_prepared():
         return
@@ -159,7 +160,7 @@ def prepare(builder: Any, where: str) -> None:
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)
     except Exception as error:  # builders are code of many hands
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"{where}: cannot be prepared here: {_said(error)}; {_elsewhere(builder)}") from None
 
