@@ -43,6 +43,7 @@ def test_data_and_models_do_not_know_each_other() -> None:
         ("great_expectations", ("tracking",)),
         ("optuna", ("learn",)),
         ("tensorflow", ("models",)),
+        ("tensorflow_datasets", ("data",)),
         ("keras", ("models", "tracking")),  # a logged model loads itself
     ],
 )

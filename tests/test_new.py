@@ -41,7 +41,7 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
 }
 HOUSE_SOURCE = [
     "kind", "location", "mirrors", "watch", "sha256", "members", "labels", "boxes", "target", "origin", "classes",
-    "pictures",
+    "pictures", "splits",
 ]  # fmt: skip
 
 
@@ -216,7 +216,6 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("tfds:beans", "not supported yet in this version; download the archive and use kind: archive"),
         ("s3://pets", "s3://pets is no address that can be fetched: expected https://"),
         ("https://x.org/", "https://x.org/ names no file"),
     ],

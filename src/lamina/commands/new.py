@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import posixpath
 import re
 import shlex
 import shutil
@@ -11,24 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-import lamina
-from lamina.data.sources.config import refuse_remote
-from lamina.data.sources.copies import OriginSurvey, survey_origins
-from lamina.data.sources.fetch import Session
-from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
-from lamina.data.sources.source import open_members
-from lamina.data.sources.survey import BoxSurvey, LabelSurvey, PixelSurvey, survey_boxes, survey_labels, survey_pixels
-from lamina.data.sources.urls import fault, is_url, shown
+from lamina.commands.look import PACKAGE, Look, above, look_into, package_watch
+from lamina.data.sources.copies import OriginSurvey
+from lamina.data.sources.fetched import DOWNLOADS
+from lamina.data.sources.survey import LabelSurvey
 from lamina.errors import UserError
-from lamina.files import file_digest, staged, write_json
+from lamina.files import staged, write_json
 
-PACKAGE: Final = Path(lamina.__file__).resolve().parent
 IGNORED: Final = ("/data/", "/models/", "/reports/", "/.lamina/")
 FEWEST: Final = 10  # pictures of a class: fewer cannot be split into three folds that tell anything
 COMMENT_COLUMN: Final = 32  # of params.yaml, where the setting is not longer
@@ -43,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `lamina new`."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the system shall be; made if missing")
     parser.add_argument(
-        "--from", dest="source", required=True, metavar="SOURCE", help="folder, zip or tar, or the URL of one; or smear"
+        "--from",
+        dest="source",
+        required=True,
+        metavar="SOURCE",
+        help="folder, zip or tar, or the URL of one; tfds:NAME; smear",
     )
     parser.add_argument("--sha256", metavar="HEX", help="digest that the archive must have")
 
@@ -55,39 +52,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What was found in a source of files."""
-
-    where: str
-    pictures: int
-    labels: LabelSurvey
-    boxes: BoxSurvey | None
-    pixels: PixelSurvey
-    origins: OriginSurvey | None
-
-
 def new(folder: Path, source: str, *, pipeline: Path, sha256: str | None = None) -> list[str]:
     """Make a system in `folder` that reads `source`; all of its files, or none.
 
-    source: path of a folder or an archive, URL of an archive, or `smear`; pipeline: the dvc.yaml to link; sha256:
-    what the archive's digest must be. Returns what to tell the person. Raises UserError for what is no usable
-    source, and where a system stands already. What was fetched stays in the folder even then, so that another
-    attempt does not fetch it again.
+    source: path of a folder or an archive, URL of an archive, `tfds:` and a dataset's name, or `smear`; pipeline: the
+    dvc.yaml to link; sha256: what the archive's digest must be. Returns what to tell the person. Raises UserError
+    for what is no usable source, and where a system stands already. What was fetched stays in the folder even then,
+    so that another attempt does not fetch it again.
     """
-    if source.startswith("tfds:"):
-        refuse_remote(source)
     if source == "smear" and sha256 is not None:
         raise UserError("--sha256: smear is drawn here and has none; leave it out")
     _check_target(folder)
     baseline = folder / "baselines" / "data.json"
     with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml", baseline.parent, baseline]):
-        values, told = _smear_values(folder), ["smear: pictures of stained blood, drawn here"]
-        if source != "smear":
-            path, place = _place(source, folder, _digest(sha256))
-            look = look_into(path, folder, where=shown(source) if is_url(source) else source)
-            values, told = {**_values(look), **place}, [f"found {_story(look)}"]
-        text = fill(values | {"code": os.path.relpath(PACKAGE, folder.resolve())})
+        look = None if source == "smear" else look_into(source, folder, _digest(sha256))
+        told = [f"found {_story(look)}" if look else "smear: pictures of stained blood, drawn here"]
+        text = fill(_values(look) if look else _smear_values(folder), folder)
         folder.mkdir(parents=True, exist_ok=True)
         if not baseline.exists():
             write_json(baseline, {})  # what DVC watches must be there
@@ -114,54 +94,6 @@ def _digest(told: str | None) -> str | None:
     return told and told.lower()
 
 
-def _place(source: str, folder: Path, sha256: str | None) -> tuple[Path, dict[str, Any]]:
-    """Where the source's files are, fetched if need be, and what params.yaml says of that."""
-    if is_url(source):
-        return _fetched_place(source, folder, sha256)
-    path, location = Path(source), _path(Path(source), folder)
-    if sha256 is not None and path.is_dir():
-        raise UserError(f"--sha256: {source} is a folder, which has none; leave it out")
-    problem = fits_digest(sha256, "--sha256")(path) if path.exists() else None
-    if problem:
-        raise UserError(f"{source}: {problem}; is it the right file?")
-    kind = "folder" if path.is_dir() else "archive"
-    return path, {"kind": kind, "location": location, "watch": location, "sha256": sha256}
-
-
-def _fetched_place(url: str, folder: Path, sha256: str | None) -> tuple[Path, dict[str, Any]]:
-    problem = fault(url)
-    if problem:
-        raise UserError(f"{shown(url)} {problem}")
-    with Session() as session:
-        path = obtain(url, (), fits_digest(sha256, "--sha256"), folder / DOWNLOADS, session=session).path
-    watch = os.path.relpath(PACKAGE / "__init__.py", folder.resolve())
-    return path, {"kind": "url", "location": url, "watch": watch, "sha256": file_digest(path)}
-
-
-def look_into(path: Path, folder: Path, *, where: str) -> Look:
-    """Look into a folder or an archive. Raises UserError where it cannot be the source of a system in `folder`.
-
-    where: how messages name it.
-    """
-    if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
-        raise UserError(
-            f"{folder}: lies inside the source {where}, which would then hold what is made from it; choose another"
-        )
-    room = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-    with open_members(path, where=where, spool=room) as members:
-        pictures = len(members.pictures)
-        labels = survey_labels(members)
-        if labels is None:
-            raise UserError(
-                f"{where}: no labels found for its {pictures} pictures; put them into one folder per class, "
-                "or add a CSV with the columns file,label"
-            )
-        boxes, pixels = survey_boxes(members), survey_pixels(members)
-        origins = survey_origins(members.pictures, len(labels.classes))
-    name = posixpath.basename(where.rstrip("/").removesuffix("?..."))
-    return Look(where=name, pictures=pictures, labels=labels, boxes=boxes, pixels=pixels, origins=origins)
-
-
 def _story(look: Look) -> str:
     counts = _counted(look.labels.classes)
     rest = f"{look.labels.unlabeled} unlabeled, {look.labels.ambiguous} ambiguous"
@@ -174,10 +106,12 @@ def _counted(classes: Mapping[str, int], most: int = 12) -> str:
 
 
 def _values(look: Look) -> dict[str, Any]:
-    """What the template takes from a look into a source of files."""
+    """What the template takes from a look into a source."""
     return {
-        "title": f"{yaml(look.where)}: {look.pictures} pictures of {len(look.labels.classes)} classes.",
+        "title": f"{yaml(look.name)}: {look.pictures} pictures of {len(look.labels.classes)} classes.",
+        **look.place.__dict__,
         "found_location": f"holds {look.pictures} pictures",
+        "found_splits": look.splits and f"there are {_counted(look.splits)}",
         **_label_values(look.labels),
         **_box_values(look),
         **_origin_values(look.origins),
@@ -255,7 +189,7 @@ def _smear_values(folder: Path) -> dict[str, Any]:
         **dict.fromkeys(Template(_template()).get_identifiers(), None),
         "title": "Drawn blood smears: four classes of white blood cells.",
         "kind": "smear",
-        "watch": os.path.relpath(PACKAGE / "__init__.py", folder.resolve()),
+        "watch": package_watch(folder),
         "labels": "folder",
         "drop_grayscale": True,
         "min_side": 32,
@@ -269,8 +203,9 @@ def _template() -> str:
     return resources.files("lamina.commands").joinpath("params_template.yaml").read_text(encoding="utf-8")
 
 
-def fill(values: Mapping[str, Any]) -> str:
+def fill(values: Mapping[str, Any], folder: Path) -> str:
     """The text of params.yaml: the template with values as YAML, and comments (`title`, `found_...`) as they are."""
+    values = {**values, "code": os.path.relpath(PACKAGE, folder.resolve())}
     written = {name: _written(name, value) for name, value in values.items()}
     text = Template(_template()).substitute(written)
     if values["size"] < BACKBONE_SIDE:
@@ -310,20 +245,6 @@ def _is_special(word: str) -> bool:
     )
 
 
-def _path(source: Path, folder: Path) -> str:
-    """A path as params.yaml shall name it: from the folder, unless the person gave an absolute one elsewhere."""
-    root = _above(folder, ".dvc") or _above(folder, ".git") or folder.resolve()
-    if source.is_absolute() and not source.resolve().is_relative_to(root):
-        return str(source)
-    return os.path.relpath(source.resolve(), folder.resolve())
-
-
-def _above(folder: Path, marker: str) -> Path | None:
-    """The nearest folder, from `folder` upwards, that holds `marker`."""
-    folder = folder.resolve()
-    return next((parent for parent in (folder, *folder.parents) if (parent / marker).exists()), None)
-
-
 def find_pipeline() -> Path:
     """The project's dvc.yaml: at the root of a checkout, or inside an installed package."""
     for path in (PACKAGE.parents[1] / "dvc.yaml", PACKAGE / "dvc.yaml"):
@@ -350,9 +271,9 @@ def _ignore_outputs(path: Path) -> None:
 
 def _make_repository(folder: Path) -> list[str]:
     """Where the folder lies in no DVC repository, make one: at git's root, or in the folder itself."""
-    if _above(folder, ".dvc"):
+    if above(folder, ".dvc"):
         return []
-    git = _above(folder, ".git")
+    git = above(folder, ".git")
     command = [sys.executable, "-m", "dvc", "init", "--quiet", *([] if git else ["--no-scm"])]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(command, cwd=git or folder, env=environment, capture_output=True, text=True, check=False)
@@ -365,7 +286,7 @@ def _make_repository(folder: Path) -> list[str]:
 @contextmanager
 def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
     """After an error, remove what was not there before, but for what was fetched."""
-    root = _above(folder, ".git") or folder
+    root = above(folder, ".git") or folder
     news = [*files, root / ".dvc", root / ".dvcignore"]
     made = [path for path in news if not os.path.lexists(path)]
     downloads = folder.absolute() / DOWNLOADS

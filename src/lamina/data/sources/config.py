@@ -1,7 +1,7 @@
 """Section `source` of params.yaml, without the code that reads or draws pictures."""
 
 import re
-from typing import Annotated, Any, Literal, NoReturn, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
 
@@ -21,7 +21,9 @@ class SourceConfig(Config):
     source is read again; labels: `folder`, `none`, or a CSV inside the source; boxes: a folder of Pascal
     VOC XML inside the source, and target: the name of the object in it that is the picture's subject (null:
     every object); origin: a pattern searched in each file's name; classes: the only labels that the filter
-    keeps; pictures: how many are drawn, where kind is smear.
+    keeps; pictures: how many are drawn, where kind is smear. Where kind is tfds, location is NAME, with /CONFIG
+    and :VERSION where wanted; labels: `folder` (the dataset's main label), a label's name, or `none`; and splits:
+    those to read (null: all).
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds"]
@@ -36,6 +38,7 @@ class SourceConfig(Config):
     watch: str = Field(min_length=1)
     target: str | None = Field(None, min_length=1)
     pictures: int = Field(600, ge=1, le=1_000_000)
+    splits: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
 
     @field_validator("location", mode="before")
     @classmethod
@@ -65,8 +68,6 @@ class SourceConfig(Config):
 
     @model_validator(mode="after")
     def _agrees(self) -> "SourceConfig":
-        if self.kind == "tfds":
-            refuse_remote(f"params.yaml: source.kind: {self.kind}")
         problem = _disagreement(self)
         if problem:
             raise UserError(f"params.yaml: {problem}")
@@ -103,6 +104,8 @@ def _strings(value: Any, expected: str) -> str | tuple[str, ...] | None:
 
 def _disagreement(config: SourceConfig) -> str | None:
     """What two keys of the section say against each other."""
+    if config.splits is not None and config.kind != "tfds":
+        return f"source.splits is set, but a source of kind: {config.kind} has none; set it to null"
     if config.kind == "smear":
         keys = ("location", "sha256", "members", "boxes", "target")
         told = [key for key in keys if getattr(config, key) is not None]
@@ -117,10 +120,17 @@ def _disagreement(config: SourceConfig) -> str | None:
     elif config.kind == "url":
         return _url_disagreement(config)
     else:
-        problem = _path_disagreement(config)
+        problem = _tfds_disagreement(config) if config.kind == "tfds" else _path_disagreement(config)
         if problem:
             return problem
     return "source.mirrors is set, but only kind: url fetches; set it to []" if config.mirrors else None
+
+
+def _tfds_disagreement(config: SourceConfig) -> str | None:
+    if isinstance(config.location, tuple):
+        return "source.location is a list, but only kind: url reads several files; name one dataset"
+    told = [key for key in ("sha256", "members", "boxes", "target") if getattr(config, key) is not None]
+    return f"source.{told[0]} is set, but is not read with kind: tfds; set it to null" if told else None
 
 
 def _path_disagreement(config: SourceConfig) -> str | None:
@@ -158,8 +168,3 @@ def _url_disagreement(config: SourceConfig) -> str | None:
     if urls.is_url(config.watch):
         return "source.watch is an address, but DVC watches a path; name a file that is there, such as the package's"
     return None
-
-
-def refuse_remote(what: str) -> NoReturn:
-    """Raise the UserError for a source that would have to be fetched."""
-    raise UserError(f"{what} is not supported yet in this version; download the archive and use kind: archive")

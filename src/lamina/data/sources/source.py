@@ -153,6 +153,20 @@ def _told(picture: Picture, config: SourceConfig) -> Picture:
     return replace(picture, origin=origin, labels=() if config.labels == "none" else picture.labels)
 
 
+@contextmanager
+def _tfds(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
+    from lamina.data.sources import catalogued  # imports TensorFlow when it reads
+
+    def find_origin(file: str) -> str:
+        return _origins((file,), config.origin, f"tfds:{config.location}")(file)
+
+    dataset = catalogued.open_dataset(config.locations[0], config.labels)
+    pictures, total = catalogued.read_pictures(
+        dataset, config.labels, config.splits, find_origin if config.origin else None
+    )
+    yield Source(pictures=pictures, total=total)
+
+
 OPENERS: Final[Mapping[str, Opener]] = MappingProxyType(
-    {"smear": _smear, "folder": _located, "archive": _located, "url": _fetched}
+    {"smear": _smear, "folder": _located, "archive": _located, "url": _fetched, "tfds": _tfds}
 )

@@ -2,7 +2,7 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, TypeVar
@@ -11,6 +11,7 @@ from lamina.data.decoding import UnreadableError, look, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
 from lamina.data.sources.members import Members
+from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
 
 T = TypeVar("T")
@@ -59,12 +60,13 @@ def survey_labels(members: Members) -> LabelSurvey | None:
     told = {table: read_labels(members, table) for table in tables if is_label_table(members.read(table))}
     if told:
         table = max(sorted(told), key=lambda name: len(told[name]))
-        return _count(table.removeprefix(members.top), (told[table].get(name, ()) for name in members.pictures))
-    by_folder = _count("folder", (folder_label(members, name) for name in members.pictures))
+        return count_labels(table.removeprefix(members.top), (told[table].get(name, ()) for name in members.pictures))
+    by_folder = count_labels("folder", (folder_label(members, name) for name in members.pictures))
     return by_folder if len(by_folder.classes) > 1 else None
 
 
-def _count(labels: str, told: Iterable[Labels]) -> LabelSurvey:
+def count_labels(labels: str, told: Iterable[Labels]) -> LabelSurvey:
+    """Count the labels told of each picture. labels: what `source.labels` is."""
     kinds, classes = Counter[int](), Counter[str]()
     for cell in told:
         kinds[min(len(cell), 2)] += 1
@@ -103,16 +105,16 @@ def _commonest(counted: tuple[str, int]) -> tuple[int, str]:
     return -counted[1], counted[0]
 
 
-def survey_pixels(members: Members) -> PixelSurvey:
+def survey_pixels(sampled: Iterable[bytes], where: str) -> PixelSurvey:
     """Decode a sample of the pictures. Raises UserError where none of it can be decoded."""
-    names = sample(members.pictures)
-    facts = [fact for name in names if (fact := _look(members.read(name))) is not None]
+    looks = [_look(encoded) for encoded in sampled]
+    facts = [look for look in looks if look is not None]
     if not facts:
-        raise UserError(f"{members.where}: none of {len(names)} pictures looked at can be decoded; are they pictures?")
+        raise UserError(f"{where}: none of {len(looks)} pictures looked at can be decoded; are they pictures?")
     sides = [side for side, _ in facts]
     return PixelSurvey(
-        looked_at=len(names),
-        unreadable=len(names) - len(facts),
+        looked_at=len(looks),
+        unreadable=len(looks) - len(facts),
         grey=sum(grey for _, grey in facts),
         smallest_side=min(sides),
         median_side=int(median(sides)),
@@ -126,6 +128,24 @@ def _look(encoded: bytes) -> tuple[int, bool] | None:
     except UnreadableError:
         return None
     return min(seen.width, seen.height), seen.grey
+
+
+def survey_pictures(
+    pictures: Iterable[Picture], total: int, labels: str, where: str
+) -> tuple[LabelSurvey, PixelSurvey]:
+    """Count the labels of all pictures, and decode a sample of them, in one pass.
+
+    total: how many pictures there are; labels: what `source.labels` is. Raises UserError where none can be decoded.
+    """
+    places, sampled = set(sample(range(total))), list[bytes]()
+
+    def told() -> Iterator[Labels]:
+        for index, picture in enumerate(pictures):
+            if index in places:
+                sampled.append(picture.encoded)
+            yield picture.labels
+
+    return count_labels(labels, told()), survey_pixels(sampled, where)
 
 
 def sample(items: Sequence[T], most: int = LOOKED_AT) -> list[T]:
