@@ -300,7 +300,7 @@ def test_real_leukocytes_are_found_under_any_light_and_stain() -> None:
     assert len(real) == 86
     plain = found(real)
     assert plain >= 0.95
-    assert found(real, least=0.75) >= 0.75
+    assert found(real, least=0.7) >= 0.8  # told boxes are wider than the cells
     for index, change in enumerate(CHANGES.values()):
         few = real[index :: len(CHANGES)]
         assert found([(change(image), box) for image, box in few]) >= 0.85 * plain
