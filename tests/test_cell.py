@@ -177,8 +177,8 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_light_and_stain_hardly_matter(change: str) -> None:
-    changed = [(CHANGES[change](image), box) for image, box in smears(40)]
-    assert found(changed) >= 0.85 * found(smears(40))
+    changed = [(CHANGES[change](image), box) for image, box in smears(24)]
+    assert found(changed) >= 0.85 * found(smears(24))
 
 
 @pytest.mark.parametrize("scale", [0.5, 2, 5])
@@ -194,10 +194,26 @@ def test_pixel_size_hardly_matters(scale: float) -> None:
 def test_no_leukocyte_no_cell() -> None:
     platelets = slide()
     for x, y in ((50, 50), (160, 105), (100, 220)):
-        disc(platelets, x, y, 8, NUCLEUS)
+        disc(platelets, x, y, 11, NUCLEUS)  # under half a red cell's radius
     assert find_cell(slide()) is None
     assert find_cell(platelets) is None
     assert find_cell(np.asarray(Image.fromarray(slide((120, 140))).convert("L").convert("RGB"))) is None
+
+
+def test_uneven_light_is_no_stain() -> None:
+    image = slide().astype(float)
+    image[..., 1] *= np.linspace(1, 0.85, 256)
+    assert find_cell(image.astype(np.uint8)) is None
+
+
+def test_a_nucleus_too_dark_for_the_camera_is_found_whole() -> None:
+    image = slide((120, 140))
+    disc(image, 120, 140, 22, (0, 40, 130))
+    nucleus = (image == (0, 40, 130)).all(axis=-1)
+    image[nucleus, 0] = np.random.default_rng(1).choice([0, 14], nucleus.sum(), p=[0.7, 0.3])
+    cell = find_cell(image)
+    assert cell is not None
+    np.testing.assert_allclose(cell.box, (85, 105, 155, 175), atol=4)
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
@@ -233,6 +249,12 @@ def round_cell(x: float, y: float, radius: float) -> Cell:
     angles = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     outline = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
     return Cell((int(x - radius), int(y - radius), int(x + radius), int(y + radius)), outline, 1)
+
+
+def test_the_rim_is_soft() -> None:
+    image = np.full((200, 200, 3), 250, np.uint8)
+    square = isolate_cell(image, round_cell(100, 90, 50), 120)
+    assert len(np.unique(square)) > 20
 
 
 @pytest.mark.parametrize("size", [24, 120, 300])
@@ -278,7 +300,7 @@ def test_real_leukocytes_are_found_under_any_light_and_stain() -> None:
     assert len(real) == 86
     plain = found(real)
     assert plain >= 0.95
-    assert found(real, least=0.75) >= 0.75
+    assert found(real, least=0.7) >= 0.8  # told boxes are wider than the cells
     for index, change in enumerate(CHANGES.values()):
         few = real[index :: len(CHANGES)]
         assert found([(change(image), box) for image, box in few]) >= 0.85 * plain

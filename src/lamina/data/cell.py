@@ -57,6 +57,7 @@ _COLORS: Final = 24  # bins of each channel's absorbance
 _RAYS: Final = 64  # a multiple of four, so that quarter turns of a picture turn the outline
 _STEPS: Final = 48  # of a ray
 _REACH: Final = 3.2  # of a ray, in radii of the nucleus
+_SMEARED: Final = 1.0  # pixels by which smoothing widens a cell: without, a rim of the slide shows
 _BENDING: Final = 0.05  # price of a step in or out from ray to ray
 
 
@@ -269,7 +270,8 @@ def _star(likeness: Floats, middle: tuple[float, float], reach: float) -> Points
     along = ndimage.map_coordinates(likeness, [places[..., 1], places[..., 0]], order=1, mode="constant")
     held = np.cumsum(along * radii * (4 / _STEPS), axis=1)  # a step further out covers more
     steps = _smoothest(held) + 1
-    return np.asarray(np.asarray(middle) + 0.5 + reach / _STEPS * steps[:, None] * rays, np.float64)
+    lengths = np.maximum(reach / _STEPS * steps - _SMEARED, 1)
+    return np.asarray(np.asarray(middle) + 0.5 + lengths[:, None] * rays, np.float64)
 
 
 def _smoothest(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
