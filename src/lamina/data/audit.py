@@ -17,7 +17,7 @@ from lamina.data.sheets import contact_sheet
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.progress import progress
 
-SAME_PICTURE: Final = 0.93
+SAME_PICTURE: Final = 0.95
 """The agreement from which a pair is called suspicious.
 
 Measured, with the warps that `likeness` names: of warped copies 98 to 100 % agree better (leukocytes, photographs,
@@ -29,7 +29,7 @@ COMPARED: Final = 512  # of the closest pairs: their pixels are compared, at abo
 
 _LEARNED_FROM: Final = 300  # pictures from whose copies the metric is learned
 _KNOWN: Final = 4_096  # pictures whose distance to another origin says what is usual
-_CHUNK: Final = 2_048  # pictures described between two signs of progress
+_CHUNK: Final = 1_024  # pictures described between two signs of progress
 _PER_ROW: Final = 4  # pairs in a row of the sheet
 
 
@@ -97,8 +97,11 @@ def _described(ids: "pd.Series[str]", order: npt.NDArray[np.intp], pixels: LabPi
     described = describe([copy for of_one in warped for copy in of_one])
     metric = learn_metric(describe([pixels[place] for place in order[some]]), described.reshape(len(some), COPIES, -1))
     chunks = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
-    shown = progress(chunks, what="audit", unit="pictures", sizes=[len(chunk) for chunk in chunks])
-    return np.concatenate([describe([pixels[place] for place in chunk]) @ metric for chunk in shown])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and OpenCV leave Python's lock alone
+        found = pool.map(lambda chunk: describe([pixels[place] for place in chunk]) @ metric, chunks)
+        return np.concatenate(
+            list(progress(found, what="audit", unit="pictures", sizes=[len(chunk) for chunk in chunks]))
+        )
 
 
 def _evenly(count: int, most: int) -> npt.NDArray[np.intp]:
@@ -114,6 +117,6 @@ def _unusual(distance: npt.NDArray[np.float64], seen: Floats, origins: "pd.Serie
 
 
 def _agreements(places: Sequence[tuple[int, int]], pixels: LabPixels) -> list[float]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # OpenCV leaves Python's lock alone
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda pair: agreement(pixels[pair[0]], pixels[pair[1]]), places)
         return [round(one, 4) for one in progress(found, what="compare", unit="pairs", total=len(places))]

@@ -9,6 +9,7 @@ import pandas as pd
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filters import Demands, FilterConfig, inspect_shard, judge
+from lamina.data.looks import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
 from lamina.data.pixels import ConvertConfig
 from lamina.data.shards import list_shards, map_shards, read_shard
 from lamina.data.sources.config import SourceConfig
@@ -18,6 +19,7 @@ from lamina.stages import entry
 
 KEPT = ["id", "name", "label", "origin", "width", "height", "box", "part", "group", "row"]
 REJECTED = ["name", "reason", "detail"]
+GROUPS = ["group", "id", "name", "origin"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,10 @@ class FilterSummary:
 
 
 def filter_pictures(demands: Demands, raw: Path, out: Path) -> FilterSummary:
-    """Write `kept.parquet` and `rejected.parquet` (docs/files.md) to `out`. Raises UserError if none is kept."""
+    """Write tables and sheets of kept and rejected pictures and of near duplicates (docs/files.md) to `out`.
+
+    Raises UserError if none is kept.
+    """
     pictures, thumbnails = _inspect(raw)
     pictures = pictures.join(judge(pictures, demands))
     summary = _summary(pictures)
@@ -45,12 +50,27 @@ def filter_pictures(demands: Demands, raw: Path, out: Path) -> FilterSummary:
         )
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
-    kept["origin"] = merge_origins(kept["origin"], near_duplicate_groups(thumbnails[is_kept.to_numpy()]))
+    groups = near_duplicate_groups(thumbnails[is_kept.to_numpy()])
+    kept["origin"] = merge_origins(kept["origin"], groups)
     kept["box"] = [boxes[0] if demands.boxed else None for boxes in kept["boxes"]]
     with staged(out, folder=True) as part:
         kept[KEPT].to_parquet(part / "kept.parquet", index=False)
         pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
+        _look(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), part)
     return summary
+
+
+def _look(raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.DataFrame, out: Path) -> None:
+    """Write what people may look at; sheets that would be empty are left out."""
+    listed[GROUPS].to_parquet(out / "groups.parquet", index=False)
+    sheets = {
+        "kept.png": kept_sheet(raw, kept),
+        "rejected.png": rejected_sheet(raw, rejected),
+        "groups.png": groups_sheet(raw, kept, listed),
+    }
+    for name, sheet in sheets.items():
+        if sheet:
+            sheet.save(out / name, optimize=True)
 
 
 def _inspect(raw: Path) -> tuple[pd.DataFrame, np.ndarray]:
