@@ -80,8 +80,8 @@ def closest_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels
     names = manifest.set_index("id")["name"].map(lambda name: str(name).rsplit("/", 1)[-1])
     drawn, captions = [], []
     for _, pair in pairs.head(most).iterrows():
-        both = [np.array(pixels[place[pair[end]]]) for end in ("id", "nearest")]
-        drawn.append(np.hstack([lab_to_srgb(lab) for lab in both]))
+        here, there = (lab_to_srgb(np.array(pixels[place[pair[end]]])) for end in ("id", "nearest"))
+        drawn.append(np.hstack([here, np.full((len(here), max(1, len(here) // 32), 3), 255, np.uint8), there]))
         figures = f"agreement {pair['agreement']:.2f}, distance {pair['distance']:.1f}"
         captions.append(f"test: {names[pair['id']]}\n{pair['fold']}: {names[pair['nearest']]}\n{figures}")
     starts = range(0, len(drawn), _PER_ROW)

@@ -18,8 +18,8 @@ PICTURES: Final = 8  # in a row of kept and of rejected ones
 CLASSES: Final = 12  # rows of kept ones
 GROUPS, MEMBERS = 8, 6  # rows of near duplicates, and pictures in each
 
-_CELL: Final = 112
-_BLANK: Final = np.full((_CELL, _CELL, 3), 229, np.uint8)  # stands for a picture that cannot be read
+_CELL: Final = (168, 126)  # wide enough for what names and details mostly are
+_BLANK: Final = np.full((_CELL[1], _CELL[1], 3), 229, np.uint8)  # stands for a picture that cannot be read
 
 
 def near_duplicates(kept: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
@@ -94,8 +94,8 @@ def _caption(picture: "pd.Series[str]") -> str:
 def _small(encoded: bytes) -> RgbPixels:
     try:
         picture = open_picture(encoded)
-        small = decode(picture, least=min(1.0, 2 * _CELL / max(shown_size(picture))))
+        small = decode(picture, least=min(1.0, 2 * _CELL[0] / max(shown_size(picture))))
     except UnreadableError:
         return _BLANK
-    small.thumbnail((2 * _CELL, 2 * _CELL))
+    small.thumbnail((2 * _CELL[0], 2 * _CELL[1]))
     return np.asarray(small)

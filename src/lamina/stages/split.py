@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from lamina.config import read_params, section
-from lamina.data.audit import Audit, audit_folds, closest_sheet
+from lamina.data.audit import SAME_PICTURE, Audit, audit_folds, closest_sheet
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
@@ -27,7 +27,8 @@ SHEET_PICTURES: Final = 10  # in a row
 class SplitSummary:
     """Original pictures and origins by fold, pictures by fold and class, and what the leak audit found.
 
-    compared: pairs of a test picture and its nearest whose pixels were compared; suspicious: those that are alike.
+    compared: pairs of a test picture and its nearest whose pixels were compared; suspicious: those that agree from
+    `suspicious_from` on.
     """
 
     pictures: dict[str, int]
@@ -35,6 +36,7 @@ class SplitSummary:
     classes: dict[str, dict[str, int]]
     compared: int
     suspicious: int
+    suspicious_from: float
 
     def __str__(self) -> str:
         parts = [f"{fold} {self.pictures[fold]} of {self.origins[fold]} origins" for fold in FOLDS]
@@ -91,6 +93,7 @@ def _summarise(originals: pd.DataFrame, audit: Audit) -> SplitSummary:
         },
         compared=int(audit.pairs["agreement"].notna().sum()),
         suspicious=audit.suspicious,
+        suspicious_from=SAME_PICTURE,
     )
 
 
