@@ -317,10 +317,9 @@ def test_suspicious_pairs_are_counted_and_named(system: Path, page: str) -> None
     pictures = read_pictures(system)
     assert pictures.audit is not None
     assert "2 test pictures look like a picture that was trained or tuned on." in words(page)
-    for _, pair in pictures.audit.head(2).iterrows():
+    for place, pair in pictures.audit.head(3).iterrows():
         line = f"{pictures.names[pair['id']]} {pictures.names[pair['nearest']]} train {pair['agreement']:.3f}"
-        assert line in words(page)
-    assert "0.900" not in words(page)
+        assert (line in words(page)) is (place < 2)
 
 
 def test_an_audit_without_suspicion_says_so(system: Path, tmp_path: Path) -> None:
