@@ -83,7 +83,7 @@ def test_a_class_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
     plan = pd.DataFrame({"id": list("abcdef"), "origin": list("abcdef"), "label": ["x", "fold"] * 3, "copy": 0})
     plan.to_parquet(tmp_path / "plan.parquet")
     with pytest.raises(UserError, match="class 'fold' has the name of a column"):
-        split(SplitConfig(test=0.3, validation=0.15), tmp_path, tmp_path / "split", seed=1)
+        split(SplitConfig(test=0.3, validation=0.15), tmp_path, tmp_path, tmp_path / "split", seed=1)
 
 
 def test_shares_must_leave_something_to_train_with() -> None:

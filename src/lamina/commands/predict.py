@@ -104,9 +104,14 @@ def _predict_batch(
     errors: dict[Path, str] = {}
     for path in batch:
         try:
-            pixels[path] = prepare_picture(path.read_bytes(), config).square
+            prepared = prepare_picture(path.read_bytes(), config)
         except (UnreadableError, OSError) as error:
-            errors[path] = str(error)
+            errors[path] = f"unreadable: {error}"
+            continue
+        if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
+            errors[path] = "no white blood cell found in it"
+        else:
+            pixels[path] = prepared.square
     found: Iterable[np.ndarray] = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
@@ -128,6 +133,6 @@ def _as_table(predictions: Sequence[Prediction]) -> str:
 
 def _told(prediction: Prediction) -> str:
     if prediction.error:
-        return f"unreadable: {prediction.error}"
+        return prediction.error
     ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
     return f"{prediction.predicted}  " + "  ".join(f"{name} {share:.3f}" for name, share in ordered)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lamina.data.cell import find_cell, isolate_cell
 from lamina.data.decoding import Look, UnreadableError, look, open_picture, shown_size
 from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole
 from lamina.data.shards import Shard, list_shards, map_shards, read_pictures, read_shard
@@ -40,7 +41,7 @@ _FACTS: Final = pa.schema(
 )
 # what decides a picture's facts and square beside the picture itself and the settings
 _MODULES: Final = ("data/cell.py", "data/decoding.py", "data/pixels.py", "data/preparation.py", "maths/color.py")
-_LIBRARIES: Final = ("numpy", "opencv-python-headless", "pillow", "scikit-image", "scipy")
+_LIBRARIES: Final = ("numpy", "opencv-python-headless", "pillow", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +121,6 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
 
 
 def _isolate(seen: Look, size: int) -> Prepared:
-    from lamina.data.cell import find_cell, isolate_cell  # brings scikit-image, which takes a second
-
     rgb = np.asarray(seen.picture)
     cell = find_cell(rgb)
     if cell is None:

@@ -24,46 +24,48 @@ def contact_sheet(
     rows: Sequence[Sequence[np.ndarray]],
     row_labels: Sequence[str],
     captions: Sequence[Sequence[str]] | None = None,
-    cell: int = 96,
+    cell: int | tuple[int, int] = 96,
 ) -> Image.Image:
     """Lay pictures out on white, one row after the other.
 
     rows: pictures, each (height, width, 3) uint8 RGB of any size; rows may differ in length.
     row_labels: the words left of each row. captions: the words below each picture, in the shape of `rows`
-    (an empty string for none). cell: side in pixels of the square that each picture is fitted into.
-    Words too long for their place end in an ellipsis. The same arguments give the same pixels.
+    (an empty string for none), which may hold several lines. cell: side in pixels of the square that each picture is
+    fitted into, or width and height. Words too long for their place end in an ellipsis. The same arguments give
+    the same pixels.
     Raises ValueError where labels or captions do not match the rows, or there is no row.
     """
     if not rows:
         raise ValueError("a contact sheet needs at least one row, got none")
     words = captions if captions is not None else [[""] * len(row) for row in rows]
-    below = CAPTION_HEIGHT if captions is not None else 0
+    below = CAPTION_HEIGHT * max((text.count("\n") + 1 for row in captions or [] for text in row), default=0)
+    across, down = (cell, cell) if isinstance(cell, int) else cell
     label_width = _label_width(row_labels)
     columns = max(len(row) for row in rows)
-    width = 2 * MARGIN + label_width + columns * (cell + GAP) - GAP
-    height = 2 * MARGIN + len(rows) * (cell + below + GAP) - GAP
+    width = 2 * MARGIN + label_width + columns * (across + GAP) - GAP
+    height = 2 * MARGIN + len(rows) * (down + below + GAP) - GAP
     sheet = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(sheet)
     for index, (row, label, row_words) in enumerate(zip(rows, row_labels, words, strict=True)):
-        top = MARGIN + index * (cell + below + GAP)
+        top = MARGIN + index * (down + below + GAP)
         label_text = _shorten(label, LABEL_SIZE, label_width)
-        draw.text((MARGIN, top + cell // 2), label_text, INK, _font(LABEL_SIZE), anchor="lm")
+        draw.text((MARGIN, top + down // 2), label_text, INK, _font(LABEL_SIZE), anchor="lm")
         for column, (pixels, caption) in enumerate(zip(row, row_words, strict=True)):
-            left = MARGIN + label_width + column * (cell + GAP)
-            _place(sheet, draw, pixels, (left, top), cell)
-            caption_text = _shorten(caption, CAPTION_SIZE, cell)
-            place = (left + cell // 2, top + cell + 3)
-            draw.text(place, caption_text, FAINT_INK, _font(CAPTION_SIZE), anchor="ma")
+            left = MARGIN + label_width + column * (across + GAP)
+            _place(sheet, draw, pixels, (left, top), (across, down))
+            for line, text in enumerate(caption.split("\n")):
+                place = (left + across // 2, top + down + 3 + line * CAPTION_HEIGHT)
+                draw.text(place, _shorten(text, CAPTION_SIZE, across), FAINT_INK, _font(CAPTION_SIZE), anchor="ma")
     return sheet
 
 
 def _place(
-    sheet: Image.Image, draw: ImageDraw.ImageDraw, pixels: np.ndarray, corner: tuple[int, int], cell: int
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, pixels: np.ndarray, corner: tuple[int, int], cell: tuple[int, int]
 ) -> None:
     """Put a picture in the middle of its cell, its shape kept, with a thin frame that shows white borders."""
-    picture = ImageOps.contain(Image.fromarray(pixels), (cell, cell), Image.Resampling.LANCZOS)
-    left = corner[0] + (cell - picture.width) // 2
-    top = corner[1] + (cell - picture.height) // 2
+    picture = ImageOps.contain(Image.fromarray(pixels), cell, Image.Resampling.LANCZOS)
+    left = corner[0] + (cell[0] - picture.width) // 2
+    top = corner[1] + (cell[1] - picture.height) // 2
     sheet.paste(picture, (left, top))
     draw.rectangle((left, top, left + picture.width - 1, top + picture.height - 1), outline=FRAME)
 

@@ -4,13 +4,15 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import numpy as np
 from markupsafe import Markup
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
+from lamina.data.isolation import HIT
 from lamina.errors import UserError
 from lamina.maths.color import lab_to_srgb
 from lamina.report import figures, tables
@@ -19,7 +21,10 @@ from lamina.report.runs import Pictures, Run
 MISTAKES = 12
 LARGEST_SIDE = 160  # pixels of a picture in the page, at which 16 runs stay below 3 MB
 SMALL_SIDE = 64  # pictures up to this side are kept as they are, since every pixel shows when they are enlarged
-WIDEST_SHEET = 1600
+WIDEST_SHEET = 1200
+GROUPS_LISTED = 12
+PAIRS_LISTED = 24
+DATA_DOCS = "../data/validation/docs/index.html"  # from reports/index.html
 QUALITY = 82
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -67,7 +72,15 @@ def render(system: str, runs: Sequence[Run], pictures: Pictures) -> str:
             system=system,
             census=tables.census(pictures),
             folds=tables.FOLDS,
-            sheet=_sheet(pictures),
+            sheets={name: _sheet(path) for name, path in pictures.sheets.items()},
+            groups=tables.near_duplicates(pictures.groups),
+            cells=tables.cells(pictures),
+            hit=HIT,
+            groups_listed=GROUPS_LISTED,
+            audit=pictures.counted if pictures.audit is not None else None,
+            audited=0 if pictures.audit is None else len(pictures.audit),
+            suspicious=tables.suspicious(pictures, PAIRS_LISTED),
+            docs=DATA_DOCS if pictures.docs else None,
             scale=tables.scale(runs),
             chapters=[_chapter(run, pictures, places) for run in runs],
         )
@@ -120,11 +133,12 @@ def _shown(run: str, mistake: tables.Mistake, pictures: Pictures, places: Mappin
     )
 
 
-def _sheet(pictures: Pictures) -> Drawn | None:
-    if pictures.sheet is None:
-        return None
-    with Image.open(pictures.sheet) as sheet:
-        return _drawn(sheet.convert("RGB"), WIDEST_SHEET)
+def _sheet(path: Path) -> Drawn:
+    try:
+        with Image.open(path) as sheet:
+            return _drawn(sheet.convert("RGB"), WIDEST_SHEET)
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: no picture; delete it and run `dvc repro` again") from None
 
 
 def _drawn(picture: Image.Image, widest: int) -> Drawn:

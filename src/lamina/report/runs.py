@@ -1,7 +1,7 @@
 """What a system's stages left behind, read and checked: the report's only contact with files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,6 +61,14 @@ class Timing(Written):
     seconds: dict[str, float]
 
 
+class AuditCount(Written):
+    """The part of the split's `summary.json` that tells of the leak audit; None where none was made."""
+
+    compared: int | None = None
+    suspicious: int | None = None
+    suspicious_from: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything that the report says about one run.
@@ -86,17 +94,37 @@ class Pictures:
 
     names: picture names by id, in the order of `pixels`, which are (N, S, S, 3) int16 CIELAB x 100, mapped from disk.
     split: `id`, `origin`, `label`, `copy`, `fold`. rejected: `name`, `reason`; None where nothing was filtered.
-    sheet: the picture of the augmentation, None where there is none.
+    groups: near duplicates, `group`, `name`, `origin`; no rows where none were looked for.
+    cells: `agreement` of the cell found in each picture with the box told; no rows where none was looked for.
+    audit: `id`, `nearest`, `fold`, `distance`, `unusual`, `agreement`, the suspicious first; None where none was made.
+    sheets: contact sheets that are there, by the name of what they show. docs: whether Data Docs are there.
     """
 
     names: "pd.Series[str]"
     pixels: np.ndarray
     split: pd.DataFrame
     rejected: pd.DataFrame | None
-    sheet: Path | None
+    groups: pd.DataFrame
+    cells: pd.DataFrame
+    audit: pd.DataFrame | None
+    counted: AuditCount
+    sheets: Mapping[str, Path]
+    docs: bool
 
 
 HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+GROUPS = ("group", "id", "name", "origin")
+CELLS = ("agreement",)
+PAIRS = ("id", "nearest", "fold", "distance", "unusual", "agreement")
+SHEETS = {
+    "kept": "filtered/kept.png",
+    "rejected": "filtered/rejected.png",
+    "groups": "filtered/groups.png",
+    "cells": "filtered/cells.png",
+    "augmented": "augmented/sheet.png",
+    "folds": "split/folds.png",
+    "closest": "split/closest.png",
+}
 TRIALS = ("number", "state", "value", "learning_rate", "dropout", "decay")
 
 
@@ -125,14 +153,19 @@ def read_pictures(system: Path) -> Pictures:
     """Read what the data stages of a system's folder wrote; raises UserError where convert or split is missing."""
     data = system / "data"
     manifest = _table(data / "lab" / "manifest.parquet", ("id", "name"), "convert")
-    rejected = data / "filtered" / "rejected.parquet"
-    sheet = data / "augmented" / "sheet.png"
+    rejected, audit = data / "filtered" / "rejected.parquet", data / "split" / "audit.parquet"
+    summary = data / "split" / "summary.json"
     return Pictures(
         names=manifest.set_index("id")["name"],
         pixels=_pixels(data / "lab" / "pixels.npy", "convert"),
         split=_table(data / "split" / "manifest.parquet", ("id", "origin", "label", "copy", "fold"), "split"),
         rejected=_table(rejected, ("name", "reason"), "filter") if rejected.exists() else None,
-        sheet=sheet if sheet.exists() else None,
+        groups=_optional_table(data / "filtered" / "groups.parquet", GROUPS, "filter"),
+        cells=_optional_table(data / "filtered" / "cells.parquet", CELLS, "filter"),
+        audit=_table(audit, PAIRS, "split") if audit.exists() else None,
+        counted=_json(summary, AuditCount, "split") if summary.exists() else AuditCount(),
+        sheets={name: data / path for name, path in SHEETS.items() if (data / path).exists()},
+        docs=(data / "validation" / "docs" / "index.html").exists(),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from lamina.data.isolation import HIT
 from lamina.report.runs import Pictures, Run
 
 FOLDS = ("train", "validation", "test")
@@ -30,6 +31,15 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cells:
+    """Pictures with one box told; those in which the cell found agrees with it; the median agreement (0 to 1)."""
+
+    told: int
+    agreeing: int
+    median: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """A cell of a confusion matrix: pictures, and their share (0 to 1) of the row's true class."""
 
@@ -45,6 +55,24 @@ class Mistake:
     label: str
     predicted: str
     probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Near duplicates: the origin that they share, and their names in the order of the alphabet."""
+
+    origin: str
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A test picture and the one that it looks like, by name; agreement from 0 to 1."""
+
+    name: str
+    nearest: str
+    fold: str
+    agreement: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +141,38 @@ def mistakes(predictions: pd.DataFrame, classes: Sequence[str], most: int) -> li
         Mistake(id=id_, label=label, predicted=predicted, probability=float(probability))
         for id_, label, predicted, probability in zip(*columns, strict=True)
     ]
+
+
+def near_duplicates(groups: pd.DataFrame) -> list[Group]:
+    """Groups of near duplicates, in the order of their numbers."""
+    return [
+        Group(origin=str(rows["origin"].iloc[0]), names=sorted(rows["name"].astype(str)))
+        for _, rows in groups.groupby("group", sort=True)
+    ]
+
+
+def cells(pictures: Pictures) -> Cells | None:
+    """How far the cells found agree with the boxes told; None where none was told."""
+    told = pictures.cells["agreement"].dropna()
+    if not len(told):
+        return None
+    return Cells(told=len(told), agreeing=int((told >= HIT).sum()), median=float(told.median()))
+
+
+def suspicious(pictures: Pictures, most: int) -> list[Pair]:
+    """The pairs that the leak audit calls suspicious, which come first in its table, at most `most`."""
+    if pictures.audit is None:
+        return []
+    shown = pictures.audit.head(min(most, pictures.counted.suspicious or 0))
+    columns = (shown[name] for name in ("id", "nearest", "fold", "agreement"))
+    return [
+        Pair(name=_name(pictures, id_), nearest=_name(pictures, nearest), fold=str(fold), agreement=float(agreement))
+        for id_, nearest, fold, agreement in zip(*columns, strict=True)
+    ]
+
+
+def _name(pictures: Pictures, picture: str) -> str:
+    return str(pictures.names.get(picture, picture))
 
 
 def states(trials: pd.DataFrame) -> dict[str, int]:

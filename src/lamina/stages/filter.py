@@ -1,6 +1,6 @@
 """Stage `filter`: which pictures are kept, and for each of the others the reason why not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +8,8 @@ import pandas as pd
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filters import Demands, FilterConfig, judge
+from lamina.data.isolation import HIT, cells_sheet, compare_cells
+from lamina.data.looks import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare
 from lamina.data.sources.config import SourceConfig
@@ -17,27 +19,32 @@ from lamina.stages import entry
 
 KEPT = ["id", "name", "label", "origin", "width", "height", "box", "part", "group", "row"]
 REJECTED = ["name", "reason", "detail"]
+CELLS = ["id", "name", "cell", "told", "agreement"]
+GROUPS = ["group", "id", "name", "origin"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilterSummary:
-    """How many pictures were kept, and rejected by reason."""
+    """How many pictures were kept, and rejected by reason; of cells found with one box told, how many agree with it."""
 
     kept: int
     rejected: dict[str, int]
+    told: int = 0
+    agreeing: int = 0
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
-        return f"kept {self.kept} pictures, rejected {sum(self.rejected.values())}" + (
+        text = f"kept {self.kept} pictures, rejected {sum(self.rejected.values())}" + (
             f" ({reasons})" if reasons else ""
         )
+        return text + (f"; {self.agreeing} of {self.told} cells found agree with the box told" if self.told else "")
 
 
 def filter_pictures(demands: Demands, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
-    """Write `kept.parquet` and `rejected.parquet` (docs/files.md) to `out`. Raises UserError if none is kept.
+    """Write tables and sheets of kept and rejected pictures, near duplicates and cells (docs/files.md) to `out`.
 
     config, memo: what the pictures are prepared for, and where that is kept (`lamina.data.preparation`): each is
-    decoded once, here, for this stage and the next.
+    decoded once, here, for this stage and the next. Raises UserError if none is kept.
     """
     prepared = prepare(raw, config, memo, what="filter")
     pictures = prepared.pictures.join(judge(prepared.pictures, demands))
@@ -48,12 +55,37 @@ def filter_pictures(demands: Demands, config: ConvertConfig, raw: Path, out: Pat
         )
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
-    kept["origin"] = merge_origins(kept["origin"], near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()]))
+    groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
+    kept["origin"] = merge_origins(kept["origin"], groups)
     kept["box"] = [boxes[0] if demands.boxed else cell for boxes, cell in zip(kept["boxes"], kept["cell"], strict=True)]
     with staged(out, folder=True) as part:
         kept[KEPT].to_parquet(part / "kept.parquet", index=False)
         pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
-    return summary
+        _look(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), part)
+        return _with_cells(summary, raw, pictures, part) if config.isolate == "cell" else summary
+
+
+def _with_cells(summary: FilterSummary, raw: Path, pictures: pd.DataFrame, out: Path) -> FilterSummary:
+    """Write what was found beside what was told, and count it."""
+    compared = compare_cells(pictures)
+    compared[CELLS].to_parquet(out / "cells.parquet", index=False)
+    if sheet := cells_sheet(raw, compared):
+        sheet.save(out / "cells.png", optimize=True)
+    told = compared["agreement"].dropna()
+    return replace(summary, told=len(told), agreeing=int((told >= HIT).sum()))
+
+
+def _look(raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.DataFrame, out: Path) -> None:
+    """Write what people may look at; sheets that would be empty are left out."""
+    listed[GROUPS].to_parquet(out / "groups.parquet", index=False)
+    sheets = {
+        "kept.png": kept_sheet(raw, kept),
+        "rejected.png": rejected_sheet(raw, rejected),
+        "groups.png": groups_sheet(raw, kept, listed),
+    }
+    for name, sheet in sheets.items():
+        if sheet:
+            sheet.save(out / name, optimize=True)
 
 
 def _summary(pictures: pd.DataFrame) -> FilterSummary:

@@ -1,37 +1,54 @@
-"""Stage `split`: whole origins to train, validation and test; copies to train alone."""
+"""Stage `split`: whole origins to train, validation and test; copies to train alone. Then a leak audit."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from lamina.config import read_params, section
+from lamina.data.audit import SAME_PICTURE, Audit, audit_folds, closest_sheet
+from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
+from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages import entry
 
 MANIFEST = ["id", "origin", "label", "copy", "fold"]
 RESERVED = {*MANIFEST, "predicted"}  # columns that stand beside one per class
+SHEET_ROWS: Final = 24
+SHEET_PICTURES: Final = 10  # in a row
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSummary:
-    """Original pictures and origins by fold, and pictures by fold and class."""
+    """Original pictures and origins by fold, pictures by fold and class, and what the leak audit found.
+
+    compared: pairs of a test picture and its nearest whose pixels were compared; suspicious: those that agree from
+    `suspicious_from` on.
+    """
 
     pictures: dict[str, int]
     origins: dict[str, int]
     classes: dict[str, dict[str, int]]
+    compared: int
+    suspicious: int
+    suspicious_from: float
 
     def __str__(self) -> str:
         parts = [f"{fold} {self.pictures[fold]} of {self.origins[fold]} origins" for fold in FOLDS]
-        return "split: " + ", ".join(parts)
+        found = f"{self.suspicious} test pictures look like one that was trained or tuned on, see closest.png"
+        return "split: " + ", ".join(parts) + (f"; {found}" if self.suspicious else "")
 
 
-def split(config: SplitConfig, augmented: Path, out: Path, *, seed: int) -> SplitSummary:
-    """Write `manifest.parquet` (one row per picture or training copy) and `summary.json` to `out`.
+def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int) -> SplitSummary:
+    """Write folds, their sheet, and the leak audit with its sheet to `out` (docs/files.md).
 
-    Pictures without labels count as one class. Raises UserError where a class has fewer origins than folds.
+    The audit looks at the pictures after they are assigned, and changes nothing. Pictures without labels count as one
+    class. Raises UserError where a class has fewer origins than folds.
     """
     plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "origin", "label", "copy"])
     originals = plan[plan["copy"] == 0]
@@ -40,14 +57,32 @@ def split(config: SplitConfig, augmented: Path, out: Path, *, seed: int) -> Spli
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
     plan["fold"] = plan["origin"].map(split_origins(list(originals["origin"]), list(labels), config.shares, seed))
     rows = plan[(plan["fold"] == "train") | (plan["copy"] == 0)]
-    summary = _summarise(rows[rows["copy"] == 0])
+    manifest, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
+    manifest["fold"] = manifest["id"].map(rows[rows["copy"] == 0].set_index("id")["fold"])
+    audit = audit_folds(manifest, pixels)
+    summary = _summarise(manifest, audit)
     with staged(out, folder=True) as part:
         rows[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
+        audit.pairs.to_parquet(part / "audit.parquet", index=False)
+        closest_sheet(audit.pairs, manifest, pixels).save(part / "closest.png", optimize=True)
+        _folds_sheet(manifest, pixels).save(part / "folds.png", optimize=True)
         write_json(part / "summary.json", summary.__dict__)
     return summary
 
 
-def _summarise(originals: pd.DataFrame) -> SplitSummary:
+def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
+    """A row of pictures for each fold and class, whole classes at a time; of many classes the first."""
+    labels = manifest["label"].fillna("").astype(str)
+    rows, words = [], []
+    for label in sorted(set(labels))[: SHEET_ROWS // len(FOLDS)]:
+        for fold in FOLDS:
+            places = np.flatnonzero((labels == label) & (manifest["fold"] == fold))
+            rows.append([lab_to_srgb(np.array(pixels[place])) for place in places[:SHEET_PICTURES]])
+            words.append(f"{label}, {fold} ({len(places)})".removeprefix(", "))
+    return contact_sheet(rows, words)
+
+
+def _summarise(originals: pd.DataFrame, audit: Audit) -> SplitSummary:
     folds = originals.groupby("fold")
     table = pd.crosstab(originals["fold"], originals["label"].fillna(""))
     return SplitSummary(
@@ -56,13 +91,16 @@ def _summarise(originals: pd.DataFrame) -> SplitSummary:
         classes={
             str(fold): {str(label): int(n) for label, n in row.items()} for fold, row in table.to_dict("index").items()
         },
+        compared=int(audit.pairs["agreement"].notna().sum()),
+        suspicious=audit.suspicious,
+        suspicious_from=SAME_PICTURE,
     )
 
 
 def main() -> None:
     params = read_params(Path())
     config = section(params, "split", SplitConfig)
-    print(split(config, Path("data/augmented"), Path("data/split"), seed=entry.seed(params)))
+    print(split(config, Path("data/lab"), Path("data/augmented"), Path("data/split"), seed=entry.seed(params)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,158 @@
+"""The leak audit: what it must find however it was warped, and what it must leave alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lamina.data.alignment import agreement
+from lamina.data.audit import SAME_PICTURE, audit_folds, closest_sheet
+from lamina.data.augmentation import warp
+from lamina.data.likeness import COPIES, copies, describe, learn_metric, nearest
+from lamina.data.pixels import cut_square
+from lamina.data.sources.smear import draw, shots
+from lamina.maths.color import lab_to_srgb, srgb_to_lab
+
+SIZE = 64
+WARPS = {
+    "mirrored": {"flip_horizontal": True},
+    "turned by 20 degrees": {"angle": 20.0},
+    "upside down and shifted": {"angle": 180.0, "shift_x": 0.1, "shift_y": -0.1},
+    "on its side and recolored": {"angle": 90.0, "gain_red": 1.08, "gain_blue": 0.92},
+}
+STILL = {"angle": 0.0, "shift_x": 0.0, "shift_y": 0.0, "flip_horizontal": False, "flip_vertical": False}
+STILL |= {"gain_red": 1.0, "gain_green": 1.0, "gain_blue": 1.0}
+
+
+@pytest.fixture(scope="module")
+def drawn() -> tuple[pd.DataFrame, np.ndarray]:
+    """Smears without flaws, each its own origin, in folds; CIELAB pixels row by row alike."""
+    sound = [shot for shot in shots(3, 110) if shot.flaw is None]
+    whole = [draw(shot, 3)[0].resize((SIZE, SIZE), Image.Resampling.BOX) for shot in sound]
+    ids = [f"{7919 * number:016x}" for number in range(len(sound))]
+    fold = np.array(["train", "train", "validation", "test"])[np.arange(len(sound)) % 4]
+    table = pd.DataFrame({"id": ids, "name": [f"x/{one}.png" for one in ids], "fold": fold, "origin": ids})
+    return table, np.stack([srgb_to_lab(np.asarray(picture)) for picture in whole])
+
+
+@pytest.mark.parametrize("how", WARPS)
+def test_a_warped_copy_in_the_test_fold_is_found_and_flagged(drawn: tuple[pd.DataFrame, np.ndarray], how: str) -> None:
+    table, pixels = drawn[0], drawn[1].copy()
+    train, test = (int(np.flatnonzero(table["fold"] == fold)[5]) for fold in ("train", "test"))
+    pixels[test] = srgb_to_lab(warp(lab_to_srgb(pixels[train]), STILL | WARPS[how]))
+    audit = audit_folds(table, pixels)
+    first = audit.pairs.iloc[0]
+    assert (first["id"], first["nearest"], first["fold"]) == (table["id"][test], table["id"][train], "train")
+    assert first["agreement"] >= SAME_PICTURE
+    assert audit.suspicious == 1
+
+
+def test_different_pictures_are_not_flagged(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    audit = audit_folds(*drawn)
+    assert audit.suspicious == 0
+    assert audit.pairs["agreement"].max() < SAME_PICTURE
+    assert audit.pairs["unusual"].between(0, 1).all()
+    assert audit.pairs["unusual"].is_monotonic_increasing, "the closer, the more unusual"
+    folds = drawn[0].set_index("id")["fold"]
+    assert set(folds[audit.pairs["id"]]) == {"test"}
+    assert len(audit.pairs) == audit.pairs["id"].nunique() == (folds == "test").sum()
+    assert (folds[audit.pairs["nearest"]].to_numpy() == audit.pairs["fold"]).all()
+
+
+def test_a_leak_into_validation_is_one_too(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    table, pixels = drawn[0], drawn[1].copy()
+    seen, test = (int(np.flatnonzero(table["fold"] == fold)[2]) for fold in ("validation", "test"))
+    pixels[test] = pixels[seen]
+    first = audit_folds(table, pixels).pairs.iloc[0]
+    assert (first["nearest"], first["fold"], first["distance"]) == (table["id"][seen], "validation", 0)
+    assert first["unusual"] == 0
+    assert first["agreement"] == pytest.approx(1, abs=0.01)
+
+
+def test_the_order_of_pictures_is_nothing(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    table, pixels = drawn
+    order = np.random.default_rng(2).permutation(len(table))
+    before = pixels.copy()
+    shuffled = audit_folds(table.iloc[order].reset_index(drop=True), pixels[order])
+    pd.testing.assert_frame_equal(shuffled.pairs, audit_folds(table, pixels).pairs)
+    assert np.array_equal(pixels, before)
+
+
+def test_pictures_of_any_size_and_without_color_or_detail_are_audited() -> None:
+    flat = np.zeros((9, 8, 8, 3), np.int16)
+    flat[..., 0] = np.arange(9)[:, None, None] * 1000
+    fold = ["train"] * 4 + ["validation"] * 2 + ["test"] * 3
+    ids = [f"{number:016x}" for number in range(9)]
+    audit = audit_folds(pd.DataFrame({"id": ids, "origin": ids, "fold": fold}), flat)
+    assert np.isfinite(audit.pairs["distance"]).all()
+    assert audit.suspicious == 0, "nothing is told from nothing"
+
+
+def test_the_nearest_is_that_of_all_distances_in_any_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    queries, pool = (random.normal(size=(count, 5)).astype(np.float32) for count in (40, 70))
+    pool[60] = pool[3]
+    queries[7] = pool[3]
+    origins = random.integers(0, 4, 40), random.integers(0, 4, 70)
+    far = np.linalg.norm(queries[:, None] - pool[None], axis=2)
+    other = np.where(origins[0][:, None] == origins[1], np.inf, far)
+    for rows, columns in ((1_000, 1_000), (7, 11)):
+        monkeypatch.setattr("lamina.data.likeness._ROWS", rows)
+        monkeypatch.setattr("lamina.data.likeness._COLUMNS", columns)
+        for table, told in ((far, None), (other, origins)):
+            found, distance = nearest(queries, pool, told)
+            assert found.tolist() == table.argmin(axis=1).tolist()
+            np.testing.assert_allclose(distance, table.min(axis=1), rtol=1e-4, atol=1e-3)
+    assert nearest(queries, pool)[0][7] == 3, "of equals the first"
+
+
+def test_the_metric_tells_copies_from_others(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    pixels = drawn[1]
+    described, half = describe(pixels), len(pixels) // 2
+    random = np.random.default_rng(5)
+    warped = np.stack([describe(copies(picture, random)) for picture in pixels])
+    metric = learn_metric(described[:half], warped[:half])
+    unseen = warped[half:].reshape(-1, described.shape[1])
+    right = np.repeat(np.arange(half, len(pixels)), COPIES)
+    assert (nearest(unseen @ metric, described @ metric)[0] == right).mean() > 0.9
+    assert (nearest(unseen, described)[0] == right).mean() < 0.8, "the metric is what finds them"
+
+
+def test_agreement_is_one_for_a_picture_and_its_mirror_image(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    picture, other = drawn[1][0], drawn[1][1]
+    assert agreement(picture, picture) == pytest.approx(1, abs=0.01)
+    assert agreement(picture, picture[:, ::-1]) == pytest.approx(1, abs=0.02)
+    assert agreement(picture, other) < 0.9
+
+
+def test_the_sheet_shows_the_pair_side_by_side(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    table, pixels = drawn[0], np.zeros_like(drawn[1])
+    pixels[..., 0] = 10_000
+    pixels[3, ..., 0], pixels[0, ..., 0] = 3_000, 6_000
+    pairs = pd.DataFrame({"id": [table["id"][3]], "nearest": table["id"][0], "fold": "train"})
+    sheet = np.asarray(closest_sheet(pairs.assign(distance=1.0, agreement=0.5), table, pixels).convert("L"))
+    dark, light = (int(lab_to_srgb(pixels[place])[0, 0, 0]) for place in (3, 0))
+    found = [np.flatnonzero((np.abs(sheet.astype(int) - level) < 2).sum(axis=0) > 60) for level in (dark, light)]
+    assert found[0].max() < found[1].min(), "the test picture stands left"
+    assert min(map(len, found)) > 100
+
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")
+def test_photographs_are_found_warped_and_never_confused() -> None:
+    from zipfile import ZipFile
+
+    with ZipFile(SHARED / "photos.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))[:60]
+        pixels = np.stack([srgb_to_lab(cut_square(archive.read(name), 96)) for name in names])
+    random = np.random.default_rng(6)
+    warped = np.stack([copies(picture, random)[0] for picture in pixels])
+    assert Image.fromarray(lab_to_srgb(warped[0])).size == (64, 64)
+    agreed = [agreement(picture, copy) for picture, copy in zip(pixels, warped, strict=True)]
+    assert np.mean(np.array(agreed) > SAME_PICTURE) > 0.9
+    others = [agreement(pixels[place - 1], pixels[place]) for place in range(len(pixels))]
+    assert max(others) < 0.8
