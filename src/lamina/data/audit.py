@@ -46,7 +46,7 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels) -> Audit:
 
     originals: `id`, `origin`, `fold`, a row for each of `pixels`, (N, S, S, 3) int16 CIELAB x 100. The order of
     pictures does not count; ties go to the smaller id. Time grows with test times other pictures (60,000 of CIFAR-10:
-    a minute on two cores), memory with pictures alone (300 bytes each).
+    half a minute), memory with pictures alone (300 bytes each).
     """
     order = np.argsort(originals["id"].to_numpy(str), kind="stable")
     table = originals.iloc[order].reset_index(drop=True)
