@@ -72,11 +72,14 @@ def test_a_leak_into_validation_is_one_too(drawn: tuple[pd.DataFrame, np.ndarray
 
 
 def test_the_order_of_pictures_is_nothing(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
-    table, pixels = drawn
+    table, pixels = drawn[0], drawn[1].copy()
     order = np.random.default_rng(2).permutation(len(table))
+    twins = np.flatnonzero(table["fold"] != "test")[[3, 9, 30]]
+    pixels[[*twins, np.flatnonzero(table["fold"] == "test")[4]]] = pixels[0]
     before = pixels.copy()
     shuffled = audit_folds(table.iloc[order].reset_index(drop=True), pixels[order])
     pd.testing.assert_frame_equal(shuffled.pairs, audit_folds(table, pixels).pairs)
+    assert shuffled.pairs["nearest"][0] == table["id"][0], "of equals the smallest id"
     assert np.array_equal(pixels, before)
 
 

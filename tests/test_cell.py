@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.data.cell import GROUND, MARGIN, Cell, agreement, find_cell, isolate_cell
+from lamina.data.cell import GROUND, Cell, agreement, find_cell, isolate_cell
+from lamina.data.pixels import BOX_MARGIN as MARGIN
 from lamina.data.sources.smear import draw, shots
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 

@@ -4,9 +4,10 @@ The descriptor joins two views of a picture that a turn, a mirror or a shift har
 their surroundings are mixed, wherever they are (the mean of random cosines over its points, an embedding of their
 distribution), and how strong its details are by scale and direction (its spectrum over rings). Neither is invariant
 enough by itself. So pictures of the set at hand are warped as a leak would be, and the metric is the linear map in
-which copies differ least for as much as different pictures do. With it, the nearest of all pictures to a warped copy
-(turned any way by quarters and up to 20 degrees, mirrored, shifted and cropped by up to 10 %, recolored by 5 %,
-JPEG) is its original for @@
+which copies differ least for as much as different pictures do. With it, the nearest of all
+pictures to a warped copy (turned by quarters and up to 20 degrees, mirrored, shifted and cropped by up to 10 %,
+recolored by 5 %, JPEG) is its original for 99 % of 345 leukocytes and of 2,000 pictures of CIFAR-10, 98 % of 577
+smears, all of 192 photographs and 86 % of 2,000 handwritten digits; without, for a tenth of the leukocytes.
 Sources: A. Rahimi and B. Recht, Random Features for Large-Scale Kernel Machines, 2007 (cosines); R. A. Fisher, 1936
 (the map: linear discriminant analysis).
 """
