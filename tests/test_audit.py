@@ -11,7 +11,8 @@ from lamina.data.alignment import agreement
 from lamina.data.audit import SAME_PICTURE, audit_folds, closest_sheet
 from lamina.data.augmentation import warp
 from lamina.data.likeness import COPIES, copies, describe, learn_metric, nearest
-from lamina.data.pixels import cut_square
+from lamina.data.pixels import ConvertConfig
+from lamina.data.preparation import prepare_picture
 from lamina.data.sources.smear import draw, shots
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 
@@ -149,9 +150,10 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 def test_photographs_are_found_warped_and_never_confused() -> None:
     from zipfile import ZipFile
 
+    config = ConvertConfig(size=96, isolate="none")
     with ZipFile(SHARED / "photos.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))[:60]
-        pixels = np.stack([srgb_to_lab(cut_square(archive.read(name), 96)) for name in names])
+        pixels = np.stack([srgb_to_lab(prepare_picture(archive.read(name), config).square) for name in names])
     random = np.random.default_rng(6)
     warped = np.stack([copies(picture, random)[0] for picture in pixels])
     assert Image.fromarray(lab_to_srgb(warped[0])).size == (64, 64)

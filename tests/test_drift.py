@@ -303,13 +303,15 @@ def deliver(system: Path, change: Change = lambda image, number, label: image) -
         labeled=True,
         classes=None,
         boxed=False,
+        celled=False,
     )
+    small, memo = ConvertConfig(size=16, isolate="none"), system / "memo"
     download(source, system, data / "raw", seed=1)
-    filter_pictures(demands, data / "raw", data / "filtered")
-    convert(ConvertConfig(size=16, isolate="none"), data / "raw", data / "filtered", data / "lab")
+    filter_pictures(demands, small, data / "raw", data / "filtered", memo=memo)
+    convert(small, data / "raw", data / "filtered", data / "lab", memo=memo)
     still = AugmentConfig(copies=0, rotation=0, shift=0, flip_horizontal=False, flip_vertical=False, color=0)
     augment(still, data / "lab", data / "augmented", seed=1)
-    split(SplitConfig(test=0.3, validation=0.15), data / "augmented", data / "split", seed=1)
+    split(SplitConfig(test=0.3, validation=0.15), data / "lab", data / "augmented", data / "split", seed=1)
     return data
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,3 +59,9 @@ def json_digest(value: Any) -> str:
     """SHA-256 of a JSON-like value, in hexadecimal; key order does not count."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def release(mapped: Any) -> None:
+    """Give back the memory that reading an array from its file took, where it is memory-mapped; it stays readable."""
+    if isinstance(mapped.base, mmap.mmap):
+        mapped.base.madvise(mmap.MADV_DONTNEED)

@@ -14,6 +14,7 @@ from PIL import Image
 from lamina.data.alignment import agreement
 from lamina.data.likeness import COPIES, Floats, copies, describe, learn_metric, nearest
 from lamina.data.sheets import contact_sheet
+from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.progress import progress
 
@@ -97,8 +98,14 @@ def _described(ids: "pd.Series[str]", order: npt.NDArray[np.intp], pixels: LabPi
     described = describe([copy for of_one in warped for copy in of_one])
     metric = learn_metric(describe([pixels[place] for place in order[some]]), described.reshape(len(some), COPIES, -1))
     chunks = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
+
+    def describe_chunk(chunk: npt.NDArray[np.intp]) -> Floats:
+        found: Floats = describe([pixels[place] for place in chunk]) @ metric
+        release(pixels)
+        return found
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and OpenCV leave Python's lock alone
-        found = pool.map(lambda chunk: describe([pixels[place] for place in chunk]) @ metric, chunks)
+        found = pool.map(describe_chunk, chunks)
         return np.concatenate(
             list(progress(found, what="audit", unit="pictures", sizes=[len(chunk) for chunk in chunks]))
         )

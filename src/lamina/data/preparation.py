@@ -188,8 +188,13 @@ def _describe(encoded: bytes, boxes: Sequence[Box], config: ConvertConfig) -> tu
         "height": made.look.height,
         "grey": made.look.grey,
         "cell": made.cell,
-        "thumbnail": made.look.small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX).tobytes(),
+        "thumbnail": _thumbnail(made.look.small),
     }
+
+
+def _thumbnail(small: Image.Image) -> bytes:
+    # the box filter counts whole pixels alone, so that a picture at another size would look a little different
+    return small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR).tobytes()
 
 
 def _tidy(memo: Path, packs: Path, asked: set[str]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lamina.files import release
 from lamina.maths.color import UNITS, LabPixels
 from lamina.progress import progress
 
@@ -31,6 +32,7 @@ def profile(pixels: LabPixels) -> pd.DataFrame:
         some = np.asarray(pixels[start : start + step])
         ranges[start : start + step] = _ranges(some) / UNITS
         means[start : start + step] = _means(some) / UNITS
+        release(pixels)
     tint = np.abs(ranges[:, 2:]).max(axis=1)
     return pd.DataFrame(np.column_stack([ranges, tint, means]), columns=[*RANGES, *MEANS])
 
