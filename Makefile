@@ -33,6 +33,8 @@ ui: .venv/run
 bench: .venv/dev
 	python bench/pipeline.py
 	python bench/preparation.py
+	python bench/delivery.py
+	python bench/warping.py
 	python bench/memory.py
 
 lock: .venv/dev
