@@ -73,7 +73,7 @@ def _draw(raw: Path, row: pd.Series) -> tuple[RgbPixels, RgbPixels]:
     rgb = np.array(decode(open_picture(encoded)))
     cell = find_cell(rgb)
     alone = np.zeros((1, 1, 3), np.uint8) if cell is None else isolate_cell(rgb, cell, _CELL[1])
-    thick = max(1, round(max(rgb.shape) / _CELL[0]))
+    thick = max(2, round(max(rgb.shape) / 100))
     if row["told"] is not None:
         left, top, right, bottom = (int(side) for side in row["told"])
         cv2.rectangle(rgb, (left, top), (right, bottom), _TOLD, thick)

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lamina.data.isolation import HIT
+from lamina.maths.splits import FOLDS
 from lamina.report.runs import Pictures, Run
-
-FOLDS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
