@@ -8,7 +8,15 @@ import pytest
 from PIL import Image
 
 from lamina.data.alignment import agreement
-from lamina.data.audit import SAME_PICTURE, audit_folds, closest_sheet
+from lamina.data.audit import (
+    SAME_PICTURE,
+    Audit,
+    alike_pairs,
+    audit_folds,
+    closest_sheet,
+    describe_pictures,
+    join_origins,
+)
 from lamina.data.augmentation import warp
 from lamina.data.likeness import COPIES, copies, describe, learn_metric, nearest
 from lamina.data.pixels import ConvertConfig
@@ -27,6 +35,10 @@ STILL = {"angle": 0.0, "shift_x": 0.0, "shift_y": 0.0, "flip_horizontal": False,
 STILL |= {"gain_red": 1.0, "gain_green": 1.0, "gain_blue": 1.0}
 
 
+def audited(table: pd.DataFrame, pixels: np.ndarray) -> Audit:
+    return audit_folds(table, pixels, describe_pictures(table["id"], pixels))
+
+
 @pytest.fixture(scope="module")
 def drawn() -> tuple[pd.DataFrame, np.ndarray]:
     """Smears without flaws, each its own origin, in folds; CIELAB pixels row by row alike."""
@@ -43,7 +55,7 @@ def test_a_warped_copy_in_the_test_fold_is_found_and_flagged(drawn: tuple[pd.Dat
     table, pixels = drawn[0], drawn[1].copy()
     train, test = (int(np.flatnonzero(table["fold"] == fold)[5]) for fold in ("train", "test"))
     pixels[test] = srgb_to_lab(warp(lab_to_srgb(pixels[train]), STILL | WARPS[how]))
-    audit = audit_folds(table, pixels)
+    audit = audited(table, pixels)
     first = audit.pairs.iloc[0]
     assert (first["id"], first["nearest"], first["fold"]) == (table["id"][test], table["id"][train], "train")
     assert first["agreement"] >= SAME_PICTURE
@@ -51,7 +63,7 @@ def test_a_warped_copy_in_the_test_fold_is_found_and_flagged(drawn: tuple[pd.Dat
 
 
 def test_different_pictures_are_not_flagged(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
-    audit = audit_folds(*drawn)
+    audit = audited(*drawn)
     assert audit.suspicious == 0
     assert audit.pairs["agreement"].max() < SAME_PICTURE
     assert audit.pairs["unusual"].between(0, 1).all()
@@ -62,11 +74,33 @@ def test_different_pictures_are_not_flagged(drawn: tuple[pd.DataFrame, np.ndarra
     assert (folds[audit.pairs["nearest"]].to_numpy() == audit.pairs["fold"]).all()
 
 
+@pytest.mark.parametrize("how", WARPS)
+def test_pictures_alike_of_different_origins_become_one(drawn: tuple[pd.DataFrame, np.ndarray], how: str) -> None:
+    table, pixels = drawn[0].assign(origin=drawn[0]["id"].str[-1]), drawn[1].copy()  # sixteen origins
+    left, right = 3, next(row for row in range(len(table)) if table["origin"][row] not in ("0", table["origin"][3]))
+    pixels[right] = srgb_to_lab(warp(lab_to_srgb(pixels[left]), STILL | WARPS[how]))
+    pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    assert pairs[["id", "other"]].to_numpy().tolist() == [sorted([table["id"][left], table["id"][right]])]
+    origins = join_origins(table, pairs)
+    merged = {table["origin"][left], table["origin"][right]}
+    assert set(origins[table["origin"].isin(merged)]) == {min(merged)}
+    assert (origins == table["origin"])[~table["origin"].isin(merged)].all()
+
+
+def test_where_nothing_is_alike_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+    table, pixels = drawn
+    pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    assert not len(pairs)
+    assert (join_origins(table, pairs) == table["origin"]).all()
+    one = table.assign(origin="all the same")
+    assert not len(alike_pairs(one, pixels, describe_pictures(table["id"], pixels)))
+
+
 def test_a_leak_into_validation_is_one_too(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn[0], drawn[1].copy()
     seen, test = (int(np.flatnonzero(table["fold"] == fold)[2]) for fold in ("validation", "test"))
     pixels[test] = pixels[seen]
-    first = audit_folds(table, pixels).pairs.iloc[0]
+    first = audited(table, pixels).pairs.iloc[0]
     assert (first["nearest"], first["fold"], first["distance"]) == (table["id"][seen], "validation", 0)
     assert first["unusual"] == 0
     assert first["agreement"] == pytest.approx(1, abs=0.01)
@@ -78,8 +112,8 @@ def test_the_order_of_pictures_is_nothing(drawn: tuple[pd.DataFrame, np.ndarray]
     twins = np.flatnonzero(table["fold"] != "test")[[3, 9, 30]]
     pixels[[*twins, np.flatnonzero(table["fold"] == "test")[4]]] = pixels[0]
     before = pixels.copy()
-    shuffled = audit_folds(table.iloc[order].reset_index(drop=True), pixels[order])
-    pd.testing.assert_frame_equal(shuffled.pairs, audit_folds(table, pixels).pairs)
+    shuffled = audited(table.iloc[order].reset_index(drop=True), pixels[order])
+    pd.testing.assert_frame_equal(shuffled.pairs, audited(table, pixels).pairs)
     assert shuffled.pairs["nearest"][0] == table["id"][0], "of equals the smallest id"
     assert np.array_equal(pixels, before)
 
@@ -89,7 +123,7 @@ def test_pictures_of_any_size_and_without_color_or_detail_are_audited() -> None:
     flat[..., 0] = np.arange(9)[:, None, None] * 1000
     fold = ["train"] * 4 + ["validation"] * 2 + ["test"] * 3
     ids = [f"{number:016x}" for number in range(9)]
-    audit = audit_folds(pd.DataFrame({"id": ids, "origin": ids, "fold": fold}), flat)
+    audit = audited(pd.DataFrame({"id": ids, "origin": ids, "fold": fold}), flat)
     assert np.isfinite(audit.pairs["distance"]).all()
     assert audit.suspicious == 0, "nothing is told from nothing"
 

@@ -703,7 +703,7 @@ def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> N
     assert left(system) == [".lamina"]
     new(system, url, pipeline=project / "dvc.yaml")
     assert len(server.log) == 1
-    assert left(system) == [".gitignore", ".lamina", "dvc.yaml", "params.yaml"]
+    assert left(system) == [".gitignore", ".lamina", "baselines", "dvc.yaml", "params.yaml"]
 
 
 def test_a_digest_is_checked_for_an_archive_on_disk_too(server: Server, project: Path) -> None:

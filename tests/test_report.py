@@ -296,14 +296,14 @@ def test_every_sheet_is_shown_with_its_own_pixels(system: Path, tmp_path: Path) 
     shutil.copytree(system / "data", tmp_path / "data")
     (tmp_path / "models").symlink_to(system / "models")
     for shade, path in enumerate(SHEETS.values()):
-        Image.new("RGB", (1300, 50), (40 * shade, 0, 0)).save(tmp_path / "data" / path)
+        Image.new("RGB", (1300, 50), (30 * shade, 0, 0)).save(tmp_path / "data" / path)
     text = report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8")
     shown = re.findall(
         r'class="sheet" src="data:image/webp;base64,([^"]+)" width="1200" height="46" alt="([^"]+)"', text
     )
     assert len({alt for _, alt in shown}) == len(SHEETS)
     reds = [Image.open(io.BytesIO(base64.b64decode(source))).getpixel((9, 9))[0] for source, _ in shown]
-    assert reds == pytest.approx([40 * shade for shade in range(len(SHEETS))], abs=6)
+    assert reds == pytest.approx([30 * shade for shade in range(len(SHEETS))], abs=6)
 
 
 def test_near_duplicates_are_counted_and_named(system: Path, page: str) -> None:

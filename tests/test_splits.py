@@ -80,8 +80,8 @@ def test_a_class_with_too_few_origins_is_named() -> None:
 
 
 def test_a_class_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
-    plan = pd.DataFrame({"id": list("abcdef"), "origin": list("abcdef"), "label": ["x", "fold"] * 3, "copy": 0})
-    plan.to_parquet(tmp_path / "plan.parquet")
+    pd.DataFrame({"id": list("abcdef"), "label": ["x", "fold"] * 3}).to_parquet(tmp_path / "manifest.parquet")
+    np.save(tmp_path / "pixels.npy", np.zeros((6, 8, 8, 3), np.int16))
     with pytest.raises(UserError, match="class 'fold' has the name of a column"):
         split(SplitConfig(test=0.3, validation=0.15), tmp_path, tmp_path, tmp_path / "split", seed=1)
 

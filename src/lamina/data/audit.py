@@ -1,7 +1,8 @@
-"""The leak audit: for each test picture the nearest picture that training or tuning saw, and whether it is the same."""
+"""Pictures that show the same thing: those of different origins, which are joined before the split, and the leak audit
+after it: for each test picture the nearest picture that training or tuning saw, and whether it is the same."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -12,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from lamina.data.alignment import agreement
+from lamina.data.duplicates import joined, merge_origins
 from lamina.data.likeness import COPIES, Floats, copies, describe, learn_metric, nearest
 from lamina.data.sheets import contact_sheet
 from lamina.files import release
@@ -31,7 +33,13 @@ COMPARED: Final = 512  # of the closest pairs: their pixels are compared, at abo
 _LEARNED_FROM: Final = 300  # pictures from whose copies the metric is learned
 _KNOWN: Final = 4_096  # pictures whose distance to another origin says what is usual
 _CHUNK: Final = 1_024  # pictures described between two signs of progress
-_PER_ROW: Final = 4  # pairs in a row of the sheet
+_PAIRS: Final = 16  # in a sheet
+_PER_ROW: Final = 4
+
+
+NOTHING_ALIKE: Final = pd.DataFrame(
+    {"id": pd.Series(dtype=str), "other": pd.Series(dtype=str), "distance": pd.Series(dtype=float)}
+).assign(agreement=pd.Series(dtype=float))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +50,41 @@ class Audit:
     suspicious: int
 
 
-def audit_folds(originals: pd.DataFrame, pixels: LabPixels) -> Audit:
+def alike_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> pd.DataFrame:
+    """Find pictures that are told to be of different origins and yet show the same thing, whichever way it lies.
+
+    originals: `id`, `origin`, a row for each of `pixels`, as for `audit_folds`; described: of `describe_pictures`.
+    Returns `id`, `other`, `distance`, `agreement` (from `SAME_PICTURE` on), best first, among the `COMPARED` closest.
+    """
+    order, ids, codes = _by_id(originals)
+    found, distance = nearest(described[order], described[order], (codes, codes))
+    pairs = pd.DataFrame({"left": np.arange(len(ids)), "right": found, "distance": np.round(distance, 3)})
+    pairs = pairs[np.isfinite(pairs["distance"])]
+    pairs[["left", "right"]] = np.sort(pairs[["left", "right"]].to_numpy(), axis=1)
+    closest = pairs.drop_duplicates(["left", "right"]).sort_values(["distance", "left", "right"]).head(COMPARED)
+    left, right = closest["left"].to_numpy(), closest["right"].to_numpy()
+    agreed = _agreements(list(zip(order[left], order[right], strict=True)), pixels)
+    listed = pd.DataFrame({"id": ids[left], "other": ids[right], "distance": closest["distance"], "agreement": agreed})
+    listed = listed[listed["agreement"] >= SAME_PICTURE]
+    return listed.sort_values(["agreement", "id", "other"], ascending=[False, True, True], ignore_index=True)
+
+
+def join_origins(originals: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
+    """The origins of pictures, those of `alike_pairs` made one. originals: `id`, `origin`."""
+    place = pd.Series(np.arange(len(originals)), index=originals["id"])
+    edges = np.stack([place[pairs["id"]], place[pairs["other"]]], axis=1)
+    return merge_origins(originals["origin"], joined(np.arange(len(originals)), edges))
+
+
+def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> Audit:
     """Find for each test picture its nearest in training and validation, whichever way it lies.
 
-    originals: `id`, `origin`, `fold`, a row for each of `pixels`, (N, S, S, 3) int16 CIELAB x 100. The order of
-    pictures does not count; ties go to the smaller id. Time grows with test times other pictures (60,000 of CIFAR-10:
-    half a minute), memory with pictures alone (300 bytes each).
+    originals: `id`, `origin`, `fold`, a row for each of `pixels`, (N, S, S, 3) int16 CIELAB x 100, and of `described`
+    (of `describe_pictures`). The order of pictures does not count; ties go to the smaller id. Time grows with test
+    times other pictures, memory with pictures alone (300 bytes each).
     """
-    order = np.argsort(originals["id"].to_numpy(str), kind="stable")
-    table = originals.iloc[order].reset_index(drop=True)
-    described = _described(table["id"], order, pixels)
+    order, _, _ = _by_id(originals)
+    table, described = originals.iloc[order].reset_index(drop=True), described[order]
     is_test = (table["fold"] == "test").to_numpy()
     test, seen = np.flatnonzero(is_test), np.flatnonzero(~is_test)
     found, distance = nearest(described[test], described[seen])
@@ -72,43 +105,70 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels) -> Audit:
     return Audit(pairs=pairs.drop(columns="doubt").reset_index(drop=True), suspicious=int((doubt > 0).sum()))
 
 
-def closest_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels, most: int = 16) -> Image.Image:
+def closest_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
     """Draw the first pairs of an audit, each test picture left of its nearest, with names and figures below.
 
     pairs: of `audit_folds`; manifest: `id`, `name`, a row for each of `pixels`.
     """
+    shown = pairs.head(_PAIRS)
+    figures = [f"agreement {pair['agreement']:.2f}, distance {pair['distance']:.1f}" for _, pair in shown.iterrows()]
+    return _pairs_sheet(shown["id"], shown["nearest"], ("test", shown["fold"]), figures, manifest, pixels)
+
+
+def joined_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
+    """Draw the first pairs of `alike_pairs` side by side; arguments as for `closest_sheet`."""
+    shown = pairs.head(_PAIRS)
+    figures = [f"agreement {agreed:.2f}" for agreed in shown["agreement"]]
+    return _pairs_sheet(shown["id"], shown["other"], ("left", ["right"] * len(shown)), figures, manifest, pixels)
+
+
+def _pairs_sheet(
+    lefts: Iterable[str],
+    rights: Iterable[str],
+    sides: tuple[str, Iterable[str]],
+    figures: Sequence[str],
+    manifest: pd.DataFrame,
+    pixels: LabPixels,
+) -> Image.Image:
     place = pd.Series(np.arange(len(manifest)), index=manifest["id"])
     names = manifest.set_index("id")["name"].map(lambda name: str(name).rsplit("/", 1)[-1])
     drawn, captions = [], []
-    for _, pair in pairs.head(most).iterrows():
-        here, there = (lab_to_srgb(np.array(pixels[place[pair[end]]])) for end in ("id", "nearest"))
+    for left, right, side, words in zip(lefts, rights, sides[1], figures, strict=True):
+        here, there = (lab_to_srgb(np.array(pixels[place[picture]])) for picture in (left, right))
         drawn.append(np.hstack([here, np.full((len(here), max(1, len(here) // 32), 3), 255, np.uint8), there]))
-        figures = f"agreement {pair['agreement']:.2f}, distance {pair['distance']:.1f}"
-        captions.append(f"test: {names[pair['id']]}\n{pair['fold']}: {names[pair['nearest']]}\n{figures}")
+        captions.append(f"{sides[0]}: {names[left]}\n{side}: {names[right]}\n{words}")
     starts = range(0, len(drawn), _PER_ROW)
     rows = [drawn[start : start + _PER_ROW] for start in starts]
-    words = [captions[start : start + _PER_ROW] for start in starts]
-    return contact_sheet(rows, [""] * len(rows), words, cell=(256, 128))
+    words_below = [captions[start : start + _PER_ROW] for start in starts]
+    return contact_sheet(rows, [""] * len(rows), words_below, cell=(256, 128))
 
 
-def _described(ids: "pd.Series[str]", order: npt.NDArray[np.intp], pixels: LabPixels) -> Floats:
-    """Pictures in the metric that a few of them, evenly chosen, teach: (n, d), in the order of `ids` and `order`."""
-    some = _evenly(len(order), _LEARNED_FROM)
-    warped = [copies(pixels[order[place]], np.random.default_rng(int(ids[place], 16))) for place in some]
+def describe_pictures(ids: "pd.Series[str]", pixels: LabPixels) -> Floats:
+    """Describe pictures in the metric that a few of them, evenly chosen, teach: (N, d), row by row as `pixels`."""
+    order = np.argsort(ids.to_numpy(str), kind="stable")
+    some = order[_evenly(len(order), _LEARNED_FROM)]
+    warped = [copies(pixels[place], np.random.default_rng(int(ids.iloc[place], 16))) for place in some]
     described = describe([copy for of_one in warped for copy in of_one])
-    metric = learn_metric(describe([pixels[place] for place in order[some]]), described.reshape(len(some), COPIES, -1))
-    chunks = [order[start : start + _CHUNK] for start in range(0, len(order), _CHUNK)]
+    metric = learn_metric(describe([pixels[place] for place in some]), described.reshape(len(some), COPIES, -1))
 
-    def describe_chunk(chunk: npt.NDArray[np.intp]) -> Floats:
-        found: Floats = describe([pixels[place] for place in chunk]) @ metric
+    def describe_chunk(start: int) -> Floats:
+        found: Floats = describe(list(pixels[start : start + _CHUNK])) @ metric
         release(pixels)
         return found
 
+    starts = range(0, len(pixels), _CHUNK)
+    sizes = [min(_CHUNK, len(pixels) - start) for start in starts]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and OpenCV leave Python's lock alone
-        found = pool.map(describe_chunk, chunks)
         return np.concatenate(
-            list(progress(found, what="audit", unit="pictures", sizes=[len(chunk) for chunk in chunks]))
+            list(progress(pool.map(describe_chunk, starts), what="audit", unit="pictures", sizes=sizes))
         )
+
+
+def _by_id(originals: pd.DataFrame) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.str_], npt.NDArray[np.intp]]:
+    """The order of the ids, the ids in it, and the numbers of their origins."""
+    order = np.argsort(originals["id"].to_numpy(str), kind="stable")
+    table = originals.iloc[order]
+    return order, table["id"].to_numpy(str), pd.factorize(table["origin"])[0].astype(np.intp)
 
 
 def _evenly(count: int, most: int) -> npt.NDArray[np.intp]:

@@ -31,7 +31,7 @@ def near_duplicate_groups(thumbnails: np.ndarray) -> np.ndarray:
     group = np.arange(len(distinct))
     for pairs in _candidates(distinct):
         pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]  # the others are one group already
-        group = _joined(group, pairs[_same_picture(distinct[pairs[:, 0]], distinct[pairs[:, 1]])])
+        group = joined(group, pairs[_same_picture(distinct[pairs[:, 0]], distinct[pairs[:, 1]])])
     return group[first.reshape(-1)]
 
 
@@ -85,14 +85,17 @@ def _same_picture(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return same
 
 
-def _joined(group: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Make the groups of each pair one; a group keeps no number of its own."""
+def joined(group: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Make the groups of each pair one; a group keeps no number of its own.
+
+    group: (n,) numbers below n; pairs: (k, 2) places in it.
+    """
     if not len(pairs):
         return group
     edges = (np.ones(len(pairs), np.int8), (group[pairs[:, 0]], group[pairs[:, 1]]))
     component: np.ndarray = connected_components(coo_array(edges, shape=(len(group),) * 2), directed=False)[1]
-    joined: np.ndarray = component[group]
-    return joined
+    numbers: np.ndarray = component[group]
+    return numbers
 
 
 def merge_origins(origins: pd.Series, groups: np.ndarray) -> pd.Series:

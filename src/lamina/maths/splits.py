@@ -23,10 +23,14 @@ Integers = npt.NDArray[np.intp]
 
 
 class SplitConfig(Config):
-    """Section `split` of params.yaml: shares of all pictures; what is left trains."""
+    """Section `split` of params.yaml: shares of all pictures; what is left trains.
+
+    join_alike: whether pictures that show the same thing, whichever way it lies, count as one origin.
+    """
 
     test: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
+    join_alike: bool = True
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "SplitConfig":

@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from lamina.data.isolation import HIT
 from lamina.errors import UserError
 from lamina.maths.color import lab_to_srgb
+from lamina.maths.splits import FOLDS
 from lamina.report import figures, tables
 from lamina.report.runs import Pictures, Run
 
@@ -71,13 +72,15 @@ def render(system: str, runs: Sequence[Run], pictures: Pictures) -> str:
         .render(
             system=system,
             census=tables.census(pictures),
-            folds=tables.FOLDS,
+            folds=FOLDS,
             sheets={name: _sheet(path) for name, path in pictures.sheets.items()},
             groups=tables.near_duplicates(pictures.groups),
             cells=tables.cells(pictures),
             hit=HIT,
             groups_listed=GROUPS_LISTED,
             audit=pictures.counted if pictures.audit is not None else None,
+            joined=tables.joined(pictures, PAIRS_LISTED),
+            joined_pairs=len(pictures.joined),
             audited=0 if pictures.audit is None else len(pictures.audit),
             suspicious=tables.suspicious(pictures, PAIRS_LISTED),
             docs=DATA_DOCS if pictures.docs else None,

@@ -96,6 +96,7 @@ class Pictures:
     split: `id`, `origin`, `label`, `copy`, `fold`. rejected: `name`, `reason`; None where nothing was filtered.
     groups: near duplicates, `group`, `name`, `origin`; no rows where none were looked for.
     cells: `agreement` of the cell found in each picture with the box told; no rows where none was looked for.
+    joined: pairs of pictures that became one origin, `id`, `other`, `agreement`.
     audit: `id`, `nearest`, `fold`, `distance`, `unusual`, `agreement`, the suspicious first; None where none was made.
     sheets: contact sheets that are there, by the name of what they show. docs: whether Data Docs are there.
     """
@@ -106,6 +107,7 @@ class Pictures:
     rejected: pd.DataFrame | None
     groups: pd.DataFrame
     cells: pd.DataFrame
+    joined: pd.DataFrame
     audit: pd.DataFrame | None
     counted: AuditCount
     sheets: Mapping[str, Path]
@@ -115,6 +117,7 @@ class Pictures:
 HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 GROUPS = ("group", "id", "name", "origin")
 CELLS = ("agreement",)
+JOINED = ("id", "other", "agreement")
 PAIRS = ("id", "nearest", "fold", "distance", "unusual", "agreement")
 SHEETS = {
     "kept": "filtered/kept.png",
@@ -123,6 +126,7 @@ SHEETS = {
     "cells": "filtered/cells.png",
     "augmented": "augmented/sheet.png",
     "folds": "split/folds.png",
+    "joined": "split/joined.png",
     "closest": "split/closest.png",
 }
 TRIALS = ("number", "state", "value", "learning_rate", "dropout", "decay")
@@ -162,6 +166,7 @@ def read_pictures(system: Path) -> Pictures:
         rejected=_table(rejected, ("name", "reason"), "filter") if rejected.exists() else None,
         groups=_optional_table(data / "filtered" / "groups.parquet", GROUPS, "filter"),
         cells=_optional_table(data / "filtered" / "cells.parquet", CELLS, "filter"),
+        joined=_optional_table(data / "split" / "joined.parquet", JOINED, "split"),
         audit=_table(audit, PAIRS, "split") if audit.exists() else None,
         counted=_json(summary, AuditCount, "split") if summary.exists() else AuditCount(),
         sheets={name: data / path for name, path in SHEETS.items() if (data / path).exists()},

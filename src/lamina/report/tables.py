@@ -30,6 +30,14 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Joined:
+    """Two pictures that show the same thing, and how well they agree once they lie alike (at most 1)."""
+
+    names: tuple[str, str]
+    agreement: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cells:
     """Pictures with one box told; those in which the cell found agrees with it; the median agreement (0 to 1)."""
 
@@ -156,6 +164,16 @@ def cells(pictures: Pictures) -> Cells | None:
     if not len(told):
         return None
     return Cells(told=len(told), agreeing=int((told >= HIT).sum()), median=float(told.median()))
+
+
+def joined(pictures: Pictures, most: int) -> list[Joined]:
+    """The first pairs of pictures that became one origin in the split, at most `most`."""
+    shown = pictures.joined.head(most)
+    columns = (shown[name] for name in ("id", "other", "agreement"))
+    return [
+        Joined(names=(_name(pictures, id_), _name(pictures, other)), agreement=float(agreement))
+        for id_, other, agreement in zip(*columns, strict=True)
+    ]
 
 
 def suspicious(pictures: Pictures, most: int) -> list[Pair]:

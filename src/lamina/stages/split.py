@@ -1,4 +1,4 @@
-"""Stage `split`: whole origins to train, validation and test; copies to train alone. Then a leak audit."""
+"""Stage `split`: pictures alike joined, whole origins to train, validation and test, copies to train; then an audit."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,17 @@ import pandas as pd
 from PIL import Image
 
 from lamina.config import read_params, section
-from lamina.data.audit import SAME_PICTURE, Audit, audit_folds, closest_sheet
+from lamina.data.audit import (
+    NOTHING_ALIKE,
+    SAME_PICTURE,
+    Audit,
+    alike_pairs,
+    audit_folds,
+    closest_sheet,
+    describe_pictures,
+    join_origins,
+    joined_sheet,
+)
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
@@ -27,6 +37,7 @@ SHEET_PICTURES: Final = 10  # in a row
 class SplitSummary:
     """Original pictures and origins by fold, pictures by fold and class, and what the leak audit found.
 
+    joined: pairs of pictures that show the same thing and became one origin;
     compared: pairs of a test picture and its nearest whose pixels were compared; suspicious: those that agree from
     `suspicious_from` on.
     """
@@ -34,6 +45,7 @@ class SplitSummary:
     pictures: dict[str, int]
     origins: dict[str, int]
     classes: dict[str, dict[str, int]]
+    joined: int
     compared: int
     suspicious: int
     suspicious_from: float
@@ -41,33 +53,46 @@ class SplitSummary:
     def __str__(self) -> str:
         parts = [f"{fold} {self.pictures[fold]} of {self.origins[fold]} origins" for fold in FOLDS]
         found = f"{self.suspicious} test pictures look like one that was trained or tuned on, see closest.png"
-        return "split: " + ", ".join(parts) + (f"; {found}" if self.suspicious else "")
+        text = "split: " + ", ".join(parts)
+        text += f"; {self.joined} pairs that look the same were joined, see joined.png" if self.joined else ""
+        return text + (f"; {found}" if self.suspicious else "")
 
 
 def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int) -> SplitSummary:
-    """Write folds, their sheet, and the leak audit with its sheet to `out` (docs/files.md).
+    """Write folds, the pictures joined before, the leak audit after, and sheets of them all to `out` (docs/files.md).
 
-    The audit looks at the pictures after they are assigned, and changes nothing. Pictures without labels count as one
-    class. Raises UserError where a class has fewer origins than folds.
+    Pictures without labels count as one class. Raises UserError where a class has fewer origins than folds.
     """
-    plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "origin", "label", "copy"])
-    originals = plan[plan["copy"] == 0]
-    labels = originals["label"].fillna("").astype(str)
+    pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
+    labels = pictures["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    plan["fold"] = plan["origin"].map(split_origins(list(originals["origin"]), list(labels), config.shares, seed))
-    rows = plan[(plan["fold"] == "train") | (plan["copy"] == 0)]
-    manifest, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
-    manifest["fold"] = manifest["id"].map(rows[rows["copy"] == 0].set_index("id")["fold"])
-    audit = audit_folds(manifest, pixels)
-    summary = _summarise(manifest, audit)
+    described = describe_pictures(pictures["id"], pixels)
+    alike = alike_pairs(pictures, pixels, described) if config.join_alike else NOTHING_ALIKE
+    pictures["origin"] = join_origins(pictures, alike)
+    pictures["fold"] = pictures["origin"].map(
+        split_origins(list(pictures["origin"]), list(labels), config.shares, seed)
+    )
+    audit = audit_folds(pictures, pixels, described)
+    summary = _summarise(pictures, len(alike), audit)
     with staged(out, folder=True) as part:
-        rows[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
+        _rows(pictures, augmented).to_parquet(part / "manifest.parquet", index=False)
+        alike.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
-        closest_sheet(audit.pairs, manifest, pixels).save(part / "closest.png", optimize=True)
-        _folds_sheet(manifest, pixels).save(part / "folds.png", optimize=True)
+        if len(alike):
+            joined_sheet(alike, pictures, pixels).save(part / "joined.png", optimize=True)
+        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png", optimize=True)
+        _folds_sheet(pictures, pixels).save(part / "folds.png", optimize=True)
         write_json(part / "summary.json", summary.__dict__)
     return summary
+
+
+def _rows(pictures: pd.DataFrame, augmented: Path) -> pd.DataFrame:
+    """The originals of every fold, and the copies of the pictures that train."""
+    plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "label", "copy"])
+    told = pictures.set_index("id")[["origin", "fold"]].loc[plan["id"]].reset_index(drop=True)
+    rows = plan.join(told)
+    return rows.loc[(rows["fold"] == "train") | (rows["copy"] == 0), MANIFEST]
 
 
 def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
@@ -82,7 +107,7 @@ def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
     return contact_sheet(rows, words)
 
 
-def _summarise(originals: pd.DataFrame, audit: Audit) -> SplitSummary:
+def _summarise(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSummary:
     folds = originals.groupby("fold")
     table = pd.crosstab(originals["fold"], originals["label"].fillna(""))
     return SplitSummary(
@@ -91,6 +116,7 @@ def _summarise(originals: pd.DataFrame, audit: Audit) -> SplitSummary:
         classes={
             str(fold): {str(label): int(n) for label, n in row.items()} for fold, row in table.to_dict("index").items()
         },
+        joined=joined,
         compared=int(audit.pairs["agreement"].notna().sum()),
         suspicious=audit.suspicious,
         suspicious_from=SAME_PICTURE,

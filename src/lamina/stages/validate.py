@@ -167,7 +167,8 @@ def read_tables(data: Path, shares: Mapping[str, float]) -> dict[str, pd.DataFra
         ),
         "split": split.assign(
             name=split["id"].map(names).fillna(split["id"]),
-            as_converted=_agrees(split, lab, "origin", "label"),
+            as_converted=_agrees(split, lab, "label"),
+            origin_whole=_whole_origins(split, lab),
             copy_held_out=split["copy"].astype("Int64").mask(split["fold"] == "train"),
         ),
         "origins": _folds_of_origins(split),
@@ -200,6 +201,12 @@ def _agrees(table: pd.DataFrame, source: pd.DataFrame, *columns: str) -> pd.Seri
         told, found = (series.astype("str").fillna("").to_numpy() for series in (table[column], known[column]))
         agrees &= told == found
     return agrees
+
+
+def _whole_origins(split: pd.DataFrame, lab: pd.DataFrame) -> pd.Series:
+    """Whether all pictures of a row's origin, as converted, are of one origin in the split."""
+    converted = split["id"].map(lab.drop_duplicates("id").set_index("id")["origin"])
+    return split["origin"].groupby(converted, dropna=False).transform("nunique") == 1
 
 
 def _folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:

@@ -86,10 +86,12 @@ SUITES: Final = (
     Suite(
         table="split",
         about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
-        "id with this origin and label. copy_held_out: the copy, where the row is not trained with.",
+        "id with this label. origin_whole: all pictures of its origin there are of one here. copy_held_out: the copy, "
+        "where the row is not trained with.",
         key="name",
         expectations=(
             one_of("every row is a converted picture, with its label", "as_converted", True),
+            one_of("no origin is cut", "origin_whole", True),
             unique("every copy is there once", "id", "copy"),
             between("copies count from 0", "copy", 0, None),
             told("every row has a fold", "fold"),
