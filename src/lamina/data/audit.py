@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from lamina.data.alignment import agreement
 from lamina.data.duplicates import joined, merge_origins
@@ -30,6 +31,7 @@ written by hand may agree as well by chance.
 """
 COMPARED: Final = 512  # of the closest pairs: their pixels are compared, at about 100 a second and core
 
+_WORTHWHILE: Final = 0.1  # share of compared pairs that show the same thing for which the next closest are compared too
 _LEARNED_FROM: Final = 300  # pictures from whose copies the metric is learned
 _KNOWN: Final = 4_096  # pictures whose distance to another origin says what is usual
 _CHUNK: Final = 1_024  # pictures described between two signs of progress
@@ -54,17 +56,24 @@ def alike_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -
     """Find pictures that are told to be of different origins and yet show the same thing, whichever way it lies.
 
     originals: `id`, `origin`, a row for each of `pixels`, as for `audit_folds`; described: of `describe_pictures`.
-    Returns `id`, `other`, `distance`, `agreement` (from `SAME_PICTURE` on), best first, among the `COMPARED` closest.
+    Returns `id`, `other`, `distance`, `agreement` (from `SAME_PICTURE` on), best first. The closest pairs are compared,
+    `COMPARED` at a time, for as long as enough of them show the same thing.
     """
     order, ids, codes = _by_id(originals)
     found, distance = nearest(described[order], described[order], (codes, codes))
     pairs = pd.DataFrame({"left": np.arange(len(ids)), "right": found, "distance": np.round(distance, 3)})
     pairs = pairs[np.isfinite(pairs["distance"])]
     pairs[["left", "right"]] = np.sort(pairs[["left", "right"]].to_numpy(), axis=1)
-    closest = pairs.drop_duplicates(["left", "right"]).sort_values(["distance", "left", "right"]).head(COMPARED)
-    left, right = closest["left"].to_numpy(), closest["right"].to_numpy()
-    agreed = _agreements(list(zip(order[left], order[right], strict=True)), pixels)
-    listed = pd.DataFrame({"id": ids[left], "other": ids[right], "distance": closest["distance"], "agreement": agreed})
+    closest = pairs.drop_duplicates(["left", "right"]).sort_values(["distance", "left", "right"], ignore_index=True)
+    agreed: list[float] = []
+    for start in range(0, len(closest), COMPARED):
+        some = closest.iloc[start : start + COMPARED]
+        agreed += _agreements(list(zip(order[some["left"]], order[some["right"]], strict=True)), pixels)
+        if np.mean(np.array(agreed[start:]) >= SAME_PICTURE) < _WORTHWHILE:
+            break
+    closest = closest.head(len(agreed))
+    left, right = ids[closest["left"]], ids[closest["right"]]
+    listed = pd.DataFrame({"id": left, "other": right, "distance": closest["distance"], "agreement": agreed})
     listed = listed[listed["agreement"] >= SAME_PICTURE]
     return listed.sort_values(["agreement", "id", "other"], ascending=[False, True, True], ignore_index=True)
 
@@ -158,7 +167,8 @@ def describe_pictures(ids: "pd.Series[str]", pixels: LabPixels) -> Floats:
 
     starts = range(0, len(pixels), _CHUNK)
     sizes = [min(_CHUNK, len(pixels) - start) for start in starts]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy and OpenCV leave Python's lock alone
+    # NumPy and OpenCV leave Python's lock alone; threads of their own would only be in each other's way
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.concatenate(
             list(progress(pool.map(describe_chunk, starts), what="audit", unit="pictures", sizes=sizes))
         )
@@ -184,6 +194,6 @@ def _unusual(distance: npt.NDArray[np.float64], seen: Floats, origins: "pd.Serie
 
 
 def _agreements(places: Sequence[tuple[int, int]], pixels: LabPixels) -> list[float]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda pair: agreement(pixels[pair[0]], pixels[pair[1]]), places)
         return [round(one, 4) for one in progress(found, what="compare", unit="pairs", total=len(places))]

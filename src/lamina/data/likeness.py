@@ -12,7 +12,9 @@ Sources: A. Rahimi and B. Recht, Random Features for Large-Scale Kernel Machines
 (the map: linear discriminant analysis).
 """
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import cv2
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 import scipy.linalg
+from threadpoolctl import threadpool_limits
 
 from lamina.data.augmentation import warp
 from lamina.maths.color import LabPixels, lab_to_srgb, srgb_to_lab
@@ -44,6 +47,7 @@ _DETAILS: Final = np.array([1, 1.5, 2, 3, 4, 5.5, 7, 9, 11])  # radii of rings i
 _TURNS: Final = 16  # directions in the spectrum's half
 _HARMONICS: Final = 4  # kept of each ring's profile over directions, by magnitude: a turn only shifts it
 _CHUNK: Final = 256  # pictures described at once: 10 MiB
+_PLANES: Final = 32  # of them filtered at once: 96 channels, which stay in a core's cache
 _ROWS, _COLUMNS = 1_024, 8_192  # of a table of distances: 32 MiB
 
 
@@ -90,10 +94,11 @@ def nearest(
     count; the distance is infinite where there is none. Returns (n,) indices and (n,) distances; memory is bounded.
     """
     length = (pool**2).sum(axis=1) / 2
-    best = np.zeros(len(queries), np.intp)
-    for row in range(0, len(queries), _ROWS):
+
+    def search(row: int) -> npt.NDArray[np.intp]:
         some = slice(row, row + _ROWS)
         least = np.full(len(queries[some]), np.inf, np.float32)
+        best = np.zeros(len(least), np.intp)
         for column in range(0, len(pool), _COLUMNS):
             block = slice(column, column + _COLUMNS)
             far = queries[some] @ -pool[block].T
@@ -102,8 +107,12 @@ def nearest(
                 far[origins[0][some, None] == origins[1][block]] = np.inf
             here = far.argmin(axis=1)
             found = far[np.arange(len(far)), here]
-            best[some] = np.where(found < least, column + here, best[some])
+            best = np.where(found < least, column + here, best)
             least = np.minimum(least, found)
+        return best
+
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # products and minima side by side
+        best = np.concatenate([np.empty(0, np.intp), *threads.map(search, range(0, len(queries), _ROWS))])
     distance = np.sqrt(((queries.astype(np.float64) - pool[best]) ** 2).sum(axis=1))
     if origins is not None:
         distance[origins[0] == origins[1][best]] = np.inf
@@ -134,7 +143,7 @@ def _describe(small: Floats) -> Floats:
 
 def _mixture(small: Floats) -> Floats:
     """Mean cosines over the points of pictures, (n, SIDE, SIDE, 3): (n, _COSINES)."""
-    points = np.stack([_points(picture) for picture in small])
+    points = np.concatenate([_points(small[start : start + _PLANES]) for start in range(0, len(small), _PLANES)])
     waves = points.reshape(-1, points.shape[-1]) @ _DIRECTIONS
     waves += _PHASES
     np.cos(waves, out=waves)
@@ -142,19 +151,25 @@ def _mixture(small: Floats) -> Floats:
     return mean * np.float32(30)  # about the size of `_spectrum`
 
 
-def _points(picture: Floats) -> Floats:
-    """What stands at points of a picture: color near and around, and how steep its lightness is; about -3 to 3."""
-    fine, coarse, wide = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (1.0, 2.5, 5.0))
+def _points(pictures: Floats) -> Floats:
+    """What stands at points of pictures, (n, SIDE, SIDE, 3): color near and around, and how steep its lightness is.
+
+    Returns (n, points, 11), about -3 to 3. The pictures go through the filters side by side, as channels of one.
+    """
+    channels = np.ascontiguousarray(pictures.transpose(1, 2, 0, 3)).reshape(SIDE, SIDE, -1)
+    blurred = [cv2.GaussianBlur(channels, (0, 0), sigma) for sigma in (1.0, 2.5, 5.0)]
+    fine, coarse, wide = (one.reshape(SIDE, SIDE, -1, 3) for one in blurred)
     features = [fine / 12, coarse / 12, (wide - coarse) / 6, _steepness(fine) / 3, _steepness(coarse) / 2]
     inner = slice(_RIM, SIDE - _RIM, _STEP)
-    chosen: Floats = np.dstack(features)[inner, inner]
-    return chosen.reshape(-1, chosen.shape[-1])
+    chosen: Floats = np.concatenate([one[inner, inner] for one in features], axis=-1)
+    return chosen.transpose(2, 0, 1, 3).reshape(len(pictures), -1, chosen.shape[-1])
 
 
-def _steepness(picture: Floats) -> Floats:
-    lightness = np.ascontiguousarray(picture[..., 0])
+def _steepness(colors: Floats) -> Floats:
+    """(SIDE, SIDE, n, 1): the length of lightness' gradient in pictures, (SIDE, SIDE, n, 3)."""
+    lightness = np.ascontiguousarray(colors[..., 0])
     across, along = (cv2.Sobel(lightness, -1, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    return np.asarray(cv2.magnitude(across, along), np.float32)
+    return np.asarray(cv2.magnitude(across, along), np.float32).reshape(*lightness.shape, 1)
 
 
 def _spectrum(small: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,9 +61,16 @@ def read_pictures(raw: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 def read_shard(raw: Path, shard: Shard, columns: Sequence[str]) -> pd.DataFrame:
     """Read columns of one shard."""
-    with pq.ParquetFile(raw / shard.part) as file:
+    path = raw / shard.part
+    with pq.ParquetFile(path, metadata=_footer(path, path.stat().st_mtime_ns)) as file:
         rows: pd.DataFrame = file.read_row_group(shard.group, columns=list(columns)).to_pandas()
     return rows
+
+
+@lru_cache(maxsize=64)
+def _footer(path: Path, changed: int) -> pq.FileMetaData:
+    """A part's footer, which takes longer to read than a shard of thumbnails. changed: when the part was written."""
+    return pq.read_metadata(path)
 
 
 def map_shards(

@@ -22,7 +22,7 @@ from lamina.files import staged
 from lamina.progress import progress
 from lamina.stages import entry
 
-GROUP_PICTURES: Final = 64
+GROUP_PICTURES: Final = 256
 GROUP_BYTES: Final = 8 * 2**20
 PART_BYTES: Final = 256 * 2**20
 FOOTER_BYTES: Final = 2**11  # what a row group adds to a part's end, measured and rounded up

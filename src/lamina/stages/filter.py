@@ -70,7 +70,7 @@ def _with_cells(summary: FilterSummary, raw: Path, pictures: pd.DataFrame, out: 
     compared = compare_cells(pictures)
     compared[CELLS].to_parquet(out / "cells.parquet", index=False)
     if sheet := cells_sheet(raw, compared):
-        sheet.save(out / "cells.png", optimize=True)
+        sheet.save(out / "cells.png")
     told = compared["agreement"].dropna()
     return replace(summary, told=len(told), agreeing=int((told >= HIT).sum()))
 
@@ -85,7 +85,7 @@ def _look(raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.Data
     }
     for name, sheet in sheets.items():
         if sheet:
-            sheet.save(out / name, optimize=True)
+            sheet.save(out / name)
 
 
 def _summary(pictures: pd.DataFrame) -> FilterSummary:

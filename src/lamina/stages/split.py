@@ -80,9 +80,9 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
         alike.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         if len(alike):
-            joined_sheet(alike, pictures, pixels).save(part / "joined.png", optimize=True)
-        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png", optimize=True)
-        _folds_sheet(pictures, pixels).save(part / "folds.png", optimize=True)
+            joined_sheet(alike, pictures, pixels).save(part / "joined.png")
+        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
+        _folds_sheet(pictures, pixels).save(part / "folds.png")
         write_json(part / "summary.json", summary.__dict__)
     return summary
 
