@@ -80,12 +80,10 @@ def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
     matrix = np.array([[cosine * across, sine * along, 0.0], [-sine * across, cosine * along, 0.0]])
     shift = np.array([row["shift_x"], row["shift_y"]], float) * side
     matrix[:, 2] = middle + shift - matrix[:, :2] @ (middle, middle)
-    moved = cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    gains = (row["gain_red"], row["gain_green"], row["gain_blue"])
-    warped: RgbPixels = cv2.LUT(moved, _gain_table(gains)) if gains != (1.0, 1.0, 1.0) else moved
+    # four channels go through OpenCV's vectors, three do not; the gains drop the fourth again
+    four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)
+    moved = cv2.warpAffine(four, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    gains = np.zeros((3, 4))
+    gains[:, :3] = np.diag([row["gain_red"], row["gain_green"], row["gain_blue"]])
+    warped: RgbPixels = cv2.transform(moved, gains)  # rounded, 0 to 255
     return warped
-
-
-def _gain_table(gains: tuple[float, float, float]) -> np.ndarray:
-    levels = np.arange(256, dtype=np.float32)[:, None] * np.array(gains, np.float32)
-    return np.clip(np.rint(levels), 0, 255).astype(np.uint8)[None]
