@@ -177,8 +177,8 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are() -> None:
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (None, "split: expected a mapping with the keys test, validation, got null"),
-        ([0.3], r"split: expected a mapping with the keys test, validation, got list \[0\.3\]"),
+        (None, "split: expected a mapping with the keys test, validation, join_alike, got null"),
+        ([0.3], r"split: expected a mapping with the keys test, validation, join_alike, got list \[0\.3\]"),
         ({}, r"split\.test is missing; add it"),
         ({"tset": 0.3, "validation": 0.1}, r"unknown key 'split\.tset'; did you mean 'split\.test'"),
         ({"test": 0.3, "validation": 0.1, "x": 1}, r"unknown key 'split\.x'; known: test, validation"),
@@ -340,7 +340,7 @@ SOUND = "seed: 1\nsplit: {test: 0.3, validation: 0.1}\n"
         ("lamina.stages.split", None, "params.yaml: not found"),
         ("lamina.stages.split", SOUND + "scratch: [1]\n", "scratch: expected a mapping"),
         ("lamina.stages.split", SOUND + "scratch: {runs: {a.b: {}}}\n", "run 'a.b': expected a name"),
-        ("lamina.stages.split", SOUND, "data/augmented/plan.parquet: not found; `dvc repro`"),
+        ("lamina.stages.split", SOUND, "data/lab/manifest.parquet: not found; `dvc repro`"),
         ("lamina.cli gate", SOUND + "colorize: {runs: {tint: {}}}\n", "colorize.runs: not in this version"),
     ],
 )

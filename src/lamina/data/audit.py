@@ -39,9 +39,10 @@ _PAIRS: Final = 16  # in a sheet
 _PER_ROW: Final = 4
 
 
-NOTHING_ALIKE: Final = pd.DataFrame(
-    {"id": pd.Series(dtype=str), "other": pd.Series(dtype=str), "distance": pd.Series(dtype=float)}
-).assign(agreement=pd.Series(dtype=float))
+# what `alike_pairs` returns where it finds none
+NOTHING_ALIKE: Final = pd.DataFrame({"id": [], "other": [], "distance": [], "agreement": []}).astype(
+    {"id": str, "other": str}
+)
 
 
 @dataclass(frozen=True, kw_only=True)

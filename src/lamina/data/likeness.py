@@ -32,12 +32,8 @@ Floats = npt.NDArray[np.float32]
 SIDE: Final = 32  # pixels at which pictures are described
 DIMENSIONS: Final = 64  # of the metric's space: more neither finds more copies nor parts others better
 COPIES: Final = 6  # of each picture that the metric is learned from
-SHIFT, CROP, GAIN, ANGLE = (
-    0.1,
-    0.1,
-    0.05,
-    45.0,
-)  # of those copies, at most: shares, factor, degrees beside quarter turns
+# of those copies, at most: shares of the side, a factor, and degrees beside quarter turns
+SHIFT, CROP, GAIN, ANGLE = 0.1, 0.1, 0.05, 45.0
 
 _COSINES: Final = 192
 _RIDGE: Final = 0.01  # of the mean variance among copies, so that no direction counts as free of noise by chance
