@@ -23,6 +23,8 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.smear import draw, shots
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
+from lamina.maths.splits import SplitConfig
+from lamina.stages.split import split
 
 SIZE = 64
 WARPS = {
@@ -85,6 +87,41 @@ def test_pictures_alike_of_different_origins_become_one(drawn: tuple[pd.DataFram
     merged = {table["origin"][left], table["origin"][right]}
     assert set(origins[table["origin"].isin(merged)]) == {min(merged)}
     assert (origins == table["origin"])[~table["origin"].isin(merged)].all()
+
+
+def test_the_search_goes_on_for_as_long_as_it_is_worthwhile(
+    drawn: tuple[pd.DataFrame, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, pixels = drawn[0], drawn[1].copy()
+    half = len(table) // 2
+    pixels[half : 2 * half] = pixels[:half, :, ::-1]  # every picture and its mirror image
+    monkeypatch.setattr("lamina.data.audit.COMPARED", 8)
+    pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    told = {frozenset(pair) for pair in pairs[["id", "other"]].to_numpy()}
+    planted = {frozenset((table["id"][row], table["id"][row + half])) for row in range(half)}
+    assert len(told & planted) > 0.9 * half > 8
+
+
+@pytest.mark.parametrize("join", [True, False])
+def test_the_stage_keeps_pictures_alike_on_one_side(
+    drawn: tuple[pd.DataFrame, np.ndarray], tmp_path: Path, join: bool
+) -> None:
+    table, pixels = drawn[0].drop(columns="fold").assign(label="cell"), drawn[1].copy()
+    half = len(table) // 2
+    pixels[half : 2 * half] = pixels[:half, :, ::-1]
+    np.save(tmp_path / "pixels.npy", pixels)
+    table.to_parquet(tmp_path / "manifest.parquet")
+    table.assign(copy=0).to_parquet(tmp_path / "plan.parquet")
+    config = SplitConfig(test=0.3, validation=0.15, join_alike=join)
+    summary = split(config, tmp_path, tmp_path, tmp_path / "split", seed=1)
+    rows = pd.read_parquet(tmp_path / "split" / "manifest.parquet").set_index("id").loc[table["id"]]
+    fold = rows["fold"].to_numpy()
+    together = fold[:half] == fold[half : 2 * half]
+    assert (together.mean() > 0.9) == join
+    assert (rows["origin"].nunique() < len(table)) == join
+    assert (summary.joined > 0) == join
+    assert (summary.suspicious > half / 4) == (not join)
+    assert (tmp_path / "split" / "joined.png").exists() == join
 
 
 def test_where_nothing_is_alike_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:

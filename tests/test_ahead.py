@@ -1,0 +1,47 @@
+"""Items made ahead: all of them, in order, and no more than asked for; what breaks, breaks in its place."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from lamina.ahead import ahead
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_all_items_come_in_order(depth: int) -> None:
+    assert list(ahead(iter(range(20)), depth)) == list(range(20))
+    assert list(ahead([], depth)) == []
+
+
+def test_they_are_made_by_another_thread_while_one_is_used() -> None:
+    second_is_made = threading.Event()
+
+    def make() -> Iterator[int]:
+        yield threading.get_ident()
+        second_is_made.set()
+        yield 0
+
+    items = ahead(make(), depth=1)
+    assert next(items) != threading.get_ident()
+    assert second_is_made.wait(10), "nobody asked for it yet"
+    assert list(items) == [0]
+
+
+def test_no_more_are_made_than_asked_for() -> None:
+    made = []
+    items = ahead((made.append(number) or number for number in range(100)), depth=2)
+    assert next(items) == 0
+    items.close()
+    assert len(made) <= 3
+
+
+def test_an_error_comes_after_what_was_made_before_it() -> None:
+    def make() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken in the middle")
+
+    items = ahead(make())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="broken in the middle"):
+        next(items)
