@@ -12,6 +12,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # trust the certificates that the machine trusts
 export UV_SYSTEM_CERTS := 1
+# libraries are compiled once, not by every process anew: half of what their import takes
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test ui bench lock clean
 
@@ -23,7 +25,7 @@ test: .venv/dev
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 ui: .venv/run
 	@mkdir -p mlflow/artifacts
@@ -36,6 +38,10 @@ bench: .venv/dev
 	python bench/delivery.py
 	python bench/warping.py
 	python bench/memory.py
+	python bench/extraction.py
+	python bench/heads.py
+	python bench/training.py
+	python bench/grid.py
 
 lock: .venv/dev
 	for group in run dev; do \

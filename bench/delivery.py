@@ -4,14 +4,18 @@ python bench/delivery.py [ARCHIVE] [--copies 20] [--size 128]
 """
 
 import argparse
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
 from preparation import PHOTOS, STAGES, pack, read_pictures
-from system import Measured, make_system, run_stage
+from system import Measured, make_system, run_measured, run_stage
 
 FURTHER = 0.01
+WRITTEN = {"download": "data/raw", "filter": "data/filtered", "convert": "data/lab"}
+
+Round = dict[str, Measured]
 
 
 def add(archive: Path, pictures: list[bytes], count: int) -> None:
@@ -20,6 +24,36 @@ def add(archive: Path, pictures: list[bytes], count: int) -> None:
         for number in range(count):
             encoded = pictures[number % len(pictures)] + b"new %08d" % number
             opened.writestr(f"{number % 20:03d}/{number:06d}-new.jpg", encoded)
+
+
+def run_start(system: Path, stage: str) -> Measured:
+    """Start a stage's process, which ends when its imports are done."""
+    return run_measured([sys.executable, "-c", f"import lamina.stages.{stage}"], system)
+
+
+def run_copy(system: Path, stage: str) -> Measured:
+    """Copy what a stage wrote: nothing that writes as many bytes anew takes less."""
+    return run_measured(["cp", "-r", "--reflink=never", WRITTEN[stage], f"copy-{stage}"], system)
+
+
+def show(rounds: dict[str, Round]) -> None:
+    print(f"{'seconds on the clock (of all cores)':36}" + "".join(f"{stage:>16}" for stage in (*STAGES, "together")))
+    for name, took in rounds.items():
+        cells = [(one.seconds, one.cpu) for one in took.values()]
+        cells.append((sum(seconds for seconds, _ in cells), sum(cpu for _, cpu in cells)))
+        print(f"{name:36}" + "".join(f"{f'{seconds:.1f} ({cpu:.1f})':>16}" for seconds, cpu in cells))
+
+
+def show_share(every: Round, more: Round, starts: Round, copies: Round) -> None:
+    """What the new pictures cost of what all do, in seconds of all cores; then without starts, then without writing."""
+
+    def together(took: Round) -> float:
+        return sum(one.cpu for one in took.values())
+
+    fixed, writing = together(starts), together(copies)
+    print(f"the delivery costs {together(more) / together(every):.0%} of all")
+    print(f"  beyond starts {(together(more) - fixed) / (together(every) - fixed):.0%}", end=", and ")
+    print(f"beyond writing {(together(more) - fixed - writing) / (together(every) - fixed - writing):.0%}")
 
 
 def main() -> None:
@@ -34,15 +68,21 @@ def main() -> None:
         archive = Path(temporary) / "photos.zip"
         pack(pictures, arguments.copies, archive)
         system = make_system(Path(temporary) / "system", archive, size=arguments.size, labels="none")
-        rounds: dict[str, dict[str, Measured]] = {}
-        rounds[f"all {total} from nothing"] = {stage: run_stage(system, stage) for stage in STAGES}
+        for stage in STAGES:
+            run_start(system, stage)  # the first one compiles what is imported
+        every = {stage: run_stage(system, stage) for stage in STAGES}
         add(archive, pictures, round(FURTHER * total))
-        rounds[f"{round(FURTHER * total)} more"] = {stage: run_stage(system, stage) for stage in STAGES}
-    print(f"{'seconds on the clock (of all cores)':36}" + "".join(f"{stage:>16}" for stage in (*STAGES, "together")))
-    for name, took in rounds.items():
-        cells = [(one.seconds, one.cpu) for one in took.values()]
-        cells.append((sum(seconds for seconds, _ in cells), sum(cpu for _, cpu in cells)))
-        print(f"{name:36}" + "".join(f"{f'{seconds:.1f} ({cpu:.1f})':>16}" for seconds, cpu in cells))
+        more = {stage: run_stage(system, stage) for stage in STAGES}
+        starts = {stage: run_start(system, stage) for stage in STAGES}
+        copies = {stage: run_copy(system, stage) for stage in STAGES}
+    if sys.dont_write_bytecode:
+        print(
+            "PYTHONDONTWRITEBYTECODE is set: where libraries were installed without bytecode, every start compiles them"
+        )
+    more_name = f"{round(FURTHER * total)} more"
+    show({f"all {total} from nothing": every, more_name: more, "  of it: starts and imports": starts})
+    show({"  as much is written by cp in": copies})
+    show_share(every, more, starts, copies)
 
 
 if __name__ == "__main__":

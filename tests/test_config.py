@@ -21,7 +21,14 @@ from lamina.stages import entry
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.5, "decay": 0}
-TRANSFER = {"backbone": "densenet121", "weights": "none", "pooling": "avg", "preprocess": "own", **NUMBERS}
+TRANSFER = {
+    "backbone": "densenet121",
+    "weights": "none",
+    "watch": "x",
+    "pooling": "avg",
+    "preprocess": "own",
+    **NUMBERS,
+}
 SCRATCH = {"network": "small_cnn", **NUMBERS}
 
 
@@ -205,15 +212,31 @@ def test_a_section_that_is_missing_is_told() -> None:
             "transfer",
             {"backbone": "densnet121"},
             r"transfer\.runs\.x\.backbone: unknown backbone 'densnet121'; did you mean 'densenet121'\? "
-            r"available: densenet121, densenet169, .*, xception$",
+            r"available: small_cnn, .*, densenet121, densenet169, .*, xception$",
         ),
-        ("transfer", {"backbone": "q"}, r"x\.backbone: unknown backbone 'q'; available: densenet121, .*, xception$"),
+        ("transfer", {"backbone": "q"}, r"x\.backbone: unknown backbone 'q'; available: small_cnn, .*, xception$"),
         ("transfer", {"backbone": 5}, r"transfer\.runs\.x\.backbone: .*string, got 5$"),
         ("transfer", {"pooling": "max"}, r"transfer\.runs\.x\.pooling: .*'avg' or 'flatten', got 'max'$"),
         (
+            "transfer",
+            {"weights": "imagenett"},
+            r"x\.weights: expected imagenet, none, or the path of a \.keras or \.weights\.h5 file, got 'imagenett'$",
+        ),
+        (
+            "transfer",
+            {"backbone": "resnet20", "weights": "imagenet"},
+            r"transfer\.runs\.x\.weights: imagenet: there are none for resnet20; set none, or the path of a model",
+        ),
+        (
+            "transfer",
+            {"weights": "../a/model.keras"},
+            r"x\.watch: 'x' must equal weights '\.\./a/model\.keras': DVC watches it, to extract again$",
+        ),
+        (
             "scratch",
             {"network": "smal_cnn"},
-            r"scratch\.runs\.x\.network: unknown network 'smal_cnn'; did you mean 'small_cnn'\? available: small_cnn$",
+            r"scratch\.runs\.x\.network: unknown network 'smal_cnn'; did you mean 'small_cnn'\? "
+            r"available: small_cnn, .*, xception$",
         ),
         (
             "transfer",

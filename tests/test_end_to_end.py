@@ -26,6 +26,8 @@ SMALL = {
         "runs": {
             "head": {
                 "backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "own",
+                "watch": "src/lamina/__init__.py",
+                "precision": "float32",
                 "epochs": 3, "batch_size": 16, "learning_rate": "tune", "dropout": 0.2, "decay": 0.001,
             }
         }
@@ -124,7 +126,15 @@ def test_everything_is_there(project: Path) -> None:
     for run in RUNS:
         folder = project / "models" / run
         assert 0 <= accuracy(project, run) <= 1
-        for file in ("model.keras", "history.csv", "record.json", "predictions.parquet", "timing.json", "tuned.yaml"):
+        for file in (
+            "model.keras",
+            "history.csv",
+            "record.json",
+            "predictions.parquet",
+            "timing.json",
+            "tuned.yaml",
+            "assessment.json",
+        ):
             assert (folder / file).stat().st_size > 0
         assert run in (project / "reports" / "index.html").read_text()
     assert (project / "data" / "validation" / "docs" / "index.html").exists()
@@ -154,7 +164,7 @@ def test_another_dropout_trains_that_run_again_and_extracts_nothing(project: Pat
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace("dropout: 0.2", "dropout: 0.9", 1))
     # what reads the new model (evaluate@head) follows once it is there: a dry run cannot know that it will differ
-    assert would_run(project) == {"tune@head", "train@head", "report"}
+    assert would_run(project) == {"tune@head", "train@head", "assess@head", "report"}
 
 
 @pytest.mark.usefixtures("params")
@@ -205,7 +215,9 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
     said = call(second, "lamina", "track")
     assert said.count("tracked") == len(RUNS)
     assert tracked(second) == tracked(project)
-    assert call(second, "lamina", "track").count("already there") == len(RUNS)
+    again = call(second, "lamina", "track")
+    assert all(f"{run}  already there" in again for run in RUNS)
+    assert "champion head: already there" in again
     assert call(second, "lamina", "gate").count("kept") == len(RUNS)
     assert "Running stage" not in call(second, "dvc", "repro")
 

@@ -53,6 +53,9 @@ def write_predictions(system: Path, run: str, *, n: int = N, wrong: int = N // 5
     path = system / "models" / run / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
+    write_json(path.parent / "record.json", {"key": run})
+    write_json(path.parent / "metrics.json", {"validation": {"accuracy": 0.5}})
+    (path.parent / "model.keras").write_bytes(b"not opened")
 
 
 def write_profile(system: Path, **changes: object) -> None:
@@ -89,7 +92,7 @@ def test_same_results_are_kept(system, capsys):
 
 
 def test_significantly_worse_is_a_regression_within_the_tolerance(system, capsys):
-    write_predictions(system, "tiny", wrong=52)
+    write_predictions(system, "tiny", wrong=60)
     assert run_gate(system) == 1
     out = capsys.readouterr().out
     assert "regressed: p is not above 0.05" in line(out, "tiny")
@@ -97,15 +100,15 @@ def test_significantly_worse_is_a_regression_within_the_tolerance(system, capsys
 
 
 def test_a_few_worse_answers_are_kept(system, capsys):
-    write_predictions(system, "tiny", wrong=43)
+    write_predictions(system, "tiny", wrong=46)
     assert run_gate(system) == 0
-    # three changes, all for the worse: p = 0.25, doubled for two runs
-    assert line(capsys.readouterr().out, "tiny ").split()[7:] == ["0", "3", "0.5", "kept"]
+    # both pictures of three origins changed, all for the worse: p = 0.25, doubled for two runs
+    assert line(capsys.readouterr().out, "tiny ").split()[7:] == ["0", "6", "0.5", "kept"]
 
 
 def test_holm_holds_one_change_to_the_number_of_runs(system):
-    # six changes for the worse: p = 0.031 alone, 0.062 beside another run
-    write_predictions(system, "tiny", wrong=46)
+    # six origins changed for the worse: p = 0.031 alone, 0.062 beside another run
+    write_predictions(system, "tiny", wrong=52)
     assert run_gate(system) == 0
     name_runs(system, transfer=["tiny"])
     (system / "baselines" / "plain.csv").unlink()
@@ -131,7 +134,7 @@ def test_significantly_better_is_improved_and_other_errors_are_not_a_change(syst
     write_predictions(system, "plain", predicted=["yak" if i < 40 else ("dog", "cat")[i % 2] for i in range(N)])
     assert run_gate(system) == 0
     out = capsys.readouterr().out
-    assert line(out, "tiny ").split()[7:] == ["20", "0", "3.81e-06", "improved"]
+    assert line(out, "tiny ").split()[7:] == ["20", "0", "0.00391", "improved"]
     assert line(out, "plain ").split()[7:] == ["0", "0", "1", "kept"]
 
 
@@ -230,13 +233,15 @@ def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "extra: accepted, 200 pictures",
         "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 pictures)",
+        "champion: extra instead of plain, best by validation accuracy (0.500)",
         "data: renewed, 201 of 210 pictures kept; `dvc repro` holds data against these from now on",
         "plain: removed, it is no longer in params.yaml",
     ]
-    files = ["README.md", "data.json", "extra.csv", "tiny.csv"]
+    files = ["README.md", "champion.json", "data.json", "extra.csv", "tiny.csv"]
     assert sorted(path.name for path in (system / "baselines").iterdir()) == files
     assert run_gate(system, "--accept") == 0
-    assert capsys.readouterr().out.splitlines() == ["extra: unchanged", "tiny: unchanged", "data: unchanged"]
+    unchanged = ["extra: unchanged", "tiny: unchanged", "champion: unchanged, extra", "data: unchanged"]
+    assert capsys.readouterr().out.splitlines() == unchanged
     assert run_gate(system) == 0
 
 

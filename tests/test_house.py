@@ -1,5 +1,7 @@
 """The house stands as planned: floors, heavy imports, and a dvc.yaml that says what the code says."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,7 @@ def test_data_and_models_do_not_know_each_other() -> None:
         ("mlflow", ("tracking",)),
         ("great_expectations", ("tracking",)),
         ("optuna", ("learn",)),
+        ("jax", ("learn",)),
         ("tensorflow", ("models",)),
         ("tensorflow_datasets", ("data",)),
         ("keras", ("models", "tracking")),  # a logged model loads itself
@@ -52,9 +55,24 @@ def test_large_libraries_are_imported_in_their_rooms_alone(package: str, only_in
     assert {room(module) for module in importing} <= set(only_in)
 
 
+def test_openvino_is_loaded_where_it_is_kept_from_telling() -> None:
+    importing = {m for m in all_modules() for name in named_imports(m) if name.split(".")[0] == "openvino"}
+    assert importing == {"lamina.models.openvino_runtime"}
+
+
 @pytest.mark.parametrize("module", [m for m in all_modules() if room(m) in ("maths", "data")])
 def test_the_data_side_never_needs_tensorflow(module: str) -> None:
     assert "lamina.models.keras_runtime" not in closure(module)
+
+
+@pytest.mark.parametrize(
+    ("stage", "libraries"),
+    [("download", {"pandas", "scipy", "cv2"}), ("filter", {"scipy", "joblib"}), ("convert", {"scipy", "joblib"})],
+)
+def test_a_delivery_does_not_wait_for_libraries_that_it_may_not_need(stage: str, libraries: set[str]) -> None:
+    asked = f"import sys, lamina.stages.{stage}; print(*{libraries | {'matplotlib'}} & {{*sys.modules}})"
+    said = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True).stdout
+    assert said.split() == []
 
 
 def test_packages_hold_no_code_of_their_own() -> None:
@@ -80,7 +98,7 @@ def test_every_stage_is_a_module_and_every_stage_module_a_stage() -> None:
 
 
 @pytest.mark.parametrize(
-    "stage", [s for s in STAGES if s.partition("-")[0] in ("extract", "tune", "train", "evaluate")]
+    "stage", [s for s in STAGES if s.partition("-")[0] in ("extract", "tune", "assess", "train", "evaluate")]
 )
 def test_what_comes_after_validation_depends_on_its_verdict(stage: str) -> None:
     assert "data/validation/verdict.json" in body(stage)["deps"]

@@ -21,7 +21,8 @@ from lamina.errors import UserError
 from lamina.learn.fit import Trainer, fit
 from lamina.learn.listener import Silent
 from lamina.learn.runs import Tuned, read_run
-from lamina.learn.tasks import head_task, network_task
+from lamina.learn.studies import place_of, resume
+from lamina.learn.tasks import open_task
 from lamina.learn.tune import TuneConfig, search
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.evaluate import evaluate
@@ -34,7 +35,10 @@ TUNED = Tuned(learning_rate=1e-3, dropout=0.2, decay=0.001)
 RUN = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 PARAMS = {
     "transfer": {
-        "runs": {"head": RUN | {"backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "own"}}
+        "runs": {
+            "head": RUN
+            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+        }
     },
     "scratch": {"runs": {"cnn": RUN | {"network": "small_cnn"}}},
     "tune": {"trials": 3, "epochs": 2, "learning_rate": [1e-4, 1e-2], "dropout": [0.0, 0.5], "decay": [1e-5, 1e-2]},
@@ -114,15 +118,17 @@ def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
 def test_features_that_find_no_room_say_so(features: Path, tmp_path: Path) -> None:
     from lamina.learn.extract import extract
     from lamina.learn.predict import load_model
+    from lamina.models.engine import compile_engine
 
-    backbone, rows = load_model(features / "backbone.keras"), open_rows(rows_of("test"), Folders())
+    engine = compile_engine(load_model(features / "backbone.keras"), "float32")
+    rows = open_rows(rows_of("test"), Folders())
     if subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=32k", "none", str(tmp_path)], capture_output=True
     ).returncode:
         pytest.skip("a full disk takes a small file system, which only root can mount")
     try:
         with pytest.raises(OSError, match="No space left on device") as caught:
-            extract(backbone, rows, tmp_path / "features.npy")
+            extract(engine, rows, tmp_path / "features.npy")
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
     assert caught.value.errno == errno.ENOSPC
@@ -138,55 +144,22 @@ def test_the_same_backbone_is_the_same_file(features: Path, tmp_path: Path) -> N
         assert (tmp_path / "again" / file).read_bytes() == (features / file).read_bytes(), file
 
 
-def test_a_whole_epoch_in_one_call_is_the_same_as_batch_by_batch(features: Path) -> None:
-    from lamina.models.keras_runtime import tf
-
-    task = head_task(Path("data/features/head"), Folders(), seed=1)
-    order = np.arange(len(task.train), dtype=np.int32)[::-1].copy()
-    still = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)
-    whole, single = Trainer(task.build(still), still), Trainer(task.build(still), still)
-    sums = task.train.learn(whole, order, 8)
-    rows = [order[start : start + 8] for start in range(0, len(order), 8)]
-    steps = [
-        single.learn(tf.cast(tf.gather(task.train.features, r), tf.float32), task.train.labels.numpy()[r]) for r in rows
-    ]
-    np.testing.assert_allclose(sums, np.array([[float(x) for x in step] for step in steps]).sum(axis=0), rtol=1e-4)
-    for one, other in zip(whole.network.get_weights(), single.network.get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
-
-
 def test_the_rate_decays_as_in_older_keras(features: Path) -> None:
-    task = head_task(Path("data/features/head"), Folders(), seed=1)
-    history = fit(
-        Trainer(task.build(TUNED), TUNED),
-        task.train,
-        task.validation,
-        epochs=2,
-        batch_size=8,
-        seed=1,
-        on_epoch=lambda row: None,
-    )
+    task = open_task("head", read_run(PARAMS, "head")[1], Folders(), seed=1)
+    history = task.learn(TUNED, epochs=2).history
     steps = 2 * -(-len(task.train) // 8)
     assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * steps), rel=1e-5)
 
 
 def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
-    task = network_task("small_cnn", Folders(), seed=1)
-    history = fit(
-        Trainer(task.build(TUNED), TUNED),
-        task.train,
-        task.validation,
-        epochs=8,
-        batch_size=8,
-        seed=1,
-        on_epoch=lambda row: None,
-    )
+    task = open_task("cnn", read_run(PARAMS, "cnn")[1], Folders(), seed=1)
+    history = task.learn(TUNED, epochs=8).history
     assert history[-1]["validation_accuracy"] > 0.9
     assert [row["epoch"] for row in history] == list(range(1, 9))
 
 
-def test_a_loss_that_is_no_number_ends_training(features: Path) -> None:
-    task = head_task(Path("data/features/head"), Folders(), seed=1)
+def test_a_loss_that_is_no_number_ends_training() -> None:
+    task = open_task("cnn", read_run(PARAMS, "cnn")[1], Folders(), seed=1)
     trainer = Trainer(task.build(TUNED), TUNED)
     trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
     with pytest.raises(UserError, match=r"the loss is not a number any more in epoch 1; lower learning_rate"):
@@ -269,17 +242,13 @@ def test_a_damaged_study_is_named(features: Path, tmp_path: Path) -> None:
 
 
 def test_trials_that_diverge_count_as_nothing_right(features: Path, tmp_path: Path) -> None:
-    task = head_task(features, Folders(), seed=1)
-
-    def poisoned(tuned: Tuned):
-        network = task.build(tuned)
-        network.set_weights([np.full_like(weight, np.nan) for weight in network.get_weights()])
-        return network
-
+    task = open_task("head", read_run(PARAMS, "head")[1], Folders(), seed=1)
     params = PARAMS | {"transfer": {"runs": {"head": PARAMS["transfer"]["runs"]["head"] | {"dropout": "tune"}}}}
     config = section({"tune": PARAMS["tune"] | {"trials": 2}}, "tune", TuneConfig)
-    broken = dataclasses.replace(task, build=poisoned)
-    _, trials = search(broken, read_run(params, "head")[1], config, tmp_path / "study.db", name="head", seed=1)
+    broken = dataclasses.replace(task, mean=np.full_like(task.mean, np.nan))
+    place = place_of("head", "default", {}, tmp_path)
+    resume(place)
+    _, trials = search(broken, read_run(params, "head")[1], config, place, name="head", seed=1)
     assert trials["value"].tolist() == [0, 0]
     assert trials["epochs"].tolist() == [0, 0]
 
@@ -310,14 +279,14 @@ def test_a_number_left_open_needs_trials(tmp_path: Path) -> None:
         tune("cnn", run, config, Folders(), tmp_path / "studies", tmp_path, seed=1)
 
 
-def write_params(folder: Path, trials: int) -> None:
+def write_params(folder: Path, trials: int, workers: int = 1) -> None:
     from ruamel.yaml import YAML
 
     head = PARAMS["transfer"]["runs"]["head"] | OPEN | {"epochs": 40}
     params = PARAMS | {
         "seed": 1,
         "transfer": {"runs": {"head": head}},
-        "tune": PARAMS["tune"] | {"trials": trials, "epochs": 40},
+        "tune": PARAMS["tune"] | {"trials": trials, "epochs": 40, "workers": workers},
     }
     YAML().dump(params, folder / "params.yaml")
 
@@ -360,3 +329,15 @@ def test_a_killed_study_goes_on_with_its_finished_trials(features: Path, system:
     assert (system / "models/head/trials.csv").read_bytes() == resumed, (
         "a study that was killed ends as one that was not"
     )
+
+
+def test_workers_of_one_machine_share_the_trials(features: Path, system: Path) -> None:
+    write_params(system, trials=5, workers=2)
+    done = subprocess.run(
+        [sys.executable, "-m", "lamina.stages.tune", "head"], cwd=system, check=True, capture_output=True, text=True
+    )
+    assert "best of 5 trials" in done.stdout
+    assert "warning" not in done.stderr
+    trials = pd.read_csv(system / "models/head/trials.csv")
+    assert trials["number"].tolist() == list(range(5))
+    assert not trials.duplicated(["learning_rate", "dropout", "decay"]).any()

@@ -89,7 +89,7 @@ def test_a_system_is_whole_and_its_params_are_valid(project: Path) -> None:
     assert sorted(path.name for path in system.iterdir()) == [".gitignore", "baselines", "dvc.yaml", "params.yaml"]
     assert read_profile(system / "baselines" / "data.json", remedy="") is None
     assert (system / "dvc.yaml").readlink() == Path("../../dvc.yaml")
-    assert (system / ".gitignore").read_text().split() == ["/data/", "/models/", "/reports/", "/.lamina/"]
+    assert (system / ".gitignore").read_text().split() == ["/data/", "/models/", "/reports/", "/exported/", "/.lamina/"]
     assert told[-1] == f"cd {system} && dvc repro"
     assert tuple(params) == SECTIONS
     assert list(params["source"]) == HOUSE_SOURCE
@@ -207,7 +207,7 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
     (project / "mine" / ".gitignore").write_text("notes\n/data/")
     make(project, "smear", "mine")
     lines = (project / "mine" / ".gitignore").read_text().split()
-    assert lines == ["notes", "/data/", "/models/", "/reports/", "/.lamina/"]
+    assert lines == ["notes", "/data/", "/models/", "/reports/", "/exported/", "/.lamina/"]
 
 
 # ---- what is refused, and leaves nothing

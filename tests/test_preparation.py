@@ -1,5 +1,6 @@
 """Pictures are decoded once: what the memo holds is not made again, and never shows in the result."""
 
+import io
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from PIL import Image
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare, prepare_picture
 from lamina.data.sources.config import SourceConfig
+from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.download import GROUP_PICTURES, download
 
@@ -42,7 +44,9 @@ def packs(memo: Path) -> dict[str, int]:
 
 def squares(memo: Path, raw: Path, config: ConvertConfig = WHOLE) -> np.ndarray:
     prepared = prepare(raw, config, memo, what="test")
-    return np.concatenate(list(prepared.squares(prepared.pictures)))
+    file = io.BytesIO()
+    prepared.write_squares(prepared.pictures, file)
+    return np.frombuffer(file.getvalue(), "<i2").reshape(-1, config.size, config.size, 3)
 
 
 def test_the_squares_are_those_of_the_pictures_one_by_one(tmp_path: Path) -> None:
@@ -77,6 +81,31 @@ def test_a_new_delivery_costs_its_new_pictures_alone(tmp_path: Path) -> None:
     rows = sum(len(np.load(path)) for path in memo.glob("*/*.npy") if path.name in new)
     assert rows == len(set(range(100, 104)) - set(range(0, 300, 3)))
     np.testing.assert_array_equal(found, squares(tmp_path / "other", raw))
+
+
+def test_few_new_pictures_among_many_shards_are_one_pack(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(0, 3 * GROUP_PICTURES))
+    memo = tmp_path / "memo"
+    prepare(deliver(tmp_path), WHOLE, memo, what="test")
+    old = packs(memo)
+    assert len(old) == 2 * 3
+    for name in ("class0/0100-new.png", "class1/0101-new.png"):
+        Image.new("RGB", (20, 20), (200, len(name), ord(name[5]))).save(tmp_path / "pictures" / name)
+    raw = deliver(tmp_path)
+    np.testing.assert_array_equal(squares(memo, raw), squares(tmp_path / "other", raw))
+    assert len(packs(memo)) - len(old) == 2  # squares and facts
+
+
+def test_a_pack_that_was_cut_short_is_named(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(5))
+    raw, memo = deliver(tmp_path), tmp_path / "memo"
+    expected = squares(memo, raw)
+    (pack,) = memo.glob("*/*.npy")
+    pack.write_bytes(pack.read_bytes()[:-7])
+    with pytest.raises(UserError, match=f"{pack}: cut short by 7 bytes; remove it"):
+        squares(memo, raw)
+    pack.unlink()
+    np.testing.assert_array_equal(squares(memo, raw), expected)
 
 
 @pytest.mark.parametrize("lost", ["*.npy", "*.parquet"])

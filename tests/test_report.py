@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from PIL import Image
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.learn.importance import TRIALS_TO_WEIGH, importances
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.report import figures, tables
 from lamina.report.runs import SHEETS, read_pictures, read_run
@@ -124,6 +125,13 @@ def write_run(
     predictions = pd.concat([predictions.reset_index(drop=True), pd.DataFrame(odds, columns=list(classes))], axis=1)
     predictions.to_parquet(folder / "predictions.parquet")
     told = score(list(test["label"]), predicted, classes, test["origin"].nunique())
+    told["calibration"] = {
+        "ece": 0.082,
+        "interval": [0.031, 0.147],
+        "by_chance": 0.049,
+        "brier": 0.31,
+        "log_loss": 0.52,
+    }
     write_json(folder / "metrics.json", {"test": told, "validation": told})
     epoch = np.arange(1, 41)
     history = pd.DataFrame({"epoch": epoch})
@@ -148,10 +156,21 @@ def write_run(
     seconds = {"tune": 312.0, "train": 41.5} | ({"extract": 19.0} if transfer else {})
     write_json(folder / "timing.json", {"seconds": seconds, "machine": {"cores": 2}})
     rates = 10 ** rng.uniform(-4.5, -2, 12)
-    trials = pd.DataFrame({"number": range(12), "state": ["COMPLETE"] * 9 + ["PRUNED"] * 2 + ["FAIL"]})
-    trials["value"] = [*(skill - 0.1 * np.abs(np.log10(rates) + 3))[:11], np.nan]
+    trials = pd.DataFrame({"number": range(12), "state": ["COMPLETE"] * 9 + ["PRUNED"] * 3})
+    trials["value"] = skill - 0.1 * np.abs(np.log10(rates) + 3)
     trials.assign(learning_rate=rates, dropout=0.3, decay=0.0, epochs=40).to_csv(folder / "trials.csv", index=False)
+    write_json(folder / "assessment.json", assessment(told, skill))
     (folder / "tuned.yaml").write_text("learning_rate: 0.00103\ndropout: 0.3\ndecay: 0.0\n")
+
+
+def assessment(told: dict[str, object], skill: float) -> dict[str, object]:
+    """What `assess` says of a run: two more trainings, five folds, and a control at chance."""
+    spread = {"accuracies": [skill - 0.02, skill], "mean": skill - 0.01, "deviation": 0.0141}
+    return {
+        "repeats": {"seeds": [14, 15], "test": spread, "validation": spread},
+        "crossvalidation": told | {"folds": [{"accuracy": skill, "n": 48}] * 5, "confusion": {}},
+        "control": {"accuracy": 0.26, "chance": 0.25, "interval": [0.17, 0.33], "p": 0.4, "passed": True, "n": 80},
+    }
 
 
 def make_system(
@@ -196,6 +215,64 @@ def test_each_run_shows_its_accuracy_its_interval_and_the_time_of_all_phases(sys
         assert f"{100 * test.accuracy:.1f} %" in words(page)
         assert f"{100 * test.interval[0]:.1f} to {100 * test.interval[1]:.1f} %" in words(page)
     assert "6 min 12 s" in words(page), "19 s of extraction, 312 s of tuning, 41.5 s of training"
+
+
+def test_runs_that_cannot_be_told_apart_share_a_letter(system: Path, page: str, tmp_path: Path) -> None:
+    found = tables.comparison(tables.ranked([read_run(system, name) for name in THREE]))
+    assert found is not None
+    for name, row in found.rows.items():
+        for other, difference in zip(found.rows, row, strict=True):
+            if difference is None:
+                assert name == other
+                continue
+            assert (difference.first, difference.second) == (name, other)
+            assert bool(set(found.letters[name]) & set(found.letters[other])) is (difference.p > 0.05)
+    assert found.letters["mobilenet_v2"] != found.letters["small_cnn"]
+    letters = re.findall(r'data-label="Group">([a-z]+)<', page)
+    assert letters == [found.letters[name] for name in found.rows]
+    gap = found.rows["mobilenet_v2"][-1]
+    assert gap is not None
+    shown = f"{100 * gap.accuracy:+.1f} {100 * gap.interval[0]:+.0f} to {100 * gap.interval[1]:+.0f}, p"
+    assert shown in words(page).replace("\N{MINUS SIGN}", "-")
+    one = words(report(["small_cnn"], system, tmp_path).page.read_text(encoding="utf-8"))
+    assert "Group" not in one
+
+
+def test_runs_on_other_test_pictures_are_not_compared(system: Path, tmp_path: Path) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    path = tmp_path / "system/models/small_cnn/predictions.parquet"
+    pd.read_parquet(path).iloc[1:].to_parquet(path)
+    with pytest.raises(
+        UserError, match=r"small_cnn/predictions.parquet: other test pictures than those of mobilenet_v2"
+    ):
+        report(list(THREE), tmp_path / "system", tmp_path / "reports")
+
+
+def test_what_training_again_told_is_shown(page: str) -> None:
+    text = words(page)
+    assert "mobilenet_v2 92.0 % ± 1.4 2 trainings" in text
+    assert "93 %, 93 %, 93 %, 93 %, 93 % 26.0 % 25.0 % 17.0 to 33.0 %" in text
+    assert "With labels dealt at random nothing was learned" in text
+    assert "off by 8.2 % on average" in text
+
+
+def test_a_control_that_did_better_than_chance_is_loud(system: Path, tmp_path: Path) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    path = tmp_path / "system/models/densenet121/assessment.json"
+    told = json.loads(path.read_text())
+    told["control"] |= {"accuracy": 0.71, "p": 0.0001, "passed": False}
+    write_json(path, told)
+    page = report(list(THREE), tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8")
+    assert "densenet121: labels dealt at random were told better than by chance." in words(page)
+    assert re.findall(r'class="number alarm">([^<]+)<', page) == ["71.0\N{NO-BREAK SPACE}% ✗"]
+
+
+def test_a_run_that_was_not_assessed_is_shown_without(system: Path, tmp_path: Path) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    for name in THREE:
+        write_json(tmp_path / f"system/models/{name}/assessment.json", dict.fromkeys(["repeats", "control"]))
+    text = words(report(["small_cnn"], tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8"))
+    assert "How sure" not in text
 
 
 def test_pictures_are_counted_by_reason_class_and_fold(system: Path, page: str) -> None:
@@ -284,7 +361,7 @@ def test_the_page_tells_those_who_cannot_see(page: str) -> None:
     assert pictures
     assert all(re.search(r' alt="[^"]+"', picture) for picture in pictures)
     drawings = re.findall(r"<svg [^>]*>", page)
-    assert len(drawings) == 9, "two curves and the trials of three runs"
+    assert len(drawings) == 15, "two curves, the reliability, and the trials in two ways, of three runs"
     assert all('role="img" aria-label="' in drawing for drawing in drawings)
     assert re.search(r"<title>[^<]+</title>", page)
     assert not re.findall(r"<th(?! scope)[ >]", page)
@@ -480,6 +557,54 @@ def test_trials_are_drawn_over_the_number_that_was_tuned(varied: str, values: di
     assert f"Trials: validation accuracy by {varied}<" in drawn
 
 
+def trials_of(worth: Callable[[pd.DataFrame], pd.Series], number: int = 40) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    trials = pd.DataFrame({"number": range(number), "state": "COMPLETE", "epochs": 20})
+    trials["learning_rate"], trials["decay"] = 10 ** rng.uniform(-5, -2, (2, number))
+    trials["dropout"] = rng.uniform(0, 0.7, number)
+    return trials.assign(value=worth(trials))
+
+
+@pytest.mark.parametrize("number", ["learning_rate", "dropout", "decay"])
+def test_the_number_that_decides_is_found_to_matter(number: str) -> None:
+    trials = trials_of(lambda rows: -((rows[number].rank() - 20).abs()) / 40 + 0.9)
+    shares = importances(trials)
+    assert shares is not None
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares[number] > 0.7
+    assert importances(trials) == shares
+    one = trials.assign(**{other: 0.3 for other in figures.NUMBERS if other != number})
+    assert importances(one) is None, "of one number there is nothing to compare"
+    assert importances(trials.head(TRIALS_TO_WEIGH - 1)) is None
+    pruned = trials.assign(state=["COMPLETE"] * 15 + ["PRUNED"] * 25)
+    assert importances(pruned) is None
+
+
+def test_importance_is_shown_where_enough_trials_tell(system: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(system / "data")
+    shutil.copytree(system / "models/small_cnn", tmp_path / "models/small_cnn")
+    few = words(report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8"))
+    assert "Which number matters is not said of fewer than 16 trials" in few
+    trials = trials_of(lambda rows: 0.9 - 0.1 * (np.log10(rows["learning_rate"]) + 3).abs())
+    trials.assign(dropout=0.3).to_csv(tmp_path / "models/small_cnn/trials.csv", index=False)
+    many = words(report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8"))
+    assert re.search(r"Value Tuned Importance learning rate \S+ (\d+) % dropout 0\.3 given decay \S+ \d+ %", many)
+    assert "Which number matters" not in many
+
+
+def test_the_course_tells_the_best_so_far_of_those_that_ran_to_the_end() -> None:
+    told = {
+        "number": [0, 1, 2, 3],
+        "state": ["PRUNED", "COMPLETE", "COMPLETE", "PRUNED"],
+        "value": [0.9, 0.5, 0.7, 0.1],
+    }
+    axes = figures.course(pd.DataFrame(told)).axes[0]
+    best = axes.lines[0].get_ydata()
+    assert list(best)[1:] == [0.5, 0.7, 0.7]
+    assert np.isnan(best[0])
+    assert {text.get_text() for text in axes.get_legend().get_texts()} == {"best so far"}
+
+
 def test_a_sheet_is_white_and_as_large_as_its_rows() -> None:
     picture = np.zeros((40, 80, 3), dtype=np.uint8)
     plain = contact_sheet([[picture] * 3, [picture]], ["", ""], cell=50)
@@ -544,4 +669,4 @@ def test_a_browser_shows_every_run_and_asks_for_nothing(system: Path, page: str,
         line = f"{100 * test.accuracy:.1f} % {100 * test.interval[0]:.1f} to {100 * test.interval[1]:.1f} %"
         assert re.search(rf"{name} (transfer|scratch) .{{0,60}}{re.escape(line)}", seen)
     assert "CONSOLE" not in opened.stderr, "there a browser tells of every request that it refused or that failed"
-    assert opened.stdout.count("<svg ") == 9
+    assert opened.stdout.count("<svg ") == 15

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
-from lamina.maths.scores import accuracy_interval, effective_size, holm, mcnemar, score
+from lamina.maths.scores import accuracy_interval, effective_size, score
 
 CLASSES = ["cat", "dog", "owl", "yak"]
 
@@ -19,7 +19,6 @@ rows = st.lists(
     min_size=1,
     max_size=60,
 )
-p_values = st.lists(st.floats(0, 1), max_size=12)
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
@@ -157,46 +156,3 @@ def test_interval_holds_the_true_accuracy(origins, correlation):
         assert held / trials >= 0.92
         # beside Wilson's interval by someone who knows the correlation
         assert 0.9 < width / expected < 1.5
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
-def test_mcnemar_is_symmetric_and_a_probability(pairs):
-    before, after = np.array(pairs, dtype=bool).reshape(-1, 2).T
-    p = mcnemar(before, after)
-    assert 0 < p <= 1
-    assert p == mcnemar(after, before) == mcnemar(~before, ~after)
-    assert mcnemar(before, before) == 1
-
-
-def test_mcnemar_published():
-    # statsmodels' example of the exact test: table [[101, 121], [59, 33]].
-    before = [True] * (101 + 121) + [False] * (59 + 33)
-    after = [True] * 101 + [False] * 121 + [True] * 59 + [False] * 33
-    assert mcnemar(before, after) == pytest.approx(4.4344492e-06, rel=1e-6)
-    # six changes, all one way: 2 / 2**6
-    assert mcnemar([True] * 6, [False] * 6) == 0.03125
-    with pytest.raises(ValueError, match="same pictures before and after, got 2 and 3"):
-        mcnemar([True] * 2, [True] * 3)
-
-
-@given(p_values)
-def test_holm_is_monotone_and_never_lowers(values):
-    adjusted = holm(values)
-    assert all(p <= higher <= 1 for p, higher in zip(values, adjusted, strict=True))
-    assert all(higher <= len(values) * p or higher == p for p, higher in zip(values, adjusted, strict=True))
-    order = sorted(range(len(values)), key=lambda place: values[place])
-    assert sorted(adjusted) == [adjusted[place] for place in order]
-
-
-@given(p_values, st.randoms(use_true_random=False))
-def test_holm_does_not_depend_on_order(values, random):
-    order = random.sample(range(len(values)), len(values))
-    adjusted = holm(values)
-    assert holm([values[place] for place in order]) == [adjusted[place] for place in order]
-
-
-def test_holm_worked_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
-    with pytest.raises(ValueError, match="p-values between 0 and 1, got nan"):
-        holm([0.1, math.nan])

@@ -12,6 +12,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -27,8 +28,8 @@ from lamina.data.sources.members import PICTURE_SUFFIXES, decode_text
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
-from lamina.files import file_digest
-from lamina.stages.download import GROUP_BYTES, GROUP_PICTURES, download, row_groups, write_parts
+from lamina.files import PIECE, PiecewiseWriter, file_digest
+from lamina.stages.download import GROUP_BYTES, GROUP_PICTURES, download, row_groups, to_table, write_parts
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 Files = dict[str, bytes]
@@ -669,13 +670,21 @@ def test_parts_are_bounded_and_full(tmp_path: Path, size: int) -> None:
     bound = 2**19
     pictures = [a_picture(index, size) for index in range(2_000_000 // size)]
     groups = [pictures[start : start + 8] for start in range(0, len(pictures), 8)]
-    write_parts(groups, tmp_path, part_bytes=bound)
+    write_parts(map(to_table, groups), tmp_path, part_bytes=bound)
     parts = sorted(tmp_path.iterdir())
     sizes = [part.stat().st_size for part in parts]
     assert max(sizes) <= bound
     assert min(sizes[:-1]) > bound / 2
     names = [name for part in parts for name in pq.read_table(part)["name"].to_pylist()]
     assert names == [one.name for group in groups for one in group]
+
+
+def test_pieces_are_written_whole_and_in_order(tmp_path: Path) -> None:
+    data = [np.random.default_rng(size).bytes(size) for size in (3, PIECE, 1, 2 * PIECE + 5, 0, PIECE - 1)]
+    with PiecewiseWriter(tmp_path / "file") as file:
+        assert [file.write(one) for one in data] == [*map(len, data)]
+        assert file.tell() == sum(map(len, data))
+    assert (tmp_path / "file").read_bytes() == b"".join(data)
 
 
 def test_smear_is_a_source_too(tmp_path: Path) -> None:

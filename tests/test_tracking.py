@@ -25,7 +25,7 @@ from lamina.errors import UserError
 from lamina.learn.listener import Listener, Silent
 from lamina.tracking import complete as completion
 from lamina.tracking import live, runs, store
-from lamina.tracking.complete import complete, complete_or_warn
+from lamina.tracking.complete import assessed, complete, complete_or_warn, scores
 
 CLASSES = ["eosinophil", "large/odd name"]
 EPOCHS = 4
@@ -60,7 +60,7 @@ def write_run(system: Path, key: str = "a", run: str = "tiny", model: bytes = b"
     pd.DataFrame(history()).to_csv(folder / "history.csv", index=False)
     (folder / "trials.csv").write_text(
         "number,state,value,learning_rate,dropout,decay,epochs\n"
-        "0,COMPLETE,0.8,0.001,0.5,0.0,4\n1,PRUNED,0.5,0.1,0.2,0.0,1\n2,FAIL,,0.1,0.3,0.0,\n"
+        "0,COMPLETE,0.8,0.001,0.5,0.0,4\n1,PRUNED,0.5,0.1,0.2,0.0,1\n2,COMPLETE,0.0,0.1,0.3,0.0,0\n"
     )
     scores = {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "n": 2}
     fold = {"accuracy": 0.75, "interval": [0.5, 0.9], "n": 4, "origins": 4, "macro_f1": 0.7, "majority": 0.5}
@@ -75,6 +75,39 @@ def write_run(system: Path, key: str = "a", run: str = "tiny", model: bytes = b"
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     (folder / "model.keras").write_bytes(model)
     return folder
+
+
+def test_what_training_again_told_is_tracked_by_names_of_their_own() -> None:
+    fold = {"accuracy": 0.8, "interval": [0.7, 0.9], "folds": [{"accuracy": 0.8, "n": 5}], "confusion": {"a": {"a": 1}}}
+    fold["per_class"] = {"a": {"recall": 0.5}}
+    spread = {"accuracies": [0.7], "mean": 0.7, "deviation": None}
+    control = {"accuracy": 0.3, "chance": 0.25, "interval": [0.1, 0.4], "p": 0.2, "passed": True, "n": 9}
+    told = {
+        "crossvalidation": fold,
+        "control": control,
+        "repeats": {"seeds": [2], "test": spread, "validation": spread},
+    }
+    assert scores(assessed(told)) == {
+        "crossvalidation_accuracy": 0.8, "crossvalidation_accuracy_low": 0.7, "crossvalidation_accuracy_high": 0.9,
+        "crossvalidation_recall_a": 0.5,
+        "control_accuracy": 0.3, "control_chance": 0.25, "control_p": 0.2, "control_passed": 1.0,
+        "repeats_test_mean": 0.7, "repeats_validation_mean": 0.7,
+    }  # fmt: skip
+    assert assessed(dict.fromkeys(told)) == assessed({}) == {}
+    calibration = {"ece": 0.1, "interval": [0.05, 0.2], "by_chance": 0.04, "brier": 0.3, "log_loss": 0.5}
+    assert scores({"test": {"calibration": calibration}}) == {
+        "test_ece": 0.1, "test_ece_low": 0.05, "test_ece_high": 0.2, "test_brier": 0.3, "test_log_loss": 0.5
+    }  # fmt: skip
+
+
+def test_another_assessment_is_another_state(system: Path) -> None:
+    assert complete(system, "tiny") == "tracked"
+    assert complete(system, "tiny") == "already there"
+    told = {"control": {"accuracy": 0.3, "chance": 0.25, "p": 0.2, "passed": True}}
+    (system / "models" / "tiny" / "assessment.json").write_text(json.dumps(told))
+    assert complete(system, "tiny") == "tracked"
+    [run] = shown(system)
+    assert run.data.metrics["control_chance"] == 0.25
 
 
 def shown(system: Path) -> list[Any]:
@@ -162,11 +195,11 @@ class TestComplete:
         (run,) = shown(system)
         told = sorted(trials(system), key=lambda trial: trial.info.run_name)
         assert [trial.data.tags[runs.PARENT] for trial in told] == [run.info.run_id] * 3
-        assert [trial.data.tags["state"] for trial in told] == ["COMPLETE", "PRUNED", "FAIL"]
-        assert [trial.info.status for trial in told] == ["FINISHED", "KILLED", "FAILED"]
+        assert [trial.data.tags["state"] for trial in told] == ["COMPLETE", "PRUNED", "COMPLETE"]
+        assert [trial.info.status for trial in told] == ["FINISHED", "KILLED", "FINISHED"]
         assert told[0].data.params == {"learning_rate": "0.001", "dropout": "0.5", "decay": "0.0"}
         assert told[0].data.metrics == {"validation_accuracy": 0.8, "epochs": 4}
-        assert told[2].data.metrics == {}
+        assert told[2].data.metrics == {"validation_accuracy": 0, "epochs": 0}, "it diverged"
 
     def test_record_files_and_figures_are_kept(self, system: Path) -> None:
         folder = system / "models" / "tiny"
@@ -412,6 +445,20 @@ class TestStore:
             complete(system, "tiny")
         other.close()
         assert complete(system, "tiny") == "tracked"
+
+    def test_a_process_killed_while_it_makes_the_database_leaves_none(self, system: Path) -> None:
+        folder = system.parents[1] / "mlflow"
+        shutil.rmtree(folder)
+        code = "from pathlib import Path; from lamina.tracking.store import open_store; open_store(Path())"
+        process = subprocess.Popen([sys.executable, "-c", code], cwd=system)
+        while not (folder / ".part-mlflow.db").exists():
+            assert process.poll() is None, "the database was made before it could be killed"
+            time.sleep(0.005)
+        process.kill()
+        process.wait()
+        assert not (folder / "mlflow.db").exists()
+        assert complete(system, "tiny") == "tracked"
+        assert not (folder / ".part-mlflow.db").exists()
 
     def test_broken_database_is_one_line(self, system: Path) -> None:
         (system.parents[1] / "mlflow" / "mlflow.db").write_bytes(b"no database" * 100)

@@ -6,9 +6,9 @@ and so on); here is what they share.
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -30,6 +30,7 @@ SECTIONS: Final = (
     "scratch",
     "colorize",
     "tune",
+    "assess",
 )
 GROUPS: Final = ("transfer", "scratch", "colorize")  # sections that hold nothing but `runs`
 
@@ -106,7 +107,7 @@ def validated(told: Any, place: str, kind: type[C]) -> C:
         return kind.model_validate(told)
     except ValidationError as error:
         problems = sorted(error.errors(), key=lambda problem: problem["type"] not in ("extra_forbidden", "invalid_key"))
-        raise UserError(f"params.yaml: {_problem(problems[0], place, list(kind.model_fields))}") from None
+        raise UserError(f"params.yaml: {_problem(problems[0], place, kind)}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -161,19 +162,30 @@ def _mapping(value: Any, place: str, expected: str) -> Mapping[Any, Any]:
     return value or {}
 
 
-def _problem(problem: ErrorDetails, place: str, keys: list[str]) -> str:
+def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
     where = ".".join([place, *map(str, problem["loc"])])
     match problem["type"]:
         case "extra_forbidden" | "invalid_key":
-            return f"unknown key {_unknown(problem['loc'][-1], keys, place=f'{place}.')}"
+            keys = list(_within(kind, problem["loc"][:-1]).model_fields)
+            above = ".".join([place, *map(str, problem["loc"][:-1]), ""])
+            return f"unknown key {_unknown(problem['loc'][-1], keys, place=above)}"
         case "missing":
             return f"{where} is missing; add it"
         case "model_type":
+            keys = list(_within(kind, problem["loc"]).model_fields)
             return f"{where}: expected a mapping with the keys {', '.join(keys)}, got {shown(problem['input'])}"
     said = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     got = "" if isinstance(value, str) and repr(value) in said else f", got {_cut(repr(value))}"
     return f"{where}: {said[:1].lower()}{said[1:]}{got}"
+
+
+def _within(kind: type[Config], place: Sequence[int | str]) -> type[Config]:
+    """The class of the mapping that stands at a place within a config."""
+    for name in place:
+        told = kind.model_fields[str(name)].annotation
+        kind = next(one for one in (told, *get_args(told)) if isinstance(one, type) and issubclass(one, Config))
+    return kind
 
 
 def _unknown(name: object, known: Iterable[str], *, place: str = "") -> str:

@@ -1,13 +1,21 @@
-"""Files that are there whole or not at all, and digests of what they hold."""
+"""Files that are there whole or not at all, how large ones are written, and digests of what they hold."""
 
 import hashlib
+import io
 import json
 import mmap
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from lamina.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+PIECE: Final = 2**16  # bytes that are copied or written at a time: they stay in the processor's cache
 
 
 def _beside(out: Path) -> Path:
@@ -41,6 +49,34 @@ def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
         part.replace(out)
     finally:
         discard(part)
+
+
+def copy_bytes(source: BinaryIO, target: BinaryIO, count: int) -> None:
+    """Copy the next `count` bytes of a file to another. Raises UserError where there are not so many."""
+    buffer = memoryview(bytearray(PIECE))
+    while count:
+        read = source.readinto(buffer[: min(count, PIECE)])  # type: ignore[attr-defined]  # typeshed leaves it out
+        if not read:
+            raise UserError(f"{source.name}: cut short by {count} bytes; remove it and run again")
+        target.write(buffer[:read])
+        count -= read
+
+
+class PiecewiseWriter(io.BufferedWriter):
+    """A file to write whose large data reach the system in pieces.
+
+    In one piece they ask it for large pages, whose search costs a virtual machine more than twice the time
+    (0.9 GB: 2.0 s in the kernel against 0.9 s).
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        view = memoryview(data).cast("B")
+        for start in range(0, len(view), PIECE):
+            super().write(view[start : start + PIECE])
+        return len(view)
 
 
 def write_json(path: Path, value: Any) -> None:

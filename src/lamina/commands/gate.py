@@ -2,7 +2,8 @@
 
 `baselines/RUN.csv` holds the accepted predictions for the test pictures (`id,label,predicted`, sorted by id):
 one line a picture, so that git shows which answers changed. Ends with 0 where every run is kept, 1 where
-one regressed, 2 where one cannot be compared. `baselines/data.json` is the profile of the accepted data, which the
+one regressed, 2 where one cannot be compared. `baselines/champion.json` names the run that is best by its validation
+pictures; MLflow's registry follows it. `baselines/data.json` is the profile of the accepted data, which the
 stage `validate` compares with; `{}` where nothing was accepted yet.
 """
 
@@ -25,8 +26,10 @@ from lamina.config import read_params
 from lamina.data.drift import DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.files import staged, write_json
+from lamina.learn.champion import Champion, champion_path, choose, read_champion
 from lamina.learn.runs import run_names
-from lamina.maths.scores import accuracy_interval, holm, mcnemar
+from lamina.maths.comparison import holm, paired_test
+from lamina.maths.scores import accuracy_interval
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 
@@ -34,7 +37,7 @@ HEADER = ["id", "label", "predicted"]
 TITLES = ("run", "before", "after", "better", "worse", "p", "verdict")
 LEGEND = (
     "Accuracy on the test pictures with its 95 % interval over origins; pictures that became right (better) and "
-    "wrong (worse); p of the exact McNemar test, after Holm's correction for the number of runs."
+    "wrong (worse); p of the exact paired test over origins, after Holm's correction for the number of runs."
 )
 
 # label and predicted class of each picture, by id
@@ -68,7 +71,7 @@ class Verdict:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what `lamina gate` takes beside --system."""
-    parser.add_argument("--alpha", type=float, default=0.05, help="level of the McNemar test (default: %(default)s)")
+    parser.add_argument("--alpha", type=float, default=0.05, help="level of the paired test (default: %(default)s)")
     parser.add_argument(
         "--tolerance",
         type=float,
@@ -89,6 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare with the baselines, or renew them; return the exit code. Raises UserError where nothing can be done."""
     if arguments.accept:
         print("\n".join(accept(arguments.system, data_only=arguments.accept == "data")))
+        if arguments.accept == "all" and (champion := read_champion(arguments.system)):
+            # MLflow takes seconds to import; comparing does without it
+            from lamina.tracking.registry import register_or_warn
+
+            register_or_warn(arguments.system, champion)
         return KEPT
     for name in ("alpha", "tolerance"):
         if not 0 <= getattr(arguments, name) <= 1:
@@ -110,8 +118,8 @@ def run(arguments: argparse.Namespace) -> int:
 def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
     """Compare every run's test predictions with the accepted ones; one verdict a run, sorted by name.
 
-    A run regressed if it is worse and the exact McNemar test over the same pictures says so at `alpha`, after
-    Holm's correction over the runs; or if its accuracy fell by more than `tolerance`.
+    A run regressed if it is worse and the exact paired test over the same pictures, origin by origin, says so at
+    `alpha`, after Holm's correction over the runs; or if its accuracy fell by more than `tolerance`.
     """
     runs = run_names(read_params(system))
     names = sorted({*runs, *_accepted_runs(system)})
@@ -134,7 +142,7 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
 
 
 def accept(system: Path, *, data_only: bool = False) -> list[str]:
-    """Renew the baselines of all runs and of the data, or none, and remove those of vanished runs.
+    """Renew the baselines of all runs, the champion and the data, or none, and remove those of vanished runs.
 
     data_only: leave the runs alone, so that data can be accepted that `validate` stopped at since they drifted.
     Returns what changed, a line each. Raises UserError, leaving the baselines as they were, where a run has no
@@ -150,15 +158,20 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
         )
     try:
         present = {name: _read_predictions(system, name)[0] for name in runs}
+        champion = choose(system, runs) if runs else None
         profile = _read_data(system)
     except UserError as error:
         raise UserError(f"nothing was accepted: {error}") from None
     said = [_difference(system, name, answers) for name, answers in present.items()]
+    if champion:
+        said.append(_champion_difference(system, champion))
     said.append(_data_difference(system, profile))
     with ExitStack() as together:
         for name, answers in present.items():
             part = together.enter_context(staged(_baseline(system, name)))
             part.write_text(_csv(answers), encoding="utf-8", newline="")
+        if champion:
+            write_json(together.enter_context(staged(champion_path(system))), champion.model_dump())
         write_json(together.enter_context(staged(_data_baseline(system))), profile.model_dump(mode="json"))
     vanished = sorted(accepted - set(runs))
     for name in vanished:
@@ -189,6 +202,17 @@ def _data_difference(system: Path, profile: DataProfile) -> str:
         return "data: unchanged"
     pictures = f"{profile.kept.pictures} of {profile.delivered.pictures} pictures kept"
     return f"data: {'renewed' if old else 'accepted'}, {pictures}; `dvc repro` holds data against these from now on"
+
+
+def _champion_difference(system: Path, champion: Champion) -> str:
+    try:
+        old = read_champion(system)
+    except UserError:
+        old = None
+    if old == champion:
+        return f"champion: unchanged, {champion.run}"
+    instead = f" instead of {old.run}" if old and old.run != champion.run else ""
+    return f"champion: {champion.run}{instead}, best by validation accuracy ({champion.validation_accuracy:.3f})"
 
 
 def _accepted_runs(system: Path) -> set[str]:
@@ -269,7 +293,7 @@ def _change(system: Path, name: str, *, known: bool) -> Change:
         better=int(np.sum(right_after & ~right_before)),
         worse=int(np.sum(right_before & ~right_after)),
         n=len(keys),
-        p=mcnemar(right_before, right_after),
+        p=paired_test(right_before, right_after, origin),
     )
 
 

@@ -22,7 +22,7 @@ from lamina.data.sources.survey import LabelSurvey
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 
-IGNORED: Final = ("/data/", "/models/", "/reports/", "/.lamina/")
+IGNORED: Final = ("/data/", "/models/", "/reports/", "/exported/", "/.lamina/")
 FEWEST: Final = 10  # pictures of a class: fewer cannot be split into three folds that tell anything
 COMMENT_COLUMN: Final = 32  # of params.yaml, where the setting is not longer
 USUAL_SIDE: Final = 128
@@ -205,7 +205,8 @@ def _template() -> str:
 
 def fill(values: Mapping[str, Any], folder: Path) -> str:
     """The text of params.yaml: the template with values as YAML, and comments (`title`, `found_...`) as they are."""
-    values = {**values, "code": os.path.relpath(PACKAGE, folder.resolve())}
+    code = os.path.relpath(PACKAGE, folder.resolve())
+    values = {**values, "code": code, "package": package_watch(folder)}
     written = {name: _written(name, value) for name, value in values.items()}
     text = Template(_template()).substitute(written)
     if values["size"] < BACKBONE_SIDE:

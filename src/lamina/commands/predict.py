@@ -17,6 +17,7 @@ from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
 from lamina.errors import UserError
 from lamina.learn.runs import read_run
+from lamina.maths.color import RgbPixels
 from lamina.progress import progress
 
 BATCH = 64
@@ -32,15 +33,29 @@ class Prediction:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Learned:
+    """A run's model, the classes that it tells apart, and how pictures are prepared for it."""
+
+    model: Path
+    classes: list[str]
+    convert: ConvertConfig
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
     parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model answers")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shown.add_argument("--request", action="store_true", help="print what to send to a served model, and ask nothing")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per picture; 1 where some could not be read."""
     pictures = find_pictures(arguments.paths)
+    if arguments.request:
+        print(request(arguments.system, arguments.name, pictures))
+        return 0
     predictions = predict(arguments.system, arguments.name, pictures)
     print(_as_json(predictions) if arguments.json else _as_table(predictions))
     return 1 if any(prediction.error for prediction in predictions) else 0
@@ -65,42 +80,44 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Prediction]:
     """Ask the model of the run `name` for every picture, prepared as the stage `convert` prepares them.
 
-    Where the system learned from what boxes hold, pictures are expected to be cut out already.
     Raises UserError where the run or its model is not there; a picture that cannot be read gets an
     `error` instead of a class.
     """
+    learned = read_learned(system, name)
+    from lamina.learn.predict import load_model
+
+    model = load_model(learned.model)
+    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    sizes = [len(batch) for batch in batches]
+    answers = (_predict_batch(model, batch, learned) for batch in batches)
+    return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
+
+
+def read_learned(system: Path, name: str) -> Learned:
+    """What the run `name` learned. Raises UserError where there is no such run, or its record is not there."""
     params = read_params(system)
     read_run(params, name)
     config = section(params, "convert", ConvertConfig)
     if config.isolate == "box":
         print("note: this system learned from pictures cut to their boxes; cut yours likewise", file=sys.stderr)
     folder = system / "models" / name
-    from lamina.learn.predict import load_model
-
-    model = load_model(folder / "model.keras")
-    classes, size = _learned(folder / "record.json")
-    config = config.model_copy(update={"size": size})
-    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-    sizes = [len(batch) for batch in batches]
-    answers = (_predict_batch(model, batch, classes, config) for batch in batches)
-    return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
-
-
-def _learned(record: Path) -> tuple[list[str], int]:
-    """The classes and the side of the pictures that a run learned with."""
+    record = folder / "record.json"
+    if not record.exists():
+        raise UserError(f"{record}: not found; train the run first (`dvc repro`) or bring it (`dvc pull`)")
     try:
         told = json.loads(record.read_text(encoding="utf-8"))
-        return list(told["classes"]), int(told["size"])
+        classes, size = list(told["classes"]), int(told["size"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{record}: not a run's record ({error!r}); train the run again") from None
+    return Learned(folder / "model.keras", classes, config.model_copy(update={"size": size}))
 
 
-def _predict_batch(
-    model: Any, batch: Sequence[Path], classes: list[str], config: ConvertConfig
-) -> Iterator[Prediction]:
-    from lamina.learn.predict import probabilities
+def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Path, RgbPixels], dict[Path, str]]:
+    """The squares, (S, S, 3) uint8, that `convert` would make of pictures; and why it would make none, by path.
 
-    pixels: dict[Path, np.ndarray] = {}
+    Where the system learned from what boxes hold, pictures are expected to be cut out already.
+    """
+    pixels: dict[Path, RgbPixels] = {}
     errors: dict[Path, str] = {}
     for path in batch:
         try:
@@ -112,13 +129,32 @@ def _predict_batch(
             errors[path] = "no white blood cell found in it"
         else:
             pixels[path] = prepared.square
+    return pixels, errors
+
+
+def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
+    """The JSON that `mlflow models serve` wants to be sent for pictures: their pixels, in order.
+
+    Raises UserError where one cannot be read, since answers come back without names.
+    """
+    pixels, errors = prepare_batch(pictures, read_learned(system, name).convert)
+    if errors:
+        path, error = next(iter(errors.items()))
+        raise UserError(f"{path}: {error}; leave it out")
+    return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
+
+
+def _predict_batch(model: Any, batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
+    from lamina.learn.predict import probabilities
+
+    pixels, errors = prepare_batch(batch, learned.convert)
     found: Iterable[np.ndarray] = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:
             yield Prediction(path=str(path), predicted=None, probabilities={}, error=errors[path])
         else:
-            shares = {name: float(share) for name, share in zip(classes, rows[path], strict=True)}
+            shares = {name: float(share) for name, share in zip(learned.classes, rows[path], strict=True)}
             yield Prediction(path=str(path), predicted=max(shares, key=shares.__getitem__), probabilities=shares)
 
 

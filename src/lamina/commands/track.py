@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lamina.config import read_params
+from lamina.learn.champion import Champion, read_champion
 from lamina.learn.runs import run_names
 from lamina.progress import progress
 
@@ -15,6 +16,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(arguments: Namespace) -> int:
     """Print one line a run of `params.yaml`: tracked, already there, not trained yet or not evaluated yet.
 
+    And one for the accepted champion, which the registry names: registered, already there, or why it is not.
+
     Raises UserError where the store cannot be used.
     """
     system: Path = arguments.system
@@ -22,7 +25,17 @@ def run(arguments: Namespace) -> int:
     width = max(map(len, names), default=0)
     for name in progress(names, what="tracking", unit="runs"):
         print(f"{name:<{width}}  {_track(system, name)}", flush=True)
+    if champion := read_champion(system):
+        print(f"champion {champion.run}: {_register(system, champion)}")
     return 0
+
+
+def _register(system: Path, champion: Champion) -> str:
+    if not champion.lies_in(system):
+        return "not what lies in models/; fetch it with `dvc pull`, or accept what is there with `lamina gate --accept`"
+    from lamina.tracking.registry import register
+
+    return register(system, champion)
 
 
 def _track(system: Path, name: str) -> str:

@@ -21,7 +21,7 @@ PLAN_COLUMNS: Final = (
     "gain_green",
     "gain_blue",
 )
-_IDENTITY: Final = (0.0, 0.0, 0.0, False, False, 1.0, 1.0, 1.0)
+_IDENTITY: Final = dict(zip(PLAN_COLUMNS, (0.0, 0.0, 0.0, False, False, 1.0, 1.0, 1.0), strict=True))
 
 
 class AugmentConfig(Config):
@@ -43,26 +43,43 @@ def draw_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int) -> pd.Da
     yes or no, factors. A picture's copies depend on the seed and its id alone, not on the other pictures.
     """
     repeats = config.copies + 1
-    draws = np.stack([_draws(picture, config.copies, seed) for picture in manifest["id"]])
-    values = draws.reshape(-1, len(PLAN_COLUMNS))
+    draws = np.stack([_draws([seed, int(picture, 16)], config.copies) for picture in manifest["id"]])
+    untouched = np.zeros((len(manifest), 1, len(PLAN_COLUMNS)))
+    values = np.concatenate([untouched, draws], axis=1).reshape(-1, len(PLAN_COLUMNS))
     plan = manifest[["id", "origin", "label"]].loc[manifest.index.repeat(repeats)].reset_index(drop=True)
     plan["copy"] = np.tile(np.arange(repeats, dtype=np.int16), len(manifest))
-    reach = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
-    allowed = {"flip_horizontal": config.flip_horizontal, "flip_vertical": config.flip_vertical}
-    for column, name in enumerate(PLAN_COLUMNS):
-        drawn: np.ndarray
-        if name in allowed:
-            drawn = (values[:, column] > 0) & allowed[name]
-        else:
-            drawn = _IDENTITY[column] + values[:, column] * reach[column]
-        plan[name] = np.where(plan["copy"] == 0, _IDENTITY[column], drawn).astype(type(_IDENTITY[column]))
+    for name, drawn in _within_reach(values, config).items():
+        identity = _IDENTITY[name]
+        plan[name] = np.where(plan["copy"] == 0, identity, drawn).astype(type(identity))
     return plan
 
 
-def _draws(picture: str, copies: int, seed: int) -> np.ndarray:
-    """Uniform numbers from -1 to 1, (copies + 1, columns); the first row is not used."""
-    generator = np.random.default_rng([seed, int(picture, 16)])
-    return np.concatenate([np.zeros((1, len(PLAN_COLUMNS))), generator.uniform(-1, 1, (copies, len(PLAN_COLUMNS)))])
+def draw_anew(rows: pd.DataFrame, config: AugmentConfig, *, seed: int, epoch: int) -> pd.DataFrame:
+    """Draw how rows look in one epoch of a training, all of them, what are originals in the plan as well.
+
+    rows: `id`, `copy` (from 0). Returns, in their order, `copy` (counted from 1, since none is untouched) and
+    `PLAN_COLUMNS`. What a row looks like depends on the seed, the epoch, its id and its copy alone.
+    """
+    pictures, which = np.unique(rows["id"].to_numpy(), return_inverse=True)
+    most = int(rows["copy"].max()) + 1
+    draws = np.stack([_draws([seed, epoch, int(picture, 16)], most) for picture in pictures])
+    drawn = _within_reach(draws[which, rows["copy"].to_numpy()], config)
+    return pd.DataFrame({"copy": rows["copy"].to_numpy() + 1} | drawn)
+
+
+def _within_reach(values: np.ndarray, config: AugmentConfig) -> dict[str, np.ndarray]:
+    """`PLAN_COLUMNS` from numbers between -1 and 1, (rows, columns)."""
+    reach = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
+    allowed = {"flip_horizontal": config.flip_horizontal, "flip_vertical": config.flip_vertical}
+    return {
+        name: (column > 0) & allowed[name] if name in allowed else _IDENTITY[name] + column * most
+        for name, column, most in zip(PLAN_COLUMNS, values.T, reach, strict=True)
+    }
+
+
+def _draws(seed: list[int], copies: int) -> np.ndarray:
+    """Uniform numbers from -1 to 1, (copies, columns)."""
+    return np.random.default_rng(seed).uniform(-1, 1, (copies, len(PLAN_COLUMNS)))
 
 
 def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:

@@ -5,8 +5,6 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 LIGHT_LEVELS: Final = 4.0  # how far the mean of any channel may be apart
 MEAN_LEVELS: Final = 2.0  # mean difference of thumbnails, light differences taken out
@@ -26,13 +24,21 @@ def near_duplicate_groups(thumbnails: np.ndarray) -> np.ndarray:
     are then compared pixel by pixel. Memory for pairs is bounded, however many pictures look alike; the time grows
     with the pairs of pictures of about the same light.
     """
-    distinct, first = np.unique(thumbnails.reshape(len(thumbnails), -1), axis=0, return_inverse=True)
-    distinct = distinct.reshape(-1, *thumbnails.shape[1:])
+    number, first = _distinct(thumbnails)
+    distinct = thumbnails[first]
     group = np.arange(len(distinct))
     for pairs in _candidates(distinct):
         pairs = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]]  # the others are one group already
         group = joined(group, pairs[_same_picture(distinct[pairs[:, 0]], distinct[pairs[:, 1]])])
-    return group[first.reshape(-1)]
+    groups: np.ndarray = group[number]
+    return groups
+
+
+def _distinct(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number thumbnails, the same ones alike: (n,) numbers, and where each number comes first."""
+    numbers: dict[bytes, int] = {}
+    number = np.array([numbers.setdefault(one.tobytes(), len(numbers)) for one in thumbnails], dtype=np.intp)
+    return number, np.unique(number, return_index=True)[1]
 
 
 def _candidates(thumbnails: np.ndarray) -> Iterator[np.ndarray]:
@@ -92,9 +98,17 @@ def joined(group: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """
     if not len(pairs):
         return group
-    edges = (np.ones(len(pairs), np.int8), (group[pairs[:, 0]], group[pairs[:, 1]]))
-    component: np.ndarray = connected_components(coo_array(edges, shape=(len(group),) * 2), directed=False)[1]
-    numbers: np.ndarray = component[group]
+    numbers: np.ndarray = _components(group[pairs[:, 0]], group[pairs[:, 1]], len(group))[group]
+    return numbers
+
+
+def _components(left: np.ndarray, right: np.ndarray, count: int) -> np.ndarray:
+    """Number the connected components of a graph of `count` nodes with edges from `left` to `right`: (count,) int."""
+    from scipy.sparse import coo_array  # takes a while, and many sets hold nothing twice
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(count, count))
+    numbers: np.ndarray = connected_components(graph, directed=False)[1]
     return numbers
 
 
@@ -104,9 +118,9 @@ def merge_origins(origins: pd.Series, groups: np.ndarray) -> pd.Series:
     origins: (n,) strings; groups: (n,) group numbers. Merging is transitive: two slides that share a
     picture are one slide.
     """
+    if len(np.unique(groups)) == len(groups):
+        return origins.astype(object)
     codes, names = pd.factorize(origins, sort=True)
-    size = len(names) + int(groups.max(initial=-1)) + 1
-    graph = coo_array((np.ones(len(codes), np.int8), (codes, len(names) + groups)), shape=(size, size))
-    component = connected_components(graph, directed=False)[1][codes]
+    component = _components(codes, len(names) + groups, len(names) + int(groups.max()) + 1)[codes]
     first = pd.Series(codes).groupby(component).transform("min")
     return pd.Series(names[first], index=origins.index, name=origins.name, dtype=object)

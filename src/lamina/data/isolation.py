@@ -69,7 +69,7 @@ def cells_sheet(raw: Path, compared: pd.DataFrame) -> Image.Image | None:
 def _draw(raw: Path, row: pd.Series) -> tuple[RgbPixels, RgbPixels]:
     """The picture with outline and box, and the cell by itself."""
     shard = Shard(part=row["part"], group=row["group"], rows=0, size=0)
-    encoded = read_shard(raw, shard, ["encoded"])["encoded"][row["row"]]
+    encoded = read_shard(raw, shard, ["encoded"], [row["row"]])["encoded"][0]
     rgb = np.array(decode(open_picture(encoded)))
     cell = find_cell(rgb)
     alone = np.zeros((1, 1, 3), np.uint8) if cell is None else isolate_cell(rgb, cell, _CELL[1])

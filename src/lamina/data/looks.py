@@ -77,9 +77,9 @@ def _sheet(raw: Path, rows: Sequence[tuple[str, pd.DataFrame]]) -> Image.Image:
     wanted = pd.concat([found for _, found in rows])
     drawn: dict[tuple[str, int, int], RgbPixels] = {}
     for part, group in sorted(set(zip(wanted["part"], wanted["group"], strict=True))):
-        encoded = read_shard(raw, Shard(part=part, group=group, rows=0, size=0), ["encoded"])["encoded"]
-        rows_here = wanted.loc[(wanted["part"] == part) & (wanted["group"] == group), "row"]
-        drawn |= {(part, group, row): _small(encoded[row]) for row in rows_here}
+        rows_here = wanted.loc[(wanted["part"] == part) & (wanted["group"] == group), "row"].unique()
+        encoded = read_shard(raw, Shard(part=part, group=group, rows=0, size=0), ["encoded"], rows_here)["encoded"]
+        drawn |= {(part, group, row): _small(one) for row, one in zip(rows_here, encoded, strict=True)}
     places = [list(zip(found["part"], found["group"], found["row"], strict=True)) for _, found in rows]
     pictures = [[drawn[place] for place in row] for row in places]
     captions = [[_caption(picture) for _, picture in found.iterrows()] for _, found in rows]

@@ -5,11 +5,13 @@ ask for every picture, and only what is lacking is made: after an interruption t
 new. What is not asked for any more goes; the memo as a whole may be removed at any time.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,15 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lamina.data.cell import find_cell, isolate_cell
 from lamina.data.decoding import Look, UnreadableError, look, open_picture, shown_size
 from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole
-from lamina.data.shards import Shard, list_shards, map_shards, read_pictures, read_shard
-from lamina.files import discard, file_digest, json_digest, staged
-from lamina.maths.color import LabPixels, RgbPixels, srgb_to_lab
+from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
+from lamina.files import copy_bytes, discard, file_digest, json_digest, staged
+from lamina.maths.color import RgbPixels, srgb_to_lab
+from lamina.progress import progress
 
 MEMO: Final = Path(".lamina/prepared")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 THUMBNAIL: Final = 16  # side in pixels
+
+# What a pack holds at most: as much as a shard, for an interruption loses no more than the packs in hand; but not
+# less, where new pictures stand among many, since every pack takes a moment to open.
+_PACK_PICTURES: Final = 256
+_PACK_BYTES: Final = 8 * 2**20  # of encoded pictures
 
 _TOLD: Final = ["id", "name", "label", "label_count", "origin", "boxes", "sha256"]
 _FACTS: Final = pa.schema(
@@ -39,6 +46,8 @@ _FACTS: Final = pa.schema(
         ("thumbnail", pa.binary()),
     ]
 )
+Lot: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: of each shard their keys, by row
+
 # what decides a picture's facts and square beside the picture itself and the settings
 _MODULES: Final = ("data/cell.py", "data/decoding.py", "data/pixels.py", "data/preparation.py", "maths/color.py")
 _LIBRARIES: Final = ("numpy", "opencv-python-headless", "pillow", "scipy")
@@ -67,14 +76,22 @@ class Preparation:
     pictures: pd.DataFrame
     thumbnails: np.ndarray
 
-    def squares(self, pictures: pd.DataFrame) -> Iterator[LabPixels]:
-        """Yield the squares of some of the pictures, in their order: (k, S, S, 3) int16 CIELAB x 100 at a time."""
-        changes = (pictures["pack"] != pictures["pack"].shift()).cumsum()
-        for _, rows in pictures.groupby(changes):
-            squares = np.load(self.folder / f"{rows['pack'].iloc[0]}.npy", mmap_mode="r")
-            places = rows["place"].to_numpy()
-            in_a_row = bool((np.diff(places) == 1).all())
-            yield squares[places[0] : places[-1] + 1] if in_a_row else squares[places]
+    def write_squares(self, pictures: pd.DataFrame, file: BinaryIO) -> None:
+        """Write the squares of some of the pictures, in their order, as they are kept: (S, S, 3) int16 CIELAB x 100.
+
+        They are copied in runs and never become arrays: touching them through a memory map takes longer.
+        """
+        follows = (pictures["pack"] == pictures["pack"].shift()) & (pictures["place"] == pictures["place"].shift() + 1)
+        runs = pictures.groupby((~follows).cumsum())["place"].agg(["first", "size"])
+        packs = pictures["pack"][~follows.to_numpy()]
+        copies = list(zip(packs, runs["first"], runs["size"], strict=True))
+        for pack, place, count in progress(copies, what="copy", unit="pictures", sizes=runs["size"].tolist()):
+            with (self.folder / f"{pack}.npy").open("rb", buffering=0) as squares:
+                np.lib.format.read_magic(squares)
+                shape, _, kind = np.lib.format.read_array_header_1_0(squares)
+                size = math.prod(shape[1:]) * kind.itemsize
+                squares.seek(place * size, os.SEEK_CUR)
+                copy_bytes(squares, file, count * size)
 
 
 def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Preparation:
@@ -82,16 +99,15 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
 
     memo: the folder that keeps what was made, see `MEMO`; what: a word for the progress shown.
     """
-    shards = list_shards(raw)
     pictures = read_pictures(raw, _TOLD)
     keys = _keys(pictures, config)
     packs = memo / _digest(config)
     known = _read_facts(packs)
     lacking = pictures[~keys.isin(known["key"]) & ~keys.duplicated()].assign(key=keys)
-    by_place = {place: rows.set_index("row")["key"] for place, rows in lacking.groupby(["part", "group"])}
-    places = [(shard, by_place.get((shard.part, shard.group))) for shard in shards]
-    tasks = [(raw, shard, some, config, packs) for shard, some in places if some is not None]
-    made = list(map_shards(make_pack, tasks, sizes=[len(some) for _, _, some, _, _ in tasks], what=what))
+    tasks = [(raw, lot, config, packs) for lot in _lots(lacking, list_shards(raw))]
+    sizes = [sum(len(keys) for _, keys in lot) for _, lot, _, _ in tasks]
+    shards = [shard for _, lot, _, _ in tasks for shard, _ in lot]
+    made = list(map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what))
     facts = pd.concat([known, *made]).drop_duplicates("key").set_index("key").loc[keys]
     _tidy(memo, packs, set(facts["pack"]))
     thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
@@ -121,6 +137,8 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
 
 
 def _isolate(seen: Look, size: int) -> Prepared:
+    from lamina.data.cell import find_cell, isolate_cell  # brings SciPy's image filters, which nothing else needs
+
     rgb = np.asarray(seen.picture)
     cell = find_cell(rgb)
     if cell is None:
@@ -144,34 +162,58 @@ def _digest(config: ConvertConfig) -> str:
 def _read_facts(packs: Path) -> pd.DataFrame:
     """The facts of all packs that are whole."""
     whole_ones = [path for path in sorted(packs.glob("[0-9a-f]*.parquet")) if path.with_suffix(".npy").exists()]
-    tables = [_placed(pq.read_table(path, schema=_FACTS), path.stem) for path in whole_ones]
-    return pd.concat([_placed(_FACTS.empty_table(), ""), *tables])
+    tables = [pq.ParquetFile(path).read(use_threads=False) for path in whole_ones]
+    return _placed(tables, [path.stem for path in whole_ones])
 
 
-def _placed(facts: pa.Table, pack: str) -> pd.DataFrame:
-    table: pd.DataFrame = facts.to_pandas()
-    return table.assign(pack=pack, place=np.arange(len(table)))
+def _placed(tables: Sequence[pa.Table], packs: Sequence[str]) -> pd.DataFrame:
+    """The facts of some packs, one after another, and where each one's square is: `pack` and `place` in it."""
+    rows = [table.num_rows for table in tables]
+    pack = pd.array(np.repeat(np.array(packs, object), rows), dtype="str")
+    place = np.concatenate([*map(np.arange, [0, *rows])])
+    facts: pd.DataFrame = pa.concat_tables([_FACTS.empty_table(), *tables]).to_pandas()
+    return facts.assign(pack=pack, place=place)
 
 
-def make_pack(raw: Path, shard: Shard, keys: pd.Series, config: ConvertConfig, packs: Path) -> pd.DataFrame:
-    """Prepare some pictures of a shard and write their pack, the facts last: they say that it is whole.
+def _lots(lacking: pd.DataFrame, shards: Sequence[Shard]) -> list[Lot]:
+    """Cut the pictures that are lacking, in their order, into what a pack holds; those of a shard stay together.
 
-    keys: of the pictures, by their rows in the shard. Returns the facts.
+    lacking: their `part`, `group`, `row` and `key`.
     """
-    pictures = read_shard(raw, shard, ["encoded", "boxes"]).loc[keys.index]
-    pack = json_digest(keys.tolist())[:16]
+    by_place = {place: rows.set_index("row")["key"] for place, rows in lacking.groupby(["part", "group"])}
+    lots: list[Lot] = []
+    pictures, size = 0, 0.0
+    for shard in shards:
+        keys = by_place.get((shard.part, shard.group))
+        if keys is None:
+            continue
+        more = len(keys) * shard.size / shard.rows
+        if not lots or pictures + len(keys) > _PACK_PICTURES or size + more > _PACK_BYTES:
+            lots.append([])
+            pictures, size = 0, 0.0
+        lots[-1].append((shard, keys))
+        pictures, size = pictures + len(keys), size + more
+    return lots
+
+
+def make_pack(raw: Path, lot: Lot, config: ConvertConfig, packs: Path) -> pd.DataFrame:
+    """Prepare some pictures and write their pack, the facts last: they say that it is whole. Returns the facts."""
+    every = [key for _, keys in lot for key in keys]
+    pack = json_digest(every)[:16]
     facts = []
     with staged(packs / f"{pack}.npy") as part, part.open("wb") as file:
-        header = {"descr": "<i2", "fortran_order": False, "shape": (len(keys), config.size, config.size, 3)}
+        header = {"descr": "<i2", "fortran_order": False, "shape": (len(every), config.size, config.size, 3)}
         np.lib.format.write_array_header_1_0(file, header)
-        for key, encoded, boxes in zip(keys, pictures["encoded"], pictures["boxes"], strict=True):
-            square, told = _describe(encoded, boxes, config)
-            file.write(srgb_to_lab(square).data)  # one by one, from memory that is used again: faster than by map
-            facts.append({"key": key, **told})
+        for shard, keys in lot:
+            pictures = read_shard(raw, shard, ["encoded", "boxes"], keys.index)
+            for key, encoded, boxes in zip(keys, pictures["encoded"], pictures["boxes"], strict=True):
+                square, told = _describe(encoded, boxes, config)
+                file.write(srgb_to_lab(square).data)  # one by one, from memory that is used again: faster than by map
+                facts.append({"key": key, **told})
     table = pa.Table.from_pylist(facts, _FACTS)
     with staged(packs / f"{pack}.parquet") as part:
         pq.write_table(table, part)
-    return _placed(table, pack)
+    return _placed([table], [pack])
 
 
 def _describe(encoded: bytes, boxes: Sequence[Box], config: ConvertConfig) -> tuple[RgbPixels, dict[str, Any]]:

@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import joblib
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 
 from lamina.errors import UserError
 from lamina.progress import progress
@@ -59,12 +59,14 @@ def read_pictures(raw: Path, columns: Sequence[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def read_shard(raw: Path, shard: Shard, columns: Sequence[str]) -> pd.DataFrame:
-    """Read columns of one shard."""
+def read_shard(raw: Path, shard: Shard, columns: Sequence[str], rows: ArrayLike) -> pd.DataFrame:
+    """Read columns of some pictures of one shard, in the order of `rows`."""
     path = raw / shard.part
     with pq.ParquetFile(path, metadata=_footer(path, path.stat().st_mtime_ns)) as file:
-        rows: pd.DataFrame = file.read_row_group(shard.group, columns=list(columns)).to_pandas()
-    return rows
+        pictures: pd.DataFrame = (
+            file.read_row_group(shard.group, columns=list(columns)).take(np.asarray(rows)).to_pandas()
+        )
+    return pictures
 
 
 @lru_cache(maxsize=64)
@@ -74,22 +76,27 @@ def _footer(path: Path, changed: int) -> pq.FileMetaData:
 
 
 def map_shards(
-    work: Callable[..., R], tasks: Sequence[tuple[Path, Shard, *tuple[Any, ...]]], *, sizes: Sequence[int], what: str
+    work: Callable[..., R], tasks: Sequence[tuple[Any, ...]], *, sizes: Sequence[int], picture: float, what: str
 ) -> Iterator[R]:
     """Call `work(*task)` for every task on all cores and yield the results in order.
 
-    work: a module-level function from files to small facts or arrays; tasks: its arguments, the raw folder and a shard
-    first. sizes: pictures in each task. Decoding large pictures leaves Python's lock alone, so threads do; for
+    work: a module-level function from files to small facts or arrays; tasks: its arguments. sizes: pictures in each
+    task; picture: mean bytes of one. Decoding large pictures leaves Python's lock alone, so threads do; for
     thumbnails the lock is what counts, so they get processes. Within `joblib.parallel_config(backend="dask")`
     the same calls go past one machine.
     """
+    if not tasks:
+        return
+    import joblib  # takes a moment, and often nothing is lacking
+
     jobs = 1 if sum(sizes) < FEW_PICTURES else -1
-    prefer = "threads" if _mean_bytes([task[1] for task in tasks]) >= LARGE_PICTURE else "processes"
+    prefer = "threads" if picture >= LARGE_PICTURE else "processes"
     results = joblib.Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)(
         joblib.delayed(work)(*task) for task in tasks
     )
     yield from progress(results, what=what, unit="pictures", sizes=sizes)
 
 
-def _mean_bytes(shards: Sequence[Shard]) -> float:
+def mean_bytes(shards: Sequence[Shard]) -> float:
+    """Mean bytes of a picture, with what is told of it."""
     return sum(shard.size for shard in shards) / max(1, sum(shard.rows for shard in shards))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
+from importlib.metadata import distribution
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -87,8 +87,7 @@ def _shorten(text: str, size: int, room: int) -> str:
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     # Pillow's own font knows no letter beyond ASCII; matplotlib brings DejaVu Sans, which has most scripts.
-    import matplotlib
-
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # Only its file is wanted: to import matplotlib takes longer than to draw a sheet.
+    path = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")
     # The basic layout does not depend on which text-shaping library a machine happens to have.
-    return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)

@@ -2,35 +2,29 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamina.ahead import ahead
 from lamina.data.rows import Rows
-from lamina.learn.fit import Sums, Trainer
-from lamina.models.keras_runtime import tf
+from lamina.learn.history import Sums
 
-JUDGED_AT_ONCE = 4096  # rows of features; they are small
+if TYPE_CHECKING:
+    from lamina.learn.fit import Trainer
+
+PICTURES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class FeatureExamples:
-    """Features, (n, width) float16, and class numbers, (n,) int32, resident for whole-epoch calls."""
+    """Features, (n, width) float16, and class numbers, (n,) int32, in memory: heads learn from them as they are."""
 
-    features: tf.Tensor
-    labels: tf.Tensor
+    features: np.ndarray
+    labels: np.ndarray
 
     def __len__(self) -> int:
-        return int(self.features.shape[0])
-
-    def learn(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> Sums:
-        loss, right = trainer.learn_all(self.features, self.labels, tf.constant(order), tf.constant(batch_size))
-        return float(loss), float(right)
-
-    def judge(self, trainer: Trainer, batch_size: int) -> Sums:
-        blocks = [slice(start, start + JUDGED_AT_ONCE) for start in range(0, len(self), JUDGED_AT_ONCE)]
-        sums = [trainer.judge(tf.cast(self.features[block], tf.float32), self.labels[block]) for block in blocks]
-        return _total(sums)
+        return len(self.features)
 
 
 @dataclass(frozen=True)
@@ -43,16 +37,25 @@ class PictureExamples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def learn(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> Sums:
+    def learn(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
         return self._over(trainer.learn, order, batch_size)
 
-    def judge(self, trainer: Trainer, batch_size: int) -> Sums:
+    def judge(self, trainer: "Trainer", batch_size: int) -> Sums:
         return self._over(trainer.judge, np.arange(len(self)), batch_size)
+
+    def answers(self, network: Any) -> np.ndarray:
+        """What a network says of all rows, (n, classes) probabilities."""
+        from lamina.models.keras_runtime import tf
+
+        answer = tf.function(lambda pixels: network(pixels, training=False), autograph=False, reduce_retracing=True)
+        batches = ahead(self.rows.batches(PICTURES_AT_ONCE))
+        return np.concatenate([answer(tf.cast(pixels, tf.float32)).numpy() for pixels in batches])
 
     def _over(self, step: Callable[..., tuple[object, object]], order: np.ndarray, batch_size: int) -> Sums:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         pixels = ahead(map(self.rows.read, batches))
-        return _total(step(tf.cast(x, tf.float32), self.labels[rows]) for rows, x in zip(batches, pixels, strict=True))
+        steps = zip(batches, pixels, strict=True)
+        return _total([step(x.astype(np.float32), self.labels[rows]) for rows, x in steps])
 
 
 def _total(sums: Iterable[tuple[object, object]]) -> Sums:

@@ -1,7 +1,8 @@
 """Features of every row of a split, computed once by a frozen backbone."""
 
+import os
 from pathlib import Path
-from typing import Any, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,10 @@ from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
 from lamina.learn.runs import TransferRun
 from lamina.models.backbones import build_extractor, calibrate
+from lamina.models.engine import Engine
 from lamina.models.keras_runtime import keras
 from lamina.progress import progress
 
-BATCH: Final = 32
 ROWS_AT_ONCE: Final = 512
 CALIBRATION_PICTURES: Final = 64
 
@@ -33,24 +34,38 @@ def make_extractor(run: TransferRun, manifest: pd.DataFrame, folders: Folders, *
     return extractor
 
 
-def extract(extractor: Any, rows: Rows, out: Path) -> tuple[int, int]:
+def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
     """Write the features of all rows to `out`, (rows, width) float16, row by row as they come.
 
+    Where `out` holds the first of them, left by an extraction that was interrupted, only the others are computed.
     Returns the array's shape. Raises UserError where features leave the range of float16, or are all equal.
     """
-    shape = (len(rows), int(extractor.output.shape[-1]))
-    chunks = [np.arange(start, min(start + ROWS_AT_ONCE, len(rows))) for start in range(0, len(rows), ROWS_AT_ONCE)]
-    spread = 0.0
-    with out.open("wb") as file:
+    shape = (len(rows), engine.width)
+    out.touch()
+    with out.open("r+b") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        first = _whole_chunks(file, engine.width) * ROWS_AT_ONCE
+        chunks = [np.arange(at, min(at + ROWS_AT_ONCE, len(rows))) for at in range(first, len(rows), ROWS_AT_ONCE)]
         pixels = ahead(map(rows.read, chunks), depth=1)
         for chunk in progress(pixels, what="extract", unit="rows", sizes=[len(chunk) for chunk in chunks]):
             with np.errstate(over="ignore"):  # told below, in words
-                features = extractor.predict(chunk, batch_size=BATCH, verbose=0).astype(np.float16, order="C")
+                features = engine.features(chunk).astype(np.float16, order="C")
             if not np.isfinite(features).all():
                 raise UserError("extract: features leave the range of float16; use preprocess: own, or other weights")
-            spread = max(spread, float(np.ptp(features, axis=0).max()))
             file.write(features.data)  # tofile does not say that a disk is full
-    if spread == 0:
+    if not _differ(np.load(out, mmap_mode="r")):
         raise UserError("extract: every picture has the same features; use preprocess: own, or other weights")
     return shape
+
+
+def _whole_chunks(file: BinaryIO, width: int) -> int:
+    """How many chunks stand whole after the header, where the file is; what follows them is cut off."""
+    header, size = file.tell(), 2 * width * ROWS_AT_ONCE
+    whole = max(0, file.seek(0, os.SEEK_END) - header) // size
+    file.truncate(header + whole * size)
+    file.seek(0, os.SEEK_END)
+    return whole
+
+
+def _differ(features: np.ndarray) -> bool:
+    return any((features[at : at + ROWS_AT_ONCE] != features[0]).any() for at in range(0, len(features), ROWS_AT_ONCE))

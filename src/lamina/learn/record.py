@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from lamina.files import file_digest, json_digest
 
-PACKAGES: Final = ("keras", "lamina", "numpy", "optuna", "pandas", "tensorflow")
+PACKAGES: Final = ("jax", "jaxlib", "keras", "lamina", "numpy", "optuna", "pandas", "tensorflow")
 
 
 def make_record(

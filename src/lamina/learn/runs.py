@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WrapValidator, field_validator
 
 from lamina.config import SEEDS, Config, nearest, runs_of, validated
 from lamina.errors import UserError
-from lamina.models.backbones import BACKBONES, Pooling, Preprocess
-from lamina.models.networks import NETWORKS
+from lamina.models.backbones import BACKBONES, GIVEN_WEIGHTS, WEIGHTS_SUFFIXES, Pooling, Precision, Preprocess
 
 TUNE: Final = "tune"
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Dropout: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 Decay: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _or_tune(numbers: str) -> WrapValidator:
@@ -55,6 +55,13 @@ class Run(Config):
 
     seed: of the initial weights, the order of batches and dropout; null: the system's. Another one repeats the
     training on the same split.
+    patience: training stops after so many epochs without a better validation loss, and the weights of the best epoch
+    are kept; null: it goes on to the last epoch, whose weights are kept.
+    class_weights: of the losses that are learned from; balanced: n / (classes x n of the class), as in scikit-learn.
+    label_smoothing: share of each label that is spread evenly over all classes.
+    average: decay of an exponential moving average of the weights, which is judged and kept instead of the weights
+    themselves; 0: none.
+    The validation loss is neither weighted nor smoothed, so that runs can be compared by it.
     """
 
     epochs: int = Field(ge=1)
@@ -63,6 +70,10 @@ class Run(Config):
     dropout: Annotated[Dropout | Literal["tune"], _or_tune("0 to 1 (excluded)")]
     decay: Annotated[Decay | Literal["tune"], _or_tune("0 to 1")]
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
+    patience: Annotated[int, Field(ge=1)] | None = None
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Share = 0.0
+    average: Share = 0.0
 
     def seed_or(self, default: int) -> int:
         """The run's own seed, or the system's."""
@@ -74,19 +85,65 @@ class Run(Config):
         return tuple(name for name in Tuned.model_fields if getattr(self, name) == TUNE)
 
 
+class FineTune(Config):
+    """What follows where the head has learned: the backbone's last layers learn with it, from pixels.
+
+    layers: how many, counted from the end of the backbone's `layers` in Keras; counted are those that learn
+    (convolutions and the like). Batch normalisations neither count nor learn: they stay in inference mode.
+    learning_rate: a small one; the decay is the run's, from its start again.
+    """
+
+    layers: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    learning_rate: Rate
+
+
 class TransferRun(Run):
-    """A frozen backbone's features under a head of our own."""
+    """A frozen backbone's features under a head of our own; then, with `fine_tune`, the backbone's last layers, too.
+
+    weights: `imagenet`, `none`, or the path of a file that another run wrote; watch: the file that DVC watches to
+    extract again, which is that very path, or, for weights that are no file, any file that is always there.
+    precision: what the backbone computes in.
+    """
 
     backbone: Annotated[str, _among("backbone", BACKBONES)]
     weights: str
+    watch: str = Field(min_length=1)
     pooling: Pooling
     preprocess: Preprocess
+    precision: Precision = "float32"
+    fine_tune: FineTune | None = None
+
+    @field_validator("weights")
+    @classmethod
+    def _are_there(cls, weights: str, told: ValidationInfo) -> str:
+        if weights not in GIVEN_WEIGHTS and not weights.endswith(WEIGHTS_SUFFIXES):
+            raise ValueError(f"expected imagenet, none, or the path of a {' or '.join(WEIGHTS_SUFFIXES)} file")
+        name = told.data.get("backbone")
+        if weights == "imagenet" and name is not None and BACKBONES[name].module is None:
+            raise ValueError(f"imagenet: there are none for {name}; set none, or the path of a model that a run wrote")
+        return weights
+
+    @field_validator("watch")
+    @classmethod
+    def _is_watched(cls, watch: str, told: ValidationInfo) -> str:
+        weights = told.data.get("weights", "none")
+        if weights not in GIVEN_WEIGHTS and watch != weights:
+            raise ValueError(f"{watch!r} must equal weights {weights!r}: DVC watches it, to extract again")
+        return watch
 
 
 class ScratchRun(Run):
-    """A whole network from a random start."""
+    """A whole network of the zoo from a random start.
 
-    network: Annotated[str, _among("network", NETWORKS)]
+    precision: what its layers compute in; weights, their updates and the softmax are float32 either way.
+    augmentation: plan: the copies that the section `augment` planned, the same in every epoch; fresh: as many rows
+    an epoch, the originals among them, each warped anew in every epoch, within the ranges of the section `augment`.
+    """
+
+    network: Annotated[str, _among("network", BACKBONES)]
+    precision: Precision = "float32"
+    augmentation: Literal["plan", "fresh"] = "plan"
 
 
 KINDS: Final[Mapping[str, type[Run]]] = {"transfer": TransferRun, "scratch": ScratchRun}

@@ -1,17 +1,18 @@
-"""Tuning with Optuna on the validation fold, in a study on disk that survives a kill."""
+"""Tuning with Optuna on the validation fold, in a study that survives a kill and that workers can share."""
 
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lamina.config import Config
-from lamina.errors import UserError
+from lamina.learn.history import DivergedError, kept_row
 from lamina.learn.runs import Dropout, Run, Tuned
+from lamina.learn.studies import ENDED, OpenStudy, Place, open_study, storage_errors
 
 TRIAL_COLUMNS: Final = ["number", "state", "value", "learning_rate", "dropout", "decay", "epochs"]
+STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
+ETA: Final = 3  # of the trials that reach a rung, one in so many goes on (Li et al. 2018)
 
 
 def _as_pair(value: Any) -> Any:
@@ -32,99 +33,96 @@ DropoutRange: TypeAlias = Annotated[tuple[Dropout, Dropout], BeforeValidator(_as
 class TuneConfig(Config):
     """Section `tune` of params.yaml.
 
-    trials: how many; epochs: of each trial at most (null: as many as the run trains); then the range of
-    each number. The learning rate and the decay are searched on a logarithmic scale.
+    trials: how many; epochs: of each trial at most (null: as many as the run trains); pruner: what ends a trial
+    early; workers: processes of this machine that share the trials; then the range of each number. The learning rate
+    and the decay are searched on a logarithmic scale.
     """
 
     trials: int = Field(ge=0)
     epochs: int | None = Field(ge=1)
+    pruner: Literal["median", "hyperband", "none"] = "median"
+    workers: int = Field(default=1, ge=1)
     learning_rate: LogRange
     dropout: DropoutRange
     decay: LogRange
 
 
 def search(
-    task: Any, run: Run, config: TuneConfig, study_file: Path, *, name: str, seed: int
+    task: Any,
+    run: Run,
+    config: TuneConfig,
+    place: Place,
+    *,
+    name: str,
+    seed: int,
 ) -> tuple[Tuned, pd.DataFrame]:
-    """Look for the numbers that a run leaves open.
+    """Look for the numbers that a run leaves open, in the study at `place`, until it holds all trials.
 
-    task: a `lamina.learn.tasks.Task`; study_file: SQLite, made or gone on with: trials that ended before
-    a kill are kept, one that was under way is started again. Trials that do worse than the median of the
-    others at the same epoch are pruned. Returns the numbers with the best validation accuracy (the last
-    epoch's) and the table of trials (`TRIAL_COLUMNS`). Each trial's proposal depends on the seed and on the
-    trials before it alone, so that a study that was interrupted ends as one that was not, and one that is
-    asked for fewer trials than it holds as one that never had the others. A trial whose loss is no number
-    counts as one that got nothing right. Raises UserError where the study's file is broken.
+    task: a `lamina.learn.tasks.Task`. Other processes may search in the same study at the same time: each takes a
+    trial that nobody has, waits at the end for those that others still run, and takes over from one that died.
+    Returns the numbers with the best validation accuracy (the last epoch's) and the table of trials
+    (`TRIAL_COLUMNS`). For one process, each trial's proposal and end depend on the seed and on the trials before it
+    alone, so that a study in a file that was interrupted ends as one that was not, and one that is asked for fewer
+    trials than it holds as one that never had the others; for several they depend on who was faster. A trial whose
+    loss is no number counts as one that got nothing right.
+    Raises UserError where the study cannot be reached.
     """
     import optuna
 
-    study = _open_study(study_file, name, warmup=_epochs(run, config) // 4)
-    for number in range(len(_ended(study)), config.trials):
-        study.sampler = optuna.samplers.TPESampler(seed=seed + number, n_startup_trials=4)
-        objective = partial(_try, number=number, task=task, run=run, config=config, name=name, seed=seed)
-        study.optimize(objective, n_trials=1)
-    trials = _ended(study)[: config.trials]
-    best = max((trial for trial in trials if trial.state.name == "COMPLETE"), key=lambda trial: trial.value)
-    return _numbers(run, best.params), _table(run, trials)
+    # a trial that others took over, thinking its worker dead; or whose report came to nothing: it will be run again
+    lost: tuple[type[Exception], ...] = (optuna.exceptions.UpdateFinishedTrialError, *storage_errors())
+    with open_study(place, _pruner(config.pruner, _epochs(run, config))) as opened:
+        while taken := opened.take(config.trials):
+            trial, number = taken
+            try:
+                with opened.working_on(trial):
+                    what = f"{name}: trial {number + 1} of {config.trials}"
+                    _try(opened, trial, task=task, run=run, config=config, seed=seed, what=what)
+            except lost:
+                continue
+        trials = opened.ended()[: config.trials]
+    return _numbers(run, _best(trials).params), _table(run, trials)
 
 
-def _open_study(file: Path, name: str, *, warmup: int) -> Any:
-    import optuna
-    from sqlalchemy.exc import DatabaseError
+def _pruner(kind: str, epochs: int) -> Any:
+    from optuna import pruners
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        study = optuna.create_study(
-            study_name=name,
-            storage=f"sqlite:///{file}",
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=warmup),
-        )
-    except (DatabaseError, optuna.exceptions.StorageInternalError) as error:
-        raise UserError(f"{file}: not a study ({str(error).splitlines()[0]}); delete it and run again") from None
-    for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # what a kill cut off
-    return study
+    match kind:
+        case "hyperband":  # rungs at a ninth and a third of the epochs; what starts at the top rung runs to the end
+            rung = max(1, epochs // ETA**2)
+            return pruners.HyperbandPruner(min_resource=rung, max_resource=epochs, reduction_factor=ETA)
+        case "median":
+            return pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=epochs // 4)
+    return pruners.NopPruner()
 
 
 def _epochs(run: Run, config: TuneConfig) -> int:
     return config.epochs or run.epochs
 
 
-def _ended(study: Any) -> list[Any]:
-    """Trials that came to a result, in their order; those that a kill cut off are left out."""
-    return [trial for trial in study.get_trials(deepcopy=False) if trial.state.name in ("COMPLETE", "PRUNED")]
-
-
-def _try(trial: Any, number: int, task: Any, run: Run, config: TuneConfig, name: str, seed: int) -> float:
+def _try(opened: OpenStudy, trial: Any, *, task: Any, run: Run, config: TuneConfig, seed: int, what: str) -> None:
     import optuna
 
-    from lamina.learn.fit import DivergedError, EpochRow, Trainer, fit
-    from lamina.models.keras_runtime import keras
+    epochs = _epochs(run, config)
 
-    def report(row: EpochRow) -> None:
+    def report(row: dict[str, float]) -> None:
         trial.report(row["validation_accuracy"], int(row["epoch"]))
-        if trial.should_prune():
+        if row["epoch"] < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    keras.backend.clear_session()
+    # by the trial's own number, so that no two workers draw the same
+    opened.study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number, n_startup_trials=STARTUP)
     tuned = _numbers(run, {open_: _suggest(trial, config, open_) for open_ in run.open_numbers})
+    value, state = 0.0, optuna.trial.TrialState.COMPLETE
     try:
-        history = fit(
-            Trainer(task.build(tuned), tuned),
-            task.train,
-            task.validation,
-            epochs=_epochs(run, config),
-            batch_size=run.batch_size,
-            seed=seed,
-            on_epoch=report,
-            what=f"{name}: trial {number + 1} of {config.trials}",
-        )
+        learned = task.learn(tuned, epochs=epochs, on_epoch=report, what=what)
+        value = float(kept_row(learned.history, run.patience)["validation_accuracy"])
     except DivergedError:
-        return 0.0
-    return history[-1]["validation_accuracy"]
+        pass
+    except optuna.TrialPruned:
+        state = optuna.trial.TrialState.PRUNED
+    told = value if state == optuna.trial.TrialState.COMPLETE else None
+    opened.study.tell(trial, told, state=state, skip_if_finished=True)
 
 
 def _suggest(trial: Any, config: TuneConfig, name: str) -> float:
@@ -137,13 +135,22 @@ def _numbers(run: Run, found: dict[str, float]) -> Tuned:
     return Tuned.model_validate({name: found.get(name, getattr(run, name)) for name in Tuned.model_fields})
 
 
+def _best(trials: list[Any]) -> Any:
+    """The first of the best that ran to the end; where workers died with all that did, of the others."""
+    return max([trial for trial in trials if trial.state.name == ENDED[0]] or trials, key=_value)
+
+
+def _value(trial: Any) -> float:
+    """The last epoch's accuracy; of a trial that diverged, 0."""
+    return float(trial.value)
+
+
 def _table(run: Run, trials: list[Any]) -> pd.DataFrame:
     rows = [
         {
             "number": number,
             "state": trial.state.name,
-            # the last epoch's accuracy; of a trial that diverged, 0
-            "value": trial.value if trial.state.name == "COMPLETE" else list(trial.intermediate_values.values())[-1],
+            "value": _value(trial),
             **_numbers(run, trial.params).model_dump(),
             "epochs": len(trial.intermediate_values),
         }

@@ -1,4 +1,4 @@
-"""Honest scores: accuracy with an interval counted over origins, and exact tests of a change.
+"""Honest scores: accuracy with an interval counted over origins.
 
 Pictures of one origin resemble each other, so they say less than as many origins would. Every interval
 here is as wide as the origins allow, however many pictures were taken of each.
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
 
 # The quantile of a two-sided 95 % interval: 1.96.
 Z = NormalDist().inv_cdf(0.975)
@@ -105,37 +104,6 @@ def effective_size(correct: ArrayLike, origin: ArrayLike) -> float:
     # One origin alone cannot show what its pictures share: all of it, then.
     shared = 1.0 if origins == 1 else min(1.0, max(0.0, 1 - within / (rate * (1 - rate))))
     return n / (1 + shared * (mean_size - 1))
-
-
-def mcnemar(correct_before: ArrayLike, correct_after: ArrayLike) -> float:
-    """Test whether two classifiers, judged on the same pictures, are right equally often: exact, two-sided.
-
-    correct_before, correct_after: (n,) bool, row i of both for picture i.
-    Returns p in (0, 1]; 1 where they never differ. Only pictures that one got right and the other wrong
-    count. Source: Q. McNemar, Psychometrika 12 (1947) 153, with the binomial distribution itself.
-    """
-    before, after = np.asarray(correct_before, dtype=bool), np.asarray(correct_after, dtype=bool)
-    if before.shape != after.shape:
-        raise ValueError(f"expected the same pictures before and after, got {before.size} and {after.size}")
-    worse, better = int(np.sum(before & ~after)), int(np.sum(~before & after))
-    return float(binomtest(worse, worse + better).pvalue) if worse + better else 1.0
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for their number, so that a true null is rejected in the whole family at most at the level.
-
-    Returns the adjusted values in the order given, each in [p, 1]. A value that is not a number is refused.
-    Source: S. Holm, Scandinavian J. of Statistics 6 (1979) 65.
-    """
-    for p in p_values:
-        if not 0 <= p <= 1:
-            raise ValueError(f"expected p-values between 0 and 1, got {p}")
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
-    return adjusted
 
 
 def _column(values: ArrayLike) -> NDArray[np.object_]:

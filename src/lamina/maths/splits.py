@@ -57,6 +57,7 @@ def split_origins(origins: Sequence[str], labels: Sequence[str], shares: Mapping
     _demand_origins(counts, len(shares))
     order = _order(counts, seed)
     sizes = counts.to_numpy()[order].astype(np.float64)
+    sizes = sizes[:, np.lexsort(sizes[::-1])]  # among equally good moves, the names of classes shall not decide
     wanted = np.outer(list(shares.values()), sizes.sum(axis=0))
     fold = _assign(sizes, wanted)
     _mend(sizes, wanted, fold)

@@ -1,18 +1,28 @@
-"""The zoo: convolutional networks of `keras.applications`, each with its own input convention."""
+"""The zoo: every network of `keras.applications` and our own, each with its own input convention.
+
+Any of them may serve frozen under a head, or be learned from scratch; so what one system learns serves another.
+"""
 
 import importlib
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+import numpy as np
+
 from lamina.errors import UserError
 
 Preprocess = Literal["own", "rescale"]
 Pooling = Literal["avg", "flatten"]
+Precision = Literal["float32", "bfloat16"]
+
+GIVEN_WEIGHTS: Final = ("imagenet", "none")  # any others are a file's
+WEIGHTS_SUFFIXES: Final = (".keras", ".weights.h5")
 
 BACKBONE_LAYER: Final = "backbone"  # the name under which every saved model holds its backbone
 
@@ -21,31 +31,88 @@ CONVENTION_LAYER: Final = "input_convention"
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """One network of `keras.applications`.
+    """One network without its head.
 
-    module, builder: where Keras keeps it; width: channels of its last feature map; smallest: side in
-    pixels of the smallest picture it takes.
+    builder: its name in `keras.applications`, or in `lamina.models.trunks`; module: of `keras.applications`, with its
+    input convention; None: of our own. width: channels of its last feature map. smallest, native: side in
+    pixels of the smallest picture that it takes, and of those that it was made for. apart: Keras gives ImageNet weights
+    only in a network that differs from all others: of the native size, or with one more layer.
+    scale, offset: input convention of one of our own. hidden, activation: its dense layers when it is learned as a
+    whole; none: global average pooling instead.
     """
 
-    module: str
     builder: str
     width: int
+    native: int
     smallest: int = 32
+    module: str | None = None
+    apart: bool = False
+    scale: float = 1 / 127.5
+    offset: float = -1.0
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+
+
+def _app(
+    module: str, builder: str, width: int, native: int = 224, smallest: int = 32, *, apart: bool = False
+) -> Backbone:
+    return Backbone(module=module, builder=builder, width=width, native=native, smallest=smallest, apart=apart)
 
 
 BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
     {
-        "densenet121": Backbone(module="densenet", builder="DenseNet121", width=1024),
-        "densenet169": Backbone(module="densenet", builder="DenseNet169", width=1664),
-        "densenet201": Backbone(module="densenet", builder="DenseNet201", width=1920),
-        "inception_v3": Backbone(module="inception_v3", builder="InceptionV3", width=2048, smallest=75),
-        "mobilenet_v2": Backbone(module="mobilenet_v2", builder="MobileNetV2", width=1280),
-        "resnet50": Backbone(module="resnet50", builder="ResNet50", width=2048),
-        "vgg16": Backbone(module="vgg16", builder="VGG16", width=512),
-        "vgg19": Backbone(module="vgg19", builder="VGG19", width=512),
-        "xception": Backbone(module="xception", builder="Xception", width=2048, smallest=71),
+        "small_cnn": Backbone(builder="small_cnn", width=128, native=128, smallest=8, hidden=(256,)),
+        "mnist_cnn": Backbone(
+            builder="mnist_cnn", width=64, native=28, smallest=8, scale=1 / 255, offset=0.0, hidden=(64,)
+        ),
+        # LeCun et al. 1998, section II.A: background -0.1, foreground 1.175, so that mean and variance are near 0 and 1
+        "lenet5": Backbone(
+            builder="lenet5", width=16, native=32, smallest=16,
+            scale=1.275 / 255, offset=-0.1, hidden=(120, 84), activation="tanh",
+        ),
+        "resnet20": Backbone(builder="resnet20", width=64, native=32, smallest=8),
+        "convnext_tiny": _app("convnext", "ConvNeXtTiny", 768),
+        "convnext_small": _app("convnext", "ConvNeXtSmall", 768),
+        "convnext_base": _app("convnext", "ConvNeXtBase", 1024),
+        "convnext_large": _app("convnext", "ConvNeXtLarge", 1536),
+        "convnext_xlarge": _app("convnext", "ConvNeXtXLarge", 2048),
+        "densenet121": _app("densenet", "DenseNet121", 1024),
+        "densenet169": _app("densenet", "DenseNet169", 1664),
+        "densenet201": _app("densenet", "DenseNet201", 1920),
+        "efficientnet_b0": _app("efficientnet", "EfficientNetB0", 1280, apart=True),
+        "efficientnet_b1": _app("efficientnet", "EfficientNetB1", 1280, 240, apart=True),
+        "efficientnet_b2": _app("efficientnet", "EfficientNetB2", 1408, 260, apart=True),
+        "efficientnet_b3": _app("efficientnet", "EfficientNetB3", 1536, 300, apart=True),
+        "efficientnet_b4": _app("efficientnet", "EfficientNetB4", 1792, 380, apart=True),
+        "efficientnet_b5": _app("efficientnet", "EfficientNetB5", 2048, 456, apart=True),
+        "efficientnet_b6": _app("efficientnet", "EfficientNetB6", 2304, 528, apart=True),
+        "efficientnet_b7": _app("efficientnet", "EfficientNetB7", 2560, 600, apart=True),
+        "efficientnet_v2_b0": _app("efficientnet_v2", "EfficientNetV2B0", 1280),
+        "efficientnet_v2_b1": _app("efficientnet_v2", "EfficientNetV2B1", 1280, 240),
+        "efficientnet_v2_b2": _app("efficientnet_v2", "EfficientNetV2B2", 1408, 260),
+        "efficientnet_v2_b3": _app("efficientnet_v2", "EfficientNetV2B3", 1536, 300),
+        "efficientnet_v2_s": _app("efficientnet_v2", "EfficientNetV2S", 1280, 384),
+        "efficientnet_v2_m": _app("efficientnet_v2", "EfficientNetV2M", 1280, 480),
+        "efficientnet_v2_l": _app("efficientnet_v2", "EfficientNetV2L", 1280, 480),
+        "inception_resnet_v2": _app("inception_resnet_v2", "InceptionResNetV2", 1536, 299, 75),
+        "inception_v3": _app("inception_v3", "InceptionV3", 2048, 299, 75),
+        "mobilenet": _app("mobilenet", "MobileNet", 1024),
+        "mobilenet_v2": _app("mobilenet_v2", "MobileNetV2", 1280),
+        "mobilenet_v3_large": _app("mobilenet_v3", "MobileNetV3Large", 960),
+        "mobilenet_v3_small": _app("mobilenet_v3", "MobileNetV3Small", 576),
+        "nasnet_large": _app("nasnet", "NASNetLarge", 4032, 331, apart=True),
+        "nasnet_mobile": _app("nasnet", "NASNetMobile", 1056, apart=True),
+        "resnet50": _app("resnet", "ResNet50", 2048),
+        "resnet101": _app("resnet", "ResNet101", 2048),
+        "resnet152": _app("resnet", "ResNet152", 2048),
+        "resnet50_v2": _app("resnet_v2", "ResNet50V2", 2048),
+        "resnet101_v2": _app("resnet_v2", "ResNet101V2", 2048),
+        "resnet152_v2": _app("resnet_v2", "ResNet152V2", 2048),
+        "vgg16": _app("vgg16", "VGG16", 512),
+        "vgg19": _app("vgg19", "VGG19", 512),
+        "xception": _app("xception", "Xception", 2048, 299, 71),
     }
-)
+)  # fmt: skip
 
 
 def backbone(name: str) -> Backbone:
@@ -65,22 +132,48 @@ def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Pr
     features. Raises UserError for a size below the network's smallest and for weights that are not there
     or do not fit.
     """
+    from lamina.models.keras_runtime import keras
+
+    pixels, maps = build_maps(name, weights=weights, preprocess=preprocess, size=size, seed=seed, frozen=True)
+    pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.Flatten
+    return keras.Model(pixels, pool(name="pool")(maps), name="extractor")
+
+
+def build_maps(
+    name: str, *, weights: str, preprocess: Preprocess, size: int, seed: int, frozen: bool
+) -> tuple[Any, Any]:
+    """The beginning of every network: pixels, their convention, the backbone with its weights.
+
+    See `build_extractor` for what it takes; frozen: whether the backbone stays as it is, or learns with the rest.
+    Returns two Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps that are made of them.
+    """
     spec = backbone(name)
     if size < spec.smallest:
         raise UserError(f"{name} takes pictures of at least {spec.smallest} pixels; convert.size is {size}")
     from lamina.models.keras_runtime import keras
+    from lamina.models.weights import load_weights
 
     keras.utils.set_random_seed(seed)
-    network = _build(spec, weights, size)
-    network.name = BACKBONE_LAYER
-    network.trainable = False
-    if weights not in ("none", "imagenet"):
-        _load_weights(network, Path(weights))
+    trunk = _with_imagenet(keras, spec, size) if weights == "imagenet" else build_trunk(spec, size)
+    trunk.name = BACKBONE_LAYER
+    if weights not in GIVEN_WEIGHTS:
+        load_weights(trunk, Path(weights), layer=BACKBONE_LAYER)
     pixels = keras.Input((size, size, 3), name="rgb")
     convention = keras.Model(pixels, _preprocessed(keras, spec, preprocess, pixels), name=CONVENTION_LAYER)
-    features = network(convention(pixels), training=False)
-    pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.Flatten
-    return keras.Model(pixels, pool(name="pool")(features), name="extractor")
+    if not frozen:
+        return pixels, trunk(convention(pixels))
+    trunk.trainable = False
+    return pixels, trunk(convention(pixels), training=False)
+
+
+def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
+    """A backbone alone, from pictures that follow its convention to feature maps; random where not `imagenet`."""
+    if spec.module is None:
+        from lamina.models import trunks
+
+        return getattr(trunks, spec.builder)(size)
+    builder = getattr(importlib.import_module("keras.applications"), spec.builder)
+    return builder(include_top=False, weights="imagenet" if imagenet else None, input_shape=(size, size, 3))
 
 
 def calibrate(extractor: Any, pixels: Any) -> None:
@@ -93,35 +186,56 @@ def calibrate(extractor: Any, pixels: Any) -> None:
     from lamina.models.keras_runtime import keras
 
     network = extractor.get_layer(BACKBONE_LAYER)
-    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    before = [layer.momentum for layer in layers]
-    for layer in layers:
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    # what EfficientNet drops at random while it learns would blur the statistics
+    drops = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
+    before = [(layer, layer.momentum) for layer in norms], [(layer, layer.rate) for layer in drops]
+    for layer in norms:
         layer.trainable, layer.momentum = True, 0.0
+    for layer in drops:
+        layer.rate = 0.0
     network(extractor.get_layer(CONVENTION_LAYER)(pixels), training=True)
-    for layer, momentum in zip(layers, before, strict=True):
+    for layer, momentum in before[0]:
         layer.trainable, layer.momentum = False, momentum
+    for layer, rate in before[1]:
+        layer.rate = rate
 
 
-def _module(spec: Backbone) -> Any:
-    return importlib.import_module(f"keras.applications.{spec.module}")
-
-
-def _build(spec: Backbone, weights: str, size: int) -> Any:
-    builder = getattr(_module(spec), spec.builder)
+def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
+    """A backbone with the weights that Keras downloads once. Raises UserError where it cannot."""
+    if spec.module is None:
+        raise UserError(f"weights: imagenet: there are none for {spec.builder}; set weights to none or to a path")
     try:
-        return builder(
-            include_top=False, weights="imagenet" if weights == "imagenet" else None, input_shape=(size, size, 3)
-        )
+        with warnings.catch_warnings():
+            # MobileNets say that they take the weights for 224 pixels, as they shall
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
+            loaded = build_trunk(spec, spec.native if spec.apart else size, imagenet=True)
     except Exception as error:
-        if weights != "imagenet":
-            raise
         raise UserError(_missing_weights(spec, error)) from None
+    return _joined(keras, loaded, build_trunk(spec, size)) if spec.apart else loaded
+
+
+def _joined(keras: Any, loaded: Any, network: Any) -> Any:
+    """Bring the weights of a network that Keras builds for them alone into one as all others are.
+
+    EfficientNet's has one more layer there, which scales what the first normalisation gives: here its variance does.
+    """
+    network.set_weights(loaded.get_weights())
+    scales = [layer for layer in loaded.layers if isinstance(layer, keras.layers.Rescaling)]
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.Normalization)]
+    for scale, norm in zip(scales[1:], norms, strict=True):
+        mean, variance, count = norm.get_weights()
+        norm.set_weights([mean, variance / np.square(scale.scale), count])
+        norm.finalize_state()  # what it computes with are copies
+    return network
 
 
 def _missing_weights(spec: Backbone, error: Exception) -> str:
     """One line for a failed download: Keras says the address, whose last part is the file's name."""
     address = re.search(r"https?://\S+/([^\s/]+\.h5)", str(error))
     file = address.group(1) if address else f"the file of ImageNet weights for {spec.builder} without top"
+    if spec.module == "nasnet":  # kept under another name than it has there
+        file = file.lower().replace("-", "_")
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
     return (
         f"weights: imagenet: {file} is not in {folder} and could not be downloaded; put it there, "
@@ -129,23 +243,9 @@ def _missing_weights(spec: Backbone, error: Exception) -> str:
     )
 
 
-def _load_weights(network: Any, path: Path) -> None:
-    """Fill a backbone from a `.weights.h5` file, or from the backbone inside a saved `.keras` model."""
-    from lamina.models.keras_runtime import keras
-
-    if not path.is_file():
-        raise UserError(f"weights: {path} is not a file; expected imagenet, none, or a .keras or .weights.h5 file")
-    try:
-        if path.suffix == ".keras":
-            saved = keras.saving.load_model(path, compile=False, safe_mode=True)
-            network.set_weights(saved.get_layer(BACKBONE_LAYER).get_weights())
-        else:
-            network.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"weights: {path} does not fit this backbone: {str(error).splitlines()[0]}") from None
-
-
 def _preprocessed(keras: Any, spec: Backbone, preprocess: Preprocess, pixels: Any) -> Any:
     if preprocess == "rescale":
         return keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
-    return _module(spec).preprocess_input(pixels)
+    if spec.module is None:
+        return keras.layers.Rescaling(spec.scale, offset=spec.offset, name="rescale")(pixels)
+    return importlib.import_module(f"keras.applications.{spec.module}").preprocess_input(pixels)

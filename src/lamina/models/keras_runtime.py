@@ -6,25 +6,30 @@ and those on floors that may be imported without one do so inside their function
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def _import_quietly() -> None:
-    """Import TensorFlow while what its libraries print to stderr on loading is dropped."""
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Drop what libraries print to stderr past Python's own stream."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import tensorflow  # noqa: F401
+        yield
     finally:
+        sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
 
 
-_import_quietly()
+with silenced():
+    import tensorflow  # noqa: F401
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -32,4 +37,4 @@ import tensorflow as tf  # noqa: E402
 tf.get_logger().setLevel("ERROR")
 tf.config.experimental.enable_op_determinism()
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "silenced", "tf"]

@@ -1,10 +1,8 @@
-"""Networks of our own: the head that sits on a backbone's features, and small ones learned from scratch."""
+"""What stands on backbones: the head over frozen features, and whole networks learned from scratch."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
-from lamina.errors import UserError
+from lamina.models.backbones import backbone, build_maps
 
 HEAD_UNITS: Final = 256
 
@@ -34,33 +32,20 @@ def join(extractor: Any, head: Any) -> Any:
     return keras.Model(extractor.input, head(extractor.output), name="classifier")
 
 
-def small_cnn(size: int, classes: int, *, dropout: float, seed: int) -> Any:
-    """Build a small network for pictures, learned from scratch.
+def build_network(name: str, size: int, classes: int, *, dropout: float, seed: int) -> Any:
+    """Build a whole network of the zoo with random weights, all of which learn.
 
-    Four blocks of 3x3 convolution (16, 32, 64, 128 filters), ReLU and 2x2 max-pooling, then
-    Dense(256, ReLU) - Dropout - Dense(classes, softmax).
-    Returns a Keras model from (n, size, size, 3) RGB values 0..255 to (n, classes) probabilities.
+    name: of a backbone, whose feature maps are averaged, or flattened and seen by the dense layers that belong to it;
+    then Dropout - Dense(classes, softmax).
+    Returns a Keras model from (n, size, size, 3) RGB values 0..255 to (n, classes) probabilities. Raises UserError
+    for a size below the backbone's smallest.
     """
     from lamina.models.keras_runtime import keras
 
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    pixels = keras.Input((size, size, 3), name="rgb")
-    x = layers.Rescaling(1 / 127.5, offset=-1, name="rescale")(pixels)
-    for filters in (16, 32, 64, 128):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(2, padding="same")(x)
-    x = layers.Dense(256, activation="relu", name="hidden")(layers.Flatten()(x))
+    layers, spec = keras.layers, backbone(name)
+    pixels, x = build_maps(name, weights="none", preprocess="own", size=size, seed=seed, frozen=False)
+    x = (layers.Flatten if spec.hidden else layers.GlobalAveragePooling2D)(name="pool")(x)
+    for number, units in enumerate(spec.hidden, start=1):
+        x = layers.Dense(units, activation=spec.activation, name=f"hidden_{number}")(x)
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
-    return keras.Model(pixels, layers.Dense(classes, activation="softmax", name="classes")(x), name="small_cnn")
-
-
-NETWORKS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType({"small_cnn": small_cnn})
-
-
-def network(name: str) -> Callable[..., Any]:
-    """Look a network's builder up by name. Raises UserError listing what there is."""
-    try:
-        return NETWORKS[name]
-    except KeyError:
-        raise UserError(f"unknown network {name!r}; available: {', '.join(NETWORKS)}") from None
+    return keras.Model(pixels, layers.Dense(classes, activation="softmax", name="classes")(x), name=name)

@@ -52,16 +52,26 @@ def curve(history: pd.DataFrame, measure: str) -> Figure:
     axes.set_xlabel("epoch", color=INK, fontsize=9)
     if measure == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-        labelcolor=INK,
-        borderaxespad=0.2,
-        handlelength=2.4,
-    )
+    _legend(axes)
+    return figure
+
+
+def reliability(bins: pd.DataFrame) -> Figure:
+    """Draw how often answers are right over how sure they were told to be, a point a bin, as large as it is full.
+
+    bins: `low`, `high`, `pictures`, `confidence`, `accuracy` of `lamina.maths.calibration.reliability`. On the dashed
+    line probabilities keep their word; below it they promise too much.
+    """
+    figure, axes = _figure("Reliability: right answers by confidence")
+    axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
+    axes.plot(bins["confidence"], bins["accuracy"], color=VIOLET, linewidth=1.2)
+    share = bins["pictures"] / bins["pictures"].sum()
+    axes.scatter(bins["confidence"], bins["accuracy"], s=12 + 240 * share, color=PINK, edgecolors=PAPER, zorder=3)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
+    axes.set_xlim(max(0.0, float(bins["confidence"].min()) - 0.05), 1.02)
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_xlabel("confidence: probability of the class answered", color=INK, fontsize=9)
     return figure
 
 
@@ -75,7 +85,7 @@ def scatter(trials: pd.DataFrame) -> Figure:
     number = next((name for name in NUMBERS if told[name].nunique() > 1), NUMBERS[0])
     name = number.replace("_", " ")
     figure, axes = _figure(f"Trials: validation accuracy by {name}")
-    done = told["state"].astype(str).str.upper() == "COMPLETE"
+    done = _done(told)
     for rows, face in ((told[done], VIOLET), (told[~done], PAPER)):
         axes.scatter(rows[number], rows["value"], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     if done.any():
@@ -86,6 +96,44 @@ def scatter(trials: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
     axes.set_xlabel(name, color=INK, fontsize=9)
     return figure
+
+
+def course(trials: pd.DataFrame) -> Figure:
+    """Draw validation accuracy over the trials in their order, and the best so far; unfinished trials are hollow.
+
+    trials: `number`, `state` and `value` (a rate; trials without one are left out). A pruned trial stands at the
+    accuracy that it had, and counts for no best.
+    """
+    told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
+    figure, axes = _figure("Trials: validation accuracy in order")
+    done = _done(told)
+    order = told["number"] + 1
+    best = told["value"].where(done).cummax().ffill()
+    axes.step(order, best, where="post", color=PINK, linewidth=1.6, label="best so far")
+    for rows, face in ((done, VIOLET), (~done, PAPER)):
+        axes.scatter(order[rows], told["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    axes.set_xlabel("trial", color=INK, fontsize=9)
+    _legend(axes)
+    return figure
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        labelcolor=INK,
+        borderaxespad=0.2,
+        handlelength=2.4,
+    )
+
+
+def _done(trials: pd.DataFrame) -> "pd.Series[bool]":
+    return trials["state"].astype(str).str.upper() == "COMPLETE"
 
 
 def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
@@ -111,6 +159,8 @@ def svg(figure: Figure, alt: str, salt: str) -> Markup:
     drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.DOTALL)
     drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)
     drawn = re.sub(r"\n\s*", "\n", drawn)
+    drawn = re.sub(r" font-family: [^;\"]*;", "", drawn)  # the page's own
+    drawn = re.sub(r"(\.\d\d)\d+", r"\1", drawn)  # a hundredth of a pixel is enough
     for color, variable in PAGE_COLORS.items():
         drawn = drawn.replace(color, variable)
     view = re.search(r'viewBox="[^"]*"', drawn)

@@ -9,11 +9,14 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from lamina.data.isolation import HIT
 from lamina.errors import UserError
+from lamina.learn.importance import TRIALS_TO_WEIGH, importances
+from lamina.maths.calibration import reliability
 from lamina.maths.color import lab_to_srgb
 from lamina.maths.splits import FOLDS
 from lamina.report import figures, tables
@@ -57,15 +60,19 @@ class Chapter:
     seconds: float | None
     curves: Sequence[Markup]
     confusion: Sequence[Sequence[tables.Cell]]
+    reliability: Markup
     wrong: int
     mistakes: Sequence[ShownMistake]
     states: Mapping[str, int]
-    trials: Markup | None
+    importances: Mapping[str, float] | None
+    trials: Sequence[Markup]
+    looked_at: Drawn | None
 
 
 def render(system: str, runs: Sequence[Run], pictures: Pictures) -> str:
     """Lay out the page: the same inputs give the same text. runs: at least one, best first."""
     places = {picture: place for place, picture in enumerate(pictures.names.index)}
+    comparison = tables.comparison(runs)
     return (
         _environment()
         .get_template("page.html.jinja")
@@ -85,6 +92,10 @@ def render(system: str, runs: Sequence[Run], pictures: Pictures) -> str:
             suspicious=tables.suspicious(pictures, PAIRS_LISTED),
             docs=DATA_DOCS if pictures.docs else None,
             scale=tables.scale(runs),
+            to_weigh=TRIALS_TO_WEIGH,
+            comparison=comparison,
+            certain=bool(comparison) or any(run.assessment.told for run in runs),
+            alarms=[run.name for run in runs if run.assessment.control and not run.assessment.control.passed],
             chapters=[_chapter(run, pictures, places) for run in runs],
         )
     )
@@ -101,10 +112,13 @@ def _chapter(run: Run, pictures: Pictures, places: Mapping[str, int]) -> Chapter
         seconds=sum(run.seconds.values()) if run.seconds else None,
         curves=[_curve(run, measure) for measure in figures.CURVES],
         confusion=tables.confusion(run.predictions, classes),
+        reliability=_reliability(run),
         wrong=int((run.predictions["label"] != run.predictions["predicted"]).sum()),
         mistakes=[_shown(run.name, mistake, pictures, places) for mistake in wrong],
         states=tables.states(run.trials),
+        importances=importances(run.trials),
         trials=_trials(run),
+        looked_at=_sheet(run.looked_at) if run.looked_at else None,
     )
 
 
@@ -115,11 +129,22 @@ def _curve(run: Run, measure: str) -> Markup:
     return figures.svg(figures.curve(run.history, measure), alt, f"{run.name} {measure}")
 
 
-def _trials(run: Run) -> Markup | None:
+def _reliability(run: Run) -> Markup:
+    classes = run.record.classes
+    truth = pd.Categorical(run.predictions["label"], categories=classes).codes
+    bins = reliability(run.predictions[classes], truth)
+    told = ", ".join(f"{row.confidence:.2f} told, {row.accuracy:.2f} right" for row in bins.itertuples())
+    return figures.svg(figures.reliability(bins), f"Reliability of {run.name}: {told}", f"{run.name} reliability")
+
+
+def _trials(run: Run) -> list[Markup]:
     if not run.trials["value"].notna().any():
-        return None
-    alt = f"Validation accuracy of {len(run.trials)} trials of {run.name} by a tuned number"
-    return figures.svg(figures.scatter(run.trials), alt, f"{run.name} trials")
+        return []
+    what = f"Validation accuracy of {len(run.trials)} trials of {run.name}"
+    return [
+        figures.svg(figures.course(run.trials), f"{what} in their order, and the best so far", f"{run.name} course"),
+        figures.svg(figures.scatter(run.trials), f"{what} by a tuned number", f"{run.name} trials"),
+    ]
 
 
 def _shown(run: str, mistake: tables.Mistake, pictures: Pictures, places: Mapping[str, int]) -> ShownMistake:
@@ -162,7 +187,13 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "interval": _interval, "duration": _duration, "value": _value}
+    environment.filters |= {
+        "percent": _percent,
+        "interval": _interval,
+        "duration": _duration,
+        "value": _value,
+        "points": _points,
+    }
     return environment
 
 
@@ -172,6 +203,11 @@ def _percent(rate: float, digits: int = 1) -> str:
 
 def _interval(interval: Sequence[float]) -> str:
     return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}{NO_BREAK}%"
+
+
+def _points(rate: float, digits: int = 1) -> str:
+    """A difference of rates in percentage points, always with its sign."""
+    return f"{100 * rate:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _duration(seconds: float) -> str:

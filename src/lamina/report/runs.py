@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from lamina.errors import UserError
+from lamina.learn.champion import read_champion
 
 
 class Written(BaseModel):
@@ -28,6 +29,16 @@ class ClassScore(Written):
     n: int
 
 
+class Calibration(Written):
+    """How far probabilities are from what they promise; rates from 0 to 1, `brier` from 0 to 2."""
+
+    ece: float
+    interval: tuple[float, float]
+    by_chance: float
+    brier: float
+    log_loss: float
+
+
 class Score(Written):
     """One fold's part of `metrics.json`; rates from 0 to 1, `interval` at 95 % over origins."""
 
@@ -38,11 +49,57 @@ class Score(Written):
     macro_f1: float
     per_class: dict[str, ClassScore]
     majority: float
+    calibration: Calibration | None = None
 
 
 class Metrics(Written):
     test: Score
     validation: Score
+
+
+class Spread(Written):
+    """Accuracies of several trainings; the deviation of one of them, None where there is but one."""
+
+    accuracies: list[float]
+    mean: float
+    deviation: float | None
+
+
+class Repeats(Written):
+    seeds: list[int]
+    test: Spread
+    validation: Spread
+
+
+class FoldScore(Written):
+    accuracy: float
+    n: int
+
+
+class CrossValidation(Score):
+    folds: list[FoldScore]
+
+
+class Control(Written):
+    """The run trained with labels dealt at random; `interval` is what chance alone makes of 95 % of such deals."""
+
+    accuracy: float
+    chance: float
+    interval: tuple[float, float]
+    p: float
+    passed: bool
+
+
+class Assessment(Written):
+    """`assessment.json`: what training the run again told, as far as that was asked for."""
+
+    repeats: Repeats | None = None
+    control: Control | None = None
+    crossvalidation: CrossValidation | None = None
+
+    @property
+    def told(self) -> bool:
+        return bool(self.repeats or self.control or self.crossvalidation)
 
 
 class Record(Written):
@@ -55,6 +112,7 @@ class Record(Written):
     seed: int | None = None
     commit: str | None = None
     parameters: int | None = None
+    key: str | None = None
 
 
 class Timing(Written):
@@ -75,7 +133,8 @@ class Run:
 
     history: the columns of `history.csv`. predictions: those of `predictions.parquet`. trials: those of
     `trials.csv`, without rows where nothing was tuned. tuned: the values trained with, if tuning wrote any.
-    seconds: per phase, extraction included; empty where no timing was kept.
+    seconds: per phase, extraction included; empty where no timing was kept. looked_at: a sheet, None where there is
+    none. champion: whether it is the accepted one, not trained again since.
     """
 
     name: str
@@ -86,6 +145,9 @@ class Run:
     trials: pd.DataFrame
     tuned: dict[str, Any]
     seconds: dict[str, float]
+    assessment: Assessment
+    looked_at: Path | None
+    champion: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,17 +201,23 @@ def read_run(system: Path, name: str) -> Run:
     """
     folder = system / "models" / name
     evaluate, train = f"evaluate@{name}", f"train@{name}"
-    timing = folder / "timing.json"
+    timing, assessment, looked_at = folder / "timing.json", folder / "assessment.json", folder / "looked_at.png"
+    assess, champion = f"assess@{name}", read_champion(system)
     record = _json(folder / "record.json", Record, train)
     return Run(
         name=name,
         record=record,
         metrics=_json(folder / "metrics.json", Metrics, evaluate),
-        predictions=_table(folder / "predictions.parquet", ("id", "label", "predicted", *record.classes), evaluate),
+        predictions=_table(
+            folder / "predictions.parquet", ("id", "origin", "label", "predicted", *record.classes), evaluate
+        ),
         history=_table(folder / "history.csv", HISTORY, train),
         trials=_optional_table(folder / "trials.csv", TRIALS, f"tune@{name}"),
         tuned=_yaml(folder / "tuned.yaml", f"tune@{name}"),
         seconds=_json(timing, Timing, train).seconds if timing.exists() else {},
+        assessment=_json(assessment, Assessment, assess) if assessment.exists() else Assessment(),
+        looked_at=looked_at if looked_at.exists() else None,
+        champion=champion is not None and (champion.run, champion.key) == (name, record.key),
     )
 
 

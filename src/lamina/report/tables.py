@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from lamina.data.isolation import HIT
+from lamina.errors import UserError
+from lamina.maths.comparison import Difference, differences, letters
 from lamina.maths.splits import FOLDS
 from lamina.report.runs import Pictures, Run
 
@@ -83,6 +85,18 @@ class Pair:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs against each other on the same test pictures.
+
+    letters: by run; two share one exactly where they cannot be told apart. rows: by run, its `Difference` to each of
+    the others, None to itself.
+    """
+
+    letters: Mapping[str, str]
+    rows: Mapping[str, Sequence[Difference | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """A common axis for rates, from `low` to `high`; `place` maps a rate to 0..100 along it."""
 
@@ -102,6 +116,24 @@ class Scale:
 def ranked(runs: Sequence[Run]) -> list[Run]:
     """Best test accuracy first; equals by name."""
     return sorted(runs, key=lambda run: (-run.metrics.test.accuracy, run.name))
+
+
+def comparison(runs: Sequence[Run]) -> Comparison | None:
+    """Compare all pairs of runs, best first; None where there is one alone. Raises UserError for other pictures."""
+    if len(runs) < 2:
+        return None
+    answers = {run.name: run.predictions.sort_values("id") for run in runs}
+    first = answers[runs[0].name]
+    for name, table in answers.items():
+        if list(table["id"]) != list(first["id"]):
+            raise UserError(
+                f"models/{name}/predictions.parquet: other test pictures than those of {runs[0].name}; run `dvc repro`"
+            )
+    correct = {name: (table["label"] == table["predicted"]).to_numpy() for name, table in answers.items()}
+    found = differences(correct, first["origin"].to_numpy())
+    known = {(one.first, one.second): one for one in found} | {(one.second, one.first): one.turned() for one in found}
+    rows = {name: [known.get((name, other)) for other in correct] for name in correct}
+    return Comparison(letters=letters(list(correct), found), rows=rows)
 
 
 def scale(runs: Sequence[Run]) -> Scale:

@@ -39,8 +39,7 @@ def convert(config: ConvertConfig, raw: Path, filtered: Path, out: Path, *, memo
         with (part / "pixels.npy").open("wb") as file:
             header = {"descr": "<i2", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for squares in prepared.squares(chosen):
-                file.write(np.ascontiguousarray(squares).data)  # tofile does not say that a disk is full
+            prepared.write_squares(chosen, file)
         kept.to_parquet(part / "manifest.parquet", index=False)
     return ConvertSummary(shape=shape)
 

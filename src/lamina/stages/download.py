@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
-from lamina.files import staged
+from lamina.files import PiecewiseWriter, staged
 from lamina.progress import progress
 from lamina.stages import entry
 
@@ -71,11 +72,11 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
     """Write the source's pictures to `out` as `part-00000.parquet`, ... (docs/files.md).
 
     system: the folder that `source.location` is relative to. Memory holds two row groups: while one is written,
-    the next is read. Raises UserError for whatever is wrong with the source; nothing is left then.
+    the next is read and hashed. Raises UserError for whatever is wrong with the source; nothing is left then.
     """
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
         pictures = progress(source.pictures, what="download", unit="pictures", total=source.total)
-        write_parts(ahead(row_groups(_in_order(pictures)), depth=1), folder)
+        write_parts(ahead(map(to_table, row_groups(_in_order(pictures))), depth=1), folder)
         return _summary(sorted(folder.iterdir()))
 
 
@@ -103,15 +104,15 @@ def row_groups(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield group
 
 
-def write_parts(groups: Iterable[list[Picture]], folder: Path, part_bytes: int = PART_BYTES) -> None:
+def write_parts(groups: Iterable[pa.Table], folder: Path, part_bytes: int = PART_BYTES) -> None:
     """Write row groups to `part-00000.parquet`, ...: as many each as `part_bytes` hold, and at least one."""
-    tables = map(to_table, groups)
+    tables = iter(groups)
     table = next(tables, None)
     for number in count():
         if table is None:
             return
         path = folder / f"part-{number:05d}.parquet"
-        with path.open("wb") as file, pq.ParquetWriter(file, SCHEMA, **ENCODING) as writer:
+        with PiecewiseWriter(path) as file, pq.ParquetWriter(file, SCHEMA, **ENCODING) as writer:
             held = 0
             while table is not None and (
                 not held or file.tell() + table.nbytes + (held + 2) * FOOTER_BYTES <= part_bytes
@@ -132,10 +133,16 @@ def to_table(group: list[Picture]) -> pa.Table:
             "origin": [picture.origin for picture in group],
             "boxes": [picture.boxes for picture in group],
             "sha256": [hashlib.sha256(picture.encoded).hexdigest() for picture in group],
-            "encoded": [picture.encoded for picture in group],
+            "encoded": _binary([picture.encoded for picture in group]),
         },
         schema=SCHEMA,
     )
+
+
+def _binary(values: list[bytes]) -> pa.Array:
+    """`pa.array(values)`, but copied once and not as often as its buffer grows."""
+    ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(values), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))])
 
 
 def _summary(parts: list[Path]) -> DownloadSummary:

@@ -10,11 +10,13 @@ import pandas as pd
 
 from lamina.data.rows import Folders, open_rows
 from lamina.files import staged, write_json
+from lamina.maths.calibration import calibration
 from lamina.maths.scores import score
 from lamina.progress import progress
 from lamina.stages import entry
 
 BATCH = 256
+SHOWN = 8  # right answers, and wrong ones, in `looked_at.png`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +34,35 @@ class EvaluateSummary:
 
 
 def evaluate(folders: Folders, models: Path) -> EvaluateSummary:
-    """Judge `model.keras` of a run's folder from the pixels, and write `metrics.json`, `predictions.parquet`
-    and `confusion.csv` beside it. Every prediction is joined to its label by the picture's id."""
+    """Judge `model.keras` of a run's folder from the pixels, and write `metrics.json`, `predictions.parquet`,
+    `confusion.csv` and `looked_at.png` beside it. Every prediction is joined to its label by the picture's id."""
+    from lamina.learn.explain import answers_sheet, telling
     from lamina.learn.predict import load_model
 
     classes = json.loads((models / "record.json").read_text())["classes"]
     manifest = pd.read_parquet(folders.split / "manifest.parquet")
     manifest = manifest[manifest["fold"].isin(["validation", "test"])].reset_index(drop=True)
-    table = _predict(load_model(models / "model.keras"), manifest, folders, classes)
-    scores = {
-        fold: score(rows["label"], rows["predicted"], rows["origin"], classes) for fold, rows in table.groupby("fold")
-    }
-    test = table[table["fold"] == "test"].sort_values("id")
+    model = load_model(models / "model.keras")
+    table = _predict(model, manifest, folders, classes)
+    table = table.sort_values("id", ignore_index=True)  # intervals that are drawn do not depend on the order, then
+    scores = {str(fold): _judge(rows, classes) for fold, rows in table.groupby("fold")}
+    test = table[table["fold"] == "test"]
     with staged(models / "predictions.parquet") as part:
         test[["id", "origin", "label", "predicted", *classes]].to_parquet(part, index=False)
     with staged(models / "confusion.csv") as part:
         test[["label", "predicted"]].to_csv(part, index=False)
+    chosen = telling(test, classes, SHOWN)
+    rows = open_rows(chosen, folders)
+    with staged(models / "looked_at.png") as part:
+        answers_sheet(model, chosen, rows.read(np.arange(len(rows))), classes).save(part)
     write_json(models / "metrics.json", scores)
     return EvaluateSummary(test=scores["test"])
+
+
+def _judge(rows: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    truth = pd.Categorical(rows["label"], categories=classes).codes
+    scores = score(rows["label"], rows["predicted"], rows["origin"], classes)
+    return scores | {"calibration": calibration(rows[classes], truth, rows["origin"])}
 
 
 def _predict(model: Any, manifest: pd.DataFrame, folders: Folders, classes: list[str]) -> pd.DataFrame:

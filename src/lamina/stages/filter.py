@@ -8,7 +8,6 @@ import pandas as pd
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filters import Demands, FilterConfig, judge
-from lamina.data.isolation import HIT, cells_sheet, compare_cells
 from lamina.data.looks import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare
@@ -67,6 +66,8 @@ def filter_pictures(demands: Demands, config: ConvertConfig, raw: Path, out: Pat
 
 def _with_cells(summary: FilterSummary, raw: Path, pictures: pd.DataFrame, out: Path) -> FilterSummary:
     """Write what was found beside what was told, and count it."""
+    from lamina.data.isolation import HIT, cells_sheet, compare_cells  # brings SciPy's image filters
+
     compared = compare_cells(pictures)
     compared[CELLS].to_parquet(out / "cells.parquet", index=False)
     if sheet := cells_sheet(raw, compared):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lamina.config import read_params, section
+from lamina.config import read_params, section, validated
 from lamina.data.audit import (
     NOTHING_ALIKE,
     SAME_PICTURE,
@@ -24,10 +24,11 @@ from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.color import LabPixels, lab_to_srgb
+from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages import entry
 
-MANIFEST = ["id", "origin", "label", "copy", "fold"]
+MANIFEST = ["id", "origin", "label", "copy", "fold", "part"]
 RESERVED = {*MANIFEST, "predicted"}  # columns that stand beside one per class
 SHEET_ROWS: Final = 24
 SHEET_PICTURES: Final = 10  # in a row
@@ -58,10 +59,11 @@ class SplitSummary:
         return text + (f"; {found}" if self.suspicious else "")
 
 
-def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int) -> SplitSummary:
+def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int, parts: int = 0) -> SplitSummary:
     """Write folds, the pictures joined before, the leak audit after, and sheets of them all to `out` (docs/files.md).
 
-    Pictures without labels count as one class. Raises UserError where a class has fewer origins than folds.
+    parts: of a cross-validation, to which whole origins are dealt too; 0: none, and -1 stands in the manifest. Pictures
+    without labels count as one class. Raises UserError where a class has fewer origins than folds or parts.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
     labels = pictures["label"].fillna("").astype(str)
@@ -73,26 +75,35 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
     pictures["fold"] = pictures["origin"].map(
         split_origins(list(pictures["origin"]), list(labels), config.shares, seed)
     )
+    pictures["part"] = _parts(pictures["origin"], labels, parts, seed)
     audit = audit_folds(pictures, pixels, described)
     summary = _summarise(pictures, len(alike), audit)
-    with staged(out, folder=True) as part:
-        _rows(pictures, augmented).to_parquet(part / "manifest.parquet", index=False)
-        alike.to_parquet(part / "joined.parquet", index=False)
-        audit.pairs.to_parquet(part / "audit.parquet", index=False)
+    with staged(out, folder=True) as begun:
+        _rows(pictures, augmented, spare=parts > 0).to_parquet(begun / "manifest.parquet", index=False)
+        alike.to_parquet(begun / "joined.parquet", index=False)
+        audit.pairs.to_parquet(begun / "audit.parquet", index=False)
         if len(alike):
-            joined_sheet(alike, pictures, pixels).save(part / "joined.png")
-        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
-        _folds_sheet(pictures, pixels).save(part / "folds.png")
-        write_json(part / "summary.json", summary.__dict__)
+            joined_sheet(alike, pictures, pixels).save(begun / "joined.png")
+        closest_sheet(audit.pairs, pictures, pixels).save(begun / "closest.png")
+        _folds_sheet(pictures, pixels).save(begun / "folds.png")
+        write_json(begun / "summary.json", summary.__dict__)
     return summary
 
 
-def _rows(pictures: pd.DataFrame, augmented: Path) -> pd.DataFrame:
-    """The originals of every fold, and the copies of the pictures that train."""
+def _parts(origins: "pd.Series[str]", labels: "pd.Series[str]", parts: int, seed: int) -> "pd.Series[int]":
+    if not parts:
+        return pd.Series(np.int8(-1), index=origins.index)
+    return origins.map(partition(list(origins), list(labels), parts, seed)).astype(np.int8)
+
+
+def _rows(pictures: pd.DataFrame, augmented: Path, *, spare: bool) -> pd.DataFrame:
+    """The originals of every fold, and the copies of the pictures that train; of the others where `spare` is asked."""
     plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "label", "copy"])
-    told = pictures.set_index("id")[["origin", "fold"]].loc[plan["id"]].reset_index(drop=True)
+    told = pictures.set_index("id")[["origin", "fold", "part"]].loc[plan["id"]].reset_index(drop=True)
     rows = plan.join(told)
-    return rows.loc[(rows["fold"] == "train") | (rows["copy"] == 0), MANIFEST]
+    takes_part = (rows["fold"] == "train") | (rows["copy"] == 0)
+    rows["fold"] = rows["fold"].where(takes_part, SPARE)
+    return rows.loc[takes_part | spare, MANIFEST]
 
 
 def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
@@ -126,7 +137,9 @@ def _summarise(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSumma
 def main() -> None:
     params = read_params(Path())
     config = section(params, "split", SplitConfig)
-    print(split(config, Path("data/lab"), Path("data/augmented"), Path("data/split"), seed=entry.seed(params)))
+    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
+    lab, augmented, out = Path("data/lab"), Path("data/augmented"), Path("data/split")
+    print(split(config, lab, augmented, out, seed=entry.seed(params), parts=parts))
 
 
 if __name__ == "__main__":

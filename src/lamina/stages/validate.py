@@ -15,6 +15,7 @@ from lamina.data.profile import profile
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged, write_json
+from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.drift import independent
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
@@ -47,19 +48,21 @@ def validate(
     *,
     accepted: DataProfile | None = None,
     drift: float = ValidateConfig().drift,
+    parts: int = 0,
 ) -> ValidationSummary:
     """Hold the tables under `data` against `SUITES`, and what the pictures are like against what was accepted.
 
     data: holds raw, filtered, lab and split; shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or
-    none of them; drift: the share of the pictures that may move. Writes to `out`: in any case `docs/index.html`;
-    where `SUITES` hold, `profile.json` and, where something was accepted, `drift.json`; and where nothing drifted,
-    `verdict.json`, which says of `SUITES` alone: what comes after need not run again when other data are accepted.
+    none of them; drift: the share of the pictures that may move; parts: of a cross-validation (0: none).
+    Writes to `out`: in any case `docs/index.html`; where `SUITES` hold, `profile.json` and, where something was
+    accepted, `drift.json`; and where nothing drifted, `verdict.json`, which says of `SUITES` alone: what comes after
+    need not run again when other data are accepted.
     Raises UserError that names the first broken expectation and the first rows that break it, or what drifted.
     """
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"
     for name in ("verdict.json", "profile.json", "drift.json"):
         (out / name).unlink(missing_ok=True)
-    tables = read_tables(data, shares)
+    tables = read_tables(data, shares, parts)
     sound, moved = check(SUITES, tables, conditions), list[Movement]()
     findings = sound
     if not sound.broken:
@@ -143,7 +146,7 @@ def _counts(values: pd.Series) -> dict[str, int]:
     return {str(value): int(count) for value, count in sorted(values.value_counts().items())}
 
 
-def read_tables(data: Path, shares: Mapping[str, float]) -> dict[str, pd.DataFrame]:
+def read_tables(data: Path, shares: Mapping[str, float], parts: int = 0) -> dict[str, pd.DataFrame]:
     """Read what the stages wrote, without the pictures' bytes, and add what one table says of another.
 
     Returns the tables that `SUITES` describes, by name. Raises UserError where pixels and manifest differ in length.
@@ -169,9 +172,11 @@ def read_tables(data: Path, shares: Mapping[str, float]) -> dict[str, pd.DataFra
             name=split["id"].map(names).fillna(split["id"]),
             as_converted=_agrees(split, lab, "label"),
             origin_whole=_whole_origins(split, lab),
-            copy_held_out=split["copy"].astype("Int64").mask(split["fold"] == "train"),
+            copy_held_out=split["copy"].astype("Int64").mask(split["fold"].isin(["train", SPARE])),
+            copy_spare=split["copy"].astype("Int64").mask(split["fold"] != SPARE),
+            part_asked_for=split["part"].isin(range(parts) if parts else [-1]),
         ),
-        "origins": _folds_of_origins(split),
+        "origins": _folds_of_origins(split[split["fold"] != SPARE]),
         "classes": _pictures_of_classes(originals),
         "shares": shares_of_folds(originals, shares),
     }
@@ -210,9 +215,10 @@ def _whole_origins(split: pd.DataFrame, lab: pd.DataFrame) -> pd.Series:
 
 
 def _folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:
-    """Per origin: `folds`, the names of those it is in, joined."""
+    """Per origin: `folds`, the names of those it is in, joined, and `parts`, how many of cross-validation."""
     pairs = split[["origin", "fold"]].astype(object).fillna("none").drop_duplicates().sort_values(["origin", "fold"])
-    return pairs.groupby("origin")["fold"].agg(", ".join).rename("folds").reset_index()
+    folds = pairs.groupby("origin")["fold"].agg(", ".join).rename("folds")
+    return folds.to_frame().join(split.groupby("origin")["part"].nunique().rename("parts")).reset_index()
 
 
 def _pictures_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
@@ -253,7 +259,9 @@ def main() -> None:
     given = [condition for condition, holds in conditions.items() if holds]
     drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
     accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
-    print(validate(shares, given, Path("data"), Path("data/validation"), accepted=accepted, drift=drift))
+    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
+    out = Path("data/validation")
+    print(validate(shares, given, Path("data"), out, accepted=accepted, drift=drift, parts=parts))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from lamina.tracking.store import Store, exclusive, experiment, open_store, refu
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-TRIAL_STATUS = {"COMPLETE": "FINISHED", "FAIL": "FAILED"}
 MODEL = "model"
 
 State = Literal["tracked", "already there"]
@@ -78,7 +77,8 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: RunFiles)
     from mlflow.entities import Metric
 
     at = now()
-    numbers = {**scores(files.metrics), **{f"seconds_{phase}": float(s) for phase, s in files.seconds.items()}}
+    numbers = scores(files.metrics) | scores(assessed(files.assessment))
+    numbers |= {f"seconds_{phase}": float(s) for phase, s in files.seconds.items()}
     store.client.log_batch(
         run_id, metrics=[Metric(name, value, at, len(files.history)) for name, value in numbers.items()]
     )
@@ -105,7 +105,7 @@ def _log_trial(store: Store, run_id: str, experiment_id: str, run: str, trial: M
         metrics=[Metric(name, value, now(), 0) for name, value in told.items()],
         params=[Param(name, value) for name, value in chosen.items()],
     )
-    store.client.set_terminated(child, TRIAL_STATUS.get(trial["state"], "KILLED"))
+    store.client.set_terminated(child, "FINISHED" if trial["state"] == "COMPLETE" else "KILLED")
 
 
 def _log_figures(store: Store, run_id: str, files: RunFiles) -> None:
@@ -138,9 +138,24 @@ def scores(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
         for name, value in score.items():
             if name == "interval":
                 flat[f"{fold}_accuracy_low"], flat[f"{fold}_accuracy_high"] = map(float, value)
+            elif name == "calibration":
+                low, high = value["interval"]
+                flat |= {f"{fold}_ece_low": float(low), f"{fold}_ece_high": float(high)}
+                flat |= {f"{fold}_{measure}": float(value[measure]) for measure in ("ece", "brier", "log_loss")}
             elif name == "per_class":
                 for label, row in value.items():
                     flat |= {f"{fold}_{measure}_{allowed(label)}": float(number) for measure, number in row.items()}
             elif isinstance(value, int | float):
                 flat[f"{fold}_{allowed(name)}"] = float(value)
     return flat
+
+
+def assessed(assessment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What of `assessment.json` is a score, as blocks that `scores` takes: `repeats_test_mean`, `control_p`, ..."""
+    blocks = {name: block for name in ("crossvalidation", "control") if (block := assessment.get(name))}
+    if control := blocks.get("control"):
+        blocks["control"] = {name: control[name] for name in ("accuracy", "chance", "p", "passed")}
+    for fold in ("validation", "test"):
+        if repeats := assessment.get("repeats"):
+            blocks[f"repeats_{fold}"] = {name: repeats[fold][name] for name in ("mean", "deviation")}
+    return blocks

@@ -12,7 +12,9 @@ from lamina.files import file_digest, json_digest
 
 RECORD_KEYS = ("run", "system", "kind", "key", "params", "tuned", "seed", "classes", "size", "data", "environment")
 FILES = (
+    "assessment.json",
     "confusion.csv",
+    "crossvalidation.parquet",
     "history.csv",
     "metrics.json",
     "predictions.parquet",
@@ -32,6 +34,7 @@ class RunFiles:
     history: list[dict[str, float]]
     trials: list[dict[str, str]]
     metrics: Mapping[str, Any]
+    assessment: Mapping[str, Any]
     seconds: Mapping[str, float]
 
     @property
@@ -41,7 +44,8 @@ class RunFiles:
     @property
     def digest(self) -> str:
         """SHA-256 of what the run came to: learned and evaluated again to the same end, it is the same."""
-        return json_digest([self.history, self.trials, self.metrics, file_digest(self.folder / "predictions.parquet")])
+        told = [self.history, self.trials, self.metrics, self.assessment]
+        return json_digest([*told, file_digest(self.folder / "predictions.parquet")])
 
     def artifacts(self) -> list[Path]:
         """The small files that are kept with the run, as far as they are there."""
@@ -58,13 +62,14 @@ def read_run(system: Path, run: str) -> RunFiles:
     for name in ("metrics.json", "model.keras", "predictions.parquet"):
         if not (folder / name).exists():
             raise _missing(folder / name)
-    timing = folder / "timing.json"
+    timing, assessment = folder / "timing.json", folder / "assessment.json"
     return RunFiles(
         folder=folder,
         record={"commit": None, **record},
         history=[{name: float(text) for name, text in row.items() if text} for row in _rows(folder / "history.csv")],
         trials=_rows(folder / "trials.csv") if (folder / "trials.csv").exists() else [],
         metrics=_json(folder / "metrics.json"),
+        assessment=_json(assessment) if assessment.exists() else {},
         seconds=_json(timing)["seconds"] if timing.exists() else {},
     )
 

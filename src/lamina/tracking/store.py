@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lamina.errors import UserError
+from lamina.files import staged
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -150,8 +151,8 @@ def _check_database(uri: str) -> None:
 
     url = sqlalchemy.make_url(uri)
     sqlite = url.get_backend_name() == "sqlite"
-    if sqlite and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    if sqlite and url.database and not Path(url.database).exists():
+        _make_database(Path(url.database))
     engine = sqlalchemy.create_engine(url, connect_args={"timeout": 2} if sqlite else {})
     try:
         with engine.connect() as connection:
@@ -159,6 +160,20 @@ def _check_database(uri: str) -> None:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
         engine.dispose()
+
+
+def _make_database(file: Path) -> None:
+    """Make SQLite's file with MLflow's tables, whole or not at all: one that is cut short MLflow refuses for ever."""
+    import sqlalchemy
+    from mlflow.store.db import utils
+
+    untyped: Any = utils
+    with staged(file) as part:
+        engine = sqlalchemy.create_engine(f"sqlite:///{part}")
+        try:
+            untyped._initialize_tables(engine)
+        finally:
+            engine.dispose()
 
 
 def _check_server(uri: str) -> None:

@@ -6,6 +6,7 @@
 from typing import Final
 
 from lamina.data.filters import REASONS
+from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
 from lamina.tracking.expectations import (
     Suite,
@@ -87,7 +88,8 @@ SUITES: Final = (
         table="split",
         about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
         "id with this label. origin_whole: all pictures of its origin there are of one here. copy_held_out: the copy, "
-        "where the row is not trained with.",
+        "where the row is neither trained with nor spare (a copy for cross-validation alone); copy_spare: where it is. "
+        "part_asked_for: its part is one of those that assess.folds asks for.",
         key="name",
         expectations=(
             one_of("every row is a converted picture, with its label", "as_converted", True),
@@ -95,15 +97,21 @@ SUITES: Final = (
             unique("every copy is there once", "id", "copy"),
             between("copies count from 0", "copy", 0, None),
             told("every row has a fold", "fold"),
-            one_of("every fold is one of train, validation and test", "fold", *FOLDS),
+            one_of("every fold is one of train, validation and test, or spare", "fold", *FOLDS, SPARE),
             one_of("validation and test hold originals only", "copy_held_out", 0),
+            between("no original is spare", "copy_spare", 1, None),
+            one_of("every row is of a part asked for", "part_asked_for", True),
         ),
     ),
     Suite(
         table="origins",
-        about="data/split/manifest.parquet, one row an origin. folds: those that hold pictures of it.",
+        about="data/split/manifest.parquet, one row an origin. folds: those that hold pictures of it. parts: of "
+        "cross-validation, how many do.",
         key="origin",
-        expectations=(one_of("no origin is in two folds", "folds", *FOLDS),),
+        expectations=(
+            one_of("no origin is in two folds", "folds", *FOLDS),
+            one_of("no origin is in two parts", "parts", 1),
+        ),
     ),
     Suite(
         table="classes",

@@ -1,0 +1,72 @@
+"""Show what in a picture spoke for each class, from a run's model."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_learned
+from lamina.files import staged
+from lamina.progress import progress
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
+    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model is looked into")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="where a sheet per picture is written"
+    )
+
+
+def run(arguments: Namespace) -> int:
+    """Print a line per picture, which sheet it is in; 1 where some could not be read."""
+    pictures = find_pictures(arguments.paths)
+    errors = explain(arguments.system, arguments.name, pictures, arguments.out)
+    for path, error in errors.items():
+        print(f"{path}: {error}", file=sys.stderr)
+    print(f"{arguments.out}: {len(pictures) - len(errors)} sheets")
+    return 1 if errors else 0
+
+
+def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dict[Path, str]:
+    """Write `NAME.png` to the folder `out` for every picture: itself, and what in it spoke for the likeliest classes.
+
+    Pictures of one name in several folders are numbered from the second on. Returns why some could not be read, by
+    path. Raises UserError where the run or its model is not there.
+    """
+    learned = read_learned(system, name)
+    from lamina.learn.explain import classes_sheet
+    from lamina.learn.predict import load_model, probabilities
+    from lamina.models.saliency import Saliency
+
+    model = load_model(learned.model)
+    saliency = Saliency(model)
+    names = sheet_names(pictures)
+    errors: dict[Path, str] = {}
+    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    for batch in progress(batches, what="explain", unit="pictures", sizes=[len(batch) for batch in batches]):
+        pixels, unread = prepare_batch(batch, learned.convert)
+        errors |= unread
+        if not pixels:
+            continue
+        (shares,) = probabilities(model, [np.stack(list(pixels.values()))])
+        for (path, square), share in zip(pixels.items(), shares, strict=True):
+            with staged(out / names[path]) as part:
+                classes_sheet(saliency, square, share, learned.classes).save(part)
+    return errors
+
+
+def sheet_names(pictures: Sequence[Path]) -> dict[Path, str]:
+    """A file name for the sheet of each picture, all different."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in pictures:
+        name, number = f"{path.stem}.png", 1
+        while name in taken:
+            number += 1
+            name = f"{path.stem}-{number}.png"
+        taken.add(name)
+        names[path] = name
+    return names

@@ -1,0 +1,80 @@
+"""Write a run's model for other runtimes: ONNX, OpenVINO and LiteRT, each checked against Keras."""
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lamina.config import read_params
+from lamina.data.rows import Folders, open_rows
+from lamina.errors import UserError
+from lamina.files import file_digest
+from lamina.learn.runs import read_run
+from lamina.maths.color import RgbPixels
+
+FORMATS = ("onnx", "openvino", "litert")
+PICTURES = 32  # of the test fold, that an export is checked with
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model is written")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=FORMATS, help="default: all of them")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: exported/NAME in the system's folder")
+
+
+def run(arguments: Namespace) -> int:
+    """Print a line a format: where it is, how large, and how near to Keras."""
+    for line in export(arguments.system, arguments.name, arguments.format, arguments.out):
+        print(line)
+    return 0
+
+
+def export(system: Path, name: str, formats: Sequence[str], out: Path | None = None) -> list[str]:
+    """Write the model of the run `name` in other formats to folders below `out`, and say what was written.
+
+    Raises UserError where the run, its model or the system's pictures are not there, or an export differs from Keras.
+    """
+    read_run(read_params(system), name)
+    folder = system / "models" / name
+    from lamina.learn.predict import load_model
+    from lamina.models.exporting import export_model
+
+    model = load_model(folder / "model.keras")
+    done = export_model(
+        model,
+        list(dict.fromkeys(formats)),
+        out or system / "exported" / name,
+        test_pictures(system),
+        about(folder),
+    )
+    return [
+        f"{one.folder}: {one.size / 1e6:.1f} MB, probabilities within {one.difference:.1g} of Keras" for one in done
+    ]
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What an export says of the run in `folder`, beside its own files."""
+    try:
+        record = json.loads((folder / "record.json").read_text())
+        told = {key: record[key] for key in ("run", "system", "key", "classes")}
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder / 'record.json'}: not usable ({error}); run `dvc repro` or `dvc pull`") from None
+    return {**told, "model": file_digest(folder / "model.keras")}
+
+
+def test_pictures(system: Path) -> RgbPixels:
+    """Some pictures of the test fold, evenly chosen: (n, S, S, 3) uint8."""
+    data = system / "data"
+    folders = Folders(lab=data / "lab", augmented=data / "augmented", split=data / "split")
+    path = folders.split / "manifest.parquet"
+    if not path.exists():
+        raise UserError(f"{path}: not found; exports are checked on test pictures: run `dvc repro` or `dvc pull`")
+    manifest = pd.read_parquet(path)
+    test = manifest[manifest["fold"] == "test"]
+    chosen = np.unique(np.linspace(0, len(test) - 1, min(PICTURES, len(test))).round().astype(int))
+    rows = open_rows(test.iloc[chosen], folders)
+    return rows.read(np.arange(len(rows)))

@@ -1,0 +1,103 @@
+"""Pictures of what a network looked at, for people to judge whether that is what matters."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lamina.data.sheets import contact_sheet
+from lamina.maths.color import RgbPixels
+from lamina.models.saliency import Saliency
+
+CELL: Final = 160
+LIKELIEST: Final = 4  # classes shown beside one picture
+DIMMED: Final = 0.35  # of the light, where nothing spoke for the class
+
+
+def telling(answers: pd.DataFrame, classes: Sequence[str], most: int) -> pd.DataFrame:
+    """Choose answers to look at: right ones of every class, from sure to unsure, and the wrong ones that were surest.
+
+    answers: `id`, `label`, `predicted` and a column of probabilities per class. Returns at most `most` rows of each
+    kind, the right first and by class, then by probability; equals stand by id.
+    """
+    given = answers[list(classes)].max(axis=1)
+    ranked = answers.assign(given=given).sort_values(["given", "id"], ascending=[False, True])
+    is_right = ranked["label"] == ranked["predicted"]
+    by_class = [rows for _, rows in ranked[is_right].groupby("label", sort=True)]
+    of_each = math.ceil(most / max(len(by_class), 1))
+    right = _spread(pd.concat([_spread(rows, of_each) for rows in by_class]), most) if by_class else ranked[:0]
+    return pd.concat([right, ranked[~is_right].head(most)]).drop(columns="given")
+
+
+def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Some rows, evenly chosen, the first and the last among them."""
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
+
+
+def answers_sheet(model: Any, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]) -> Image.Image:
+    """Draw right and wrong answers, and below each picture the places in it that spoke for the class.
+
+    answers: rows as `telling` chooses them, at least one; pixels: (len(answers), S, S, 3), their pictures.
+    """
+    names = list(classes)
+    saliency = Saliency(model)
+    for_predicted = overlays(saliency, pixels, [names.index(name) for name in answers["predicted"]])
+    for_label = overlays(saliency, pixels, [names.index(name) for name in answers["label"]])
+    captions = [
+        f"{row['label']}\n→ {row['predicted']} {row[row['predicted']]:.0%}" for row in answers.to_dict("records")
+    ]
+    is_right = (answers["label"] == answers["predicted"]).to_numpy()
+    kinds: list[tuple[str, np.ndarray, Sequence[RgbPixels] | RgbPixels]] = [
+        ("right", is_right, pixels),
+        ("spoke for it", is_right, for_predicted),
+        ("wrong", ~is_right, pixels),
+        ("spoke for the answer", ~is_right, for_predicted),
+        ("spoke for the label", ~is_right, for_label),
+    ]
+    rows = [(kind, np.flatnonzero(chosen), shown) for kind, chosen, shown in kinds if chosen.any()]
+    return contact_sheet(
+        [[shown[int(place)] for place in places] for _, places, shown in rows],
+        [kind for kind, *_ in rows],
+        [[captions[place] if shown is pixels else "" for place in places] for _, places, shown in rows],
+        cell=CELL,
+    )
+
+
+def classes_sheet(
+    saliency: Saliency, pixels: RgbPixels, probabilities: np.ndarray, classes: Sequence[str]
+) -> Image.Image:
+    """Draw one picture, and beside it what in it spoke for each of the likeliest classes.
+
+    pixels: (S, S, 3); probabilities: (classes,).
+    """
+    order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
+    shown = overlays(saliency, np.repeat(pixels[None], len(order), axis=0), order)
+    words = [f"{classes[which]} {probabilities[which]:.0%}" for which in order]
+    return contact_sheet([[pixels, *shown]], [""], [["", *words]], cell=2 * CELL)
+
+
+def overlays(saliency: Saliency, pixels: RgbPixels, classes: Sequence[int] | np.ndarray) -> list[RgbPixels]:
+    """The pictures, lit where something spoke for `classes[i]`, and dark elsewhere.
+
+    Each is as bright as its own brightest place: how much spoke for a class is not comparable between pictures.
+    """
+    return [
+        lit(picture, share) for picture, share in zip(pixels, saliency.shares(pixels, np.asarray(classes)), strict=True)
+    ]
+
+
+def lit(picture: RgbPixels, shares: np.ndarray) -> RgbPixels:
+    """Darken a picture but where `shares`, (height, width), are positive, brightest at the greatest.
+
+    picture: (S, S, 3) uint8. Returns as much.
+    """
+    side = picture.shape[1], picture.shape[0]
+    smooth = np.asarray(
+        Image.fromarray(np.maximum(shares, 0).astype(np.float32)).resize(side, Image.Resampling.BICUBIC)
+    )
+    heat = np.clip(smooth / max(float(smooth.max()), 1e-12), 0, 1)[..., None]
+    shown = picture * (DIMMED + (1 - DIMMED) * heat)
+    return shown.round().astype(np.uint8)

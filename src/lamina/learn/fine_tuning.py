@@ -1,0 +1,59 @@
+"""The whole training of a run: what its task learns, then, where it says so, the backbone's last layers as well."""
+
+from collections.abc import Callable
+from typing import Any
+
+from lamina.learn.checkpoint import Checkpoint
+from lamina.learn.fit import fit
+from lamina.learn.history import EpochRow
+from lamina.learn.runs import ScratchRun, TransferRun, Tuned
+from lamina.learn.tasks import Learned, Task
+from lamina.models.layers import unfreeze
+
+
+def learn_whole(
+    task: Task,
+    tuned: Tuned,
+    *,
+    on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    what: str = "train",
+    checkpoint: Checkpoint | None = None,
+) -> Learned:
+    """Train as the run says, to the end; the network that is returned is the model that people use.
+
+    on_epoch: hears of each epoch's row. checkpoint: where training from pixels goes on from, and saves to. A head
+    over features takes seconds, and is trained again. The history of a run with `fine_tune` has a further column,
+    `fine_tuning`: 0 while the head learned alone, then 1; epochs count on.
+    """
+    fine = task.run.fine_tune if isinstance(task.run, TransferRun) else None
+    learned = task.learn(
+        tuned,
+        on_epoch=lambda row: on_epoch(row | {"fine_tuning": 0} if fine else row),
+        what=what,
+        checkpoint=checkpoint if isinstance(task.run, ScratchRun) else None,
+    )
+    network = task.whole(learned.network)
+    if fine is None:
+        return _whole(network, learned.history)
+    history = [row | {"fine_tuning": 0} for row in learned.history]
+    unfreeze(network, fine.layers)
+    trainer = task.trainer(network, tuned.model_copy(update={"learning_rate": fine.learning_rate}))
+    more = fit(
+        trainer,
+        task.pictures("train"),
+        task.pictures("validation"),
+        epochs=fine.epochs,
+        batch_size=task.run.batch_size,
+        seed=task.seed,
+        on_epoch=lambda row: on_epoch(row | {"fine_tuning": 1}),
+        what=f"{what}, fine-tuning",
+        first=len(history) + 1,
+        patience=task.run.patience,
+        checkpoint=checkpoint,
+    )
+    return _whole(network, history + [row | {"fine_tuning": 1} for row in more])
+
+
+def _whole(network: Any, history: list[EpochRow]) -> Learned:
+    """What learned as a model from pixels; `answers` takes pictures."""
+    return Learned(history=history, make=lambda: network, answers=lambda pictures: pictures.answers(network))

@@ -1,0 +1,81 @@
+"""Parts for grouped cross-validation, and folds made of them."""
+
+from typing import Final
+
+import pandas as pd
+from pydantic import Field, field_validator
+
+from lamina.config import Config
+from lamina.errors import UserError
+from lamina.maths.splits import split_origins
+
+SPARE: Final = "spare"  # the fold of rows that take no part: copies of pictures that do not train
+
+
+class AssessConfig(Config):
+    """Section `assess` of params.yaml: the run trained again, to see how sure its numbers are. Zeros: not at all.
+
+    repeats: times, with other seeds, on the same split; folds: of a grouped cross-validation over all pictures;
+    control: whether also once with labels dealt at random.
+    """
+
+    repeats: int = Field(default=0, ge=0, le=100)
+    folds: int = Field(default=0, ge=0, le=100)
+    control: bool = False
+
+    @field_validator("folds")
+    @classmethod
+    def _two_or_more(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("expected 0, for no cross-validation, or 2 and more")
+        return folds
+
+
+def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "pd.Series[int]":
+    """Assign every origin to one of `parts` parts of about equal size, stratified by class.
+
+    origins, labels: (n,) one per picture. Returns part (0 to parts - 1) by origin.
+    Raises UserError naming a class and a part where the part would be without it, or leave too little of it to train.
+    """
+    counts = pd.crosstab(pd.Series(origins, name="origin"), pd.Series(labels, name="label")) > 0
+    few = counts.sum()
+    if few.min() < parts:
+        raise _too_few(str(few.idxmin()), int(few.min()), f"fold {few.min()} of 0 to {parts - 1} would have none of it")
+    part = split_origins(origins, labels, {str(number): 1 / parts for number in range(parts)}, seed).astype(int)
+    inside = counts.groupby(part.reindex(counts.index)).sum().reindex(range(parts), fill_value=0)
+    for number, row in inside.iterrows():
+        if row.min() == 0:
+            label = str(row.idxmin())
+            raise _too_few(label, int(few[label]), f"fold {number} of 0 to {parts - 1} has none of it")
+        if (few - row).min() < 2:
+            label = str((few - row).idxmin())
+            raise _too_few(label, int(few[label]), f"beside fold {number} there is none of it for validation")
+    return part
+
+
+def _too_few(label: str, origins: int, why: str) -> UserError:
+    return UserError(
+        f"assess.folds: class {label!r} comes from {origins} origins: {why}; ask for fewer folds (0: none), add "
+        "pictures of other origins, or leave the class out with source.classes"
+    )
+
+
+def fold_of(manifest: pd.DataFrame, part: int, validation: float, seed: int) -> pd.DataFrame:
+    """The split manifest with the folds of one round of cross-validation.
+
+    manifest: `origin`, `label`, `copy`, `part`; validation: share of the pictures of the other parts, whole origins.
+    Returns the same rows with other `fold`s: the originals of `part` test, the rest trains (with its copies) or
+    validates (without); what takes no part is `SPARE`.
+    Raises UserError where a class would be missing from training or validation.
+    """
+    rest = manifest[(manifest["part"] != part) & (manifest["copy"] == 0)]
+    shares = {"train": 1 - validation, "validation": validation}
+    fold = split_origins(list(rest["origin"]), list(rest["label"]), shares, seed)
+    there = pd.crosstab(rest["origin"].map(fold), rest["label"]) > 0
+    for name, row in there.iterrows():
+        if not row.all():
+            label = str(row.idxmin())
+            why = f"in fold {part} there is none of it for {name}"
+            raise _too_few(label, rest.loc[rest["label"] == label, "origin"].nunique(), why)
+    folds = manifest["origin"].map(fold).fillna("test")
+    return manifest.assign(fold=folds.mask((folds != "train") & (manifest["copy"] > 0), SPARE))

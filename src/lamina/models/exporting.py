@@ -1,0 +1,226 @@
+"""A saved network in the formats of other runtimes, each held against Keras before it is there."""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+import numpy as np
+
+from lamina.errors import UserError
+from lamina.files import file_digest, staged, write_json
+from lamina.models.keras_runtime import silenced, tf
+from lamina.progress import progress
+
+TOLERANCE: Final = 1e-4  # of a probability; float32 on another runtime differs by some 1e-6
+BATCH: Final = 16
+INPUT: Final = "rgb"
+OUTPUT: Final = "probabilities"
+
+T = TypeVar("T")
+
+# asks the exported model in a folder for the probabilities of pictures, (n, S, S, 3) float32
+Ask = Callable[[Path, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How a frozen graph is written into a folder, and what is written there asked; the files that this leaves."""
+
+    write: Callable[["Frozen", Path], None]
+    ask: Ask
+    files: tuple[str, ...]
+
+
+class Frozen:
+    """A network as one TensorFlow function of pictures, its weights being constants."""
+
+    def __init__(self, model: Any) -> None:
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        pictures = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
+        call = tf.function(lambda rgb: model(rgb, training=False), autograph=False)
+        # Keras' own export leaves tensors that are no variables, as a normalisation's, for the callers to bring
+        self.function = convert_variables_to_constants_v2(call.get_concrete_function(pictures))
+
+    @cached_property
+    def onnx(self) -> Any:
+        """The network in ONNX."""
+        import tf2onnx
+
+        translated, _ = tf2onnx.convert.from_graph_def(
+            self.function.graph.as_graph_def(),
+            input_names=[self.function.inputs[0].name],
+            output_names=[self.function.outputs[0].name],
+        )
+        _settle(translated.graph)
+        return translated
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An export that agrees with Keras: its folder, its bytes, and the greatest difference of a probability."""
+
+    folder: Path
+    size: int
+    difference: float
+
+
+def export_model(
+    model: Any, formats: Sequence[str], out: Path, pixels: np.ndarray, about: Mapping[str, Any]
+) -> list[Exported]:
+    """Write a classifier to a folder `out/FORMAT` for each of `formats`, with an `export.json` that describes it.
+
+    model: as `load_model` gives it; pixels: (n, S, S, 3) RGB 0..255, the pictures that both are asked about;
+    about: what `export.json` shall say beside (docs/files.md). The same model is the same bytes.
+    Raises UserError, leaving what stood there before, where a format cannot express the network, or its
+    probabilities differ from those of Keras by more than `TOLERANCE`.
+    """
+    pixels = np.asarray(pixels, np.float32)
+    expected = model.predict(pixels, batch_size=BATCH, verbose=0)
+    frozen = _translate("a graph", Frozen, model)
+    done = []
+    for name in progress(formats, what="export", unit="formats"):
+        form = FORMATS[name]
+        with staged(out / name, folder=True) as part:
+            _translate(name, form.write, frozen, part)
+            checked = compare(name, expected, form.ask(part, pixels))
+            write_json(part / "export.json", {**about, **_described(name, model, part), "checked": checked})
+        size = sum((out / name / file).stat().st_size for file in form.files)
+        done.append(Exported(folder=out / name, size=size, difference=checked["greatest_difference"]))
+    return done
+
+
+def compare(name: str, expected: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+    """Hold the probabilities of an export, (n, classes), against those of Keras; raises UserError where they differ."""
+    difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
+    if not difference <= TOLERANCE:
+        raise UserError(
+            f"export: {name} answers differently from Keras: probabilities by up to {difference:.2g}, "
+            f"expected at most {TOLERANCE:g}; nothing of it was kept, leave it out with --format"
+        )
+    # with probabilities this near, another class can only be one that Keras holds to be as likely, within twice as much
+    return {
+        "pictures": len(expected),
+        "same_class": int((found.argmax(axis=1) == expected.argmax(axis=1)).sum()),
+        "greatest_difference": difference,
+        "tolerance": TOLERANCE,
+    }
+
+
+def _described(name: str, model: Any, folder: Path) -> dict[str, Any]:
+    form = FORMATS[name]
+    return {
+        "format": name,
+        "files": {
+            file: {"sha256": file_digest(folder / file), "bytes": (folder / file).stat().st_size} for file in form.files
+        },
+        "input": {"name": INPUT, "type": "float32", "shape": [-1, *model.input.shape[1:]], "holds": "RGB, 0 to 255"},
+        "output": {"type": "float32", "shape": [-1, model.output.shape[-1]], "holds": "probabilities, as `classes`"},
+    }
+
+
+def _translate(name: str, call: Callable[..., T], *arguments: Any) -> T:
+    """Call a converter: mute, since they print whatever they do, and with its errors in one line."""
+    try:
+        with silenced(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return call(*arguments)
+    except Exception as error:  # converters raise of every kind for what they cannot express
+        said = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"export: this network cannot be written as {name} ({type(error).__name__}: {said}); "
+            "leave it out with --format"
+        ) from None
+
+
+def _settle(graph: Any) -> None:
+    """Name and order what the converter numbers by counters that never start again, and keeps in sets."""
+    constants = {value.name: value for value in graph.initializer}
+    names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    for index, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{index}"
+        for name in (*node.input, *node.output):
+            names.setdefault(name, f"{'constant' if name in constants else 'value'}_{len(names)}")
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    mentioned = [constants[name] for name in names if name in constants]
+    for value in (*graph.input, *graph.output, *mentioned):
+        value.name = names[value.name]
+    del graph.initializer[:]
+    graph.initializer.extend(mentioned)
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"
+    del graph.value_info[:]
+
+
+def _write_onnx(frozen: Frozen, folder: Path) -> None:
+    import onnx
+
+    onnx.checker.check_model(frozen.onnx)
+    onnx.save(frozen.onnx, folder / "model.onnx")
+
+
+def _write_openvino(frozen: Frozen, folder: Path) -> None:
+    # read by the runtime itself: its converter for TensorFlow reports to its makers that it was used
+    from lamina.models.openvino_runtime import ov
+
+    network = ov.Core().read_model(frozen.onnx.SerializeToString())
+    for index, node in enumerate(network.get_ordered_ops()):
+        if node.get_type_name() not in ("Parameter", "Result"):
+            node.set_friendly_name(f"{node.get_type_name()}_{index}")  # else a counter of the process names some
+    ov.save_model(network, folder / "model.xml", compress_to_fp16=False)
+
+
+def _write_litert(frozen: Frozen, folder: Path) -> None:
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
+    (folder / "model.tflite").write_bytes(converter.convert())
+
+
+def _ask_onnx(folder: Path, pixels: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    return _in_batches(lambda batch: session.run([OUTPUT], {INPUT: batch})[0], pixels)
+
+
+def _ask_openvino(folder: Path, pixels: np.ndarray) -> np.ndarray:
+    from lamina.models.openvino_runtime import ov
+
+    # on some processors the default is bfloat16, which agrees with Keras to 1e-2
+    compiled = ov.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return _in_batches(lambda batch: compiled({INPUT: batch})[OUTPUT], pixels)
+
+
+def _ask_litert(folder: Path, pixels: np.ndarray) -> np.ndarray:
+    with silenced():
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(folder / "model.tflite"))
+        place = interpreter.get_input_details()[0]["index"]
+        answer = interpreter.get_output_details()[0]["index"]
+
+        def ask(batch: np.ndarray) -> np.ndarray:
+            interpreter.resize_tensor_input(place, batch.shape)
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(place, batch)
+            interpreter.invoke()
+            return np.array(interpreter.get_tensor(answer))
+
+        return _in_batches(ask, pixels)
+
+
+def _in_batches(ask: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([ask(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+
+
+FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
+    {
+        "onnx": Format(write=_write_onnx, ask=_ask_onnx, files=("model.onnx",)),
+        "openvino": Format(write=_write_openvino, ask=_ask_openvino, files=("model.xml", "model.bin")),
+        "litert": Format(write=_write_litert, ask=_ask_litert, files=("model.tflite",)),
+    }
+)

@@ -1,0 +1,79 @@
+"""What a network looked at: HiResCAM, the share that each place of its last feature map has in a class's logit.
+
+Where all that follows the map is average pooling and one linear layer, this is the class activation map of Zhou
+et al. (2016) and, but for a factor, Grad-CAM (Selvaraju et al. 2017). Where more follows, Grad-CAM averages the
+gradients over the map before it uses them and may show places that the network did not use; HiResCAM does not
+(Draelos and Carin 2020, arXiv:2011.08891).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+
+from lamina.errors import UserError
+from lamina.models.keras_runtime import keras, tf
+
+BATCH: Final = 32
+
+
+class Saliency:
+    """A saved classifier, taken apart at its last feature map.
+
+    model: from (n, S, S, 3) RGB values 0..255 to (n, classes) probabilities, of any architecture whose last layer
+    has an activation. Raises UserError where it has no feature map.
+    """
+
+    def __init__(self, model: Any) -> None:
+        inputs, found = model.input, {}
+
+        def call(layer: Any, *arguments: Any, **named: Any) -> Any:
+            output = found[layer] = layer(*arguments, **named)
+            return output
+
+        # a nested network's own output is no part of the outer graph; called again, it gives one that is
+        again = keras.models.clone_model(model, input_tensors=inputs, clone_function=_same, call_function=call)
+        maps = [output for output in found.values() if len(output.shape) == 4]
+        if not maps:
+            raise UserError(f"{model.name}: no layer of this network gives a feature map; nothing can be shown of it")
+        self._body = keras.Model(again.input, maps[-1])
+        self._tail = keras.Model(maps[-1], again.output)
+
+    def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """What each place of the last feature map adds to the logit of `classes[i]`, from picture i.
+
+        pixels: (n, S, S, 3) RGB 0..255; classes: (n,) numbers. Returns (n, height, width) float32 in logits: what
+        speaks for the class is positive, what speaks against it negative. A picture's result depends on it alone.
+        """
+        maps = self._body.predict(np.asarray(pixels, np.float32), batch_size=BATCH, verbose=0)
+        with _logits(self._tail):
+            found = [
+                _shares(self._tail, tf.constant(one[None]), int(which))
+                for one, which in zip(maps, classes, strict=True)
+            ]
+        return np.stack(found)
+
+
+def _shares(tail: Any, maps: Any, which: int) -> np.ndarray:
+    with tf.GradientTape() as tape:
+        tape.watch(maps)
+        logit = tail(maps, training=False)[0, which]
+    return np.asarray(tf.reduce_sum(tape.gradient(logit, maps) * maps, axis=-1)[0])
+
+
+@contextmanager
+def _logits(model: Any) -> Iterator[None]:
+    """Let a classifier give its logits: probabilities near 0 and 1 have next to no gradient."""
+    last = model.layers[-1]
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    kept, last.activation = last.activation, keras.activations.linear
+    try:
+        yield
+    finally:
+        last.activation = kept
+
+
+def _same(layer: Any) -> Any:
+    return layer

@@ -1,0 +1,97 @@
+"""MLflow's model registry: a system's accepted champion, under the alias `champion` of a model named as the system."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from lamina.errors import UserError
+from lamina.learn.champion import Champion
+from lamina.tracking.complete import complete
+from lamina.tracking.records import RunFiles, read_run
+from lamina.tracking.runs import COMPLETE, KEY, allowed, find
+from lamina.tracking.store import Store, exclusive, experiment, open_store, refused_in_one_line
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+ALIAS = "champion"
+
+State = Literal["registered", "already there"]
+
+
+def register(system: Path, champion: Champion) -> State:
+    """See that the alias names the champion's model, as a new version where it is none yet; at most once a model.
+
+    The run itself is brought to MLflow first, if it is not there. Raises UserError where `models/` does not hold
+    what was accepted, or the store cannot be used.
+    """
+    if not champion.lies_in(system):
+        raise UserError(
+            f"the champion {champion.run} is not what lies in {system / 'models' / champion.run}: fetch what was "
+            "accepted with `dvc pull`, or accept what is there with `lamina gate --accept`"
+        )
+    complete(system, champion.run)
+    files = read_run(system, champion.run)
+    store = open_store(system)
+    with refused_in_one_line(store.uri), exclusive(store.root):
+        run_id, model_id = _logged(store, files)
+        name = allowed(files.record["system"])
+        source = store.client.get_logged_model(model_id).artifact_location
+        version = _version(store, name, source)
+        if version and _champion(store, name) == str(version.version):
+            return "already there"
+        if version is None:
+            version = store.client.create_model_version(
+                name, source, run_id, tags=_tags(files, champion), model_id=model_id
+            )
+        store.client.set_registered_model_alias(name, ALIAS, version.version)
+    return "registered"
+
+
+def register_or_warn(system: Path, champion: Champion) -> None:
+    """`register` for a command whose own work is done: what MLflow cannot take is said in one line, for later."""
+    try:
+        register(system, champion)
+    except UserError as error:
+        print(f"warning: {error}; what was accepted is kept, `lamina track` brings MLflow up to date", file=sys.stderr)
+
+
+def _logged(store: Store, files: RunFiles) -> tuple[str, str]:
+    """The ids of the run in MLflow and of the model that was logged with it."""
+    runs = find(store, experiment(store, files.record["system"]), files.record["key"])
+    run = next(run for run in runs if run.data.tags.get(COMPLETE) == files.digest)
+    assert run.outputs is not None  # a complete run has logged its model
+    return run.info.run_id, run.outputs.model_outputs[-1].model_id
+
+
+def _version(store: Store, name: str, source: str) -> "ModelVersion | None":
+    """The version that is the model whose files lie at `source`; the registered model is made if need be."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        store.client.create_registered_model(name)
+    versions = store.client.search_model_versions(f"name = '{name}'")
+    return next((version for version in versions if version.source == source), None)
+
+
+def _champion(store: Store, name: str) -> str | None:
+    """The version that the alias names; it may be none."""
+    version = store.client.get_registered_model(name).aliases.get(ALIAS)
+    return None if version is None else str(version)
+
+
+def _tags(files: RunFiles, champion: Champion) -> dict[str, str]:
+    test = files.metrics["test"]
+    low, high = test["interval"]
+    return {
+        "run": champion.run,
+        KEY: champion.key,
+        "digest": champion.model,
+        "validation_accuracy": f"{champion.validation_accuracy:.4f}",
+        "test_accuracy": f"{test['accuracy']:.4f}",
+        "test_interval": f"{low:.4f} to {high:.4f}",
+    }

@@ -1,0 +1,95 @@
+"""A search whose outcome is known, for tests; as a process of its own `python searching.py RUN FOLDER TRIALS PAUSE`."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lamina.config import section
+from lamina.learn import studies
+from lamina.learn.runs import Run, Tuned, read_run
+from lamina.learn.studies import place_of, resume
+from lamina.learn.tune import TuneConfig, search
+from lamina.stages import entry
+
+EPOCHS = 20
+GRACE = 6  # seconds: a busy machine may leave a process without its turn for some
+OPEN = {"learning_rate": "tune", "dropout": "tune", "decay": 0.001}
+RUN = {"network": "small_cnn", "epochs": EPOCHS, "batch_size": 8, **OPEN}
+RANGES = {"learning_rate": [1e-5, 1e-1], "dropout": [0.0, 0.7], "decay": [1e-5, 1e-2]}
+IDENTITY = {"tune": RANGES, "data": "abc"}
+
+
+@dataclass
+class Hill:
+    """A task that is learned best at a rate of 0.01: the accuracy climbs towards what the numbers are worth.
+
+    pause: seconds an epoch takes. on_begin: called with the numbers of each trial. on_epoch: before each epoch.
+    """
+
+    pause: float = 0.0
+    on_begin: Callable[[Tuned], None] = lambda tuned: None
+    on_epoch: Callable[[], None] = lambda: None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def learn(self, tuned: Tuned, *, epochs: int, on_epoch: Callable[[dict[str, float]], None], what: str) -> "Hill":
+        self.on_begin(tuned)
+        self.history = []
+        worth = 0.9 - 0.2 * abs(math.log10(tuned.learning_rate) + 2) / 3 - 0.01 * tuned.dropout
+        for epoch in range(1, epochs + 1):
+            time.sleep(self.pause)
+            self.on_epoch()
+            self.history.append({"epoch": epoch, "validation_accuracy": worth * (1 - 0.5**epoch)})
+            on_epoch(self.history[-1])
+        return self
+
+
+def config(trials: int, **told: Any) -> tuple[Run, TuneConfig]:
+    params = {
+        "scratch": {"runs": {"hill": RUN}},
+        "tune": {"trials": trials, "epochs": EPOCHS, **RANGES, **told},
+    }
+    return read_run(params, "hill")[1], section(params, "tune", TuneConfig)
+
+
+def searched(
+    folder: Path, trials: int, task: Hill, *, name: str = "hill", identity: dict[str, Any] = IDENTITY, **told: Any
+) -> tuple[Tuned, pd.DataFrame]:
+    """Search in a study of `folder`, or of the database that the environment names."""
+    run, settings = config(trials, **told)
+    place = place_of(name, "tests", identity, folder)
+    place = studies.Place(url=place.url, study=place.study, identity=place.identity, grace=GRACE)
+    resume(place)
+    return search(task, run, settings, place, name=name, seed=7)
+
+
+def main() -> None:
+    name, folder, trials, pause = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    studies.PATIENCE = 4.0
+    begun = folder / f"begun-{sys.argv[5]}.txt"
+
+    def note(tuned: Tuned) -> None:
+        with begun.open("a") as file:
+            file.write(json.dumps([tuned.learning_rate, tuned.dropout]) + "\n")
+
+    # a busy machine loads one worker in a second and the other in ten: they begin together
+    import optuna  # noqa: F401
+    import sqlalchemy  # noqa: F401
+
+    (folder / f"ready-{sys.argv[5]}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.01)
+    found = partial(searched, folder, trials, Hill(pause, note), name=name)
+    _, trials_table = found()
+    trials_table.to_csv(folder / f"trials-{sys.argv[5]}.csv", index=False)
+
+
+if __name__ == "__main__":
+    entry.run(main)

@@ -1,0 +1,136 @@
+"""Cross-validation's parts and folds, and the control: what they promise for any origins and classes."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lamina.config import validated
+from lamina.errors import UserError
+from lamina.maths.control import DEALS, LEVEL, chance_test, deal_labels, units
+from lamina.maths.crossvalidation import SPARE, AssessConfig, fold_of, partition
+
+
+def pictures(origins: int, classes: int, seed: int) -> pd.DataFrame:
+    """Origins of 1 to 5 pictures of one class each, every class in at least 8 of them; two copies of each picture."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 6, classes * (8 + origins))
+    numbers = np.repeat(np.arange(len(sizes)), sizes)
+    table = pd.DataFrame({"origin": [f"slide-{n:03d}" for n in numbers]})
+    table["label"] = [f"class-{n % classes}" for n in numbers]
+    table["id"] = [f"{row:016x}" for row in range(len(table))]
+    return pd.concat([table.assign(copy=copy) for copy in range(3)], ignore_index=True)
+
+
+def parted(table: pd.DataFrame, parts: int, seed: int) -> pd.DataFrame:
+    return table.assign(part=table["origin"].map(partition(list(table["origin"]), list(table["label"]), parts, seed)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 12), st.integers(2, 4), st.integers(2, 6), st.integers(0, 10**6))
+def test_each_picture_is_tested_once_and_no_origin_is_on_two_sides(
+    origins: int, classes: int, parts: int, seed: int
+) -> None:
+    table = parted(pictures(origins, classes, seed), parts, seed)
+    assert (table.groupby("origin")["part"].nunique() == 1).all()
+    assert set(table["part"]) == set(range(parts))
+    tested: list[str] = []
+    for part in range(parts):
+        folds = fold_of(table, part, 0.2, seed)
+        pd.testing.assert_frame_equal(folds.drop(columns="fold"), table)
+        used = folds[folds["fold"] != SPARE]
+        assert (used.groupby("origin")["fold"].nunique() == 1).all()
+        assert (used.loc[used["fold"] != "train", "copy"] == 0).all()
+        assert (folds.loc[folds["fold"] == SPARE, "copy"] > 0).all()
+        trained = folds.loc[folds["fold"] == "train", "id"]
+        assert (trained.value_counts() == 3).all(), "with all its copies"
+        assert (pd.crosstab(used["fold"], used["label"]) > 0).all(axis=None)
+        tested += list(folds.loc[folds["fold"] == "test", "id"])
+    assert sorted(tested) == sorted(set(table["id"]))
+
+
+def test_parts_are_alike_in_size_and_classes() -> None:
+    table = parted(pictures(60, 3, 1), 5, 1)
+    share = pd.crosstab(table["part"], table["label"])
+    assert (share / share.sum() - 0.2).abs().max(axis=None) < 0.03
+
+
+def test_order_of_pictures_and_names_of_classes_are_nothing() -> None:
+    table = pictures(20, 3, 2)
+    part = partition(list(table["origin"]), list(table["label"]), 4, 7)
+    mixed = table.sample(frac=1, random_state=3)
+    pd.testing.assert_series_equal(partition(list(mixed["origin"]), list(mixed["label"]), 4, 7), part)
+    renamed = table["label"].map({"class-0": "z", "class-1": "y", "class-2": "x"})
+    pd.testing.assert_series_equal(partition(list(table["origin"]), list(renamed), 4, 7), part)
+
+
+@pytest.mark.parametrize(
+    ("few", "parts", "match"),
+    [
+        (3, 5, r"class 'few' comes from 3 origins: fold 3 of 0 to 4 would have none of it; ask for fewer folds"),
+        (2, 2, r"class 'few' comes from 2 origins: beside fold 0 there is none of it for validation; ask for fewer"),
+    ],
+)
+def test_a_class_that_a_fold_would_lack_is_named(few: int, parts: int, match: str) -> None:
+    labels = ["many"] * 20 + ["few"] * few
+    with pytest.raises(UserError, match=f"^assess.folds: {match}"):
+        partition([f"o{number}" for number in range(len(labels))], labels, parts, 0)
+
+
+def test_one_fold_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"params.yaml: assess.folds: expected 0, for no cross-validation, or 2 and more"
+    ):
+        validated({"folds": 1}, "assess", AssessConfig)
+    assert validated({}, "assess", AssessConfig) == AssessConfig(repeats=0, folds=0, control=False)
+
+
+def test_dealt_labels_are_the_same_in_number_and_whole_for_each_origin_and_class() -> None:
+    table = pictures(10, 3, 5)
+    table.loc[::2, "label"] = "class-9"  # origins now hold two classes
+    dealt = deal_labels(table, 1)
+    pd.testing.assert_frame_equal(dealt.drop(columns="label"), table.drop(columns="label"))
+    told, now = (frame.groupby(units(table))["label"] for frame in (table, dealt))
+    assert (now.nunique() == 1).all()
+    assert sorted(now.first()) == sorted(told.first())
+    assert (dealt["label"] != table["label"]).mean() > 0.4
+    pd.testing.assert_frame_equal(deal_labels(table, 1), dealt)
+    assert (deal_labels(table, 2)["label"] != dealt["label"]).any()
+
+
+def test_the_control_raises_as_few_false_alarms_as_it_says() -> None:
+    # answers that follow the pictures' own classes, as those of a network that learned by chance from dealt labels
+    random = np.random.default_rng(8)
+    found = []
+    for seed in range(150):
+        unit = np.repeat(np.arange(30), random.integers(1, 6, 30))
+        label = random.permutation(np.repeat(["a", "b", "c"], 10))[unit]
+        predicted = np.array(["a", "b", "c"])[unit % 3]
+        found.append(chance_test(label, predicted, unit, seed=seed))
+    p = np.array([one["p"] for one in found])
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(p <= level) <= level + 3 * math.sqrt(level * (1 - level) / len(p))
+    assert np.mean(p <= 0.5) > 0.3
+    held = [one["interval"][0] <= one["accuracy"] <= one["interval"][1] for one in found]
+    assert np.mean(held) >= 0.9
+
+
+def test_chance_is_the_mean_over_all_deals() -> None:
+    found = chance_test(list("aabb"), list("aaab"), list("1234"), seed=1)
+    # of the answers three are a and one b, of the labels half: (3 / 2 + 1 / 2) / 4
+    assert found["chance"] == 0.5
+    # the six deals of two a among four pictures make 3, 3, 3, 1, 1 or 1 right
+    assert found["accuracy"] == 0.75
+    assert found["p"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_what_saw_the_labels_is_caught() -> None:
+    label = np.random.default_rng(0).permutation(np.repeat(["a", "b", "c"], 12))
+    found = chance_test(label, label, np.arange(36), seed=1)
+    assert found["p"] == 1 / (DEALS + 1) < LEVEL
+    assert not found["passed"]
+    leaked = np.where(np.arange(36) < 18, label, np.roll(label, 1))
+    assert not chance_test(leaked, label, np.arange(36), seed=1)["passed"]

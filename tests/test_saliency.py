@@ -1,0 +1,182 @@
+"""What a network looked at, held against what can be said by hand; and which answers are shown."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lamina.errors import UserError
+from lamina.learn.explain import answers_sheet, classes_sheet, lit, telling
+from lamina.models.networks import build_head, build_network, join
+from lamina.models.saliency import Saliency
+
+SIZE, WIDTH, CLASSES = 16, 5, 3
+NAMES = ["cat", "dog", "owl"]
+
+
+def pictures(count: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3)).astype(np.uint8)
+
+
+def extractor(pool: str) -> Any:
+    """A frozen network as transfer runs have it: a nested trunk, (n, 8, 8, 5), and a pooling after it."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inside = keras.Input((SIZE, SIZE, 3))
+    trunk = keras.Model(inside, keras.layers.Conv2D(WIDTH, 3, strides=2, padding="same")(inside), name="backbone")
+    pixels = keras.Input((SIZE, SIZE, 3), name="rgb")
+    scaled = keras.layers.Rescaling(1 / 255)(pixels)
+    pooling = keras.layers.GlobalAveragePooling2D() if pool == "avg" else keras.layers.Flatten()
+    return keras.Model(pixels, pooling(trunk(scaled, training=False)), name="extractor")
+
+
+def reloaded(model: Any, folder: Path) -> Any:
+    from lamina.learn.predict import load_model
+
+    model.save(folder / "model.keras")
+    return load_model(folder / "model.keras")
+
+
+def maps_of(model: Any) -> np.ndarray:
+    trunk = model.get_layer("backbone")
+    return np.asarray(trunk(pictures().astype(np.float32) / 255))
+
+
+def test_under_average_pooling_and_one_linear_layer_it_is_the_class_activation_map(tmp_path: Path) -> None:
+    import keras
+
+    body = extractor("avg")
+    last = keras.layers.Dense(CLASSES, activation="softmax", name="classes")
+    model = reloaded(keras.Model(body.input, last(body.output)), tmp_path)
+    kernel, bias = model.get_layer("classes").get_weights()
+    maps, which = maps_of(model), np.array([0, 1, 2, 1])
+    found = Saliency(model).shares(pictures(), which)
+    by_hand = np.einsum("nhwk,kn->nhw", maps, kernel[:, which]) / (8 * 8)
+    np.testing.assert_allclose(found, by_hand, atol=1e-6)
+    # together they are the logit but for the bias, which shows in the ratio of two probabilities
+    others = Saliency(model).shares(pictures(), (which + 1) % CLASSES)
+    given = model.predict(pictures().astype(np.float32), verbose=0)
+    rows = np.arange(4)
+    ratio = np.log(given[rows, which] / given[rows, (which + 1) % CLASSES])
+    logits = (found.sum((1, 2)) + bias[which]) - (others.sum((1, 2)) + bias[(which + 1) % CLASSES])
+    np.testing.assert_allclose(logits, ratio, atol=1e-4)
+
+
+@pytest.mark.parametrize("pool", ["avg", "flatten"])
+def test_through_a_head_it_is_the_map_times_its_gradient(pool: str, tmp_path: Path) -> None:
+    """Held against NumPy: differences of the head's logit, one place of the map at a time."""
+    body = extractor(pool)
+    width = body.output.shape[-1]
+    draw = np.random.default_rng(2)
+    mean, variance = draw.normal(size=width), draw.uniform(0.5, 2, width)
+    head = build_head(width, CLASSES, dropout=0.5, mean=mean, variance=variance, seed=3)
+    model = reloaded(join(body, head), tmp_path)
+    w1, b1, w2, b2 = [weights.astype(np.float64) for weights in head.get_weights()[-4:]]
+
+    def logit(maps: np.ndarray, which: int) -> float:
+        features = maps.mean((0, 1)) if pool == "avg" else maps.reshape(-1)
+        hidden = np.maximum((features - mean) / np.sqrt(variance) @ w1 + b1, 0)
+        return float((hidden @ w2 + b2)[which])
+
+    maps = maps_of(model)[0].astype(np.float64)
+    found = Saliency(model).shares(pictures(1), np.array([2]))[0]
+    assert found.shape == (8, 8)
+    for row, column in [(0, 0), (3, 4), (7, 7), (5, 1)]:
+        more, less = maps.copy(), maps.copy()
+        more[row, column] *= 1 + 1e-4
+        less[row, column] *= 1 - 1e-4
+        by_hand = (logit(more, 2) - logit(less, 2)) / 2e-4
+        assert found[row, column] == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_a_network_that_uses_the_left_half_alone_is_shown_to(tmp_path: Path) -> None:
+    model = build_network("small_cnn", 64, CLASSES, dropout=0.5, seed=1)
+    kernel, bias = model.get_layer("hidden_1").get_weights()
+    places = kernel.reshape(4, 4, 128, -1).copy()
+    places[:, 2:] = 0
+    model.get_layer("hidden_1").set_weights([places.reshape(kernel.shape), bias])
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    found = Saliency(reloaded(model, tmp_path)).shares(pixels, np.array([0, 1, 2]))
+    assert found.shape == (3, 4, 4)
+    assert (found[:, :, 2:] == 0).all()
+    assert (np.abs(found[:, :, :2]).sum((1, 2)) > 0).all()
+
+
+def test_the_model_answers_as_before() -> None:
+    model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
+    pixels = pictures().astype(np.float32)
+    before = np.asarray(model(pixels, training=False))
+    Saliency(model).shares(pictures(), np.array([0, 1, 2, 0]))
+    np.testing.assert_array_equal(np.asarray(model(pixels, training=False)), before)
+
+
+def test_a_picture_is_explained_alone() -> None:
+    saliency = Saliency(build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1))
+    together = saliency.shares(pictures(), np.array([0, 1, 2, 0]))
+    np.testing.assert_allclose(saliency.shares(pictures()[2:3], np.array([2]))[0], together[2], atol=1e-6)
+
+
+def test_a_network_without_maps_is_refused() -> None:
+    import keras
+
+    flat = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3, activation="softmax")], name="flat")
+    functional = keras.Model(flat.inputs, flat.outputs, name="flat")
+    with pytest.raises(UserError, match="flat: no layer of this network gives a feature map"):
+        Saliency(functional)
+
+
+def answers(rows: int = 200) -> pd.DataFrame:
+    draw = np.random.default_rng(4)
+    shares = draw.dirichlet([1, 1, 1], rows)
+    return pd.DataFrame(shares, columns=NAMES).assign(
+        id=[f"{row:04x}" for row in range(rows)],
+        label=draw.choice(NAMES, rows),
+        predicted=np.array(NAMES)[shares.argmax(axis=1)],
+    )
+
+
+def test_the_surest_mistakes_and_a_spread_of_right_answers_are_chosen() -> None:
+    table = answers()
+    chosen = telling(table, NAMES, 8)
+    is_right = chosen["label"] == chosen["predicted"]
+    assert list(is_right) == [True] * 8 + [False] * 8
+    sure = table[NAMES].max(axis=1)
+    wrong = table["label"] != table["predicted"]
+    assert list(chosen.index[8:]) == list(sure[wrong].sort_values(ascending=False).index[:8])
+    for label in NAMES:
+        of_it = sure[~wrong & (table["label"] == label)]
+        assert of_it.max() in sure[chosen.index[:8]].to_numpy(), "the surest of each class is shown"
+    assert chosen["label"][:8].value_counts().min() >= 2
+    pd.testing.assert_frame_equal(telling(table.sample(frac=1, random_state=0), NAMES, 8), chosen)
+
+
+@pytest.mark.parametrize("kind", ["right", "wrong", "one"])
+def test_fewer_answers_than_asked_for_are_all_chosen(kind: str) -> None:
+    table = answers()
+    is_right = table["label"] == table["predicted"]
+    few = {"right": table[is_right][:5], "wrong": table[~is_right][:5], "one": table[:1]}[kind]
+    assert sorted(telling(few, NAMES, 8)["id"]) == sorted(few["id"])
+
+
+def test_what_spoke_is_bright_and_the_rest_dim() -> None:
+    grey = np.full((32, 32, 3), 200, np.uint8)
+    shown = lit(grey, np.array([[1.0, -5.0], [0.0, 0.0]]))
+    assert shown.dtype == np.uint8
+    assert shown[4, 4].min() > 180
+    assert shown[4, 28].max() < 80 > shown[28].max()
+    assert lit(grey, np.zeros((2, 2))).max() < 80, "nothing spoke for it: nothing is lit"
+
+
+def test_sheets_are_the_same_each_time(tmp_path: Path) -> None:
+    model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
+    table = telling(answers(), NAMES, 3)
+    pixels = pictures(len(table))
+    one, two = (answers_sheet(model, table, pixels, NAMES) for _ in range(2))
+    assert one.tobytes() == two.tobytes()
+    single = classes_sheet(Saliency(model), pixels[0], np.array([0.2, 0.7, 0.1]), NAMES)
+    assert isinstance(single, Image.Image)
+    assert single.width > 3 * 160
