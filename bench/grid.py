@@ -8,6 +8,7 @@ Random weights, so that nothing has to be downloaded; with learned ones extracti
 import argparse
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ def make_system(folder: Path, arguments: argparse.Namespace) -> None:
         for epochs in arguments.epochs
     }
     params["scratch"]["runs"] = {}
+    params["assess"] = {"repeats": 0, "folds": 0, "control": False}  # the grid itself, not how sure it is
     YAML().dump(params, folder / "params.yaml")
     (folder / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
     (folder / "baselines").mkdir()
@@ -60,6 +62,7 @@ def reproduce(folder: Path) -> dict[str, float]:
             lines.append(line)
             if found := re.match(r"Running stage '([\w-]+)", line):
                 announced.append((time.perf_counter(), found[1]))
+                print(f"{announced[-1][0] - announced[0][0]:8.1f} s  {line.strip()}", file=sys.stderr)
     if process.returncode:
         raise SystemExit("".join(lines[-40:]))
     ends = [when for when, _ in announced[1:]] + [time.perf_counter()]

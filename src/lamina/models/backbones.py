@@ -183,9 +183,9 @@ def calibrate(extractor: Any, pixels: Any) -> None:
     pictures. Untouched, these statistics say mean 0 and variance 1, and the features of a deep random
     network fade below what float16 can tell from zero.
     """
-    from lamina.models.keras_runtime import keras
+    from lamina.models.keras_runtime import keras, tf
 
-    network = extractor.get_layer(BACKBONE_LAYER)
+    network, convention = extractor.get_layer(BACKBONE_LAYER), extractor.get_layer(CONVENTION_LAYER)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     # what EfficientNet drops at random while it learns would blur the statistics
     drops = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
@@ -194,7 +194,8 @@ def calibrate(extractor: Any, pixels: Any) -> None:
         layer.trainable, layer.momentum = True, 0.0
     for layer in drops:
         layer.rate = 0.0
-    network(extractor.get_layer(CONVENTION_LAYER)(pixels), training=True)
+    # as a graph, which frees each feature map once nothing needs it any more: called eagerly, a network holds them all
+    tf.function(lambda given: network(given, training=True), autograph=False)(convention(pixels))
     for layer, momentum in before[0]:
         layer.trainable, layer.momentum = False, momentum
     for layer, rate in before[1]:
