@@ -79,8 +79,6 @@ def runs_of(params: Mapping[str, Any], group: str) -> Mapping[str, Any]:
         if key != "runs":
             raise UserError(f"params.yaml: unknown key {_unknown(key, ['runs'], place=f'{group}.')}")
     runs = _mapping(told.get("runs"), f"{group}.runs", "expected a mapping of runs by name, {} for none")
-    if group == "colorize" and runs:
-        raise UserError("params.yaml: colorize.runs: not in this version; leave it {}")
     for name in runs:
         if not isinstance(name, str) or not re.fullmatch(RUN_NAME, name):
             raise UserError(

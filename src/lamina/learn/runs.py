@@ -1,7 +1,7 @@
-"""What a run is told: its section under `transfer.runs` or `scratch.runs`, and the numbers that are tuned."""
+"""What a run is told: its section under `transfer.runs`, `scratch.runs` or `colorize.runs`, and the numbers tuned."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WrapValidator, field_validator
 
@@ -42,6 +42,9 @@ def _among(what: str, there: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+Augmentation: TypeAlias = Literal["plan", "fresh"]
+
+
 class Tuned(Config):
     """The three numbers that a run trains with, given or found."""
 
@@ -57,12 +60,11 @@ class Run(Config):
     training on the same split.
     patience: training stops after so many epochs without a better validation loss, and the weights of the best epoch
     are kept; null: it goes on to the last epoch, whose weights are kept.
-    class_weights: of the losses that are learned from; balanced: n / (classes x n of the class), as in scikit-learn.
-    label_smoothing: share of each label that is spread evenly over all classes.
     average: decay of an exponential moving average of the weights, which is judged and kept instead of the weights
     themselves; 0: none.
-    The validation loss is neither weighted nor smoothed, so that runs can be compared by it.
     """
+
+    measure: ClassVar[Literal["accuracy", "mse"]]  # what tuning looks for and the gate guards
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -71,9 +73,12 @@ class Run(Config):
     decay: Annotated[Decay | Literal["tune"], _or_tune("0 to 1")]
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
     patience: Annotated[int, Field(ge=1)] | None = None
-    class_weights: Literal["none", "balanced"] = "none"
-    label_smoothing: Share = 0.0
     average: Share = 0.0
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Where better values of the measure lie."""
+        return "maximize" if self.measure == "accuracy" else "minimize"
 
     def seed_or(self, default: int) -> int:
         """The run's own seed, or the system's."""
@@ -98,21 +103,33 @@ class FineTune(Config):
     learning_rate: Rate
 
 
-class TransferRun(Run):
-    """A frozen backbone's features under a head of our own; then, with `fine_tune`, the backbone's last layers, too.
+class ClassifierRun(Run):
+    """A run that learns to name classes.
+
+    class_weights: of the losses that are learned from; balanced: n / (classes x n of the class), as in scikit-learn.
+    label_smoothing: share of each label that is spread evenly over all classes.
+    The validation loss is neither weighted nor smoothed, so that runs can be compared by it.
+    """
+
+    measure = "accuracy"
+
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Share = 0.0
+
+
+class OnBackbone(Run):
+    """A run whose network begins with a backbone of the zoo.
 
     weights: `imagenet`, `none`, or the path of a file that another run wrote; watch: the file that DVC watches to
-    extract again, which is that very path, or, for weights that are no file, any file that is always there.
+    read the weights again, which is that very path, or, for weights that are no file, any file that is always there.
     precision: what the backbone computes in.
     """
 
     backbone: Annotated[str, _among("backbone", BACKBONES)]
     weights: str
     watch: str = Field(min_length=1)
-    pooling: Pooling
     preprocess: Preprocess
     precision: Precision = "float32"
-    fine_tune: FineTune | None = None
 
     @field_validator("weights")
     @classmethod
@@ -129,11 +146,18 @@ class TransferRun(Run):
     def _is_watched(cls, watch: str, told: ValidationInfo) -> str:
         weights = told.data.get("weights", "none")
         if weights not in GIVEN_WEIGHTS and watch != weights:
-            raise ValueError(f"{watch!r} must equal weights {weights!r}: DVC watches it, to extract again")
+            raise ValueError(f"{watch!r} must equal weights {weights!r}: DVC watches it, to read them again")
         return watch
 
 
-class ScratchRun(Run):
+class TransferRun(OnBackbone, ClassifierRun):
+    """A frozen backbone's features under a head of our own; then, with `fine_tune`, the backbone's last layers, too."""
+
+    pooling: Pooling
+    fine_tune: FineTune | None = None
+
+
+class ScratchRun(ClassifierRun):
     """A whole network of the zoo from a random start.
 
     precision: what its layers compute in; weights, their updates and the softmax are float32 either way.
@@ -143,10 +167,27 @@ class ScratchRun(Run):
 
     network: Annotated[str, _among("network", BACKBONES)]
     precision: Precision = "float32"
-    augmentation: Literal["plan", "fresh"] = "plan"
+    augmentation: Augmentation = "plan"
 
 
-KINDS: Final[Mapping[str, type[Run]]] = {"transfer": TransferRun, "scratch": ScratchRun}
+class ColorizeRun(OnBackbone):
+    """A network that gives a picture's lightness its colors: an encoder of the zoo, and a decoder of our own.
+
+    Needs no labels. decoder: dense (fully connected), conv (upsampling), unet (with skips from the encoder's stages).
+    loss: mse, of a and b; rebalanced: cross-entropy over bins of a and b, rare colors counting more
+    (`lamina.maths.bins`). encoder: whether its weights learn as well. precision: what all layers compute in.
+    augmentation: as of a scratch run; the plan's flips, turns and shifts, but not its gains: colors stay true.
+    """
+
+    measure = "mse"
+
+    decoder: Literal["dense", "conv", "unet"]
+    loss: Literal["mse", "rebalanced"]
+    encoder: Literal["frozen", "trainable"]
+    augmentation: Augmentation = "plan"
+
+
+KINDS: Final[Mapping[str, type[Run]]] = {"transfer": TransferRun, "scratch": ScratchRun, "colorize": ColorizeRun}
 
 
 def run_names(params: Mapping[str, Any]) -> dict[str, str]:

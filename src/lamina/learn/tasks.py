@@ -20,7 +20,7 @@ from lamina.files import file_digest, json_digest
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.examples import FeatureExamples, PictureExamples
 from lamina.learn.history import DivergedError, EpochRow
-from lamina.learn.runs import Run, ScratchRun, TransferRun, Tuned
+from lamina.learn.runs import ClassifierRun, Run, ScratchRun, TransferRun, Tuned
 from lamina.models.layers import compute_in
 from lamina.models.networks import build_head, build_network, join
 
@@ -60,7 +60,7 @@ class Task:
     batches and dropout. anew: the training examples of an epoch, where each epoch has its own.
     """
 
-    run: Run
+    run: ClassifierRun
     classes: list[str]
     size: int
     digest: str
