@@ -15,7 +15,7 @@ import numpy as np
 
 from lamina.learn.checkpoint import Checkpoint, State
 from lamina.learn.examples import PictureExamples
-from lamina.learn.fit import Trainer
+from lamina.learn.trainers import ClassTrainer
 from lamina.learn.runs import Tuned
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import Precision, compute_in
@@ -30,7 +30,7 @@ def steps_of(examples: PictureExamples, precision: Precision, batch: int) -> Cal
     """An epoch of lamina's training, over rows in this order."""
     network = small_cnn(examples.rows.size, CLASSES, dropout=0.5, seed=13)
     compute_in(network, precision)
-    trainer = Trainer(network, TUNED)
+    trainer = ClassTrainer(network, TUNED)
     return lambda order: examples.learn(trainer, order, batch)
 
 
@@ -50,7 +50,7 @@ def keras_steps(examples: PictureExamples, batch: int) -> Callable[[np.ndarray],
 
 def seconds_to_save(examples: PictureExamples, folder: Path) -> float:
     """Seconds to copy and write the state of the network, which is done for 5 % of the time at most."""
-    trainer = Trainer(small_cnn(examples.rows.size, CLASSES, dropout=0.5, seed=13), TUNED)
+    trainer = ClassTrainer(small_cnn(examples.rows.size, CLASSES, dropout=0.5, seed=13), TUNED)
     start = time.perf_counter()
     Checkpoint(folder / "state.npz").keep(State(history=[], variables=trainer.state(), best=[]))
     return time.perf_counter() - start

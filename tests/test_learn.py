@@ -18,7 +18,8 @@ from lamina.config import section
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
-from lamina.learn.fit import Trainer, fit
+from lamina.learn.fit import fit
+from lamina.learn.trainers import ClassTrainer
 from lamina.learn.listener import Silent
 from lamina.learn.runs import Tuned, read_run
 from lamina.learn.studies import place_of, resume
@@ -160,7 +161,7 @@ def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
 
 def test_a_loss_that_is_no_number_ends_training() -> None:
     task = open_task("cnn", read_run(PARAMS, "cnn")[1], Folders(), seed=1)
-    trainer = Trainer(task.build(TUNED), TUNED)
+    trainer = ClassTrainer(task.build(TUNED), TUNED)
     trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
     with pytest.raises(UserError, match=r"the loss is not a number any more in epoch 1; lower learning_rate"):
         fit(trainer, task.train, task.validation, epochs=2, batch_size=8, seed=1, on_epoch=lambda row: None)

@@ -20,7 +20,8 @@ from lamina.errors import UserError
 from lamina.learn.checkpoint import Checkpoint, State
 from lamina.learn.examples import PictureExamples
 from lamina.learn.fine_tuning import learn_whole
-from lamina.learn.fit import Trainer, fit
+from lamina.learn.fit import fit
+from lamina.learn.trainers import ClassTrainer
 from lamina.learn.history import DivergedError, kept_row
 from lamina.learn.memory import free_memory
 from lamina.learn.runs import Tuned, read_run
@@ -123,7 +124,7 @@ def random_examples(rows: int, seed: int) -> PictureExamples:
     return PictureExamples(random.normal(size=(rows, 6)).view(Numbers), labels)
 
 
-def fitted(trainer: Trainer, epochs: int, **options: object) -> list[dict[str, float]]:
+def fitted(trainer: ClassTrainer, epochs: int, **options: object) -> list[dict[str, float]]:
     defaults = {"batch_size": 8, "seed": 1, "on_epoch": lambda row: None}
     return fit(trainer, random_examples(40, 0), random_examples(40, 1), epochs=epochs, **(defaults | options))
 
@@ -177,7 +178,7 @@ def test_losses_are_weighted_and_smoothed_as_the_formula_says(smoothing: float, 
     told = np.log(network(inputs).numpy().astype(float))
     expected = -(1 - smoothing) * told[np.arange(12), labels] - smoothing * told.mean(axis=1)
     plain = -told[np.arange(12), labels]
-    trainer = Trainer(
+    trainer = ClassTrainer(
         network, STILL, class_weights=None if weights is None else np.array(weights), label_smoothing=smoothing
     )
     assert float(trainer.judge(inputs, labels)[0]) == pytest.approx(plain.sum(), rel=1e-4)
@@ -190,7 +191,7 @@ def test_losses_are_weighted_and_smoothed_as_the_formula_says(smoothing: float, 
 
 @pytest.mark.parametrize("average", [0.0, 0.8])
 def test_training_stops_when_patience_ends_and_keeps_the_best_weights(average: float) -> None:
-    trainer = Trainer(small_network(), STILL, average=average)
+    trainer = ClassTrainer(small_network(), STILL, average=average)
     history = fitted(trainer, epochs=200, patience=4)
     losses = [row["validation_loss"] for row in history]
     best = int(np.argmin(losses))
@@ -201,7 +202,7 @@ def test_training_stops_when_patience_ends_and_keeps_the_best_weights(average: f
 
 
 def test_without_patience_the_last_weights_are_kept() -> None:
-    trainer = Trainer(small_network(), STILL)
+    trainer = ClassTrainer(small_network(), STILL)
     history = fitted(trainer, epochs=30)
     assert len(history) == 30
     assert kept_row(history, None) is history[-1]
@@ -216,7 +217,7 @@ def test_the_best_epoch_is_one_of_the_last_phase() -> None:
 
 def test_averages_follow_the_weights_and_the_statistics() -> None:
     network, examples = small_network(normalised=True), random_examples(16, 3)
-    trainer = Trainer(network, STILL, average=0.6)
+    trainer = ClassTrainer(network, STILL, average=0.6)
     expected = network.get_weights()
     for step in range(1, 9):
         trainer.learn(tf.cast(np.asarray(examples.rows), tf.float32), examples.labels)
@@ -403,13 +404,13 @@ def test_a_training_that_stopped_midway_goes_on_to_the_same_weights(tmp_path: Pa
         if row["epoch"] == 3:
             raise KeyboardInterrupt
 
-    def trainer() -> Trainer:
+    def trainer() -> ClassTrainer:
         network = small_network(normalised=True)
         dropout = keras.layers.Dropout(0.5, seed=1)(network.outputs[0])
         out = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.GlorotUniform(seed=1))(
             dropout
         )
-        return Trainer(keras.Model(network.inputs, out), STILL, average=0.8)
+        return ClassTrainer(keras.Model(network.inputs, out), STILL, average=0.8)
 
     whole = trainer()
     expected = fitted(whole, epochs=8, patience=5)
@@ -462,14 +463,14 @@ def test_a_state_of_another_network_is_named(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "x.npz")
     checkpoint.keep(State(history=[{"epoch": 1}], variables=[np.zeros(3)], best=[]))
     with pytest.raises(UserError, match=r"x\.npz: of another network; delete it and run again"):
-        fitted(Trainer(small_network(), STILL), epochs=2, checkpoint=checkpoint)
+        fitted(ClassTrainer(small_network(), STILL), epochs=2, checkpoint=checkpoint)
 
 
 # what can go wrong
 
 
 def test_where_the_loss_ends_the_last_good_weights_are_kept(tmp_path: Path) -> None:
-    trainer, checkpoint, good = Trainer(small_network(), STILL), Checkpoint(tmp_path / "x.npz"), []
+    trainer, checkpoint, good = ClassTrainer(small_network(), STILL), Checkpoint(tmp_path / "x.npz"), []
 
     def poison(row: dict[str, float]) -> None:
         good[:] = trainer.network.get_weights()
@@ -490,7 +491,7 @@ def test_a_batch_without_memory_says_which_would_fit() -> None:
     rows = free_memory() // (8 * 6 * 4)  # an eighth of the memory for each row
     inputs = keras.Input((6,))
     wide = keras.layers.GlobalAveragePooling1D()(keras.layers.RepeatVector(rows)(inputs))
-    trainer = Trainer(keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(wide)), STILL)
+    trainer = ClassTrainer(keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(wide)), STILL)
     with pytest.raises(UserError, match=r"batch_size 40 \(a step needs up to .* MiB .*\); lower it: [34] should fit"):
         fitted(trainer, epochs=1, batch_size=40)
 

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from lamina.config import Config
-from lamina.maths.color import RgbPixels
+from lamina.maths.color import LabPixels, RgbPixels
 
 PLAN_COLUMNS: Final = (
     "angle",
@@ -88,17 +88,29 @@ def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
     rgb: (S, S, 3) uint8; row: `PLAN_COLUMNS`. Returns (S, S, 3) uint8. Flips first, then the rotation
     about the middle, then the shift, sampled once (bilinear); points outside take the nearest pixel.
     """
-    side = rgb.shape[0]
+    four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # which OpenCV warps in half the time of three channels
+    gains = np.diag([row["gain_red"], row["gain_green"], row["gain_blue"]])
+    warped: RgbPixels = cv2.transform(cv2.cvtColor(_moved(four, row), cv2.COLOR_RGBA2RGB), gains)  # rounded, 0 to 255
+    return warped
+
+
+def turn(lab: LabPixels, row: Mapping[str, Any]) -> LabPixels:
+    """Carry out one row of a plan, but for its gains: what colors are learned from keeps them.
+
+    lab: (S, S, 3) int16 CIELAB x 100. Returns the same shape, sampled as by `warp`, in CIELAB.
+    """
+    turned: LabPixels = _moved(lab, row)
+    return turned
+
+
+def _moved(pixels: Any, row: Mapping[str, Any]) -> Any:
+    side = pixels.shape[0]
     middle = (side - 1) / 2
     across = -1.0 if row["flip_horizontal"] else 1.0
     along = -1.0 if row["flip_vertical"] else 1.0
-    turn = np.deg2rad(row["angle"])
-    cosine, sine = float(np.cos(turn)), float(np.sin(turn))
+    angle = np.deg2rad(row["angle"])
+    cosine, sine = float(np.cos(angle)), float(np.sin(angle))
     matrix = np.array([[cosine * across, sine * along, 0.0], [-sine * across, cosine * along, 0.0]])
     shift = np.array([row["shift_x"], row["shift_y"]], float) * side
     matrix[:, 2] = middle + shift - matrix[:, :2] @ (middle, middle)
-    four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # which OpenCV warps in half the time of three channels
-    moved = cv2.warpAffine(four, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    gains = np.diag([row["gain_red"], row["gain_green"], row["gain_blue"]])
-    warped: RgbPixels = cv2.transform(cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB), gains)  # rounded, 0 to 255
-    return warped
+    return cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import PLAN_COLUMNS, warp
+from lamina.data.augmentation import PLAN_COLUMNS, turn, warp
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
 
 
@@ -53,6 +53,15 @@ class Rows:
                 for source, row in zip(which, chosen, strict=True)
             ]
         )
+
+    def read_lab(self, rows: Sequence[int] | np.ndarray) -> LabPixels:
+        """CIELAB of some rows, (len(rows), S, S, 3) int16 x 100: turned as planned, in their true colors."""
+        rows = np.asarray(rows)
+        lab: LabPixels = self.pixels[self.place[rows]]
+        plan = self.plan.iloc[rows]
+        for at in np.flatnonzero(plan["copy"]):
+            lab[at] = turn(lab[at], cast(dict[str, Any], plan.iloc[at].to_dict()))
+        return lab
 
     def batches(self, size: int) -> Iterator[RgbPixels]:
         """All rows in order, `size` at a time (the last batch may be shorter)."""

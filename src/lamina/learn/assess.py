@@ -18,7 +18,7 @@ from lamina.errors import UserError
 from lamina.files import json_digest, staged
 from lamina.learn.record import code_digest, environment
 from lamina.learn.runs import Run, TransferRun, Tuned
-from lamina.learn.tasks import Task, open_task
+from lamina.learn.tasks import ClassTask, class_task
 from lamina.maths.control import chance_test, deal_labels, units
 from lamina.maths.crossvalidation import AssessConfig, fold_of
 from lamina.maths.scores import score
@@ -60,7 +60,7 @@ class Assessor:
 
         Returns `id`, `origin`, `label`, `fold`, `predicted`, and a column of probabilities per class, sorted by id.
         """
-        task = open_task(
+        task = class_task(
             self.name,
             self.run,
             self.folders,
@@ -80,7 +80,7 @@ class Assessor:
         own = [self.name, self.run.model_dump(), self.tuned.model_dump(), training.seed]
         return json_digest([*own, data, rows.tolist(), code_digest(), environment()])
 
-    def _train(self, task: Task, training: Training) -> pd.DataFrame:
+    def _train(self, task: ClassTask, training: Training) -> pd.DataFrame:
         what = f"{self.name}: {training.name}"
         if self.fine_tunes:
             from lamina.learn.fine_tuning import learn_whole

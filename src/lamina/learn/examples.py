@@ -11,7 +11,7 @@ from lamina.data.rows import Rows
 from lamina.learn.history import Sums
 
 if TYPE_CHECKING:
-    from lamina.learn.fit import Trainer
+    from lamina.learn.trainers import Trainer
 
 PICTURES_AT_ONCE = 64
 
@@ -55,9 +55,10 @@ class PictureExamples:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         pixels = ahead(map(self.rows.read, batches))
         steps = zip(batches, pixels, strict=True)
-        return _total([step(x.astype(np.float32), self.labels[rows]) for rows, x in steps])
+        return total([step(x.astype(np.float32), self.labels[rows]) for rows, x in steps])
 
 
-def _total(sums: Iterable[tuple[object, object]]) -> Sums:
+def total(sums: Iterable[tuple[object, object]]) -> Sums:
+    """Sum up what steps returned."""
     pairs = np.array([(float(loss), float(right)) for loss, right in sums])  # type: ignore[arg-type]
     return float(pairs[:, 0].sum()), float(pairs[:, 1].sum())

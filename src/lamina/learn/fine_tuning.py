@@ -6,8 +6,9 @@ from typing import Any
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.fit import fit
 from lamina.learn.history import EpochRow
-from lamina.learn.runs import ScratchRun, TransferRun, Tuned
-from lamina.learn.tasks import Learned, Task
+from lamina.learn.runs import TransferRun, Tuned
+from lamina.learn.task import Learned, Task
+from lamina.learn.tasks import ClassTask
 from lamina.models.layers import unfreeze
 
 
@@ -18,22 +19,24 @@ def learn_whole(
     on_epoch: Callable[[EpochRow], None] = lambda row: None,
     what: str = "train",
     checkpoint: Checkpoint | None = None,
+    look: Callable[[int, Any], None] | None = None,
 ) -> Learned:
     """Train as the run says, to the end; the network that is returned is the model that people use.
 
     on_epoch: hears of each epoch's row. checkpoint: where training from pixels goes on from, and saves to. A head
-    over features takes seconds, and is trained again. The history of a run with `fine_tune` has a further column,
-    `fine_tuning`: 0 while the head learned alone, then 1; epochs count on.
+    over features takes seconds, and is trained again. look: is shown the network after each epoch from pixels.
+    The history of a run with `fine_tune` has a further column, `fine_tuning`: 0 while the head learned alone, then 1; epochs count on.
     """
     fine = task.run.fine_tune if isinstance(task.run, TransferRun) else None
     learned = task.learn(
         tuned,
         on_epoch=lambda row: on_epoch(row | {"fine_tuning": 0} if fine else row),
         what=what,
-        checkpoint=checkpoint if isinstance(task.run, ScratchRun) else None,
+        checkpoint=None if isinstance(task.run, TransferRun) else checkpoint,
+        look=look,
     )
     network = task.whole(learned.network)
-    if fine is None:
+    if fine is None or not isinstance(task, ClassTask):
         return _whole(network, learned.history)
     history = [row | {"fine_tuning": 0} for row in learned.history]
     unfreeze(network, fine.layers)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lamina.errors import UserError
 
 EpochRow = dict[str, float]  # a row of `history.csv`
-Sums = tuple[float, float]  # of losses, and of right answers
+Sums = tuple[float, float]  # of losses, and of what is measured: right answers, or squared errors
 
 
 class DivergedError(UserError):
@@ -17,10 +17,10 @@ class DivergedError(UserError):
     kept: object = None
 
 
-def averages(fold: str, sums: Sums, count: int) -> EpochRow:
-    """Mean loss and accuracy on a fold of `count` rows."""
-    loss, right = sums
-    return {f"{fold}_loss": float(loss) / count, f"{fold}_accuracy": float(right) / count}
+def averages(fold: str, sums: Sums, count: int, measure: str = "accuracy") -> EpochRow:
+    """Mean loss and measure on a fold of `count` rows."""
+    loss, measured = sums
+    return {f"{fold}_loss": float(loss) / count, f"{fold}_{measure}": float(measured) / count}
 
 
 def kept_row(history: Sequence[EpochRow], patience: int | None) -> EpochRow:

@@ -187,6 +187,11 @@ class ColorizeRun(OnBackbone):
     augmentation: Augmentation = "plan"
 
 
+def warps_anew(run: Run) -> bool:
+    """Whether a run needs the section `augment`, within whose ranges every epoch warps pictures anew."""
+    return isinstance(run, ScratchRun | ColorizeRun) and run.augmentation == "fresh"
+
+
 KINDS: Final[Mapping[str, type[Run]]] = {"transfer": TransferRun, "scratch": ScratchRun, "colorize": ColorizeRun}
 
 

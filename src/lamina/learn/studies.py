@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from lamina.errors import UserError
 from lamina.files import json_digest, staged
+
+Direction: TypeAlias = Literal["maximize", "minimize"]
 
 SHARED: Final = "LAMINA_STUDIES"  # the environment variable that names a database
 FORM: Final = "postgresql://USER@HOST/DATABASE"
@@ -40,12 +42,13 @@ class Place:
     """Where a study is found, by every worker.
 
     url: SQLAlchemy's. study: its name. identity: all that decides what its trials come to, as JSON.
-    grace: seconds without a sign of life after which a worker counts as dead.
+    direction: where better values lie. grace: seconds without a sign of life after which a worker counts as dead.
     """
 
     url: str
     study: str
     identity: Mapping[str, Any]
+    direction: Direction = "maximize"
     grace: int = GRACE
 
     @property
@@ -61,16 +64,19 @@ class Place:
         return str(self.file) if self.file else make_url(self.url).render_as_string(hide_password=True)
 
 
-def place_of(run: str, system: str, identity: Mapping[str, Any], studies: Path) -> Place:
+def place_of(
+    run: str, system: str, identity: Mapping[str, Any], studies: Path, direction: Direction = "maximize"
+) -> Place:
     """Where the study of a run is kept: in the database that `LAMINA_STUDIES` names, or in the folder `studies`.
 
     Another identity is another study. Raises UserError where the variable holds no address of a PostgreSQL.
     """
     key, address = json_digest(identity)[:16], os.environ.get(SHARED)
     if address:
-        return Place(url=_checked(address), study=f"{system}/{run}-{key}", identity=identity)
+        return Place(url=_checked(address), study=f"{system}/{run}-{key}", identity=identity, direction=direction)
     # Hyperband draws a trial's bracket from the study's name: an edit of the code shall not draw others
-    return Place(url=f"sqlite:///{studies / f'{run}-{key}.db'}", study=run, identity=identity)
+    url = f"sqlite:///{studies / f'{run}-{key}.db'}"
+    return Place(url=url, study=run, identity=identity, direction=direction)
 
 
 def _checked(address: str) -> str:
@@ -107,7 +113,7 @@ def resume(place: Place) -> None:
     ended = [trial for trial in trials if trial.state.name in ENDED]
     if place.file and len(ended) < len(trials):
         with staged(place.file) as part, _storage(Place(url=f"sqlite:///{part}", study="", identity={})) as storage:
-            optuna.create_study(study_name=place.study, storage=storage, direction="maximize").add_trials(ended)
+            optuna.create_study(study_name=place.study, storage=storage, direction=place.direction).add_trials(ended)
 
 
 class OpenStudy:
@@ -210,7 +216,7 @@ def storage_errors() -> tuple[type[Exception], ...]:
 def _load(storage: Any, place: Place) -> Any:
     import optuna
 
-    study = optuna.create_study(study_name=place.study, storage=storage, direction="maximize", load_if_exists=True)
+    study = optuna.create_study(study_name=place.study, storage=storage, direction=place.direction, load_if_exists=True)
     if "identity" not in study.user_attrs:
         study.set_user_attr("identity", dict(place.identity))
     return study

@@ -1,4 +1,4 @@
-"""What a run learns: which network, from which examples. Tuning and training share it.
+"""What each kind of run learns: which network, from which examples.
 
 Importing this imports no TensorFlow: a head learns without it (`lamina.learn.heads`).
 """
@@ -16,108 +16,40 @@ import pandas as pd
 from lamina.data.augmentation import AugmentConfig, draw_anew
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
-from lamina.files import file_digest, json_digest
+from lamina.files import json_digest
 from lamina.learn.checkpoint import Checkpoint
+from lamina.learn.color_task import color_task
 from lamina.learn.examples import FeatureExamples, PictureExamples
 from lamina.learn.history import DivergedError, EpochRow
-from lamina.learn.runs import ClassifierRun, Run, ScratchRun, TransferRun, Tuned
+from lamina.learn.runs import ClassifierRun, ColorizeRun, Run, ScratchRun, TransferRun, Tuned
+from lamina.learn.task import Learned, Task, data_digest, picture_size, pixel_files, read_split
 from lamina.models.layers import compute_in
 from lamina.models.networks import build_head, build_network, join
 
 if TYPE_CHECKING:
-    from lamina.learn.fit import Trainer
     from lamina.learn.heads import Fold, Head
+    from lamina.learn.trainers import ClassTrainer
 
 _CHUNK = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learned:
-    """A row per epoch of how learning went, and what learned.
-
-    make: gives the network, when it is asked for; answers: what it says of a fold's examples, (n, classes)
-    probabilities.
-    """
-
-    history: list[EpochRow]
-    make: Callable[[], Any]
-    answers: Callable[[Any], np.ndarray]
-
-    @cached_property
-    def network(self) -> Any:
-        """The Keras model, from an example to class probabilities."""
-        return self.make()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Examples of the folds, and how a network learns them.
-
-    classes: names, sorted; a network's output i is class i. size: side of the pictures in pixels.
-    digest: SHA-256 of the split and the features or pixels. examples: those of a fold, by its name. pictures: the same
-    as pixels. build: a fresh network from an example to class probabilities. whole: from a learned network, the model
-    that people use, from (n, size, size, 3) RGB values 0..255 to class probabilities. seed: of weights, order of
-    batches and dropout. anew: the training examples of an epoch, where each epoch has its own.
-    """
+class ClassTask(Task):
+    """What names classes: `names`, sorted; a network's output i is class i. pictures: a fold's examples as pixels."""
 
     run: ClassifierRun
-    classes: list[str]
-    size: int
-    digest: str
-    examples: Callable[[str], Any]
+    names: list[str]
     pictures: Callable[[str], PictureExamples]
-    build: Callable[[Tuned], Any]
-    whole: Callable[[Any], Any]
-    seed: int
-    anew: Callable[[int], PictureExamples] | None = None
 
-    @cached_property
-    def train(self) -> Any:
-        """The training fold's examples (`lamina.learn.examples`)."""
-        return self.examples("train")
+    @property
+    def classes(self) -> list[str]:
+        return self.names
 
-    @cached_property
-    def validation(self) -> Any:
-        """The validation fold's examples."""
-        return self.examples("validation")
-
-    def learn(
-        self,
-        tuned: Tuned,
-        *,
-        on_epoch: Callable[[EpochRow], None] = lambda row: None,
-        epochs: int | None = None,
-        what: str = "train",
-        checkpoint: Checkpoint | None = None,
-    ) -> Learned:
-        """Train a fresh network for some epochs (None: as many as the run says); see `lamina.learn.fit.fit`."""
-        from lamina.learn.fit import fit
-        from lamina.models.keras_runtime import keras
-
-        keras.backend.clear_session()  # memory grows with every network that was built
-        trainer = self.trainer(self.build(tuned), tuned)
-        history = fit(
-            trainer,
-            self.train,
-            self.validation,
-            epochs=epochs or self.run.epochs,
-            batch_size=self.run.batch_size,
-            seed=self.seed,
-            on_epoch=on_epoch,
-            what=what,
-            patience=self.run.patience,
-            anew=self.anew,
-            checkpoint=checkpoint,
-        )
-        network = trainer.network
-        return Learned(history=history, make=lambda: network, answers=lambda examples: examples.answers(network))
-
-    def trainer(self, network: Any, tuned: Tuned) -> "Trainer":
-        """Who trains a network as the run says."""
-        from lamina.learn.fit import Trainer
+    def trainer(self, network: Any, tuned: Tuned) -> "ClassTrainer":
+        from lamina.learn.trainers import ClassTrainer
 
         balanced = self.run.class_weights == "balanced"
-        return Trainer(
+        return ClassTrainer(
             network,
             tuned,
             class_weights=balanced_weights(np.asarray(self.train.labels), len(self.classes)) if balanced else None,
@@ -127,7 +59,7 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadTask(Task):
+class HeadTask(ClassTask):
     """Features of the folds, and how a head learns them. mean, variance: (width,) of the training features."""
 
     mean: np.ndarray
@@ -169,10 +101,11 @@ class HeadTask(Task):
         epochs: int | None = None,
         what: str = "train",
         checkpoint: Checkpoint | None = None,
+        look: Callable[[int, Any], None] | None = None,
     ) -> Learned:
         """Train a fresh head for some epochs (None: as many as the run says); see `lamina.learn.heads.learn`.
 
-        checkpoint: not used, this takes seconds. Raises DivergedError, whose `kept` is what was learned until then.
+        checkpoint, look: not used, this takes seconds. Raises DivergedError, whose `kept` is what was learned until then.
         """
         from lamina.learn.heads import learn
 
@@ -190,7 +123,14 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
 
 
-def open_task(
+def open_task(name: str, run: Run, folders: Folders, *, seed: int, augment: AugmentConfig | None = None) -> Task:
+    """What the run `name` learns; augment: the section, for runs of `augmentation: fresh`. Raises as those do."""
+    if isinstance(run, ColorizeRun):
+        return color_task(run, folders, read_split(folders), seed=seed, augment=augment)
+    return class_task(name, run, folders, seed=seed, augment=augment)
+
+
+def class_task(
     name: str,
     run: Run,
     folders: Folders,
@@ -198,12 +138,11 @@ def open_task(
     seed: int,
     manifest: pd.DataFrame | None = None,
     augment: AugmentConfig | None = None,
-) -> Task:
-    """What the run `name` learns.
+) -> ClassTask:
+    """What the run `name` learns, where that is classes.
 
     manifest: the split's (None), or one with the same rows in the same order whose folds or labels differ.
-    augment: the section, for runs of `augmentation: fresh`. Raises UserError where a class has no training picture;
-    where it has none for validation, says so.
+    Raises UserError where a class has no training picture; where it has none for validation, says so.
     """
     if manifest is None:
         manifest = read_split(folders)
@@ -212,7 +151,7 @@ def open_task(
         return head_task(run, folders.features / name, folders, manifest, seed=seed)
     if isinstance(run, ScratchRun):
         return network_task(run, folders, manifest, seed=seed, augment=augment)
-    raise TypeError(f"no task for {type(run).__name__}")
+    raise TypeError(f"{type(run).__name__} tells no classes")
 
 
 def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.DataFrame, *, seed: int) -> HeadTask:
@@ -236,9 +175,9 @@ def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.
 
     return HeadTask(
         run=run,
-        classes=classes,
-        size=_size(folders),
-        digest=_digest(folders, extracted / "features.npy", *(_pixels(folders) if run.fine_tune else ())),
+        names=classes,
+        size=picture_size(folders),
+        digest=data_digest(folders, extracted / "features.npy", *(pixel_files(folders) if run.fine_tune else ())),
         examples=examples,
         pictures=_pictures(folders, manifest, classes),
         build=build,
@@ -251,11 +190,11 @@ def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.
 
 def network_task(
     run: ScratchRun, folders: Folders, manifest: pd.DataFrame, *, seed: int, augment: AugmentConfig | None = None
-) -> Task:
+) -> ClassTask:
     """A whole network over pictures and their planned copies, or, where the run wants fresh ones, such as `augment`."""
     classes = class_names(manifest)
-    size = _size(folders)
-    pictures, anew, digest = _pictures(folders, manifest, classes), None, _digest(folders, *_pixels(folders))
+    size = picture_size(folders)
+    pictures, anew, digest = _pictures(folders, manifest, classes), None, data_digest(folders, *pixel_files(folders))
 
     if run.augmentation == "fresh":
         if augment is None:
@@ -276,9 +215,9 @@ def network_task(
         compute_in(learned, "float32")  # what is saved runs everywhere
         return learned
 
-    return Task(
+    return ClassTask(
         run=run,
-        classes=classes,
+        names=classes,
         size=size,
         digest=digest,
         examples=pictures,
@@ -296,11 +235,6 @@ def _pictures(folders: Folders, manifest: pd.DataFrame, classes: list[str]) -> C
         return PictureExamples(open_rows(rows, folders), class_numbers(rows, classes))
 
     return of_fold
-
-
-def read_split(folders: Folders) -> pd.DataFrame:
-    """The split manifest: `id`, `origin`, `label`, `copy`, `fold`."""
-    return pd.read_parquet(folders.split / "manifest.parquet")
 
 
 def class_names(manifest: pd.DataFrame) -> list[str]:
@@ -327,18 +261,6 @@ def _demand_every_class(manifest: pd.DataFrame) -> None:
             raise UserError(f"{said}; add pictures of other origins, or leave the class out with source.classes")
         if missing:
             print(f"warning: {said}; its validation figures say nothing of that", file=sys.stderr)
-
-
-def _pixels(folders: Folders) -> tuple[Path, Path]:
-    return folders.lab / "pixels.npy", folders.augmented / "plan.parquet"
-
-
-def _digest(folders: Folders, *files: Path) -> str:
-    return json_digest([file_digest(path) for path in (folders.split / "manifest.parquet", *files)])
-
-
-def _size(folders: Folders) -> int:
-    return int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

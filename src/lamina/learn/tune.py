@@ -12,6 +12,7 @@ from lamina.learn.studies import ENDED, OpenStudy, Place, open_study, storage_er
 
 TRIAL_COLUMNS: Final = ["number", "state", "value", "learning_rate", "dropout", "decay", "epochs"]
 STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
+DIVERGED: Final = {"accuracy": 0.0, "mse": 1e5}  # worse than any network: no two colors of sRGB are so far apart
 ETA: Final = 3  # of the trials that reach a rung, one in so many goes on (Li et al. 2018)
 
 
@@ -58,13 +59,13 @@ def search(
 ) -> tuple[Tuned, pd.DataFrame]:
     """Look for the numbers that a run leaves open, in the study at `place`, until it holds all trials.
 
-    task: a `lamina.learn.tasks.Task`. Other processes may search in the same study at the same time: each takes a
+    task: a `lamina.learn.task.Task`. Other processes may search in the same study at the same time: each takes a
     trial that nobody has, waits at the end for those that others still run, and takes over from one that died.
-    Returns the numbers with the best validation accuracy (the last epoch's) and the table of trials
+    Returns the numbers with the best measure on the validation fold (the last epoch's) and the table of trials
     (`TRIAL_COLUMNS`). For one process, each trial's proposal and end depend on the seed and on the trials before it
     alone, so that a study in a file that was interrupted ends as one that was not, and one that is asked for fewer
     trials than it holds as one that never had the others; for several they depend on who was faster. A trial whose
-    loss is no number counts as one that got nothing right.
+    loss is no number counts as worse than any other.
     Raises UserError where the study cannot be reached.
     """
     import optuna
@@ -81,7 +82,7 @@ def search(
             except lost:
                 continue
         trials = opened.ended()[: config.trials]
-    return _numbers(run, _best(trials).params), _table(run, trials)
+    return _numbers(run, _best(run, trials).params), _table(run, trials)
 
 
 def _pruner(kind: str, epochs: int) -> Any:
@@ -103,20 +104,20 @@ def _epochs(run: Run, config: TuneConfig) -> int:
 def _try(opened: OpenStudy, trial: Any, *, task: Any, run: Run, config: TuneConfig, seed: int, what: str) -> None:
     import optuna
 
-    epochs = _epochs(run, config)
+    epochs, measured = _epochs(run, config), f"validation_{run.measure}"
 
     def report(row: dict[str, float]) -> None:
-        trial.report(row["validation_accuracy"], int(row["epoch"]))
+        trial.report(row[measured], int(row["epoch"]))
         if row["epoch"] < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
     # by the trial's own number, so that no two workers draw the same
     opened.study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number, n_startup_trials=STARTUP)
     tuned = _numbers(run, {open_: _suggest(trial, config, open_) for open_ in run.open_numbers})
-    value, state = 0.0, optuna.trial.TrialState.COMPLETE
+    value, state = DIVERGED[run.measure], optuna.trial.TrialState.COMPLETE
     try:
         learned = task.learn(tuned, epochs=epochs, on_epoch=report, what=what)
-        value = float(kept_row(learned.history, run.patience)["validation_accuracy"])
+        value = float(kept_row(learned.history, run.patience)[measured])
     except DivergedError:
         pass
     except optuna.TrialPruned:
@@ -135,13 +136,14 @@ def _numbers(run: Run, found: dict[str, float]) -> Tuned:
     return Tuned.model_validate({name: found.get(name, getattr(run, name)) for name in Tuned.model_fields})
 
 
-def _best(trials: list[Any]) -> Any:
+def _best(run: Run, trials: list[Any]) -> Any:
     """The first of the best that ran to the end; where workers died with all that did, of the others."""
-    return max([trial for trial in trials if trial.state.name == ENDED[0]] or trials, key=_value)
+    best = max if run.direction == "maximize" else min
+    return best([trial for trial in trials if trial.state.name == ENDED[0]] or trials, key=_value)
 
 
 def _value(trial: Any) -> float:
-    """The last epoch's accuracy; of a trial that diverged, 0."""
+    """The last epoch's measure; of a trial that diverged, `DIVERGED`."""
     return float(trial.value)
 
 

@@ -147,6 +147,22 @@ def build_maps(
     See `build_extractor` for what it takes; frozen: whether the backbone stays as it is, or learns with the rest.
     Returns two Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps that are made of them.
     """
+    from lamina.models.keras_runtime import keras
+
+    trunk = load_trunk(name, weights=weights, size=size, seed=seed)
+    pixels = keras.Input((size, size, 3), name="rgb")
+    prepared = convention(name, preprocess, size)(pixels)
+    if not frozen:
+        return pixels, trunk(prepared)
+    trunk.trainable = False
+    return pixels, trunk(prepared, training=False)
+
+
+def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
+    """A backbone alone with its weights, under the name by which others find it in a saved model.
+
+    See `build_extractor` for what it takes and raises. The seed is set for what is built after it, too.
+    """
     spec = backbone(name)
     if size < spec.smallest:
         raise UserError(f"{name} takes pictures of at least {spec.smallest} pixels; convert.size is {size}")
@@ -158,12 +174,15 @@ def build_maps(
     trunk.name = BACKBONE_LAYER
     if weights not in GIVEN_WEIGHTS:
         load_weights(trunk, Path(weights), layer=BACKBONE_LAYER)
+    return trunk
+
+
+def convention(name: str, preprocess: Preprocess, size: int) -> Any:
+    """The model from (n, size, size, 3) RGB values 0..255 to what a backbone was made to be given."""
+    from lamina.models.keras_runtime import keras
+
     pixels = keras.Input((size, size, 3), name="rgb")
-    convention = keras.Model(pixels, _preprocessed(keras, spec, preprocess, pixels), name=CONVENTION_LAYER)
-    if not frozen:
-        return pixels, trunk(convention(pixels))
-    trunk.trainable = False
-    return pixels, trunk(convention(pixels), training=False)
+    return keras.Model(pixels, _preprocessed(keras, backbone(name), preprocess, pixels), name=CONVENTION_LAYER)
 
 
 def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
@@ -185,7 +204,7 @@ def calibrate(extractor: Any, pixels: Any) -> None:
     """
     from lamina.models.keras_runtime import keras, tf
 
-    network, convention = extractor.get_layer(BACKBONE_LAYER), extractor.get_layer(CONVENTION_LAYER)
+    network, prepare = extractor.get_layer(BACKBONE_LAYER), extractor.get_layer(CONVENTION_LAYER)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     # what EfficientNet drops at random while it learns would blur the statistics
     drops = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
@@ -195,7 +214,7 @@ def calibrate(extractor: Any, pixels: Any) -> None:
     for layer in drops:
         layer.rate = 0.0
     # as a graph, which frees each feature map once nothing needs it any more: called eagerly, a network holds them all
-    tf.function(lambda given: network(given, training=True), autograph=False)(convention(pixels))
+    tf.function(lambda given: network(given, training=True), autograph=False)(prepare(pixels))
     for layer, momentum in before[0]:
         layer.trainable, layer.momentum = False, momentum
     for layer, rate in before[1]:

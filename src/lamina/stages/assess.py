@@ -10,7 +10,7 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.files import staged, write_json
 from lamina.learn.assess import Assessor, assess
-from lamina.learn.runs import ScratchRun, read_run
+from lamina.learn.runs import read_run, warps_anew
 from lamina.learn.tuned import read_tuned
 from lamina.maths.crossvalidation import AssessConfig
 from lamina.maths.splits import SplitConfig
@@ -72,7 +72,7 @@ def main() -> None:
         tuned=read_tuned(out / "tuned.yaml"),
         folders=Folders(),
         memo=Path(".lamina/assess"),
-        augment=section(params, "augment", AugmentConfig) if isinstance(run, ScratchRun) else None,
+        augment=section(params, "augment", AugmentConfig) if warps_anew(run) else None,
     )
     summary = assess_run(assessor, config, out, validation=validation, seed=run.seed_or(entry.seed(params)))
     print(f"{name}: {summary}")

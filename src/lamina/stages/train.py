@@ -1,9 +1,10 @@
-"""Stage `train@RUN`: the model, its history epoch by epoch, and the record of the run."""
+"""Stages `train@RUN`, `train-scratch@RUN`, `train-colorize@RUN`: the model, its history, and the record of the run."""
 
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -15,10 +16,14 @@ from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.history import kept_row
 from lamina.learn.listener import Listener
 from lamina.learn.record import machine, make_record
-from lamina.learn.runs import Run, ScratchRun, Tuned, read_run
+from lamina.learn.runs import Run, Tuned, read_run, warps_anew
 from lamina.learn.tuned import read_tuned
 from lamina.models.saving import save_model
 from lamina.stages import entry
+
+if TYPE_CHECKING:
+    from lamina.learn.color_task import ColorTask
+    from lamina.learn.gallery import Gallery
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +31,14 @@ class TrainSummary:
     """The row of the history whose weights were kept, how many rows there are, and what all of them took."""
 
     kept: dict[str, float]
+    measure: str
     epochs: int
     seconds: float
 
     def __str__(self) -> str:
-        accuracy = f"{self.kept['train_accuracy']:.3f} train, {self.kept['validation_accuracy']:.3f} validation"
+        train, validation = (f"{self.kept[f'{fold}_{self.measure}']:.4g} {fold}" for fold in ("train", "validation"))
         which = "" if self.kept["epoch"] == self.epochs else f" in epoch {self.kept['epoch']}, which is kept"
-        return f"trained {self.epochs} epochs in {self.seconds:.1f} s: accuracy {accuracy}{which}"
+        return f"trained {self.epochs} epochs in {self.seconds:.1f} s: {self.measure} {train}, {validation}{which}"
 
 
 def train(
@@ -50,15 +56,17 @@ def train(
 ) -> TrainSummary:
     """Write `model.keras`, `history.csv`, `record.json` and `timing.json` to `out`; tell `listener` of each epoch.
 
-    augment: the section, for runs of `augmentation: fresh`. underway: folder, outside of what DVC removes, where a
-    training from pixels that was killed goes on from: `NAME/KEY.npz` (`lamina.learn.checkpoint`). `NAME` is removed in
-    the end.
+    Of a colorizer, `learning.png` as well. augment: the section, for runs of `augmentation: fresh`. underway: folder,
+    outside of what DVC removes, where a training from pixels that was killed goes on from: `NAME/KEY.npz`
+    (`lamina.learn.checkpoint`) and, of a colorizer, `NAME/KEY/`. `NAME` is removed in the end.
     """
+    from lamina.learn.color_task import ColorTask
     from lamina.learn.fine_tuning import learn_whole
     from lamina.learn.tasks import open_task
 
     start = time.perf_counter()
     task = open_task(name, run, folders, seed=seed, augment=augment)
+    rows = {"train": len(task.train), "validation": len(task.validation)}
     record = make_record(
         run=name,
         kind=kind,
@@ -67,16 +75,26 @@ def train(
         seed=seed,
         classes=task.classes,
         size=task.size,
-        data={"digest": task.digest, "rows": {"train": len(task.train), "validation": len(task.validation)}},
+        data={"digest": task.digest, "rows": rows} | task.told,
         system=Path(),
     )
     listener.start(record)
     loaded = time.perf_counter()
-    checkpoint = Checkpoint(underway / name / f"{record['key'][:16]}.npz")
-    learned = learn_whole(task, tuned, on_epoch=listener.epoch, checkpoint=checkpoint)
+    kept_at = underway / name / record["key"][:16]
+    gallery = _gallery(task, kept_at, listener) if isinstance(task, ColorTask) else None
+    learned = learn_whole(
+        task,
+        tuned,
+        on_epoch=listener.epoch,
+        checkpoint=Checkpoint(kept_at.with_suffix(".npz")),
+        look=gallery.look if gallery else None,
+    )
     fitted = time.perf_counter()
     listener.finish()
     save_model(learned.network, out / "model.keras")
+    if gallery:
+        with staged(out / "learning.png") as part:
+            gallery.sheet(learned.network, len(learned.history)).save(part, format="PNG")
     with staged(out / "history.csv") as part:
         pd.DataFrame(learned.history).to_csv(part, index=False)
     write_json(out / "record.json", record | {"parameters": learned.network.count_params()})
@@ -85,7 +103,18 @@ def train(
     write_json(out / "timing.json", {"seconds": before | seconds, "machine": machine()})
     discard(underway / name)
     kept = kept_row(learned.history, run.patience)
-    return TrainSummary(kept=kept, epochs=len(learned.history), seconds=seconds["train"])
+    return TrainSummary(kept=kept, measure=run.measure, epochs=len(learned.history), seconds=seconds["train"])
+
+
+def _gallery(task: "ColorTask", folder: Path, listener: Listener) -> "Gallery":
+    from lamina.learn.gallery import Gallery, some
+
+    return Gallery(
+        lab=some(task.validation.rows),
+        tail=task.tail(),
+        folder=folder,
+        show=lambda epoch, strip: listener.picture("learning", epoch, strip),
+    )
 
 
 def _extraction(timing: Path) -> dict[str, float]:
@@ -101,7 +130,7 @@ def main() -> None:
     kind, run = read_run(params, name)
     out = Path("models") / name
     tuned = read_tuned(out / "tuned.yaml")
-    augment = section(params, "augment", AugmentConfig) if isinstance(run, ScratchRun) else None
+    augment = section(params, "augment", AugmentConfig) if warps_anew(run) else None
     seed, listener = run.seed_or(entry.seed(params)), LiveRun(Path())
     print(train(name, kind, run, tuned, Folders(), out, listener, seed=seed, augment=augment))
 

@@ -19,9 +19,10 @@ from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.learn.record import code_digest, environment, system_name
-from lamina.learn.runs import Run, ScratchRun, Tuned, read_run
+from lamina.learn.runs import Run, Tuned, read_run, warps_anew
 from lamina.learn.studies import Place, place_of, resume
-from lamina.learn.tasks import Task, open_task
+from lamina.learn.task import Task
+from lamina.learn.tasks import open_task
 from lamina.learn.tune import TuneConfig, no_trials, search
 from lamina.learn.tuned import given, write_tuned
 from lamina.stages import entry
@@ -86,7 +87,7 @@ def _find(
         "code": code_digest(),
         "environment": environment(),
     }
-    place = place_of(name, system_name(Path()), identity, studies)
+    place = place_of(name, system_name(Path()), identity, studies, run.direction)
     resume(place)
     with _workers(config.workers - 1, opened, run, config, place, name, seed):
         return search(task, run, config, place, name=name, seed=seed)
@@ -137,7 +138,7 @@ def main() -> None:
     _, run = read_run(params, name)
     config = section(params, "tune", TuneConfig)
     studies, out = Path(".lamina/studies"), Path("models") / name
-    augment = section(params, "augment", AugmentConfig) if isinstance(run, ScratchRun) else None
+    augment = section(params, "augment", AugmentConfig) if warps_anew(run) else None
     seed = run.seed_or(entry.seed(params))
     print(f"{name}: {tune(name, run, config, Folders(), studies, out, seed=seed, augment=augment)}")
 

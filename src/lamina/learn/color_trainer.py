@@ -1,0 +1,39 @@
+"""How colorizers take steps: squared errors of a and b, or cross-entropy over bins of which rare ones count more."""
+
+from typing import Any
+
+import numpy as np
+
+from lamina.learn.runs import Tuned
+from lamina.learn.trainers import Trainer
+from lamina.models.colorizers import SPREAD
+from lamina.models.keras_runtime import keras, tf
+
+
+class ColorTrainer(Trainer):
+    """Learns colors: the network's outputs become a and b through `tail`, (n, S, S, 2).
+
+    rare: (bins,) what a pixel of each bin counts; None: the loss is the squared error, in units of `SPREAD`, averaged
+    over pixels and both channels. Targets are a, b in CIELAB units, (n, S, S, 2), beside them, where there are bins,
+    (n, side, side, 5) indices of bins and their shares. The measure is the squared error in CIELAB units.
+    """
+
+    measure = "mse"
+
+    def __init__(
+        self, network: keras.Model, tuned: Tuned, *, tail: keras.Model, rare: np.ndarray | None, average: float = 0.0
+    ) -> None:
+        super().__init__(network, tuned, average=average)
+        self._tail = tail
+        self._rare = None if rare is None else tf.constant(rare, tf.float32)
+
+    def _judged(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
+        outputs = tf.cast(outputs, tf.float32)
+        colors = targets if self._rare is None else targets[0]
+        measured = tf.reduce_mean(tf.square(self._tail(outputs) - colors), axis=(1, 2, 3))
+        if self._rare is None:
+            return measured / SPREAD**2, measured
+        _, bins, shares = targets
+        told = tf.gather(tf.nn.log_softmax(outputs), bins, batch_dims=3)
+        losses = -tf.reduce_sum(told * shares, axis=-1) * tf.gather(self._rare, bins[..., 0])
+        return tf.reduce_mean(losses, axis=(1, 2)), measured

@@ -1,0 +1,173 @@
+"""Networks that give lightness its colors: an encoder of the zoo, fed a grey picture, and a decoder of our own."""
+
+import math
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from lamina.models.backbones import BACKBONE_LAYER, Preprocess, convention, load_trunk
+
+Decoder = Literal["dense", "conv", "unet"]
+Loss = Literal["mse", "rebalanced"]
+
+SPREAD: Final = 50.0  # CIELAB units that a network's unit of a or b stands for: colors then lie about -1..1
+TEMPERATURE: Final = 0.38  # of the annealed mean (Zhang et al. 2016, section 2.3)
+_SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side at which colors are predicted, where pictures are larger
+_LAST: Final = 16  # filters at that side; twice as many at half of it, and so on
+_MOST: Final = 256
+_UNITS: Final = 256  # of the dense decoder's hidden layer, as of a classifier's head
+
+
+def predicted_side(size: int, loss: Loss) -> int:
+    """The side at which colors are predicted for pictures of a side: a whole fraction of it, rounded up.
+
+    Eyes and pictures hold color more coarsely than light; Zhang et al. 2016 predict a quarter of 256.
+    """
+    return math.ceil(size / max(1, size // _SIDE[loss]))
+
+
+def build_colorizer(
+    backbone: str,
+    *,
+    weights: str,
+    preprocess: Preprocess,
+    decoder: Decoder,
+    side: int,
+    outputs: int,
+    size: int,
+    dropout: float,
+    seed: int,
+    frozen: bool,
+) -> Any:
+    """Build what learns: from (n, size, size, 1) L in 0..100 to (n, side, side, outputs) numbers, not yet colors.
+
+    backbone, weights, preprocess: as of `lamina.models.backbones.build_extractor`; frozen: whether the encoder stays as
+    it is. outputs: 2 (a and b in units of `SPREAD`), or one logit per bin. dropout: share of the encoder's last maps
+    (of the hidden layer of `dense`) that rest in each step. What comes of it is made colors by `build_tail`.
+    """
+    from lamina.models.keras_runtime import keras
+
+    trunk = load_trunk(backbone, weights=weights, size=size, seed=seed)
+    skips = stage_maps(trunk, size) if decoder == "unet" else []
+    encoder = keras.Model(trunk.input, [trunk.output, *skips], name=BACKBONE_LAYER)
+    lightness = keras.Input((size, size, 1), name="lightness")
+    prepared = convention(backbone, preprocess, size)(grey(lightness))
+    encoder.trainable = not frozen
+    # a batch normalisation that is frozen keeps its statistics even while the rest trains
+    maps, *seen = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
+    if decoder == "dense":
+        colors = _dense(maps, side, outputs, dropout, seed)
+    else:
+        colors = _upsampling(maps, seen, side, outputs, dropout, seed)
+    return keras.Model(lightness, colors, name="colorizer")
+
+
+def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
+    """What makes colors of a network's numbers: from (n, side, side, outputs) to (n, size, size, 2) a, b in CIELAB units.
+
+    bins: (outputs, 2) a, b of each, of which logits give the annealed mean; None where the numbers are a and b in units
+    of `SPREAD`. Brought to size bilinearly, as in Zhang et al. 2016. Nothing in it learns.
+    """
+    from lamina.models.keras_runtime import keras
+
+    layers = keras.layers
+    if bins is None:
+        numbers = keras.Input((side, side, 2), name="numbers")
+        colors = layers.Rescaling(SPREAD, name="units")(numbers)
+    else:
+        numbers = keras.Input((side, side, len(bins)), name="numbers")
+        sharp = layers.Softmax(name="annealed")(layers.Rescaling(1 / TEMPERATURE, name="temperature")(numbers))
+        mean = layers.Dense(2, use_bias=False, trainable=False, name="bins")
+        colors = mean(sharp)
+        mean.set_weights([np.asarray(bins, np.float32)])
+    if side != size:
+        colors = keras.ops.image.resize(colors, (size, size), interpolation="bilinear")
+    return keras.Model(numbers, colors, name="tail")
+
+
+def with_tail(network: Any, tail: Any) -> Any:
+    """The model that people use: from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a, b in CIELAB units."""
+    from lamina.models.keras_runtime import keras
+
+    return keras.Model(network.input, tail(network.output), name="colorizer")
+
+
+def grey(lightness: Any) -> Any:
+    """From L, (n, S, S, 1) 0..100, to the RGB values 0..255 of the grey with that L, (n, S, S, 3): what encoders expect.
+
+    Source: CIE 15:2004 (L to luminance), IEC 61966-2-1 (luminance to sRGB).
+    """
+    from lamina.models.keras_runtime import keras
+
+    ops = keras.ops
+    root = (lightness + 16.0) / 116.0
+    light = ops.maximum(ops.where(root > 6 / 29, root * root * root, 3 * (6 / 29) ** 2 * (root - 4 / 29)), 0.0)
+    dark = light * 12.92
+    bright = 1.055 * ops.power(ops.maximum(light, 0.0031308), 1 / 2.4) - 0.055
+    return ops.repeat(ops.where(light > 0.0031308, bright, dark) * 255.0, 3, axis=-1)
+
+
+def stage_maps(trunk: Any, size: int) -> list[Any]:
+    """The last feature maps at about a half, a quarter, ... of the picture's side, fine to coarse.
+
+    Those of the network's end are left out, and scales that the network passes over. What a network pads or
+    crops on its way makes maps a little larger or smaller, which counts as the same scale.
+    """
+    found, scale, last = [], 2, trunk.output.shape[1]
+    while size / scale > last * 1.5:
+        near = [maps for maps in _maps(trunk) if 0.75 < maps.shape[1] * scale / size < 1.25]
+        if near:
+            found.append(near[-1])
+        scale *= 2
+    return found
+
+
+def _maps(trunk: Any) -> list[Any]:
+    from lamina.models.keras_runtime import keras
+
+    passing = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+    outputs = [layer.output for layer in trunk.layers if not isinstance(layer, passing)]
+    return [maps for maps in outputs if hasattr(maps, "shape") and len(maps.shape) == 4]
+
+
+def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: float, seed: int) -> Any:
+    """Twice as large step by step, each time a 3x3 convolution; what the encoder saw at that scale is laid beside."""
+    from lamina.models.keras_runtime import keras
+
+    layers = keras.layers
+    x = layers.SpatialDropout2D(dropout, seed=seed, name="dropout")(maps) if dropout else maps
+    for step, at in enumerate(_sides(maps.shape[1], side)):
+        x = _brought_to(x, at)
+        beside = [skip for skip in skips if 0.75 < skip.shape[1] / at < 1.25]
+        if beside:
+            x = layers.Concatenate(name=f"up{step}_beside")([x, *(_brought_to(skip, at) for skip in beside[-1:])])
+        filters = min(_MOST, _LAST * round(side / at))
+        x = layers.Conv2D(
+            filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"up{step}_conv"
+        )(x)
+    return layers.Conv2D(outputs, 1, name="colors")(x)
+
+
+def _sides(start: int, end: int) -> list[int]:
+    """The sides on the way from `start` up to `end`, doubling; `end` alone where there is no way."""
+    sides = [end]
+    while math.ceil(sides[0] / 2) > start:
+        sides.insert(0, math.ceil(sides[0] / 2))
+    return sides
+
+
+def _brought_to(maps: Any, side: int) -> Any:
+    from lamina.models.keras_runtime import keras
+
+    if maps.shape[1] == side:
+        return maps
+    return keras.ops.image.resize(maps, (side, side), interpolation="bilinear")
+
+
+def _dense(maps: Any, side: int, outputs: int, dropout: float, seed: int) -> Any:
+    from lamina.models.keras_runtime import keras
+
+    layers = keras.layers
+    x = layers.Dense(_UNITS, activation="relu", name="hidden")(layers.Flatten(name="flat")(maps))
+    x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    return layers.Reshape((side, side, outputs), name="colors")(layers.Dense(side * side * outputs, name="square")(x))
