@@ -84,7 +84,7 @@ def test_the_statistics_of_an_inner_normalisation_are_used_not_only_stored(tmp_p
 def test_the_first_layer_that_differs_is_named(stored: str, words: str, tmp_path: Path) -> None:
     trunk(stored).save(tmp_path / "model.keras")
     with pytest.raises(
-        UserError, match=rf"model\.keras does not fit this backbone: {words}; name the one that it was learned with$"
+        UserError, match=rf"model\.keras does not fit this network: {words}; give that of one like it$"
     ):
         trunk("resnet20", tmp_path / "model.keras")
 
@@ -98,7 +98,7 @@ def test_layers_too_few_or_too_many_are_named(tmp_path: Path) -> None:
     for filters in (32, 64, 128, 256):
         maps = keras.layers.Conv2D(filters, 3, name=f"then_{filters}")(maps)
     keras.Model(pixels, maps).save_weights(tmp_path / "many.weights.h5")
-    with pytest.raises(UserError, match=r"its layer then_256 of shape .* is none of this backbone"):
+    with pytest.raises(UserError, match=r"its layer then_256 of shape .* is none of this network"):
         trunk("small_cnn", tmp_path / "many.weights.h5")
 
 

@@ -84,6 +84,7 @@ def color_task(
         network = build_colorizer(
             run.backbone,
             weights=run.weights,
+            start=run.start,
             preprocess=run.preprocess,
             decoder=run.decoder,
             side=side,

@@ -175,7 +175,8 @@ class ColorizeRun(OnBackbone):
 
     Needs no labels. decoder: dense (fully connected), conv (upsampling), unet (with skips from the encoder's stages).
     loss: mse, of a and b; rebalanced: cross-entropy over bins of a and b, rare colors counting more
-    (`lamina.maths.bins`). encoder: whether its weights learn as well. precision: what all layers compute in.
+    (`lamina.maths.bins`). encoder: whether its weights learn as well. start: whole: the decoder, too, starts from
+    `weights`, which are then a colorizer's with the same backbone, decoder and loss. precision: what all layers compute in.
     augmentation: as of a scratch run; the plan's flips, turns and shifts, but not its gains: colors stay true.
     """
 
@@ -184,7 +185,22 @@ class ColorizeRun(OnBackbone):
     decoder: Literal["dense", "conv", "unet"]
     loss: Literal["mse", "rebalanced"]
     encoder: Literal["frozen", "trainable"]
+    start: Literal["encoder", "whole"] = "encoder"
     augmentation: Augmentation = "plan"
+
+    @field_validator("loss")
+    @classmethod
+    def _has_room(cls, loss: str, told: ValidationInfo) -> str:
+        if loss == "rebalanced" and told.data.get("decoder") == "dense":
+            raise ValueError("a logit per place and bin is too much for the decoder dense; take conv or unet, or mse")
+        return loss
+
+    @field_validator("start")
+    @classmethod
+    def _starts_somewhere(cls, start: str, told: ValidationInfo) -> str:
+        if start == "whole" and told.data.get("weights") in GIVEN_WEIGHTS:
+            raise ValueError("whole: weights must then be the path of a colorizer's model.keras; expected encoder here")
+        return start
 
 
 def warps_anew(run: Run) -> bool:

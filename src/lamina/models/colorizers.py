@@ -1,15 +1,20 @@
 """Networks that give lightness its colors: an encoder of the zoo, fed a grey picture, and a decoder of our own."""
 
 import math
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from lamina.models.backbones import BACKBONE_LAYER, Preprocess, convention, load_trunk
+from lamina.models.weights import load_weights
 
 Decoder = Literal["dense", "conv", "unet"]
 Loss = Literal["mse", "rebalanced"]
 
+Start = Literal["encoder", "whole"]
+
+NETWORK_LAYER: Final = "colors"  # the name under which every saved colorizer holds what learned
 SPREAD: Final = 50.0  # CIELAB units that a network's unit of a or b stands for: colors then lie about -1..1
 TEMPERATURE: Final = 0.38  # of the annealed mean (Zhang et al. 2016, section 2.3)
 _SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side at which colors are predicted, where pictures are larger
@@ -30,6 +35,7 @@ def build_colorizer(
     backbone: str,
     *,
     weights: str,
+    start: Start = "encoder",
     preprocess: Preprocess,
     decoder: Decoder,
     side: int,
@@ -42,12 +48,13 @@ def build_colorizer(
     """Build what learns: from (n, size, size, 1) L in 0..100 to (n, side, side, outputs) numbers, not yet colors.
 
     backbone, weights, preprocess: as of `lamina.models.backbones.build_extractor`; frozen: whether the encoder stays as
-    it is. outputs: 2 (a and b in units of `SPREAD`), or one logit per bin. dropout: share of the encoder's last maps
+    it is. start: whether the weights are those of the encoder alone, or a colorizer's like this one, decoder and all.
+    outputs: 2 (a and b in units of `SPREAD`), or one logit per bin. dropout: share of the encoder's last maps
     (of the hidden layer of `dense`) that rest in each step. What comes of it is made colors by `build_tail`.
     """
     from lamina.models.keras_runtime import keras
 
-    trunk = load_trunk(backbone, weights=weights, size=size, seed=seed)
+    trunk = load_trunk(backbone, weights="none" if start == "whole" else weights, size=size, seed=seed)
     skips = stage_maps(trunk, size) if decoder == "unet" else []
     encoder = keras.Model(trunk.input, [trunk.output, *skips], name=BACKBONE_LAYER)
     lightness = keras.Input((size, size, 1), name="lightness")
@@ -59,7 +66,10 @@ def build_colorizer(
         colors = _dense(maps, side, outputs, dropout, seed)
     else:
         colors = _upsampling(maps, seen, side, outputs, dropout, seed)
-    return keras.Model(lightness, colors, name="colorizer")
+    network = keras.Model(lightness, colors, name=NETWORK_LAYER)
+    if start == "whole":
+        load_weights(network, Path(weights), layer=NETWORK_LAYER)
+    return network
 
 
 def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
@@ -89,7 +99,8 @@ def with_tail(network: Any, tail: Any) -> Any:
     """The model that people use: from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a, b in CIELAB units."""
     from lamina.models.keras_runtime import keras
 
-    return keras.Model(network.input, tail(network.output), name="colorizer")
+    lightness = keras.Input(network.input.shape[1:], name="lightness")
+    return keras.Model(lightness, tail(network(lightness)), name="colorizer")
 
 
 def grey(lightness: Any) -> Any:
@@ -145,7 +156,7 @@ def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: f
         x = layers.Conv2D(
             filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"up{step}_conv"
         )(x)
-    return layers.Conv2D(outputs, 1, name="colors")(x)
+    return layers.Conv2D(outputs, 1, name="predicted")(x)
 
 
 def _sides(start: int, end: int) -> list[int]:
@@ -170,4 +181,4 @@ def _dense(maps: Any, side: int, outputs: int, dropout: float, seed: int) -> Any
     layers = keras.layers
     x = layers.Dense(_UNITS, activation="relu", name="hidden")(layers.Flatten(name="flat")(maps))
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
-    return layers.Reshape((side, side, outputs), name="colors")(layers.Dense(side * side * outputs, name="square")(x))
+    return layers.Reshape((side, side, outputs), name="predicted")(layers.Dense(side * side * outputs, name="square")(x))

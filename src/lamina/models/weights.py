@@ -46,7 +46,7 @@ def _load(network: Any, path: Path, folder: Path, layer: str) -> None:
         problem = _difference(found, wanted, [one.name for one in network.layers])
         if problem:
             raise UserError(
-                f"weights: {path} does not fit this backbone: {problem}; name the one that it was learned with"
+                f"weights: {path} does not fit this network: {problem}; give that of one like it"
             )
         for place, weights in wanted.items():
             for number in weights:
@@ -87,7 +87,7 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any], order: list[str])
         if place not in found:
             return f"layer {_name(wanted[place])} of shape {_shapes(wanted[place])} is not in it"
         if place not in wanted:
-            return f"its layer {_name(found[place])} of shape {_shapes(found[place])} is none of this backbone"
+            return f"its layer {_name(found[place])} of shape {_shapes(found[place])} is none of this network"
         if _shapes(found[place]) != _shapes(wanted[place]):
             expected = _shapes(wanted[place])
             return f"layer {_name(wanted[place])}: expected shape {expected}, found {_shapes(found[place])}"
