@@ -45,6 +45,7 @@ def test_data_and_models_do_not_know_each_other() -> None:
         ("great_expectations", ("tracking",)),
         ("optuna", ("learn",)),
         ("jax", ("learn",)),
+        ("skimage", ("maths",)),
         ("tensorflow", ("models",)),
         ("tensorflow_datasets", ("data",)),
         ("keras", ("models", "tracking")),  # a logged model loads itself

@@ -1,6 +1,5 @@
 """What a colorizer learns: from lightness, the a and b of the same picture. No label is looked at."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 

@@ -25,7 +25,8 @@ def learn_whole(
 
     on_epoch: hears of each epoch's row. checkpoint: where training from pixels goes on from, and saves to. A head
     over features takes seconds, and is trained again. look: is shown the network after each epoch from pixels.
-    The history of a run with `fine_tune` has a further column, `fine_tuning`: 0 while the head learned alone, then 1; epochs count on.
+    The history of a run with `fine_tune` has a further column, `fine_tuning`: 0 while the head learned alone, then 1;
+    epochs count on.
     """
     fine = task.run.fine_tune if isinstance(task.run, TransferRun) else None
     learned = task.learn(

@@ -176,8 +176,8 @@ class ColorizeRun(OnBackbone):
     Needs no labels. decoder: dense (fully connected), conv (upsampling), unet (with skips from the encoder's stages).
     loss: mse, of a and b; rebalanced: cross-entropy over bins of a and b, rare colors counting more
     (`lamina.maths.bins`). encoder: whether its weights learn as well. start: whole: the decoder, too, starts from
-    `weights`, which are then a colorizer's with the same backbone, decoder and loss. precision: what all layers compute in.
-    augmentation: as of a scratch run; the plan's flips, turns and shifts, but not its gains: colors stay true.
+    `weights`, which are then a colorizer's with the same backbone, decoder and loss.
+    precision: what all layers compute in. augmentation: as of a scratch run; the plan's flips, turns and shifts, but not its gains: colors stay true.
     """
 
     measure = "mse"

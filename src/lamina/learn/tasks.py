@@ -105,7 +105,7 @@ class HeadTask(ClassTask):
     ) -> Learned:
         """Train a fresh head for some epochs (None: as many as the run says); see `lamina.learn.heads.learn`.
 
-        checkpoint, look: not used, this takes seconds. Raises DivergedError, whose `kept` is what was learned until then.
+        checkpoint, look: not used, this takes seconds. Raises DivergedError, whose `kept` is what was learned before.
         """
         from lamina.learn.heads import learn
 

@@ -16,8 +16,8 @@ class Trainer:
     network: a Keras model. average: decay of an exponential moving average of the weights (0: none), the statistics of
     batch normalisations among them; it is min(average, (1 + step) / (10 + step)), so that the random start is soon
     forgotten (TensorFlow's ExponentialMovingAverage).
-    Subclasses say what is learned from (`_learned`), and what is judged by (`_judged`): of a batch's outputs, the losses
-    and the measure of each picture, (n,).
+    Subclasses say what is learned from (`_learned`), and what is judged by (`_judged`): of a batch's outputs, the
+    losses and the measure of each picture, (n,).
     """
 
     measure: ClassVar[str]

@@ -25,7 +25,7 @@ def _occupied() -> Floats:
 
     The faces of the RGB cube show all of them: who keeps a and b and changes L leaves the cube through a face.
     """
-    levels = np.stack(np.mgrid[0:256, 0:256], axis=-1).astype(np.uint8)
+    levels = np.moveaxis(np.mgrid[0:256, 0:256], 0, -1).astype(np.uint8)
     faces = [np.insert(levels, channel, end, axis=-1) for channel in range(3) for end in (0, 255)]
     ab = srgb_to_lab(np.stack(faces))[..., 1:].reshape(-1, 2).astype(np.int32)
     a, b = ((ab + WIDTH * UNITS // 2) // (WIDTH * UNITS) + WIDTH * 2).T
@@ -74,12 +74,12 @@ def rarity(counts: ArrayLike, *, uniform: float = 0.5) -> Floats:
     paper takes that mean over the smoothed distribution: the same but for a factor.)
     """
     found = np.asarray(counts, np.float64)
-    if found.shape != (len(BINS),) or not found.min() >= 0 or not found.sum() > 0:
-        raise ValueError(f"expected {len(BINS)} counts, not all 0 and none below, got shape {found.shape}")
+    if found.shape != (len(BINS),) or not (found >= 0).all() or not found.any():
+        raise ValueError(f"expected ({len(BINS)},) counts, none below 0 and not all 0, got shape {found.shape}")
     shares = found / found.sum()
     mixed = (1 - uniform) * (_kernel() @ shares) + uniform / len(BINS)
-    # far from every color counted the smoothed distribution is 0 but for rounding
-    weights = 1 / np.maximum(mixed, np.finfo(np.float32).eps)
+    # where nothing is mixed in, it vanishes far from every color counted; one color of 1e11 comes to more than this
+    weights = 1 / np.maximum(mixed, 1e-12)
     return np.asarray(weights / (shares @ weights), np.float32)
 
 

@@ -181,4 +181,6 @@ def _dense(maps: Any, side: int, outputs: int, dropout: float, seed: int) -> Any
     layers = keras.layers
     x = layers.Dense(_UNITS, activation="relu", name="hidden")(layers.Flatten(name="flat")(maps))
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
-    return layers.Reshape((side, side, outputs), name="predicted")(layers.Dense(side * side * outputs, name="square")(x))
+    return layers.Reshape((side, side, outputs), name="predicted")(
+        layers.Dense(side * side * outputs, name="square")(x)
+    )

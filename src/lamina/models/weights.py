@@ -45,9 +45,7 @@ def _load(network: Any, path: Path, folder: Path, layer: str) -> None:
         found, wanted = dict(_layers(_part(stored, layer)[_STORED])), dict(_layers(file[_STORED]))
         problem = _difference(found, wanted, [one.name for one in network.layers])
         if problem:
-            raise UserError(
-                f"weights: {path} does not fit this network: {problem}; give that of one like it"
-            )
+            raise UserError(f"weights: {path} does not fit this network: {problem}; give that of one like it")
         for place, weights in wanted.items():
             for number in weights:
                 weights[number][...] = found[place][number][...]
