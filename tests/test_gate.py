@@ -3,6 +3,7 @@
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from lamina.errors import UserError
 from lamina.files import write_json
 
 N = 200
+ERRORS = np.random.default_rng(5).uniform(50, 150, N)
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +57,24 @@ def write_predictions(system: Path, run: str, *, n: int = N, wrong: int = N // 5
     pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
     write_json(path.parent / "record.json", {"key": run})
     write_json(path.parent / "metrics.json", {"validation": {"accuracy": 0.5}})
+    (path.parent / "model.keras").write_bytes(b"not opened")
+
+
+def write_errors(system: Path, run: str, errors: Sequence[float] = ERRORS, **columns: object) -> None:
+    """Write what the stage `evaluate` leaves of a colorizer: an MSE a picture, two pictures an origin."""
+    table = {
+        "id": [f"{i:016x}" for i in range(len(errors))],
+        "origin": [f"origin {i // 2}" for i in range(len(errors))],
+        "mse": list(errors),
+        "psnr": np.full(len(errors), 20.0),
+    } | columns
+    path = system / "models" / run / "predictions.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
+    write_json(path.parent / "record.json", {"key": run})
+    write_json(
+        path.parent / "metrics.json", {"validation": {"measures": {"mse": {"value": 90.0, "interval": [80, 99]}}}}
+    )
     (path.parent / "model.keras").write_bytes(b"not opened")
 
 
@@ -326,7 +346,7 @@ def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("params", "options", "match"),
     [
-        ("seed: 1", [], "nothing to compare: no runs under transfer.runs or scratch.runs"),
+        ("seed: 1", [], "nothing to compare: no runs under transfer.runs, scratch.runs, colorize.runs"),
         ("seed: 1", ["--accept"], "nothing to accept: no runs"),
         ("transfer: {runs: [tiny]}", [], r"transfer.runs: expected a mapping of runs .*, got list \['tiny'\]"),
         ("transfer: tiny", [], "transfer: expected a mapping with the key runs, got str 'tiny'"),
@@ -339,6 +359,146 @@ def test_what_cannot_be_done_is_one_clear_line(tmp_path, params, options, match)
     (tmp_path / "params.yaml").write_text(params)
     with pytest.raises(UserError, match=match):
         run_gate(tmp_path, *options)
+
+
+class TestColorizers:
+    """Runs that are judged by the MSE of each picture."""
+
+    @pytest.fixture
+    def colored(self, tmp_path):
+        name_runs(tmp_path, colorize=["colors"])
+        write_errors(tmp_path, "colors")
+        write_profile(tmp_path)
+        assert run_gate(tmp_path, "--accept") == 0
+        return tmp_path
+
+    def test_baselines_hold_an_mse_a_picture_whatever_the_order_of_rows(self, colored):
+        text = (colored / "baselines" / "colors.csv").read_text()
+        rows = [row.split(",") for row in text.splitlines()]
+        assert rows[0] == ["id", "mse"]
+        assert [row[0] for row in rows[1:]] == [f"{i:016x}" for i in range(N)]
+        np.testing.assert_allclose([float(row[1]) for row in rows[1:]], ERRORS, atol=5e-5)
+        mixed = pq.read_table(colored / "models/colors/predictions.parquet").sort_by([("id", "descending")])
+        pq.write_table(mixed, colored / "models/colors/predictions.parquet")
+        run_gate(colored, "--accept")
+        assert (colored / "baselines" / "colors.csv").read_text() == text
+
+    def test_the_line_says_what_can_be_counted_by_hand(self, colored, capsys):
+        errors = ERRORS.copy()
+        errors[:6] *= 1.5
+        errors[6:8] *= 0.5
+        write_errors(colored, "colors", errors)
+        assert run_gate(colored) == 0
+        out = capsys.readouterr().out
+        told = line(out, "colors").split()
+        assert (float(told[1]), float(told[4])) == pytest.approx((ERRORS.mean(), errors.mean()), rel=1e-3)
+        low, high = (float(text.strip("[],")) for text in told[2:4])
+        assert low < ERRORS.mean() < high
+        assert (told[7:9], told[10]) == (["2", "6"], "kept")
+        # four origins changed: all worse but one, so that 3 of 4 of all signs lie at least as far from each other
+        assert 0.25 < float(told[9]) <= 1
+        assert "MSE of a and b" in out
+        assert "Accuracy" not in out
+
+    def test_significantly_worse_is_a_regression_within_the_tolerance(self, colored, capsys):
+        write_errors(colored, "colors", ERRORS * 1.02)
+        assert run_gate(colored) == 1
+        assert "regressed: p is not above 0.05" in line(capsys.readouterr().out, "colors")
+        write_errors(colored, "colors", ERRORS * 0.98)
+        assert run_gate(colored) == 0
+        assert line(capsys.readouterr().out, "colors").endswith("improved")
+
+    def test_a_large_rise_is_a_regression_where_the_test_is_blind(self, tmp_path, capsys):
+        name_runs(tmp_path, colorize=["small"])
+        write_errors(tmp_path, "small", [100.0, 100, 100, 100])
+        write_profile(tmp_path)
+        run_gate(tmp_path, "--accept")
+        write_errors(tmp_path, "small", [100.0, 100, 120, 120])
+        assert run_gate(tmp_path) == 0, "a rise of just the tolerance is within it"
+        write_errors(tmp_path, "small", [100.0, 100, 130, 130])
+        assert run_gate(tmp_path) == 1
+        assert "regressed: rose by 15 %, more than 10 %" in capsys.readouterr().out
+        assert run_gate(tmp_path, "--tolerance", "0.2") == 0
+
+    def test_what_another_processor_rounds_otherwise_is_no_change(self, colored, capsys):
+        write_errors(colored, "colors", ERRORS * 1.0005)
+        assert run_gate(colored) == 0
+        assert line(capsys.readouterr().out, "colors").split()[7:] == ["0", "0", "1", "kept"]
+
+    def test_one_origin_shows_no_interval(self, tmp_path, capsys):
+        name_runs(tmp_path, colorize=["one"])
+        write_errors(tmp_path, "one", [100.0, 50.0])
+        write_profile(tmp_path)
+        run_gate(tmp_path, "--accept")
+        capsys.readouterr()
+        assert run_gate(tmp_path) == 0
+        assert line(capsys.readouterr().out, "one").count("75 [one origin]") == 2
+
+    def test_holm_counts_runs_of_both_kinds(self, tmp_path, capsys):
+        name_runs(tmp_path, scratch=["plain"], colorize=["colors"])
+        write_predictions(tmp_path, "plain")
+        write_errors(tmp_path, "colors")
+        write_profile(tmp_path)
+        run_gate(tmp_path, "--accept")
+        capsys.readouterr()
+        # six origins changed for the worse: p = 0.031 alone, 0.062 beside another run
+        write_errors(tmp_path, "colors", np.where(np.arange(N) < 12, ERRORS * 1.5, ERRORS))
+        assert run_gate(tmp_path) == 0
+        out = capsys.readouterr().out
+        assert line(out, "colors").split()[9:] == ["0.0625", "kept"]
+        assert "Accuracy on the test pictures" in out
+        assert "MSE of a and b" in out
+        name_runs(tmp_path, colorize=["colors"])
+        (tmp_path / "baselines" / "plain.csv").unlink()
+        assert run_gate(tmp_path) == 1
+
+    def test_a_run_that_changed_its_kind_cannot_be_compared_until_it_is_accepted(self, system, capsys):
+        name_runs(system, scratch=["plain"], colorize=["tiny"])
+        write_errors(system, "tiny")
+        capsys.readouterr()
+        assert run_gate(system) == 2
+        said = line(capsys.readouterr().out, "tiny")
+        assert "cannot compare: the run changed its kind: " in said
+        assert said.endswith("holds its accuracy, and now it is judged by MSE; --accept renews the baseline")
+        assert run_gate(system, "--accept") == 0
+        assert "tiny: accepted, 200 pictures" in capsys.readouterr().out
+        assert run_gate(system) == 0
+
+    def test_accept_says_what_changed(self, colored, capsys):
+        write_errors(colored, "colors", [*(ERRORS * 0.5), 10.0])
+        capsys.readouterr()
+        assert run_gate(colored, "--accept") == 0
+        told = capsys.readouterr().out.splitlines()
+        before, after = ERRORS.mean(), (ERRORS.sum() / 2 + 10) / (N + 1)
+        assert told == [
+            f"colors: renewed, MSE {before:.4g} -> {after:.4g} (200 changed, 1 new of 201 pictures)",
+            "champion: unchanged, colors",
+            "data: unchanged",
+        ]
+
+    @pytest.mark.parametrize(
+        ("spoil", "reason"),
+        [
+            (lambda s: write_errors(s, "colors", mse=[float("nan")] * N), "row 0: expected id, mse, origin, got"),
+            (lambda s: write_errors(s, "colors", mse=[-1.0] * N), "row 0: expected id, mse, origin, got"),
+            (lambda s: write_errors(s, "colors", mse=["good"] * N), "row 0: expected id, mse, origin, got"),
+            (lambda s: write_errors(s, "colors", mse=[None] * N), "row 0: expected id, mse, origin, got"),
+            (lambda s: write_errors(s, "colors", mse=None), "predictions.parquet: not readable"),
+            (lambda s: write_errors(s, "colors", ERRORS[:-1]), "other test pictures: 0 new, 1 missing"),
+            (lambda s: write_predictions(s, "colors"), "predictions.parquet: not readable"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused(self, colored, capsys, spoil, reason):
+        spoil(colored)
+        capsys.readouterr()
+        assert run_gate(colored) == 2
+        with pytest.raises(UserError, match=f"cannot compare: .*{reason}"):
+            raise UserError(line(capsys.readouterr().out, "colors"))
+        accepted_before = accepted(colored)
+        if "other" not in reason:
+            with pytest.raises(UserError, match=f"nothing was accepted: .*{reason}"):
+                run_gate(colored, "--accept")
+            assert accepted(colored) == accepted_before
 
 
 def test_gate_imports_nothing_heavy():

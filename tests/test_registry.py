@@ -17,16 +17,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lamina.commands import gate, predict, track
+from lamina.commands import explain, export, gate, predict, track
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.learn.champion import Champion, champion_path, choose, read_champion
+from lamina.learn.measures import MeasureName
+from lamina.stages import assess, extract
 from lamina.tracking import store
 from lamina.tracking.registry import register
 from test_gate import write_profile
-from test_tracking import CLASSES, write_run
+from test_tracking import CLASSES, SIDE, write_color_run, write_run
 
 SIZE = 8
+BOTH: dict[str, MeasureName] = {"other": "accuracy", "tiny": "accuracy"}
 RUN = {"epochs": 1, "batch_size": 4, "learning_rate": 0.001, "dropout": 0.5, "decay": 0.0}
 
 
@@ -91,30 +94,52 @@ def versions(system: Path) -> dict[str, Any]:
 
 class TestChoice:
     def test_validation_decides_and_not_the_test_pictures(self, system: Path) -> None:
-        assert choose(system, ["other", "tiny"]).run == "tiny"
+        assert choose(system, BOTH).run == "tiny"
         score(system, "other", validation=0.95, test=0.1)
-        assert choose(system, ["other", "tiny"]).run == "other"
+        assert choose(system, BOTH).run == "other"
 
     def test_equals_stand_by_name(self, system: Path) -> None:
         score(system, "other", validation=0.9)
-        assert choose(system, ["tiny", "other"]).run == choose(system, ["other", "tiny"]).run == "other"
+        assert choose(system, BOTH).run == choose(system, dict(reversed(BOTH.items()))).run == "other"
+
+    def test_of_colorizers_alone_the_least_error_decides(self, system: Path) -> None:
+        for run, mse in (("far", 300.0), ("near", 100.0), ("like near", 100.0)):
+            write_color_run(system, run=run, validation=mse)
+        champion = choose(system, {"far": "mse", "near": "mse", "like near": "mse"})
+        assert (champion.run, champion.measure, champion.validation) == ("like near", "mse", 100.0)
+        write_json(champion_path(system), champion.model_dump())
+        assert read_champion(system) == champion
+        assert champion.lies_in(system)
+        write_color_run(system, run="like near", validation=99.0)
+        assert not champion.lies_in(system)
+
+    def test_beside_a_classifier_no_colorizer_is_champion(self, system: Path) -> None:
+        write_color_run(system, run="near", validation=0.01)
+        assert choose(system, {"near": "mse", **BOTH}).run == "tiny"
 
     def test_it_is_read_as_it_was_written(self, system: Path) -> None:
         assert read_champion(system) is None
-        champion = choose(system, ["tiny"])
+        champion = choose(system, {"tiny": "accuracy"})
         write_json(champion_path(system), champion.model_dump())
         assert read_champion(system) == champion
         assert champion.lies_in(system)
 
     def test_a_model_trained_since_is_not_the_champion(self, system: Path) -> None:
-        champion = choose(system, ["tiny"])
+        champion = choose(system, {"tiny": "accuracy"})
         (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
         assert not champion.lies_in(system)
         (system / "models" / "tiny" / "model.keras").unlink()
         assert not champion.lies_in(system)
 
     @pytest.mark.parametrize(
-        ("text", "words"), [("{}", "run Field required"), ("[", "Invalid JSON"), ('{"run": 1}', "run Input should be")]
+        ("text", "words"),
+        [
+            ("{}", "run Field required"),
+            ("[", "Invalid JSON"),
+            ('{"run": 1}', "run Input should be"),
+            # as it was written before there were colorizers
+            ('{"key": "k", "model": "m", "run": "r", "validation_accuracy": 0.5}', "measure Field required"),
+        ],
     )
     def test_a_broken_file_is_named(self, text: str, words: str, system: Path) -> None:
         champion_path(system).parent.mkdir()
@@ -131,7 +156,10 @@ class TestGate:
         assert there["champion"] == "1"
         tags = there["1"].tags
         assert (tags["run"], tags["lamina.key"], tags["test_accuracy"]) == ("tiny", "a" * 64, "0.5000")
-        assert (tags["test_interval"], tags["digest"]) == ("0.5000 to 0.9000", choose(system, ["tiny"]).model)
+        assert (tags["test_interval"], tags["digest"]) == (
+            "0.5000 to 0.9000",
+            choose(system, {"tiny": "accuracy"}).model,
+        )
         run = store.open_store(system).client.get_run(there["1"].run_id)
         assert run.info.run_name == "tiny"
 
@@ -202,6 +230,25 @@ class TestGate:
         with pytest.raises(UserError, match="the champion tiny is not what lies in"):
             register(system, champion)
 
+    def test_a_system_of_colorizers_names_its_best(self, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (system / "params.yaml").write_text(json.dumps({"seed": 1, "colorize": {"runs": {"near": {}, "far": {}}}}))
+        write_color_run(system, run="near", key="a", validation=100.0, test=120.0)
+        write_color_run(system, run="far", key="b", validation=200.0, test=110.0)
+        assert call(gate, system, "--accept") == 0
+        assert "champion: near, best by validation MSE (100)" in capsys.readouterr().out
+        there = versions(system)
+        assert there["champion"] == "1"
+        told = {name: there["1"].tags.get(name) for name in ("run", "validation_mse", "test_mse", "test_interval")}
+        assert told == {
+            "run": "near",
+            "validation_mse": "100.0000",
+            "test_mse": "120.0000",
+            "test_interval": "114.0000 to 126.0000",
+        }
+        assert not [name for name in there["1"].tags if "accuracy" in name]
+        assert call(track, system) == 0
+        assert "champion near: already there" in capsys.readouterr().out
+
     def test_comparing_needs_no_mlflow(self, system: Path) -> None:
         call(gate, system, "--accept")
         code = f"""
@@ -214,6 +261,48 @@ except SystemExit as ended:
 assert "mlflow" not in sys.modules
 """
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+class TestColorizer:
+    """What asks a run for classes names the command for runs that have none."""
+
+    @pytest.fixture
+    def colored(self, system: Path) -> Path:
+        told = {"backbone": "small_cnn", "weights": "none", "watch": "params.yaml", "preprocess": "own", **RUN}
+        told |= {"decoder": "unet", "loss": "mse", "encoder": "trainable"}
+        params = json.loads((system / "params.yaml").read_text()) | {"colorize": {"runs": {"colors": told}}}
+        (system / "params.yaml").write_text(json.dumps(params))
+        write_color_run(system)
+        Image.new("RGB", (9, 9)).save(system / "a.png")
+        return system
+
+    @pytest.mark.parametrize(
+        ("command", "options"), [(predict, ("a.png",)), (explain, ("a.png", "--out", "why")), (export, ())]
+    )
+    def test_commands_about_classes_refuse_it(self, command: Any, options: tuple[str, ...], colored: Path) -> None:
+        placed = [str(colored / name) if name[0] != "-" else name for name in options]
+        match = r"^colors colors pictures and .*; `lamina colorize PATH --run colors --out FOLDER` has it color some$"
+        with pytest.raises(UserError, match=match):
+            call(command, colored, *placed, "--run", "colors")
+        assert not (colored / "why").exists()
+
+    def test_what_to_send_to_a_served_one_are_the_squares(
+        self, colored: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert call(predict, colored, str(colored / "a.png"), "--run", "colors", "--request") == 0
+        assert np.shape(json.loads(capsys.readouterr().out)["inputs"]) == (1, SIDE, SIDE, 3)
+
+    @pytest.mark.parametrize(
+        ("stage", "words"),
+        [(extract, "learns from pixels; only runs under"), (assess, "is a run of kind colorize; only transfer and")],
+    )
+    def test_stages_of_classifiers_refuse_it(
+        self, stage: Any, words: str, colored: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(colored)
+        monkeypatch.setattr(sys, "argv", ["stage", "colors"])
+        with pytest.raises(UserError, match=f"colors {words}"):
+            stage.main()
 
 
 @pytest.fixture

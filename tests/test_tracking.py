@@ -19,16 +19,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lamina.commands import track
 from lamina.errors import UserError
 from lamina.learn.listener import Listener, Silent
+from lamina.maths.color import UNITS, lab_to_srgb, srgb_to_lab
 from lamina.tracking import complete as completion
 from lamina.tracking import live, runs, store
 from lamina.tracking.complete import assessed, complete, complete_or_warn, scores
 
 CLASSES = ["eosinophil", "large/odd name"]
 EPOCHS = 4
+SIDE = 16  # of what a colorizer colors
 
 
 def record(key: str = "a", run: str = "tiny") -> dict[str, Any]:
@@ -75,6 +78,60 @@ def write_run(system: Path, key: str = "a", run: str = "tiny", model: bytes = b"
     predictions.to_parquet(folder / "predictions.parquet", index=False)
     (folder / "model.keras").write_bytes(model)
     return folder
+
+
+def write_color_run(
+    system: Path, run: str = "colors", key: str = "a", validation: float = 80.0, test: float = 100.0
+) -> Path:
+    """What the stages leave of a colorizer with these mean squared errors."""
+    folder = system / "models" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    told = record(key, run) | {"kind": "colorize", "classes": [], "size": SIDE}
+    (folder / "record.json").write_text(json.dumps(told))
+    columns = ("train_loss", "train_mse", "validation_loss", "validation_mse", "learning_rate")
+    rows = [{"epoch": n, **dict.fromkeys(columns, 1 / n)} for n in range(1, EPOCHS + 1)]
+    pd.DataFrame(rows).to_csv(folder / "history.csv", index=False)
+    (folder / "trials.csv").write_text(
+        "number,state,value,learning_rate,dropout,decay,epochs\n0,COMPLETE,80.5,0.001,0.5,0.0,4\n"
+    )
+    blocks = {"test": color_block(test), "validation": color_block(validation)}
+    (folder / "metrics.json").write_text(json.dumps(blocks))
+    names = [f"{number:016x}" for number in range(4)]
+    errors = {"id": names, "origin": names, "mse": [test] * 4, "grey_mse": [2 * test] * 4}
+    pd.DataFrame(errors).to_parquet(folder / "predictions.parquet", index=False)
+    (folder / "model.keras").write_bytes(b"not opened")
+    for name in ("colors", "extremes", "learning"):
+        Image.new("RGB", (4, 4), len(name)).save(folder / f"{name}.png")
+    (folder / "looked_at.png").write_bytes(b"of a classifier")
+    return folder
+
+
+def color_block(mse: float) -> dict[str, Any]:
+    """A fold's scores in `metrics.json` of a colorizer."""
+    measures = {
+        name: {"value": value, "interval": [0.95 * value, 1.05 * value], "grey": 2 * value, "mean": 1.5 * value}
+        for name, value in {"mse": mse, "colorfulness": 20.0}.items()
+    }
+    measures["colorfulness"]["true"] = 30.0
+    against = {"grey": {"difference": -mse, "interval": [-1.5 * mse, -0.5 * mse]}}
+    return {"n": 4, "origins": 4, "measures": measures, "against": against}
+
+
+def test_scores_of_colors_are_tracked_by_names_of_their_own() -> None:
+    assert scores({"test": color_block(100.0)}) == {
+        "test_n": 4, "test_origins": 4,
+        "test_mse": 100, "test_mse_low": 95, "test_mse_high": 105, "test_mse_grey": 200, "test_mse_mean": 150,
+        "test_colorfulness": 20, "test_colorfulness_low": 19, "test_colorfulness_high": 21,
+        "test_colorfulness_grey": 40, "test_colorfulness_mean": 30, "test_colorfulness_true": 30,
+        "test_against_grey_difference": -100,
+        "test_against_grey_difference_low": -150, "test_against_grey_difference_high": -50,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("interval", [None, [None, None], [-np.inf, np.inf]])
+def test_an_interval_that_one_origin_cannot_show_is_left_out(interval: Any) -> None:
+    told = scores({"test": {"measures": {"mse": {"value": 5.0, "interval": interval, "grey": 6.0, "mean": 7.0}}}})
+    assert told == {"test_mse": 5, "test_mse_grey": 6, "test_mse_mean": 7}
 
 
 def test_what_training_again_told_is_tracked_by_names_of_their_own() -> None:
@@ -146,13 +203,20 @@ def system(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatc
     return system
 
 
-def follow(system: Path, key: str = "a", between: Callable[[], None] = lambda: None) -> None:
+def images(system: Path) -> dict[str, Path]:
+    """The files of the pictures that the one run shows, by name: `NAME+step+EPOCH+...`, sorted; previews left out."""
+    (run,) = shown(system)
+    folder = system.parents[1] / "mlflow" / "artifacts" / run.info.run_id / "artifacts" / "images"
+    return {path.name: path for path in sorted(folder.glob("*.png"))}
+
+
+def follow(system: Path, key: str = "a", between: Callable[[Listener], object] = lambda _: None) -> None:
     """Train as a listener sees it; `between` happens in the middle, when the first half was passed on."""
     listener: Listener = live.LiveRun(system)
     listener.start(record(key))
     for row in history()[: EPOCHS // 2]:
         listener.epoch(row)
-    between()
+    between(listener)
     for row in history()[EPOCHS // 2 :]:
         listener.epoch(row)
     listener.finish()
@@ -340,6 +404,32 @@ class TestModel:
         with pytest.raises(mlflow.MlflowException, match="shape"):
             loaded.predict(pictures[:, :4])
 
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:mlflow")
+    def test_a_colorizer_takes_and_gives_rgb_and_is_served_so(
+        self, system: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import mlflow.pyfunc
+        from mlflow.pyfunc.scoring_server import invocations
+
+        network = tiny_colorizer(write_color_run(system))
+        complete(system, "colors")
+        (run,) = shown(system)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.open_store(system).uri)
+        loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+        pictures = np.random.default_rng(13).integers(0, 256, (5, SIDE, SIDE, 3), dtype=np.uint8)
+        told = loaded.predict(pictures)
+        assert (told.dtype, told.shape) == (np.uint8, pictures.shape)
+        lab = srgb_to_lab(pictures)
+        lab[..., 1:] = np.rint(UNITS * network.predict(lab[..., :1].astype(np.float32) / UNITS, verbose=0))
+        assert np.abs(told.astype(int) - lab_to_srgb(lab)).max() <= 1, "hundredths are not rounded on the way"
+        assert len(np.unique(told - pictures)) > 100, "colors changed"
+        body = json.dumps({"inputs": pictures.tolist()})
+        answer = invocations(body, "application/json", loaded, loaded.metadata.get_input_schema())
+        assert answer.status == 200
+        np.testing.assert_array_equal(json.loads(answer.response)["predictions"], told)
+        with pytest.raises(mlflow.MlflowException, match="shape"):
+            loaded.predict(pictures[:, :4])
+
     def test_requirements_are_those_of_training(self, system: Path) -> None:
         complete(system, "tiny")
         (kept,) = (system.parents[1] / "mlflow" / "artifacts" / "models").glob("*/artifacts/requirements.txt")
@@ -348,11 +438,104 @@ class TestModel:
         assert (told["keras"], told["numpy"]) == ("3.15.1", "1.2.3")
 
 
+def tiny_colorizer(folder: Path) -> Any:
+    """A network that sees a pixel alone: lightness, darkness and their product decide a and b; saved to `folder`."""
+    from lamina.models.keras_runtime import keras
+
+    light = keras.Input((SIDE, SIDE, 1))
+    hidden = keras.layers.Conv2D(4, 1, activation="relu", kernel_initializer=keras.initializers.GlorotUniform(3))(light)
+    colors = keras.layers.Conv2D(2, 1, kernel_initializer=keras.initializers.GlorotUniform(4))(hidden)
+    network = keras.Model(light, colors)
+    network.save(folder / "model.keras")
+    return network
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:mlflow")
+def test_the_code_that_travels_converts_as_lamina_does() -> None:
+    from lamina.tracking import pyfunc_colorizer
+
+    draw = np.random.default_rng(0)
+    rgb = draw.integers(0, 256, (1000, 1, 3), dtype=np.uint8)
+    lab = srgb_to_lab(rgb)
+    light = pyfunc_colorizer.lightness(rgb)
+    assert light.dtype == np.float32
+    np.testing.assert_allclose(light[..., 0], lab[..., 0] / UNITS, atol=0.006)
+    np.testing.assert_array_equal(pyfunc_colorizer.to_rgb(lab[..., :1] / 100, lab[..., 1:] / 100), rgb)
+    lab[..., 1:] = draw.integers(-11_000, 11_000, (1000, 1, 2))
+    outside = pyfunc_colorizer.to_rgb((lab[..., :1] / 100).astype(np.float32), (lab[..., 1:] / 100).astype(np.float32))
+    assert np.abs(outside.astype(int) - lab_to_srgb(lab)).max() <= 1
+
+
+class TestColorizer:
+    def test_a_run_is_told_in_full(self, system: Path) -> None:
+        folder = write_color_run(system)
+        assert complete(system, "colors") == "tracked"
+        (run,) = shown(system)
+        assert (run.data.tags["kind"], run.info.status) == ("colorize", "FINISHED")
+        told = {"test_mse": 100, "test_mse_grey": 200, "validation_mse_low": 76, "test_against_grey_difference": -100}
+        assert told.items() <= run.data.metrics.items()
+        assert not [name for name in run.data.metrics if "accuracy" in name]
+        (trial,) = trials(system)
+        assert trial.data.metrics == {"validation_mse": 80.5, "epochs": 4}
+        kept = system.parents[1] / "mlflow" / "artifacts" / run.info.run_id / "artifacts"
+        figures = {path.name for path in (kept / "figures").iterdir()}
+        assert figures == {"loss.png", "mse.png", "colors.png", "extremes.png", "learning.png"}
+        for name in ("colors.png", "extremes.png", "learning.png"):
+            assert (kept / "figures" / name).read_bytes() == (folder / name).read_bytes()
+        record = {"history.csv", "metrics.json", "predictions.parquet", "record.json", "trials.csv"}
+        assert {path.name for path in (kept / "record").iterdir()} == record
+        assert complete(system, "colors") == "already there"
+
+    def test_a_kind_of_another_version_is_named(self, system: Path) -> None:
+        path = write_color_run(system) / "record.json"
+        path.write_text(path.read_text().replace('"colorize"', '"sketch"'))
+        with pytest.raises(UserError, match=r"record\.json: unknown kind 'sketch'; run `dvc repro train@colors` again"):
+            complete(system, "colors")
+
+
 class TestLive:
+    def test_pictures_are_there_before_training_ends(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
+        listener: Listener = live.LiveRun(system)
+        listener.start(record())
+        listener.epoch(history()[0])
+        listener.picture("some colors", 1, Image.new("RGB", (6, 4), "red"))
+        wait_until(lambda: shown(system) and len(images(system)) == 1)
+        (run,) = shown(system)
+        assert run.info.status == "RUNNING"
+        listener.picture("some colors", 3, Image.new("RGB", (6, 4), "blue"))
+        listener.finish()
+        told = images(system)
+        assert [name.split("+")[:3] for name in told] == [["some colors", "step", "1"], ["some colors", "step", "3"]]
+        pixels = [Image.open(path).convert("RGB").getpixel((0, 0)) for path in told.values()]
+        assert pixels == [(255, 0, 0), (0, 0, 255)]
+        assert shown(system)[0].data.metrics["train_loss"] == 1
+
+    def test_pictures_of_a_followed_run_stay(self, system: Path) -> None:
+        follow(system, between=lambda listener: listener.picture("colors", 2, Image.new("RGB", (6, 4))))
+        before = images(system)
+        assert complete(system, "tiny") == "tracked"
+        assert len(shown(system)) == 1
+        assert images(system) == before != {}
+
+    def test_a_picture_that_the_store_refuses_costs_one_line(
+        self, system: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        def look(listener: Listener) -> None:
+            wait_until(lambda: shown(system))
+            (system.parents[1] / "mlflow" / "artifacts").mkdir()
+            (system.parents[1] / "mlflow" / "artifacts" / shown(system)[0].info.run_id).write_text("in the way")
+            listener.picture("colors", 2, Image.new("RGB", (6, 4)))
+
+        follow(system, between=look)
+        err = capfd.readouterr().err
+        assert err.count("\n") == 1
+        assert "training goes on, `lamina track` brings MLflow up to date" in err
+
     def test_epochs_are_there_before_training_ends(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
 
-        def look() -> None:
+        def look(_: Listener) -> None:
             wait_until(lambda: len(shown(system)) == 1 and shown(system)[0].data.metrics.get("train_loss") == 0.5)
             (run,) = shown(system)
             assert run.info.status == "RUNNING"
@@ -413,6 +596,7 @@ class TestLive:
         listener: Listener = Silent()
         listener.start(record())
         listener.epoch(history()[0])
+        listener.picture("colors", 1, Image.new("RGB", (6, 4)))
         listener.finish()
         assert capfd.readouterr() == ("", "")
 
@@ -611,7 +795,7 @@ class TestServer:
         def told() -> list[Any]:
             return [run for run in shown(system) if run.data.tags["lamina.key"] == "2" * 64]
 
-        def kill() -> None:
+        def kill(_: Listener) -> None:
             wait_until(lambda: told() and told()[0].data.metrics.get("train_loss") == 0.5)
             server.kill()
 

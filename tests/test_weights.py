@@ -83,9 +83,7 @@ def test_the_statistics_of_an_inner_normalisation_are_used_not_only_stored(tmp_p
 )
 def test_the_first_layer_that_differs_is_named(stored: str, words: str, tmp_path: Path) -> None:
     trunk(stored).save(tmp_path / "model.keras")
-    with pytest.raises(
-        UserError, match=rf"model\.keras does not fit this network: {words}; give that of one like it$"
-    ):
+    with pytest.raises(UserError, match=rf"model\.keras does not fit this network: {words}; give that of one like it$"):
         trunk("resnet20", tmp_path / "model.keras")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_learned
+from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_classifier
 from lamina.files import staged
 from lamina.progress import progress
 
@@ -36,7 +36,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     Pictures of one name in several folders are numbered from the second on. Returns why some could not be read, by
     path. Raises UserError where the run or its model is not there.
     """
-    learned = read_learned(system, name)
+    learned = read_classifier(system, name)
     from lamina.learn.explain import classes_sheet
     from lamina.learn.predict import load_model, probabilities
     from lamina.models.saliency import Saliency

@@ -16,7 +16,7 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
 from lamina.errors import UserError
-from lamina.learn.runs import read_run
+from lamina.learn.runs import ColorizeRun, read_run
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
 
@@ -83,7 +83,7 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     Raises UserError where the run or its model is not there; a picture that cannot be read gets an
     `error` instead of a class.
     """
-    learned = read_learned(system, name)
+    learned = read_classifier(system, name)
     from lamina.learn.predict import load_model
 
     model = load_model(learned.model)
@@ -91,6 +91,21 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     sizes = [len(batch) for batch in batches]
     answers = (_predict_batch(model, batch, learned) for batch in batches)
     return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
+
+
+def read_classifier(system: Path, name: str) -> Learned:
+    """`read_learned` of a run that names classes. Raises UserError where it colors pictures instead."""
+    refuse_colorizer(system, name, "names no classes")
+    return read_learned(system, name)
+
+
+def refuse_colorizer(system: Path, name: str, what: str) -> None:
+    """Raise UserError where the run `name` colors pictures; what: why it is not what is asked for."""
+    _, run = read_run(read_params(system), name)
+    if isinstance(run, ColorizeRun):
+        raise UserError(
+            f"{name} colors pictures and {what}; `lamina colorize PATH --run {name} --out FOLDER` has it color some"
+        )
 
 
 def read_learned(system: Path, name: str) -> Learned:

@@ -1,11 +1,13 @@
 """The champion of a system: the accepted run that is best by its validation pictures.
 
+Of a system's classifiers the one with the highest accuracy; of colorizers alone the one with the least MSE.
+
 Not by its test pictures: the best of several by test accuracy would owe part of it to luck with these very pictures,
 and what the test says of it would no longer hold for new ones.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +15,29 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamina.errors import UserError
 from lamina.files import file_digest
+from lamina.learn.measures import MEASURES, MeasureName
 
 REMEDY = "make it with `dvc repro`, or fetch it with `dvc pull`"
 
 
 class Champion(BaseModel):
-    """What `baselines/champion.json` says: run, its key, SHA-256 of its `model.keras`, and what it was chosen by."""
+    """What `baselines/champion.json` says: run, its key, SHA-256 of its `model.keras`, and what it was chosen by.
+
+    validation: the measure on the validation pictures.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     run: str
     key: str
     model: str
-    validation_accuracy: float = Field(ge=0, le=1)
+    measure: MeasureName
+    validation: float = Field(ge=0, allow_inf_nan=False)
 
     def lies_in(self, system: Path) -> bool:
         """Whether `models/RUN` holds what was accepted, and not what was trained since, or nothing."""
         try:
-            return self == _contender(system, self.run)
+            return self == _contender(system, self.run, self.measure)
         except UserError:
             return False
 
@@ -40,12 +47,16 @@ def champion_path(system: Path) -> Path:
     return system / "baselines" / "champion.json"
 
 
-def choose(system: Path, runs: Iterable[str]) -> Champion:
-    """The run with the highest validation accuracy, equals by name.
+def choose(system: Path, runs: Mapping[str, MeasureName]) -> Champion:
+    """The best run by its validation pictures, equals by name; a colorizer only where there is no classifier.
 
-    runs: at least one, trained and evaluated; raises UserError naming what is missing.
+    runs: what each is judged by; at least one, all trained and evaluated; raises UserError naming what is missing.
     """
-    return min((_contender(system, run) for run in runs), key=lambda one: (-one.validation_accuracy, one.run))
+    contenders = [_contender(system, run, measure) for run, measure in runs.items()]
+    classifiers = [one for one in contenders if one.measure == "accuracy"]
+    if classifiers:
+        return min(classifiers, key=lambda one: (-one.validation, one.run))
+    return min(contenders, key=lambda one: (one.validation, one.run))
 
 
 def read_champion(system: Path) -> Champion | None:
@@ -61,14 +72,15 @@ def read_champion(system: Path) -> Champion | None:
         raise UserError(f"{path}: {where} {said['msg']}; restore it, or renew it with `lamina gate --accept`") from None
 
 
-def _contender(system: Path, run: str) -> Champion:
+def _contender(system: Path, run: str, measure: MeasureName) -> Champion:
     folder = system / "models" / run
     try:
         return Champion(
             run=run,
             key=_json(folder / "record.json")["key"],
             model=file_digest(folder / "model.keras"),
-            validation_accuracy=_json(folder / "metrics.json")["validation"]["accuracy"],
+            measure=measure,
+            validation=MEASURES[measure].score(_json(folder / "metrics.json")["validation"]),
         )
     except FileNotFoundError as error:
         raise UserError(f"no {error.filename}; {REMEDY}") from None

@@ -1,6 +1,9 @@
 """What training tells to whoever follows it live."""
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class Listener(Protocol):
@@ -11,6 +14,12 @@ class Listener(Protocol):
 
     def epoch(self, row: dict[str, float]) -> None:
         """Hear of an epoch that ended; row: that epoch's row of `history.csv`, `epoch` counting from 1."""
+
+    def picture(self, name: str, epoch: int, image: "Image") -> None:
+        """See what the network makes of some pictures after an epoch; name: the same for all epochs of one series.
+
+        The image is not to be changed afterwards.
+        """
 
     def finish(self) -> None:
         """Hear that training ended; what is still held back is passed on."""
@@ -23,6 +32,9 @@ class Silent:
         pass
 
     def epoch(self, row: dict[str, float]) -> None:
+        pass
+
+    def picture(self, name: str, epoch: int, image: "Image") -> None:
         pass
 
     def finish(self) -> None:

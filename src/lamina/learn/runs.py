@@ -177,7 +177,8 @@ class ColorizeRun(OnBackbone):
     loss: mse, of a and b; rebalanced: cross-entropy over bins of a and b, rare colors counting more
     (`lamina.maths.bins`). encoder: whether its weights learn as well. start: whole: the decoder, too, starts from
     `weights`, which are then a colorizer's with the same backbone, decoder and loss.
-    precision: what all layers compute in. augmentation: as of a scratch run; the plan's flips, turns and shifts, but not its gains: colors stay true.
+    precision: what all layers compute in. augmentation: as of a scratch run; the plan's flips, turns and shifts, but
+    not its gains: colors stay true.
     """
 
     measure = "mse"

@@ -73,9 +73,9 @@ def build_colorizer(
 
 
 def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
-    """What makes colors of a network's numbers: from (n, side, side, outputs) to (n, size, size, 2) a, b in CIELAB units.
+    """What makes colors of a network's numbers: from (n, side, side, outputs) to (n, size, size, 2) a, b.
 
-    bins: (outputs, 2) a, b of each, of which logits give the annealed mean; None where the numbers are a and b in units
+    In CIELAB units. bins: (outputs, 2) a, b of each, of which logits give the annealed mean; None where the numbers are a and b in units
     of `SPREAD`. Brought to size bilinearly, as in Zhang et al. 2016. Nothing in it learns.
     """
     from lamina.models.keras_runtime import keras
@@ -104,7 +104,7 @@ def with_tail(network: Any, tail: Any) -> Any:
 
 
 def grey(lightness: Any) -> Any:
-    """From L, (n, S, S, 1) 0..100, to the RGB values 0..255 of the grey with that L, (n, S, S, 3): what encoders expect.
+    """From L, (n, S, S, 1) 0..100, to the RGB values 0..255 of the grey with that L, (n, S, S, 3), as encoders expect.
 
     Source: CIE 15:2004 (L to luminance), IEC 61966-2-1 (luminance to sRGB).
     """

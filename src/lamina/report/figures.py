@@ -33,13 +33,14 @@ PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
 NUMBERS = ("learning_rate", "dropout", "decay")
 LOGARITHMIC = ("learning_rate", "decay")  # as they are searched
-CURVES = {"loss": "Loss", "accuracy": "Accuracy"}
+CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE of a and b"}
 
 
 def curve(history: pd.DataFrame, measure: str) -> Figure:
     """Draw a measure of training and validation rows over the epochs.
 
-    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss` or `accuracy` (a rate, drawn in percent).
+    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `mse` (squared CIELAB units) or
+    `accuracy` (a rate, drawn in percent).
     """
     figure, axes = _figure(CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""

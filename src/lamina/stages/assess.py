@@ -8,9 +8,10 @@ from typing import Any
 from lamina.config import read_params, section, validated
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
+from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.learn.assess import Assessor, assess
-from lamina.learn.runs import read_run, warps_anew
+from lamina.learn.runs import ClassifierRun, read_run, warps_anew
 from lamina.learn.tuned import read_tuned
 from lamina.maths.crossvalidation import AssessConfig
 from lamina.maths.splits import SplitConfig
@@ -62,7 +63,9 @@ def assess_run(assessor: Assessor, config: AssessConfig, out: Path, *, validatio
 def main() -> None:
     params = read_params(Path())
     name = entry.run_name()
-    _, run = read_run(params, name)
+    kind, run = read_run(params, name)
+    if not isinstance(run, ClassifierRun):
+        raise UserError(f"assess: {name} is a run of kind {kind}; only transfer and scratch runs are trained again")
     config = validated(params.get("assess", {}), "assess", AssessConfig)
     validation = section(params, "split", SplitConfig).validation
     out = Path("models") / name

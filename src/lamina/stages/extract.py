@@ -95,7 +95,7 @@ def main() -> None:
     name = entry.run_name()
     _, run = read_run(params, name)
     if not isinstance(run, TransferRun):
-        raise UserError(f"extract: {name} learns from pixels; only transfer runs have features")
+        raise UserError(f"extract: {name} learns from pixels; only runs under transfer.runs have features")
     out, others = Path("data/features") / name, list(_transfer_runs(params))
     print(extract_run(run, Folders(), out, seed=entry.seed(params), others=others))
 

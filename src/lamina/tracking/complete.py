@@ -1,9 +1,10 @@
 """A run's full state in MLflow, brought there once from the files that its stages wrote."""
 
+import math
 import sys
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,7 +84,7 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: RunFiles)
         run_id, metrics=[Metric(name, value, at, len(files.history)) for name, value in numbers.items()]
     )
     for trial in files.trials:
-        _log_trial(store, run_id, experiment_id, files.record["run"], trial)
+        _log_trial(store, run_id, experiment_id, files, trial)
     for path in files.artifacts():
         store.client.log_artifact(run_id, str(path), "record")
     _log_figures(store, run_id, files)
@@ -92,12 +93,13 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: RunFiles)
     store.client.set_tag(run_id, COMPLETE, files.digest)
 
 
-def _log_trial(store: Store, run_id: str, experiment_id: str, run: str, trial: Mapping[str, str]) -> None:
+def _log_trial(store: Store, run_id: str, experiment_id: str, files: RunFiles, trial: Mapping[str, str]) -> None:
     from mlflow.entities import Metric, Param
 
     tags = {PARENT: run_id, "state": trial["state"]}
-    child = store.client.create_run(experiment_id, tags=tags, run_name=f"{run} trial {trial['number']}").info.run_id
-    names = {"value": "validation_accuracy", "epochs": "epochs"}
+    name = f"{files.record['run']} trial {trial['number']}"
+    child = store.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+    names = {"value": f"validation_{files.measure}", "epochs": "epochs"}
     told = {names[name]: float(text) for name, text in trial.items() if name in names and text}
     chosen = {name: text for name, text in trial.items() if name not in {*names, "state", "number"} and text}
     store.client.log_batch(
@@ -132,7 +134,11 @@ def _log_model(store: Store, run_id: str, experiment_id: str, files: RunFiles) -
 
 
 def scores(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Flatten `metrics.json` into names of MLflow's alphabet: `test_accuracy`, `test_accuracy_low`, `test_f1_CLASS`."""
+    """Flatten `metrics.json` into names of MLflow's alphabet: `test_accuracy`, `test_accuracy_low`, `test_f1_CLASS`.
+
+    Of a colorizer `test_mse`, `test_mse_low`, `test_mse_grey`, `test_against_grey_difference`, and so for each measure
+    and baseline.
+    """
     flat: dict[str, float] = {}
     for fold, score in metrics.items():
         for name, value in score.items():
@@ -145,9 +151,23 @@ def scores(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
             elif name == "per_class":
                 for label, row in value.items():
                     flat |= {f"{fold}_{measure}_{allowed(label)}": float(number) for measure, number in row.items()}
+            elif name == "measures":
+                for measure, row in value.items():
+                    flat |= _with_bounds(f"{fold}_{measure}", row["value"], row["interval"])
+                    flat |= {f"{fold}_{measure}_{of}": float(row[of]) for of in ("grey", "mean", "true") if of in row}
+            elif name == "against":
+                for baseline, row in value.items():
+                    flat |= _with_bounds(f"{fold}_against_{baseline}_difference", row["difference"], row["interval"])
             elif isinstance(value, int | float):
                 flat[f"{fold}_{allowed(name)}"] = float(value)
     return flat
+
+
+def _with_bounds(name: str, value: float, interval: Sequence[float | None] | None) -> dict[str, float]:
+    """A number and its interval, which one origin alone has not: MLflow would show its largest number for it."""
+    low, high = interval or (None, None)
+    told = {name: value, f"{name}_low": low, f"{name}_high": high}
+    return {name: float(number) for name, number in told.items() if number is not None and math.isfinite(number)}
 
 
 def assessed(assessment: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The pictures that a run carries in MLflow."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ MOST_CLASSES_NAMED = 30
 
 
 def draw(files: RunFiles, folder: Path) -> None:
-    """Write `loss.png`, `accuracy.png` and, where there are test rows, `confusion.png` into `folder`."""
+    """Write the curves `loss.png` and `accuracy.png` or `mse.png` into `folder`, and what else there is to see.
+
+    That is `confusion.png` where there are test rows with classes, and the sheets that the run's stages drew.
+    """
     figures = {}
-    for measure in ("loss", "accuracy"):
-        history = pd.DataFrame(files.history)
+    history = pd.DataFrame(files.history)
+    for measure in ("loss", files.measure):
         if {f"train_{measure}", f"validation_{measure}"} <= set(history.columns):
             figures[measure] = curve(history, measure)
     rows = files.folder / "confusion.csv"
@@ -27,6 +31,8 @@ def draw(files: RunFiles, folder: Path) -> None:
     for name, figure in figures.items():
         # the version of matplotlib is left out, so that the same figure is the same bytes
         figure.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
+    for sheet in files.sheets():
+        shutil.copyfile(sheet, folder / sheet.name)
 
 
 def confusion(labels: "pd.Series[str]", predicted: "pd.Series[str]", classes: list[str]) -> Figure:

@@ -2,17 +2,31 @@
 
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.tracking import runs, store
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 SECONDS_BETWEEN_BATCHES = 2.0
 SECONDS_TO_FINISH = 8.0
 
 Row = tuple[int, dict[str, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What the network made of some pictures after an epoch; at: milliseconds since 1970."""
+
+    name: str
+    epoch: int
+    image: "Image"
+    at: int
 
 
 class LiveRun:
@@ -24,7 +38,7 @@ class LiveRun:
 
     def __init__(self, system: Path) -> None:
         self._system = system
-        self._rows: SimpleQueue[Row | None] = SimpleQueue()
+        self._told: SimpleQueue[Row | Picture | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._warned = False
 
@@ -34,10 +48,13 @@ class LiveRun:
         self._thread.start()
 
     def epoch(self, row: dict[str, float]) -> None:
-        self._rows.put((runs.now(), row))
+        self._told.put((runs.now(), row))
+
+    def picture(self, name: str, epoch: int, image: "Image") -> None:
+        self._told.put(Picture(name=name, epoch=epoch, image=image, at=runs.now()))
 
     def finish(self) -> None:
-        self._rows.put(None)
+        self._told.put(None)
         if self._thread:
             self._thread.join(SECONDS_TO_FINISH)
             if self._thread.is_alive():
@@ -58,24 +75,30 @@ class LiveRun:
     def _pass_on(self, opened: store.Store, run_id: str) -> None:
         more, epochs = True, 0
         while more:
-            rows, more = self._batch()
+            rows, pictures, more = self._batch()
             runs.log_epochs(opened, run_id, rows)
+            for seen in pictures:
+                runs.log_picture(opened, run_id, seen.name, seen.epoch, seen.image, seen.at)
             epochs += len(rows)
         runs.end_training(opened, run_id, epochs)
 
-    def _batch(self) -> tuple[list[Row], bool]:
-        """Gather the rows of the next seconds; false once training ended."""
+    def _batch(self) -> tuple[list[Row], list[Picture], bool]:
+        """Gather the rows and pictures of the next seconds; false once training ended."""
         rows: list[Row] = []
+        pictures: list[Picture] = []
         end = time.monotonic() + SECONDS_BETWEEN_BATCHES
         while (left := end - time.monotonic()) > 0:
             try:
-                row = self._rows.get(timeout=left)
+                told = self._told.get(timeout=left)
             except Empty:
                 break
-            if row is None:
-                return rows, False
-            rows.append(row)
-        return rows, True
+            if told is None:
+                return rows, pictures, False
+            if isinstance(told, Picture):
+                pictures.append(told)
+            else:
+                rows.append(told)
+        return rows, pictures, True
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

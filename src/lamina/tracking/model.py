@@ -12,29 +12,36 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 
 from lamina.tracking.records import RunFiles
 
-CODE = Path(__file__).with_name("pyfunc_model.py")
+CODE = {
+    "accuracy": Path(__file__).with_name("pyfunc_classifier.py"),
+    "mse": Path(__file__).with_name("pyfunc_colorizer.py"),
+}
 REQUIRED = ("keras", "mlflow", "numpy", "pandas", "tensorflow")
 
 
 def save(files: RunFiles, folder: Path, *, run_id: str, model_id: str) -> None:
     """Write the model's folder: `model.keras`, the few lines that call it, signature and requirements.
 
-    In: (n, S, S, 3) uint8 RGB. Out: a table with one column of probabilities per class.
+    In: (n, S, S, 3) uint8 RGB. Out: of a classifier a table with one column of probabilities per class; of a colorizer
+    the pictures in color, (n, S, S, 3) uint8 RGB.
     Requirements are given, since MLflow's inference of them loads the network and takes ten seconds.
     """
-    size, classes = int(files.record["size"]), list(files.record["classes"])
+    classes = list(files.record["classes"])
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
-        python_model=str(CODE),
+        python_model=str(CODE[files.measure]),
         artifacts={"network": str(files.model.resolve())},
         model_config={"classes": classes},
-        signature=ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))]),
-            outputs=Schema([ColSpec("float", name) for name in classes]),
-        ),
+        signature=signature(int(files.record["size"]), classes),
         pip_requirements=requirements(files.record["environment"]),
     )
+
+
+def signature(size: int, classes: list[str]) -> ModelSignature:
+    """What goes in and comes out; without classes that are pictures, too."""
+    pictures = Schema([TensorSpec(np.dtype("uint8"), (-1, size, size, 3))])
+    return ModelSignature(pictures, Schema([ColSpec("float", name) for name in classes]) if classes else pictures)
 
 
 def requirements(environment: Mapping[str, Any]) -> list[str]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from lamina.errors import UserError
 from lamina.files import file_digest, json_digest
+from lamina.learn.measures import MeasureName
+from lamina.learn.runs import KINDS
 
 RECORD_KEYS = ("run", "system", "kind", "key", "params", "tuned", "seed", "classes", "size", "data", "environment")
 FILES = (
@@ -23,6 +25,7 @@ FILES = (
     "trials.csv",
     "tuned.yaml",
 )
+SHEETS = ("colors.png", "extremes.png", "learning.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,11 @@ class RunFiles:
         return self.folder / "model.keras"
 
     @property
+    def measure(self) -> MeasureName:
+        """What the run is judged by."""
+        return KINDS[self.record["kind"]].measure
+
+    @property
     def digest(self) -> str:
         """SHA-256 of what the run came to: learned and evaluated again to the same end, it is the same."""
         told = [self.history, self.trials, self.metrics, self.assessment]
@@ -51,6 +59,10 @@ class RunFiles:
         """The small files that are kept with the run, as far as they are there."""
         return [self.folder / name for name in FILES if (self.folder / name).exists()]
 
+    def sheets(self) -> list[Path]:
+        """The pictures that its stages drew, as far as they are there."""
+        return [self.folder / name for name in SHEETS if (self.folder / name).exists()]
+
 
 def read_run(system: Path, run: str) -> RunFiles:
     """Read the files of a trained and evaluated run; raises UserError naming what is missing or broken."""
@@ -59,6 +71,8 @@ def read_run(system: Path, run: str) -> RunFiles:
     absent = [key for key in RECORD_KEYS if key not in record]
     if absent:
         raise UserError(f"{folder / 'record.json'}: {', '.join(absent)} missing; run `dvc repro train@{run}` again")
+    if record["kind"] not in KINDS:
+        raise UserError(f"{folder / 'record.json'}: unknown kind {record['kind']!r}; run `dvc repro train@{run}` again")
     for name in ("metrics.json", "model.keras", "predictions.parquet"):
         if not (folder / name).exists():
             raise _missing(folder / name)

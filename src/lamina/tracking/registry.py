@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lamina.errors import UserError
 from lamina.learn.champion import Champion
+from lamina.learn.measures import MEASURES
 from lamina.tracking.complete import complete
 from lamina.tracking.records import RunFiles, read_run
 from lamina.tracking.runs import COMPLETE, KEY, allowed, find
@@ -85,13 +86,13 @@ def _champion(store: Store, name: str) -> str | None:
 
 
 def _tags(files: RunFiles, champion: Champion) -> dict[str, str]:
-    test = files.metrics["test"]
-    low, high = test["interval"]
+    name, measure, test = champion.measure, MEASURES[champion.measure], files.metrics["test"]
+    interval = measure.interval(test)
+    bounds = {"test_interval": f"{interval[0]:.4f} to {interval[1]:.4f}"} if interval else {}
     return {
         "run": champion.run,
         KEY: champion.key,
         "digest": champion.model,
-        "validation_accuracy": f"{champion.validation_accuracy:.4f}",
-        "test_accuracy": f"{test['accuracy']:.4f}",
-        "test_interval": f"{low:.4f} to {high:.4f}",
-    }
+        f"validation_{name}": f"{champion.validation:.4f}",
+        f"test_{name}": f"{measure.score(test):.4f}",
+    } | bounds

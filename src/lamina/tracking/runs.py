@@ -9,6 +9,7 @@ from lamina.tracking.store import Store, exclusive, experiment
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
+    from PIL.Image import Image
 
 KEY = "lamina.key"
 COMPLETE = "lamina.complete"  # "false", then the digest of the results that were logged
@@ -38,6 +39,11 @@ def begin(store: Store, record: dict[str, Any]) -> str | None:
 def log_epochs(store: Store, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
     """Log rows of `history.csv`, each with its time in milliseconds, in as few calls as MLflow takes."""
     store.client.log_batch(run_id, metrics=[metric for at, row in rows for metric in _epoch(row, at)])
+
+
+def log_picture(store: Store, run_id: str, name: str, epoch: int, image: "Image", at: int) -> None:
+    """Show a picture of an epoch among the run's images, where its page leafs through the epochs of one name."""
+    store.client.log_image(run_id, image, key=allowed(name), step=epoch, timestamp=at, synchronous=True)
 
 
 def end_training(store: Store, run_id: str, epochs: int) -> None:

@@ -1,0 +1,214 @@
+"""What the results of a run are measured by: read from its files, compared picture by picture, and put into words."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lamina.errors import UserError
+
+MeasureName: TypeAlias = Literal["accuracy", "mse"]
+
+# what the baseline's line of a picture says, after the picture's id
+Answers: TypeAlias = dict[str, tuple[str, ...]]
+Interval: TypeAlias = tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """How a run's answers for the same test pictures changed.
+
+    before, after: the measure with its 95 % interval over origins, as shown. better, worse: pictures.
+    worsening: how far the measure went the wrong way, in the unit of the gate's tolerance; negative where it improved.
+    p: of a paired test over origins, of no change.
+    """
+
+    before: str
+    after: str
+    better: int
+    worse: int
+    worsening: float
+    p: float
+
+
+class Measure(ABC):
+    """How one measure is read, compared and shown.
+
+    title: as people write it. columns: of `predictions.parquet`, which a baseline keeps beside `id`. legend: what the
+    gate's table means.
+    """
+
+    title: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]]
+    legend: ClassVar[str]
+
+    @abstractmethod
+    def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
+        """What a baseline says of one picture, from its `columns`; raises ValueError where they make no sense."""
+
+    @abstractmethod
+    def value(self, answers: Answers) -> float:
+        """The measure over all pictures."""
+
+    @abstractmethod
+    def shown(self, value: float) -> str:
+        """The value as people read it."""
+
+    @abstractmethod
+    def score(self, block: Mapping[str, Any]) -> float:
+        """The value in a fold's block of `metrics.json`; raises KeyError where it has none."""
+
+    @abstractmethod
+    def interval(self, block: Mapping[str, Any]) -> Interval:
+        """Its 95 % interval there; None where one origin alone could not show any."""
+
+    @abstractmethod
+    def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
+        """Compare answers for the same pictures; raises UserError where what is asked of them is not the same."""
+
+    @abstractmethod
+    def too_far(self, worsening: float, tolerance: float) -> str:
+        """Say that the measure went the wrong way by more than is tolerated."""
+
+
+class Accuracy(Measure):
+    """Right answers, of classifiers."""
+
+    title = "accuracy"
+    columns = ("label", "predicted")
+    legend = (
+        "Accuracy on the test pictures with its 95 % interval over origins; pictures that became right (better) and "
+        "wrong (worse); p of the exact paired test over origins, after Holm's correction for the number of runs."
+    )
+
+    def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
+        if not all(isinstance(value, str) and value for value in values):
+            raise ValueError(f"expected words, got {list(values)}")
+        return tuple(values)
+
+    def value(self, answers: Answers) -> float:
+        return sum(label == predicted for label, predicted in answers.values()) / len(answers)
+
+    def shown(self, value: float) -> str:
+        return f"{value:.3f}"
+
+    def score(self, block: Mapping[str, Any]) -> float:
+        return float(block["accuracy"])
+
+    def interval(self, block: Mapping[str, Any]) -> Interval:
+        return _bounds(block["interval"])
+
+    def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
+        from lamina.maths.comparison import paired_test
+
+        keys = sorted(after)
+        relabeled = [key for key in keys if before[key][0] != after[key][0]]
+        if relabeled:
+            raise UserError(
+                f"{len(relabeled)} pictures have another label ({relabeled[0]}, ...); --accept renews the baseline"
+            )
+        first, second, origin = _right(before, keys), _right(after, keys), [origins[key] for key in keys]
+        better, worse = int(np.sum(second & ~first)), int(np.sum(first & ~second))
+        return Change(
+            before=self._with_interval(first, origin),
+            after=self._with_interval(second, origin),
+            better=better,
+            worse=worse,
+            worsening=(worse - better) / len(keys),
+            p=paired_test(first, second, origin),
+        )
+
+    def too_far(self, worsening: float, tolerance: float) -> str:
+        return f"fell by {worsening:.3f}, more than {tolerance:g}"
+
+    def _with_interval(self, right: NDArray[np.bool_], origin: Sequence[str]) -> str:
+        from lamina.maths.scores import accuracy_interval
+
+        return _shown(self, float(right.mean()), accuracy_interval(right, origin))
+
+
+class MeanSquaredError(Measure):
+    """Squared distance of the predicted a and b from the true ones, in squared CIELAB units, of colorizers."""
+
+    title = "MSE"
+    columns = ("mse",)
+    legend = (
+        "MSE of a and b on the test pictures, in squared CIELAB units, with its 95 % interval over origins: lower is "
+        "better; pictures whose MSE fell (better) and rose (worse) by more than 0.1 %; p of a paired test over "
+        "origins, after Holm's correction for the number of runs."
+    )
+    decimals: ClassVar[int] = 4
+    # What another processor's rounding, or another library's, may do to the MSE of a picture: it is systematic, so a
+    # test would find it real, and nobody would ever see it.
+    same: ClassVar[float] = 1e-3
+
+    def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
+        try:
+            (number,) = map(float, values)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        if not 0 <= number < math.inf:
+            raise ValueError(f"expected an MSE of 0 or more, got {number}")
+        return (f"{number:.{self.decimals}f}",)
+
+    def value(self, answers: Answers) -> float:
+        return math.fsum(float(number) for (number,) in answers.values()) / len(answers)
+
+    def shown(self, value: float) -> str:
+        return f"{value:.4g}"
+
+    def score(self, block: Mapping[str, Any]) -> float:
+        return float(block["measures"]["mse"]["value"])
+
+    def interval(self, block: Mapping[str, Any]) -> Interval:
+        return _bounds(block["measures"]["mse"]["interval"])
+
+    def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
+        from lamina.maths.color_scores import regression_test
+
+        keys = sorted(after)
+        first, second = (np.array([float(answers[key][0]) for key in keys]) for answers in (before, after))
+        origin = [origins[key] for key in keys]
+        moved = np.where(np.abs(second - first) > np.maximum(self.same * first, self.same), second, first)
+        mean = float(first.mean())
+        rise = float(moved.mean()) - mean
+        return Change(
+            before=self._with_interval(first, origin),
+            after=self._with_interval(second, origin),
+            better=int(np.sum(moved < first)),
+            worse=int(np.sum(moved > first)),
+            worsening=rise / mean if mean else math.inf if rise else 0.0,
+            p=float(regression_test(first, moved, origin)),
+        )
+
+    def too_far(self, worsening: float, tolerance: float) -> str:
+        return f"rose by {100 * worsening:.3g} %, more than {100 * tolerance:g} %"
+
+    def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
+        from lamina.maths.color_scores import mean_interval
+
+        return _shown(self, float(values.mean()), mean_interval(values, origin))
+
+
+MEASURES: Final[Mapping[MeasureName, Measure]] = MappingProxyType({"accuracy": Accuracy(), "mse": MeanSquaredError()})
+
+
+def _right(answers: Answers, keys: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([answers[key][0] == answers[key][1] for key in keys])
+
+
+def _shown(measure: Measure, value: float, interval: Sequence[float]) -> str:
+    bounds = _bounds(interval)
+    return f"{measure.shown(value)} [{', '.join(map(measure.shown, bounds)) if bounds else 'one origin'}]"
+
+
+def _bounds(interval: Sequence[float | None] | None) -> Interval:
+    low, high = interval or (None, None)
+    if low is None or high is None or not math.isfinite(low) or not math.isfinite(high):
+        return None
+    return float(low), float(high)
