@@ -75,8 +75,8 @@ def build_colorizer(
 def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
     """What makes colors of a network's numbers: from (n, side, side, outputs) to (n, size, size, 2) a, b.
 
-    In CIELAB units. bins: (outputs, 2) a, b of each, of which logits give the annealed mean; None where the numbers are a and b in units
-    of `SPREAD`. Brought to size bilinearly, as in Zhang et al. 2016. Nothing in it learns.
+    Colors are in CIELAB units. bins: (outputs, 2) a, b of each, of which logits give the annealed mean; None where the
+    numbers are a and b in units of `SPREAD`. Brought to size bilinearly, as in Zhang et al. 2016. Nothing in it learns.
     """
     from lamina.models.keras_runtime import keras
 
