@@ -177,9 +177,9 @@ def test_what_cannot_be_scored_is_refused(true: tuple[int, ...], predicted: np.n
 
 def test_a_network_gone_astray_is_scored_all_the_same() -> None:
     true, predicted = draw(2, 8)
-    astray = score_pictures(true, predicted + np.float32(1e4), MEAN)
+    astray = score_pictures(true, predicted + np.float32(400), MEAN)
     assert (astray["auc"] == 0).all()
-    assert (astray["mse"] > 1e7).all()
+    assert (astray["mse"] > 1e5).all()
     assert np.isfinite(astray).all(axis=None)
     at_most = score_pictures(true, np.full_like(predicted, 327.67), MEAN)  # as much as stored CIELAB holds
     np.testing.assert_array_equal(astray["psnr"], at_most["psnr"])
