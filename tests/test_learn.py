@@ -19,11 +19,11 @@ from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.learn.fit import fit
-from lamina.learn.trainers import ClassTrainer
 from lamina.learn.listener import Silent
 from lamina.learn.runs import Tuned, read_run
 from lamina.learn.studies import place_of, resume
 from lamina.learn.tasks import open_task
+from lamina.learn.trainers import ClassTrainer
 from lamina.learn.tune import TuneConfig, search
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.evaluate import evaluate

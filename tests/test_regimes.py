@@ -21,11 +21,11 @@ from lamina.learn.checkpoint import Checkpoint, State
 from lamina.learn.examples import PictureExamples
 from lamina.learn.fine_tuning import learn_whole
 from lamina.learn.fit import fit
-from lamina.learn.trainers import ClassTrainer
 from lamina.learn.history import DivergedError, kept_row
 from lamina.learn.memory import free_memory
 from lamina.learn.runs import Tuned, read_run
 from lamina.learn.tasks import Learned, Task, balanced_weights, open_task
+from lamina.learn.trainers import ClassTrainer
 from lamina.maths.color import srgb_to_lab
 from lamina.models.keras_runtime import keras, tf
 from lamina.stages.extract import extract_run

@@ -47,8 +47,7 @@ class Gallery:
         learned: the model from L to a, b that was kept.
         """
         kept = [epoch for epoch in range(1, epochs) if self._strip(epoch).exists()]
-        strips = [np.asarray(Image.open(self._strip(epoch))) for epoch in kept]
-        rows = [np.split(strip, len(self.lab), axis=1) for strip in strips]
+        rows = [np.split(_read(self._strip(epoch)), len(self.lab), axis=1) for epoch in kept]
         grey = list(colored(self.lab, np.broadcast_to(_NO_COLOR, (*self.lab.shape[:3], 2))))
         end = list(colored(self.lab, learned(lightness(self.lab), training=False).numpy()))
         names = ["grey", *(f"epoch {epoch}" for epoch in kept), "learned", "true"]
@@ -56,6 +55,11 @@ class Gallery:
 
     def _strip(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:04}.png"
+
+
+def _read(path: Path) -> np.ndarray:
+    with Image.open(path) as strip:
+        return np.asarray(strip)
 
 
 def some(rows: Rows, most: int = PICTURES) -> LabPixels:
