@@ -15,11 +15,11 @@ import numpy as np
 
 from lamina.learn.checkpoint import Checkpoint, State
 from lamina.learn.examples import PictureExamples
-from lamina.learn.trainers import ClassTrainer
 from lamina.learn.runs import Tuned
+from lamina.learn.trainers import ClassTrainer
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import Precision, compute_in
-from lamina.models.networks import small_cnn
+from lamina.models.networks import build_network
 from warping import make_rows
 
 TUNED = Tuned(learning_rate=1e-3, dropout=0.5, decay=0.001)
@@ -28,7 +28,7 @@ CLASSES = 4
 
 def steps_of(examples: PictureExamples, precision: Precision, batch: int) -> Callable[[np.ndarray], object]:
     """An epoch of lamina's training, over rows in this order."""
-    network = small_cnn(examples.rows.size, CLASSES, dropout=0.5, seed=13)
+    network = build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13)
     compute_in(network, precision)
     trainer = ClassTrainer(network, TUNED)
     return lambda order: examples.learn(trainer, order, batch)
@@ -36,7 +36,7 @@ def steps_of(examples: PictureExamples, precision: Precision, batch: int) -> Cal
 
 def keras_steps(examples: PictureExamples, batch: int) -> Callable[[np.ndarray], object]:
     """The same in Keras' own loop."""
-    network = small_cnn(examples.rows.size, CLASSES, dropout=0.5, seed=13)
+    network = build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13)
     network.compile(optimizer=keras.optimizers.RMSprop(1e-3), loss="sparse_categorical_crossentropy")
 
     def epoch(order: np.ndarray) -> None:
@@ -50,7 +50,7 @@ def keras_steps(examples: PictureExamples, batch: int) -> Callable[[np.ndarray],
 
 def seconds_to_save(examples: PictureExamples, folder: Path) -> float:
     """Seconds to copy and write the state of the network, which is done for 5 % of the time at most."""
-    trainer = ClassTrainer(small_cnn(examples.rows.size, CLASSES, dropout=0.5, seed=13), TUNED)
+    trainer = ClassTrainer(build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13), TUNED)
     start = time.perf_counter()
     Checkpoint(folder / "state.npz").keep(State(history=[], variables=trainer.state(), best=[]))
     return time.perf_counter() - start
