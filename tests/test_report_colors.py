@@ -235,7 +235,8 @@ def test_a_run_worse_than_grey_says_so(system: Path, tmp_path: Path) -> None:
 
 def test_what_was_tuned_is_shown_as_found(page: str) -> None:
     chapter = words(page[page.index('<section id="run-colors"') :])
-    assert "learning rate 0.00217" in chapter
+    settings = chapter[chapter.index(" Parameters ") : chapter.index(" Tuning ")]
+    assert "learning rate 0.00217" in settings
     assert "decoder unet" in chapter
     assert "watch" not in chapter
     assert "patience" not in chapter

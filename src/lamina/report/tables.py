@@ -164,7 +164,7 @@ def census(pictures: Pictures) -> Census:
     return Census(
         kept=len(pictures.names),
         rejected=_reasons(pictures.rejected),
-        classes={str(label): _folds(rows) for label, rows in split.groupby("label", sort=True) if label},
+        classes={str(label): _folds(rows) for label, rows in split.groupby("label", sort=True)},
         folds=_folds(split),
         training_rows=int((split["fold"] == "train").sum()),
         spare=int(((split["fold"] == SPARE) & (split["copy"] == 0)).sum()),
