@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from lamina.files import write_json
 from lamina.learn.importance import TRIALS_TO_WEIGH, importances
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.report import figures, tables
-from lamina.report.runs import SHEETS, read_pictures, read_run
+from lamina.report.pictures import SHEETS, read_pictures
+from lamina.report.runs import read_run
 from lamina.stages.report import report
 
 CELLS = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
@@ -140,7 +141,7 @@ def write_run(
     history["validation_loss"] = 1.4 * np.exp(-epoch / 10) + 0.35 + rng.normal(0, 0.02, 40)
     history["validation_accuracy"] = skill - 0.6 * np.exp(-epoch / 8) + rng.normal(0, 0.015, 40)
     history.assign(learning_rate=1e-3).to_csv(folder / "history.csv", index=False)
-    transfer = not name.startswith("small")
+    transfer = kinds([name])[name] == "transfer"
     network = {"backbone": "mobilenet_v2", "weights": "imagenet"} if transfer else {"network": "small_cnn"}
     record = {
         "run": name,
@@ -183,6 +184,10 @@ def make_system(
     return system
 
 
+def kinds(names: Iterable[str]) -> dict[str, str]:
+    return {name: "scratch" if name.startswith("small") else "transfer" for name in names}
+
+
 THREE = {"small_cnn": 0.62, "mobilenet_v2": 0.93, "densenet121": 0.84}
 
 
@@ -193,7 +198,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(system: Path) -> str:
-    return report(list(THREE), system, system / "reports").page.read_text(encoding="utf-8")
+    return report(kinds(list(THREE)), system, system / "reports").page.read_text(encoding="utf-8")
 
 
 def words(page: str) -> str:
@@ -234,7 +239,7 @@ def test_runs_that_cannot_be_told_apart_share_a_letter(system: Path, page: str, 
     assert gap is not None
     shown = f"{100 * gap.accuracy:+.1f} {100 * gap.interval[0]:+.0f} to {100 * gap.interval[1]:+.0f}, p"
     assert shown in words(page).replace("\N{MINUS SIGN}", "-")
-    one = words(report(["small_cnn"], system, tmp_path).page.read_text(encoding="utf-8"))
+    one = words(report(kinds(["small_cnn"]), system, tmp_path).page.read_text(encoding="utf-8"))
     assert "Group" not in one
 
 
@@ -245,7 +250,7 @@ def test_runs_on_other_test_pictures_are_not_compared(system: Path, tmp_path: Pa
     with pytest.raises(
         UserError, match=r"small_cnn/predictions.parquet: other test pictures than those of mobilenet_v2"
     ):
-        report(list(THREE), tmp_path / "system", tmp_path / "reports")
+        report(kinds(list(THREE)), tmp_path / "system", tmp_path / "reports")
 
 
 def test_what_training_again_told_is_shown(page: str) -> None:
@@ -262,7 +267,7 @@ def test_a_control_that_did_better_than_chance_is_loud(system: Path, tmp_path: P
     told = json.loads(path.read_text())
     told["control"] |= {"accuracy": 0.71, "p": 0.0001, "passed": False}
     write_json(path, told)
-    page = report(list(THREE), tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8")
+    page = report(kinds(list(THREE)), tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8")
     assert "densenet121: labels dealt at random were told better than by chance." in words(page)
     assert re.findall(r'class="number alarm">([^<]+)<', page) == ["71.0\N{NO-BREAK SPACE}% ✗"]
 
@@ -271,7 +276,9 @@ def test_a_run_that_was_not_assessed_is_shown_without(system: Path, tmp_path: Pa
     shutil.copytree(system, tmp_path / "system")
     for name in THREE:
         write_json(tmp_path / f"system/models/{name}/assessment.json", dict.fromkeys(["repeats", "control"]))
-    text = words(report(["small_cnn"], tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8"))
+    text = words(
+        report(kinds(["small_cnn"]), tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8")
+    )
     assert "How sure" not in text
 
 
@@ -374,7 +381,7 @@ def test_every_sheet_is_shown_with_its_own_pixels(system: Path, tmp_path: Path) 
     (tmp_path / "models").symlink_to(system / "models")
     for shade, path in enumerate(SHEETS.values()):
         Image.new("RGB", (1300, 50), (30 * shade, 0, 0)).save(tmp_path / "data" / path)
-    text = report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8")
+    text = report(kinds(["small_cnn"]), tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8")
     shown = re.findall(
         r'class="sheet" src="data:image/webp;base64,([^"]+)" width="1200" height="46" alt="([^"]+)"', text
     )
@@ -402,7 +409,9 @@ def test_suspicious_pairs_are_counted_and_named(system: Path, page: str) -> None
 def test_an_audit_without_suspicion_says_so(system: Path, tmp_path: Path) -> None:
     shutil.copytree(system, tmp_path / "system")
     write_json(tmp_path / "system/data/split/summary.json", {"compared": 40, "suspicious": 0, "suspicious_from": 0.95})
-    text = words(report(["small_cnn"], tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8"))
+    text = words(
+        report(kinds(["small_cnn"]), tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8")
+    )
     assert "No test picture looks like a picture that was trained or tuned on." in text
     assert "the 40 closest pairs were then laid over each other" in text
     assert "Suspicious pairs" not in text
@@ -414,7 +423,7 @@ def test_data_docs_are_linked_where_they_are(system: Path, page: str, tmp_path: 
     docs = tmp_path / "system/data/validation/docs/index.html"
     docs.parent.mkdir(parents=True)
     docs.write_text("docs")
-    shown = report(["small_cnn"], tmp_path / "system", tmp_path / "system/reports").page
+    shown = report(kinds(["small_cnn"]), tmp_path / "system", tmp_path / "system/reports").page
     links = re.findall(r'href="([^"#:]+)">Data Docs', shown.read_text(encoding="utf-8"))
     assert [(shown.parent / link).read_text() for link in links] == ["docs"]
 
@@ -429,12 +438,12 @@ def test_sixteen_runs_stay_below_three_megabytes(system: Path, tmp_path: Path) -
     for path in SHEETS.values():  # as full of pictures as sheets are
         rows = [[lab_to_srgb(some[place]) for place in rng.integers(0, 64, 8)] for _ in range(12)]
         contact_sheet(rows, ["a class of pictures"] * 12, cell=136).save(tmp_path / "system/data" / path)
-    assert report(names, tmp_path / "system", tmp_path / "reports").size < 3_000_000
+    assert report(kinds(names), tmp_path / "system", tmp_path / "reports").size < 3_000_000
 
 
 def test_the_same_inputs_give_the_same_bytes_in_another_process(system: Path, page: str, tmp_path: Path) -> None:
     again = "import sys, pathlib; from lamina.stages.report import report; "
-    again += f"report({list(reversed(THREE))!r}, pathlib.Path({str(system)!r}), pathlib.Path({str(tmp_path)!r}))"
+    again += f"report({kinds(reversed(THREE))!r}, pathlib.Path({str(system)!r}), pathlib.Path({str(tmp_path)!r}))"
     environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "77", "LC_ALL": "C"}
     subprocess.run([sys.executable, "-c", again], check=True, env=environment)
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == page
@@ -444,7 +453,7 @@ def test_the_same_inputs_give_the_same_bytes_in_another_process(system: Path, pa
 def test_names_and_labels_are_escaped(tmp_path: Path) -> None:
     classes = ('<script>alert("x")</script>', "a & b", "ü" * 90)
     make_system(tmp_path, {"small_cnn": 0.3}, classes=classes, origins=36, side=32)
-    text = report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8")
+    text = report(kinds(["small_cnn"]), tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8")
     assert "<script" not in text
     assert "&lt;script&gt;alert(" in text
     assert "a &amp; b" in text
@@ -455,7 +464,7 @@ def test_few_and_many_classes_and_runs(tmp_path: Path, classes: int, runs: int) 
     names = [f"class number {place}" for place in range(classes)]
     skills = {f"run_{place}": 0.5 for place in range(runs)}
     make_system(tmp_path, skills, classes=names, origins=6 * classes, side=28)
-    summary = report(list(skills), tmp_path, tmp_path / "reports")
+    summary = report(kinds(list(skills)), tmp_path, tmp_path / "reports")
     assert summary.runs == runs
     text = words(summary.page.read_text(encoding="utf-8"))
     assert all(name in text for name in names)
@@ -473,7 +482,7 @@ def test_a_run_without_mistakes_trials_or_time_is_reported_too(tmp_path: Path) -
     for path in (folder / "tuned.yaml", folder / "timing.json", *sheets, *audit):
         path.unlink()
     shutil.rmtree(tmp_path / "data/filtered")
-    summary = report(["small_cnn"], tmp_path, tmp_path / "reports")
+    summary = report(kinds(["small_cnn"]), tmp_path, tmp_path / "reports")
     text = words(summary.page.read_text(encoding="utf-8"))
     assert summary.accuracy == 1
     assert "No test picture was called wrongly" in text
@@ -486,10 +495,10 @@ def test_a_run_without_mistakes_trials_or_time_is_reported_too(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("file", "stage"),
     [
-        ("models/small_cnn/record.json", "train@small_cnn"),
-        ("models/small_cnn/history.csv", "train@small_cnn"),
-        ("models/small_cnn/metrics.json", "evaluate@small_cnn"),
-        ("models/small_cnn/predictions.parquet", "evaluate@small_cnn"),
+        ("models/small_cnn/record.json", "train-scratch@small_cnn"),
+        ("models/small_cnn/history.csv", "train-scratch@small_cnn"),
+        ("models/small_cnn/metrics.json", "evaluate-scratch@small_cnn"),
+        ("models/small_cnn/predictions.parquet", "evaluate-scratch@small_cnn"),
         ("data/split/manifest.parquet", "split"),
         ("data/lab/pixels.npy", "convert"),
         ("data/lab/manifest.parquet", "convert"),
@@ -502,10 +511,10 @@ def test_a_missing_or_broken_file_is_named_with_the_stage_that_writes_it(
     shutil.copytree(system, copy, ignore=shutil.ignore_patterns("reports"))
     (copy / file).unlink()
     with pytest.raises(UserError, match=rf"{file}: not found.*dvc repro {stage}`") as missing:
-        report(["small_cnn"], copy, copy / "reports")
+        report(kinds(["small_cnn"]), copy, copy / "reports")
     (copy / file).write_text("nonsense")
     with pytest.raises(UserError, match=rf"{file}: cannot be read.*dvc repro {stage}`") as broken:
-        report(["small_cnn"], copy, copy / "reports")
+        report(kinds(["small_cnn"]), copy, copy / "reports")
     assert all("\n" not in str(error.value) for error in (missing, broken))
     assert not (copy / "reports").exists()
 
@@ -515,12 +524,12 @@ def test_predictions_of_other_classes_are_refused(system: Path, tmp_path: Path) 
     path = tmp_path / "system/models/small_cnn/predictions.parquet"
     pd.read_parquet(path).drop(columns="monocyte").to_parquet(path)
     with pytest.raises(UserError, match="no column monocyte"):
-        report(["small_cnn"], tmp_path / "system", tmp_path / "reports")
+        report(kinds(["small_cnn"]), tmp_path / "system", tmp_path / "reports")
 
 
 def test_no_runs_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no run to report; name one under transfer\.runs"):
-        report([], tmp_path, tmp_path / "reports")
+        report(kinds([]), tmp_path, tmp_path / "reports")
 
 
 def test_the_stage_reports_the_runs_that_params_name(system: Path, tmp_path: Path) -> None:
@@ -583,11 +592,11 @@ def test_the_number_that_decides_is_found_to_matter(number: str) -> None:
 def test_importance_is_shown_where_enough_trials_tell(system: Path, tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(system / "data")
     shutil.copytree(system / "models/small_cnn", tmp_path / "models/small_cnn")
-    few = words(report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8"))
+    few = words(report(kinds(["small_cnn"]), tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8"))
     assert "Which number matters is not said of fewer than 16 trials" in few
     trials = trials_of(lambda rows: 0.9 - 0.1 * (np.log10(rows["learning_rate"]) + 3).abs())
     trials.assign(dropout=0.3).to_csv(tmp_path / "models/small_cnn/trials.csv", index=False)
-    many = words(report(["small_cnn"], tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8"))
+    many = words(report(kinds(["small_cnn"]), tmp_path, tmp_path / "reports").page.read_text(encoding="utf-8"))
     assert re.search(r"Value Tuned Importance learning rate \S+ (\d+) % dropout 0\.3 given decay \S+ \d+ %", many)
     assert "Which number matters" not in many
 

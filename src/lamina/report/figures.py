@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
@@ -33,14 +34,19 @@ PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
 NUMBERS = ("learning_rate", "dropout", "decay")
 LOGARITHMIC = ("learning_rate", "decay")  # as they are searched
+STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
 CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE of a and b"}
+TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
 
-def curve(history: pd.DataFrame, measure: str) -> Figure:
+def curve(
+    history: pd.DataFrame, measure: str, *, level: tuple[str, float] | None = None, may_be_steep: bool = False
+) -> Figure:
     """Draw a measure of training and validation rows over the epochs.
 
-    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `mse` (squared CIELAB units) or
-    `accuracy` (a rate, drawn in percent).
+    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `accuracy` (a rate, drawn in percent) or
+    `mse`. level: name and value of a line to compare with. may_be_steep: whether the axis becomes logarithmic where
+    values fall `STEEP` times.
     """
     figure, axes = _figure(CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""
@@ -48,11 +54,15 @@ def curve(history: pd.DataFrame, measure: str) -> Figure:
         values = history[f"{fold}_{measure}"].to_numpy(dtype=float)
         shown = np.where(np.isfinite(values), values, np.nan)
         axes.plot(history["epoch"], shown, dashes, color=color, marker=marker, markersize=3, linewidth=1.6, label=fold)
+    if level is not None:
+        axes.axhline(level[1], color=INK, linestyle=":", linewidth=1.2, label=level[0])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)
     axes.set_xlabel("epoch", color=INK, fontsize=9)
     if measure == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    if may_be_steep:
+        _steepen(axes, history[[f"train_{measure}", f"validation_{measure}"]].to_numpy(dtype=float))
     _legend(axes)
     return figure
 
@@ -76,55 +86,64 @@ def reliability(bins: pd.DataFrame) -> Figure:
     return figure
 
 
-def scatter(trials: pd.DataFrame) -> Figure:
-    """Draw validation accuracy over a tuned number, a point a trial; the best is ringed, unfinished ones are hollow.
+def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
+    """Draw what trials reached over a tuned number, a point a trial; the best is ringed, unfinished ones are hollow.
 
     The number is the first that trials differ in: the learning rate, the dropout or the decay.
-    trials: `number`, `state`, `value` (a rate; trials without one are left out), and those three.
+    trials: `number`, `state`, `value` (trials without one are left out), and those three. measure: what the values
+    are, `accuracy` (a rate) or `mse` (the lowest is best).
     """
     told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     number = next((name for name in NUMBERS if told[name].nunique() > 1), NUMBERS[0])
     name = number.replace("_", " ")
-    figure, axes = _figure(f"Trials: validation accuracy by {name}")
+    figure, axes = _figure(f"Trials: {TRIED[measure]} by {name}")
     done = _done(told)
     for rows, face in ((told[done], VIOLET), (told[~done], PAPER)):
         axes.scatter(rows[number], rows["value"], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     if done.any():
-        best = told[done].sort_values(["value", "number"], ascending=[False, True]).iloc[0]
+        best = told[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
     if number in LOGARITHMIC:
         _logarithmic(axes, told[number])
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    _tried(axes, told, measure)
     axes.set_xlabel(name, color=INK, fontsize=9)
     return figure
 
 
-def course(trials: pd.DataFrame) -> Figure:
-    """Draw validation accuracy over the trials in their order, and the best so far; unfinished trials are hollow.
+def course(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
+    """Draw what trials reached in their order, and the best so far; unfinished trials are hollow.
 
-    trials: `number`, `state` and `value` (a rate; trials without one are left out). A pruned trial stands at the
-    accuracy that it had, and counts for no best.
+    trials: `number`, `state` and `value` (trials without one are left out). A pruned trial stands at the value that it
+    had, and counts for no best. measure: as in `scatter`.
     """
     told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
-    figure, axes = _figure("Trials: validation accuracy in order")
+    figure, axes = _figure(f"Trials: {TRIED[measure]} in order")
     done = _done(told)
     order = told["number"] + 1
-    best = told["value"].where(done).cummax().ffill()
+    values = told["value"].where(done)
+    best = (values.cummin() if measure == "mse" else values.cummax()).ffill()
     axes.step(order, best, where="post", color=PINK, linewidth=1.6, label="best so far")
     for rows, face in ((done, VIOLET), (~done, PAPER)):
         axes.scatter(order[rows], told["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    _tried(axes, told, measure)
     axes.set_xlabel("trial", color=INK, fontsize=9)
     _legend(axes)
     return figure
+
+
+def _tried(axes: Axes, trials: pd.DataFrame, measure: str) -> None:
+    if measure == "accuracy":
+        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+    else:
+        _steepen(axes, trials["value"].to_numpy(dtype=float))
 
 
 def _legend(axes: Axes) -> None:
     axes.legend(
         loc="lower right",
         bbox_to_anchor=(1, 1),
-        ncols=2,
+        ncols=3,
         frameon=False,
         fontsize=9,
         labelcolor=INK,
@@ -139,10 +158,21 @@ def _done(trials: pd.DataFrame) -> "pd.Series[bool]":
 
 def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
     axes.set_xscale("log")
-    decades = np.log10(values.max() / values.min())
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades > 2 else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    _decades(axes.xaxis, values.max() / values.min())
+
+
+def _steepen(axes: Axes, values: np.ndarray) -> None:
+    """Make the upright axis logarithmic where one bad epoch or trial would press all others into a line."""
+    told = values[np.isfinite(values)]
+    if told.size and told.min() > 0 and told.max() > STEEP * told.min():
+        axes.set_yscale("log")
+        _decades(axes.yaxis, told.max() / told.min())
+
+
+def _decades(axis: Axis, ratio: float) -> None:
+    axis.set_major_locator(LogLocator(subs=(1.0,) if np.log10(ratio) > 2 else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FormatStrFormatter("%g"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def svg(figure: Figure, alt: str, salt: str) -> Markup:

@@ -10,8 +10,10 @@ import pandas as pd
 from lamina.data.isolation import HIT
 from lamina.errors import UserError
 from lamina.maths.comparison import Difference, differences, letters
+from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
-from lamina.report.runs import Pictures, Run
+from lamina.report.pictures import Pictures
+from lamina.report.runs import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +24,17 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """How many pictures and origins there are; copies made by augmentation count only in `training_rows`."""
+    """How many pictures and origins there are; copies made by augmentation count only in `training_rows`.
+
+    classes: none where pictures have no labels. spare: pictures of no fold, which take no part.
+    """
 
     kept: int
     rejected: Mapping[str, int]
     classes: Mapping[str, Mapping[str, Count]]
     folds: Mapping[str, Count]
     training_rows: int
+    spare: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +104,19 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """A common axis for rates, from `low` to `high`; `place` maps a rate to 0..100 along it."""
+    """A common axis from `low` to `high`, with a tick every `step`; `place` maps a value to 0..100 along it."""
 
     low: float
     high: float
+    step: float
 
-    def place(self, rate: float) -> float:
-        return round(100 * (min(max(rate, self.low), self.high) - self.low) / (self.high - self.low), 2)
+    def place(self, value: float) -> float:
+        return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
 
     @property
     def ticks(self) -> list[float]:
-        step = 0.1 if self.high - self.low < 0.55 else 0.2
-        count = math.floor((self.high - self.low) / step + 1e-9)
-        return [round(self.low + index * step, 2) for index in range(count + 1)]
+        count = math.floor((self.high - self.low) / self.step + 1e-9)
+        return [round(self.low + index * self.step, 9) for index in range(count + 1)]
 
 
 def ranked(runs: Sequence[Run]) -> list[Run]:
@@ -122,18 +128,24 @@ def comparison(runs: Sequence[Run]) -> Comparison | None:
     """Compare all pairs of runs, best first; None where there is one alone. Raises UserError for other pictures."""
     if len(runs) < 2:
         return None
-    answers = {run.name: run.predictions.sort_values("id") for run in runs}
-    first = answers[runs[0].name]
-    for name, table in answers.items():
-        if list(table["id"]) != list(first["id"]):
-            raise UserError(
-                f"models/{name}/predictions.parquet: other test pictures than those of {runs[0].name}; run `dvc repro`"
-            )
+    answers = same_pictures({run.name: run.predictions for run in runs})
     correct = {name: (table["label"] == table["predicted"]).to_numpy() for name, table in answers.items()}
-    found = differences(correct, first["origin"].to_numpy())
+    found = differences(correct, answers[runs[0].name]["origin"].to_numpy())
     known = {(one.first, one.second): one for one in found} | {(one.second, one.first): one.turned() for one in found}
     rows = {name: [known.get((name, other)) for other in correct] for name in correct}
     return Comparison(letters=letters(list(correct), found), rows=rows)
+
+
+def same_pictures(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The runs' predictions in the order of their pictures; raises UserError where they are not of the same ones."""
+    answers = {name: table.sort_values("id") for name, table in predictions.items()}
+    first = next(iter(answers))
+    for name, table in answers.items():
+        if list(table["id"]) != list(answers[first]["id"]):
+            raise UserError(
+                f"models/{name}/predictions.parquet: other test pictures than those of {first}; run `dvc repro`"
+            )
+    return answers
 
 
 def scale(runs: Sequence[Run]) -> Scale:
@@ -142,7 +154,8 @@ def scale(runs: Sequence[Run]) -> Scale:
     lowest = min(min(test.interval[0], test.majority) for test in tests)
     highest = max(max(test.interval[1], test.majority) for test in tests)
     low = math.floor(lowest * 10 + 1e-9) / 10
-    return Scale(low=low, high=max(math.ceil(highest * 10 - 1e-9) / 10, low + 0.1))
+    high = max(math.ceil(highest * 10 - 1e-9) / 10, low + 0.1)
+    return Scale(low=low, high=high, step=0.1 if high - low < 0.55 else 0.2)
 
 
 def census(pictures: Pictures) -> Census:
@@ -154,6 +167,7 @@ def census(pictures: Pictures) -> Census:
         classes={str(label): _folds(rows) for label, rows in split.groupby("label", sort=True)},
         folds=_folds(split),
         training_rows=int((split["fold"] == "train").sum()),
+        spare=int(((split["fold"] == SPARE) & (split["copy"] == 0)).sum()),
     )
 
 

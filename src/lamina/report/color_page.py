@@ -1,0 +1,57 @@
+"""What the page shows of one run that colors pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from lamina.learn.importance import importances
+from lamina.report import tables
+from lamina.report.color_runs import ColorRun
+from lamina.report.color_tables import Duel, duels, lower_baseline
+from lamina.report.drawings import drawn_curve, drawn_trials
+from lamina.report.inlined import Drawn, inlined_sheet
+
+NOT_SETTINGS: Final = ("watch",)  # what DVC watches says nothing of the run
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorChapter:
+    """What the page shows of one run that colors; settings: its section, with what tuning found."""
+
+    run: ColorRun
+    duels: Mapping[str, Duel]
+    curves: Sequence[Markup]
+    sheets: Mapping[str, Drawn]
+    settings: Mapping[str, Any]
+    states: Mapping[str, int]
+    importances: Mapping[str, float] | None
+    trials: Sequence[Markup]
+
+    @property
+    def beaten(self) -> list[str]:
+        """The names of the baselines that it is surely better than."""
+        return [duel.name for duel in self.duels.values() if duel.verdict == "better"]
+
+
+def color_chapter(run: ColorRun) -> ColorChapter:
+    level = lower_baseline(run, "validation")
+    return ColorChapter(
+        run=run,
+        duels=duels(run),
+        curves=[
+            drawn_curve(run, "loss", may_be_steep=True),
+            drawn_curve(run, "mse", may_be_steep=True, level=level),
+        ],
+        sheets={name: inlined_sheet(path) for name, path in run.sheets.items()},
+        settings=_settings(run),
+        states=tables.states(run.trials),
+        importances=importances(run.trials),
+        trials=drawn_trials(run, "mse"),
+    )
+
+
+def _settings(run: ColorRun) -> dict[str, Any]:
+    told = {name: value for name, value in run.record.params.items() if name not in NOT_SETTINGS and value is not None}
+    return {name: run.tuned.get(name, value) for name, value in told.items()}

@@ -1,0 +1,80 @@
+"""What the data stages of a system left behind, as far as the report shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lamina.report.reading import Written, read_json, read_optional_table, read_pixels, read_table
+
+GROUPS = ("group", "id", "name", "origin")
+CELLS = ("agreement",)
+JOINED = ("id", "other", "agreement")
+PAIRS = ("id", "nearest", "fold", "distance", "unusual", "agreement")
+SHEETS = {
+    "kept": "filtered/kept.png",
+    "rejected": "filtered/rejected.png",
+    "groups": "filtered/groups.png",
+    "cells": "filtered/cells.png",
+    "augmented": "augmented/sheet.png",
+    "folds": "split/folds.png",
+    "joined": "split/joined.png",
+    "closest": "split/closest.png",
+}
+
+
+class AuditCount(Written):
+    """The part of the split's `summary.json` that tells of the leak audit; None where none was made."""
+
+    compared: int | None = None
+    suspicious: int | None = None
+    suspicious_from: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What the system learned from.
+
+    names: picture names by id, in the order of `pixels`, which are (N, S, S, 3) int16 CIELAB x 100, mapped from disk.
+    split: `id`, `origin`, `label`, `copy`, `fold`. rejected: `name`, `reason`; None where nothing was filtered.
+    groups: near duplicates, `group`, `name`, `origin`; no rows where none were looked for.
+    cells: `agreement` of the cell found in each picture with the box told; no rows where none was looked for.
+    joined: pairs of pictures that became one origin, `id`, `other`, `agreement`.
+    audit: `id`, `nearest`, `fold`, `distance`, `unusual`, `agreement`, the suspicious first; None where none was made.
+    sheets: contact sheets that are there, by the name of what they show. docs: whether Data Docs are there.
+    """
+
+    names: "pd.Series[str]"
+    pixels: np.ndarray
+    split: pd.DataFrame
+    rejected: pd.DataFrame | None
+    groups: pd.DataFrame
+    cells: pd.DataFrame
+    joined: pd.DataFrame
+    audit: pd.DataFrame | None
+    counted: AuditCount
+    sheets: Mapping[str, Path]
+    docs: bool
+
+
+def read_pictures(system: Path) -> Pictures:
+    """Read what the data stages of a system's folder wrote; raises UserError where convert or split is missing."""
+    data = system / "data"
+    manifest = read_table(data / "lab" / "manifest.parquet", ("id", "name"), "convert")
+    rejected, audit = data / "filtered" / "rejected.parquet", data / "split" / "audit.parquet"
+    summary = data / "split" / "summary.json"
+    return Pictures(
+        names=manifest.set_index("id")["name"],
+        pixels=read_pixels(data / "lab" / "pixels.npy", "convert"),
+        split=read_table(data / "split" / "manifest.parquet", ("id", "origin", "label", "copy", "fold"), "split"),
+        rejected=read_table(rejected, ("name", "reason"), "filter") if rejected.exists() else None,
+        groups=read_optional_table(data / "filtered" / "groups.parquet", GROUPS, "filter"),
+        cells=read_optional_table(data / "filtered" / "cells.parquet", CELLS, "filter"),
+        joined=read_optional_table(data / "split" / "joined.parquet", JOINED, "split"),
+        audit=read_table(audit, PAIRS, "split") if audit.exists() else None,
+        counted=read_json(summary, AuditCount, "split") if summary.exists() else AuditCount(),
+        sheets={name: data / path for name, path in SHEETS.items() if (data / path).exists()},
+        docs=(data / "validation" / "docs" / "index.html").exists(),
+    )

@@ -1,0 +1,64 @@
+"""How numbers are written in the page."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+NO_BREAK: Final = "\N{NO-BREAK SPACE}"
+MINUS: Final = "\N{MINUS SIGN}"
+
+
+def percent(rate: float, digits: int = 1) -> str:
+    return f"{100 * rate:.{digits}f}{NO_BREAK}%".replace("-", MINUS)
+
+
+def interval(interval: Sequence[float]) -> str:
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}{NO_BREAK}%"
+
+
+def points(rate: float, digits: int = 1) -> str:
+    """A difference of rates in percentage points, always with its sign."""
+    return f"{100 * rate:+.{digits}f}".replace("-", MINUS)
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}{NO_BREAK}s" if seconds < 10 else f"{seconds:.0f}{NO_BREAK}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}{NO_BREAK}min {rest:02d}{NO_BREAK}s"
+    return f"{minutes // 60}{NO_BREAK}h {minutes % 60:02d}{NO_BREAK}min"
+
+
+def value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def number(value: float) -> str:
+    """A measure with as many figures as say something: 0.871, 5.98, 66.2, 1204."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 1000 else 0
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def short(value: float) -> str:
+    """A round number as it stands at an axis."""
+    return f"{value:g}".replace("-", MINUS)
+
+
+def span(interval: Sequence[float]) -> str:
+    """Both ends of an interval as `number` writes them."""
+    return f"{number(interval[0])} to {number(interval[1])}"
+
+
+FILTERS: Final[Mapping[str, Callable[..., str]]] = {
+    "percent": percent,
+    "interval": interval,
+    "duration": duration,
+    "value": value,
+    "points": points,
+    "number": number,
+    "short": short,
+    "span": span,
+}
