@@ -124,6 +124,31 @@ def test_the_stage_keeps_pictures_alike_on_one_side(
     assert (tmp_path / "split" / "joined.png").exists() == join
 
 
+@pytest.mark.parametrize("parts", [0, 3])
+def test_a_picture_like_a_given_test_picture_is_spare(
+    drawn: tuple[pd.DataFrame, np.ndarray], tmp_path: Path, parts: int
+) -> None:
+    table, pixels = drawn[0].drop(columns="fold").assign(label=None), drawn[1].copy()
+    given, alike = np.array([3, 20, 21, 40]), np.array([60, 61])
+    pixels[alike] = pixels[given[:2], :, ::-1]
+    table.loc[given, "name"] = [f"test/{number}.png" for number in given]
+    np.save(tmp_path / "pixels.npy", pixels)
+    table.to_parquet(tmp_path / "manifest.parquet")
+    pd.concat([table.assign(copy=copy) for copy in (0, 1)]).to_parquet(tmp_path / "plan.parquet")
+    config = SplitConfig(test=0.3, validation=0.15, given="^test/")
+    summary = split(config, tmp_path, tmp_path, tmp_path / "split", seed=1, parts=parts)
+    rows = pd.read_parquet(tmp_path / "split" / "manifest.parquet")
+    fold = rows[rows["copy"] == 0].set_index("id")["fold"].loc[table["id"]].to_numpy()
+    assert list(np.flatnonzero(fold == "test")) == list(given)
+    assert list(np.flatnonzero(fold == "spare")) == list(alike)
+    assert set(rows.loc[rows["copy"] == 1, "fold"]) == ({"train", "spare"} if parts else {"train"})
+    assert "; 2 of origins with given test pictures take no part" in str(summary)
+    pairs = pd.read_parquet(tmp_path / "split" / "audit.parquet")
+    assert set(pairs["id"]) == set(table["id"][given])
+    assert not set(pairs["nearest"]) & set(table["id"][alike])
+    assert summary.suspicious == 0
+
+
 def test_where_nothing_is_alike_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn
     pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -288,7 +289,7 @@ def smears() -> list[tuple[str, str, Image.Image]]:
     return found
 
 
-def deliver(system: Path, change: Change = lambda image, number, label: image) -> Path:
+def deliver(system: Path, change: Change = lambda image, number, label: image, labels: str = "folder") -> Path:
     """Write drawn smears, changed, to a folder and run the stages up to split; return their folder."""
     for number, (label, name, smear) in enumerate(smears()):
         image = change(smear, number, label)
@@ -297,10 +298,11 @@ def deliver(system: Path, change: Change = lambda image, number, label: image) -
             file.parent.mkdir(parents=True, exist_ok=True)
             image.save(file, compress_level=1)
     data = system / "data"
-    source = SourceConfig.model_validate({"kind": "folder", "location": "pictures", "watch": "pictures"})
+    place = {"kind": "folder", "location": "pictures", "watch": "pictures"}
+    source = SourceConfig.model_validate({**place, "labels": labels})
     demands = Demands(
         filter=FilterConfig(drop_grayscale=True, min_side=8, drop_duplicates=True),
-        labeled=True,
+        labeled=labels != "none",
         classes=None,
         boxed=False,
         celled=False,
@@ -401,3 +403,20 @@ def test_what_drifted_is_named_with_its_amount_and_stops_the_pipeline(
     gate.accept(tmp_path, data_only=True)
     validate(SHARES, [LABELED], data, out, accepted=baseline(tmp_path))
     assert (out / "verdict.json").exists()
+
+
+def test_pictures_without_labels_pass_every_stage_and_are_compared_without_classes(tmp_path: Path) -> None:
+    data = deliver(tmp_path, labels="none")
+    for name, rows in (("filtered/kept.png", 1), ("split/folds.png", 3)):
+        with Image.open(data / name) as sheet:
+            assert round(sheet.height / (112 if rows == 3 else 152)) == rows, name
+    assert json.loads((data / "split" / "summary.json").read_text())["classes"] == {}
+    assert pd.read_parquet(data / "split" / "manifest.parquet")["label"].isna().all()
+    validate(SHARES, [], data, data / "validation")
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    gate.accept(tmp_path, data_only=True)
+    assert baseline(tmp_path).classes == {}
+    validate(SHARES, [], data, data / "validation", accepted=baseline(tmp_path))
+    rows = json.loads((data / "validation" / "drift.json").read_text())["quantities"]
+    assert [one["quantity"] for one in rows][: len(QUANTITIES)] == list(QUANTITIES)
+    assert "classes" not in {one["quantity"] for one in rows}

@@ -102,11 +102,42 @@ def test_a_system_is_whole_and_its_params_are_valid(project: Path) -> None:
     assert summary.labels == {"cat": 12, "dog": 11}
 
 
-def test_every_line_of_params_is_commented(project: Path) -> None:
-    make(project, archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture())))
+@pytest.mark.parametrize("counts", [{"cat": 12, "dog": 11}, {"all": 12}])
+def test_every_line_of_params_is_commented(project: Path, counts: dict[str, int]) -> None:
+    make(project, archive(project / "pets.zip", classes(counts, picture())))
     lines = (project / "systems/pets/params.yaml").read_text().splitlines()
     bare = [line for line in lines if line and "#" not in line]
     assert set(bare) <= {"source:", "filter:", "convert:", "augment:", "split:"}
+
+
+def test_a_labeled_source_shows_how_to_colorize(project: Path) -> None:
+    source = archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture()))
+    params, _ = make(project, source)
+    assert params["colorize"] == {"runs": {}}
+    path = project / "systems/pets/params.yaml"
+    text = path.read_text().replace("#  ", "   ")
+    head, rest = text.split("colorize:", 1)
+    path.write_text(head + "colorize:" + rest.replace("{}", "", 1))
+    asked_for = read_params(path.parent)
+    assert list(run_names(asked_for)) == ["densenet121", "small_cnn", "colors"]
+    assert read_run(asked_for, "colors")[0] == "colorize"
+
+
+@pytest.mark.parametrize("table", [{}, {"labels.csv": b"file,label\n"}])
+def test_pictures_without_labels_are_learned_to_color(project: Path, table: dict[str, bytes]) -> None:
+    files = {f"pets/cat/{number}.png": picture(grey=number < 5) for number in range(10)}
+    boxes = {f"pets/boxes/{number}.xml": voc("cat") for number in range(10)}
+    params, told = make(project, archive(project / "pets.zip", files | boxes | table))
+    assert told[0] == "found 10 pictures without labels, to learn colors from"
+    assert (params["source"]["labels"], params["source"]["classes"]) == ("none", None)
+    assert (params["filter"]["drop_grayscale"], params["convert"]["isolate"]) == (True, "none")
+    assert run_names(params) == {"colors": "colorize"}
+    assert read_run(params, "colors")[1].measure == "mse"
+    assert all(section(params, name, kind) for name, kind in SECTION_CONFIGS.items())
+    system = project / "systems" / "pets"
+    assert (system / params["colorize"]["runs"]["colors"]["watch"]).is_file()
+    summary = download(section(params, "source", SourceConfig), system, project / "raw", seed=params["seed"])
+    assert str(summary).endswith("no classes")
 
 
 def test_classes_of_few_pictures_are_left_out(project: Path) -> None:
@@ -236,9 +267,11 @@ def test_a_system_is_never_overwritten(project: Path, name: str) -> None:
     assert (project / "old" / name).read_text() == "mine"
 
 
-def test_pictures_without_labels_are_refused(project: Path) -> None:
-    with pytest.raises(UserError, match=r"no labels found for its 10 pictures; .* columns file,label"):
-        make(project, archive(project / "pets.zip", classes({"cat": 10}, picture())))
+@pytest.mark.parametrize("table", [{}, {"labels.csv": b"file,label\n"}])
+def test_grey_pictures_without_labels_are_refused(project: Path, table: dict[str, bytes]) -> None:
+    files = {f"cat/{number}.png": picture(grey=number < 6) for number in range(10)}
+    with pytest.raises(UserError, match=r"nothing to learn: no labels .* 6 of 10 looked at are grey.* file,label$"):
+        make(project, archive(project / "pets.zip", files | table))
     assert not (project / "systems").exists()
 
 

@@ -332,6 +332,10 @@ def test_an_origin_that_is_not_in_every_name_is_refused(tmp_path: Path) -> None:
         ({"kind": "tfds", "location": "beans", "boxes": "b"}, "source.boxes is set, but is not read with kind: tfds"),
         ({"kind": "tfds", "location": "beans", "splits": []}, "source.splits"),
         ({"splits": ["train"]}, "source.splits is set, but a source of kind: folder has none"),
+        (
+            {"labels": "none", "classes": ["cat"]},
+            "source.classes is set, but source.labels is none, so",
+        ),
         ({"location": None}, "source.location is null; name the folder"),
         ({"watch": "elsewhere"}, "source.watch is 'elsewhere', but must equal source.location 'x'"),
         ({"origin": "("}, "source.origin: not a regular expression"),

@@ -1,5 +1,6 @@
 """The split: disjoint, complete, stratified, near its ratios, and blind to order and names."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.errors import UserError
+from lamina.maths.crossvalidation import SPARE
+from lamina.maths.given import find_given, split_around
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages.split import split
 
@@ -89,3 +92,73 @@ def test_a_class_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
 def test_shares_must_leave_something_to_train_with() -> None:
     with pytest.raises(ValueError, match="must leave pictures to train with"):
         SplitConfig(test=0.8, validation=0.2)
+
+
+# ---- a test set that is given
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 6), st.integers(0, 10**6))
+def test_a_given_test_set_is_the_test_and_nothing_of_its_origins_is_trained_on(
+    origins: int, classes: int, most: int, seed: int
+) -> None:
+    table = pictures(origins, classes, most, seed)
+    drawn = np.random.default_rng(seed).random(len(table)) < 0.1
+    table["given"] = np.where(table["origin"].str.startswith("sure"), table["origin"].str.startswith("sure-0"), drawn)
+    table["fold"] = split_around(table["given"].to_numpy(), table["origin"], table["label"], 0.1, seed)
+    assert ((table["fold"] == "test") == table["given"]).all()
+    touched = table.groupby("origin")["given"].transform("any")
+    assert (table["fold"].isin(["test", SPARE]) == touched).all()
+    assert (table[~touched].groupby("origin")["fold"].nunique() == 1).all()
+    assert (pd.crosstab(table["fold"], table["label"]).loc[["train", "validation"]] > 0).all(axis=None)
+
+
+def test_validation_stays_a_share_of_all_pictures() -> None:
+    table = pictures(400, 2, 1, 5)
+    given = np.arange(len(table)) % 2 == 0
+    fold = split_around(given, table["origin"], table["label"], 0.2, 5)
+    assert abs((fold == "validation").sum() - 0.2 * len(table)) <= 1
+    assert (fold[given] == "test").all()
+
+
+@pytest.mark.parametrize(("top", "pattern"), [("", "^test/"), ("pets/", "^test/"), ("pets/", "^pets/test/")])
+def test_a_pattern_is_searched_with_or_without_the_top_folder(top: str, pattern: str) -> None:
+    names = [f"{top}{name}" for name in ("train/1.png", "train/test/2.png", "test/3.png")]
+    assert list(find_given(names, pattern)) == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [("^exam/", "'^exam/' is found in none of 4 names ('a/1.png', ...)"), ("png$", "'png$' is found in all 4 names")],
+)
+def test_a_pattern_that_parts_nothing_is_refused(pattern: str, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        find_given(["a/1.png", "a/2.png", "test/3.png", "test/4.png"], pattern)
+
+
+@pytest.mark.parametrize(
+    ("labels", "given", "validation", "words"),
+    [
+        (
+            "aaabbbb",
+            "1000111",
+            0.1,
+            "1 origins of class 'b' are left beside .* leave the class out",
+        ),
+        ("aaabbbb", "0001100", 0.1, "no picture of class 'a' is given to test; mend the pattern, or leave the class"),
+        ("aaabbbb", "1001000", 0.8, "0.8 of 7 pictures are all of the 5 that split.given leaves; lower it"),
+        ("", "1111110", 0.1, "split.given: 1 origins are left beside .* one each; add pictures of other origins$"),
+    ],
+)
+def test_a_given_test_set_that_leaves_too_little_is_refused(
+    labels: str, given: str, validation: float, words: str
+) -> None:
+    flags = np.array([flag == "1" for flag in given])
+    origins = [f"o{number}" for number in range(len(given))]
+    with pytest.raises(UserError, match=words):
+        split_around(flags, origins, list(labels) or [""] * len(given), validation, 1)
+
+
+def test_pictures_without_labels_are_no_class_in_messages() -> None:
+    with pytest.raises(UserError, match=r"the pictures come from 2 origins, but 3 .* add pictures of other origins$"):
+        split_origins(["a", "b"], ["", ""], SHARES, 0)

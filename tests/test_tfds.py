@@ -34,6 +34,7 @@ from lamina.data.sources.members import checked_name
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
+from lamina.learn.runs import run_names
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
 CLASSES = ("cat", "dog", "eel")
@@ -566,7 +567,19 @@ def test_a_new_system_keeps_grey_pictures_and_chooses_among_labels(directory: Pa
     assert section(params, "augment", AugmentConfig).copies == 4
 
 
-@pytest.mark.parametrize("location", ["lamina_verses", "lamina_masks", "mnits"])
+def test_a_new_system_of_a_dataset_without_labels_colorizes(directory: Path, tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    told = new(tmp_path / "masks", "tfds:lamina_masks", pipeline=tmp_path / "dvc.yaml")
+    assert told[0].endswith("without labels, to learn colors from")
+    params = read_params(tmp_path / "masks")
+    source = section(params, "source", SourceConfig)
+    assert (source.labels, list(run_names(params))) == ("none", ["colors"])
+    with open_source(source, seed=1, system=tmp_path / "masks") as opened:
+        assert {picture.labels for picture in opened.pictures} == {()}
+
+
+@pytest.mark.parametrize("location", ["lamina_verses", "lamina_pairs", "mnits"])
 def test_a_new_system_of_what_is_no_such_source_leaves_nothing(directory: Path, tmp_path: Path, location: str) -> None:
     with pytest.raises(UserError, match="tfds:"):
         new(tmp_path / "system", f"tfds:{location}", pipeline=tmp_path / "dvc.yaml")

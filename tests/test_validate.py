@@ -22,7 +22,7 @@ from lamina.maths.splits import split_origins
 from lamina.stages.validate import read_tables, shares_of_folds, validate
 from lamina.tracking.data_docs import page
 from lamina.tracking.expectations import Suite, check, ordered, told
-from lamina.tracking.suites import COLORED, LABELED, SUITES
+from lamina.tracking.suites import COLORED, GIVEN, LABELED, SUITES
 
 SHARES = {"train": 0.55, "validation": 0.15, "test": 0.3}
 CONDITIONS = (LABELED, COLORED)
@@ -87,7 +87,8 @@ def test_sound_data_pass_and_the_verdict_says_what_was_seen(data: Path) -> None:
     assert verdict["success"] is True
     assert list(contents(data / "validation")) == ["docs/index.html", "profile.json", "verdict.json"]
     assert summary.expectations == sum(len(found) for found in verdict["tables"].values())
-    assert summary.expectations == sum(len(suite.expectations) for suite in SUITES)
+    always = [one for suite in SUITES for one in suite.expectations if one.when in (None, *CONDITIONS)]
+    assert summary.expectations == len(always)
     assert verdict["tables"]["raw"][0] == {
         "expected": "there is at least one picture",
         "kind": "ExpectTableRowCountToBeBetween",
@@ -104,7 +105,7 @@ def test_the_page_shows_every_expectation_and_needs_no_network(data: Path) -> No
     for suite in SUITES:
         assert f'<article id="{suite.table}">' in page
         for expectation in suite.expectations:
-            assert expectation.words in page
+            assert (expectation.words in page) == (expectation.when != GIVEN)
     assert "http" not in page
     assert "<script" not in page
     assert str(data) not in page
@@ -203,7 +204,12 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         f"{NAME} (fold dev)",
     ),
     ("split", "validation and test hold originals only", again("split", HELD_OUT, copy=1), "(copy_held_out 1)"),
-    ("split", "no original is spare", refold(f"index == {HELD_OUT}", "spare"), "(copy_spare 0)"),
+    (
+        "split",
+        "no original is spare, but of origins with given test pictures",
+        refold(f"index == {HELD_OUT}", "spare"),
+        "(copy_spare 0)",
+    ),
     ("split", "every row is of a part asked for", put("split", "part", 3), NAME),
     ("origins", "no origin is in two parts", put("split", "part", 3), "slide 01 (parts 2)"),
     ("origins", "no origin is in two folds", refold("origin == 'slide 01' and index == 3", "test"), "slide 01"),
@@ -235,7 +241,8 @@ def test_every_broken_promise_is_found_with_its_rows(
 def test_every_expectation_has_a_case_that_breaks_it() -> None:
     expected = {(suite.table, expectation.words) for suite in SUITES for expectation in suite.expectations}
     empty = {("raw", "there is at least one picture"), ("kept", "at least one picture is kept")}
-    assert {case[:2] for case in BROKEN} | empty == expected
+    given = {("split", "test holds the given pictures, and no others")}  # see the given test set
+    assert {case[:2] for case in BROKEN} | empty | given == expected
 
 
 def test_a_broken_promise_stops_the_pipeline_and_leaves_the_docs(data: Path) -> None:
@@ -274,6 +281,36 @@ def test_grey_and_unlabeled_pictures_pass_where_they_are_asked_for(tmp_path: Pat
     with pytest.raises(UserError, match="every picture has a label"):
         validate(SHARES, CONDITIONS, data, data / "validation")
     assert "hold" in str(validate(SHARES, (), data, data / "validation"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, None),
+        ("beside", "test holds the given pictures, and no others"),
+        ("missing", "test holds the given pictures, and no others"),
+        ("elsewhere", "no original is spare, but of origins with given test pictures"),
+        ("crossing", "no origin is in two folds"),
+    ],
+)
+def test_a_given_test_set_may_leave_the_rest_of_its_origins_spare(
+    change: str | None, said: str | None, data: Path
+) -> None:
+    tables, pixels = sound()
+    split, names = tables["split"], tables["lab"].set_index("id")["name"]
+    test = split[split["fold"] == "test"]
+    rest = test.index[test["origin"].duplicated()]  # the second picture of each origin is not given
+    split.loc[rest, "fold"] = {"beside": "test", "crossing": "validation"}.get(str(change), "spare")
+    pattern = "|".join(names[test.drop(rest)["id"]])
+    if change == "missing":
+        split.loc[test.index[0], "fold"] = "spare"
+    if change == "elsewhere":
+        split.loc[split["fold"] == "validation", "fold"] = "spare"
+    findings = check(SUITES, read_tables(write(data, tables, pixels), {"validation": 0.15}, given=pattern), [GIVEN])
+    broken = {finding.expectation.words for finding in findings.broken}
+    assert (said in broken) if said else not broken
+    shares = next(table for table in findings.tables if table.suite.table == "shares").table
+    assert list(shares["fold"]) == ["validation"]
 
 
 def test_small_tables_are_shown_row_by_row_and_a_name_is_no_html() -> None:

@@ -17,6 +17,7 @@ from lamina.data.sources.survey import (
     BoxSurvey,
     LabelSurvey,
     PixelSurvey,
+    count_labels,
     sample,
     survey_boxes,
     survey_labels,
@@ -30,6 +31,7 @@ from lamina.progress import progress
 
 PACKAGE: Final = Path(lamina.__file__).resolve().parent
 TFDS: Final = "tfds:"
+NO_LABELS: Final = "none"  # `source.labels` where none are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,19 +126,27 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
     room = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     with open_members(path, where=where, spool=room) as members:
         labels = survey_labels(members)
-        if labels is None:
-            raise UserError(
-                f"{where}: no labels found for its {len(members.pictures)} pictures; put them into one folder per "
-                "class, or add a CSV with the columns file,label"
-            )
+        if labels is None or not labels.classes:
+            labels = count_labels(NO_LABELS, (() for _ in members.pictures))
+        pixels = survey_pixels((members.read(name) for name in sample(members.pictures)), where)
+        _demand_something(labels, pixels, where, "put them into one folder per class, or add a CSV with file,label")
         return Look(
             place=place,
             name=posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where)),
             pictures=len(members.pictures),
             labels=labels,
-            pixels=survey_pixels((members.read(name) for name in sample(members.pictures)), where),
+            pixels=pixels,
             boxes=survey_boxes(members),
             origins=survey_origins(members.pictures, len(labels.classes)),
+        )
+
+
+def _demand_something(labels: LabelSurvey, pixels: PixelSurvey, where: str, remedy: str) -> None:
+    """Refuse pictures that teach neither classes nor colors."""
+    if labels.labels == NO_LABELS and pixels.mostly_grey:
+        raise UserError(
+            f"{where}: nothing to learn: no labels found for its pictures, and {pixels.grey} of {pixels.readable} "
+            f"looked at are grey, which teach no color; {remedy}"
         )
 
 
@@ -146,10 +156,11 @@ def _look_into_dataset(location: str, folder: Path) -> Look:
 
     where = TFDS + location
     dataset = catalogued.open_dataset(location)
-    labels = catalogued.usual_label(dataset.features, where)
+    labels = catalogued.usual_label(dataset.features, where) if dataset.features.labels else NO_LABELS
     pictures, total = catalogued.read_pictures(dataset, labels)
     watched = progress(pictures, what="look", unit="pictures", total=total)
     counted, pixels = survey_pictures(watched, total, labels, where)
+    _demand_something(counted, pixels, where, "choose a dataset with labels, or one in color")
     return Look(
         place=Place(kind="tfds", location=dataset.location, watch=package_watch(folder)),
         name=dataset.location,

@@ -15,7 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final
 
-from lamina.commands.look import PACKAGE, Look, above, look_into, package_watch
+from lamina.commands.look import NO_LABELS, PACKAGE, Look, above, look_into, package_watch
 from lamina.data.sources.copies import OriginSurvey
 from lamina.data.sources.fetched import DOWNLOADS
 from lamina.data.sources.survey import LabelSurvey
@@ -95,6 +95,8 @@ def _digest(told: str | None) -> str | None:
 
 
 def _story(look: Look) -> str:
+    if look.labels.labels == NO_LABELS:
+        return f"{look.pictures} pictures without labels, to learn colors from"
     counts = _counted(look.labels.classes)
     rest = f"{look.labels.unlabeled} unlabeled, {look.labels.ambiguous} ambiguous"
     return f"{look.pictures} pictures, labeled by {look.labels.labels}: {counts}; {rest}"
@@ -107,8 +109,9 @@ def _counted(classes: Mapping[str, int], most: int = 12) -> str:
 
 def _values(look: Look) -> dict[str, Any]:
     """What the template takes from a look into a source."""
+    kinds = f"of {len(look.labels.classes)} classes" if look.labels.labels != NO_LABELS else "without labels"
     return {
-        "title": f"{yaml(look.name)}: {look.pictures} pictures of {len(look.labels.classes)} classes.",
+        "title": f"{yaml(look.name)}: {look.pictures} pictures {kinds}.",
         **look.place.__dict__,
         "found_location": f"holds {look.pictures} pictures",
         "found_splits": look.splits and f"there are {_counted(look.splits)}",
@@ -116,10 +119,14 @@ def _values(look: Look) -> dict[str, Any]:
         **_box_values(look),
         **_origin_values(look.origins),
         **_pixel_values(look),
+        "flip_vertical": look.labels.labels != NO_LABELS,
+        "found_flip_vertical": look.labels.labels == NO_LABELS and "sky and ground differ in color",
     }
 
 
 def _label_values(labels: LabelSurvey) -> dict[str, Any]:
+    if labels.labels == NO_LABELS:
+        return {"labels": NO_LABELS, "found_labels": "none found", "classes": None, "found_classes": "there are none"}
     few = {name: count for name, count in labels.classes.items() if count < FEWEST}
     enough = [name for name in labels.classes if name not in few]
     leave_out = bool(few) and len(enough) > 1
@@ -146,13 +153,16 @@ def _box_values(look: Look) -> dict[str, Any]:
             "found_isolate": "there are no boxes",
         }
     once = "stands exactly once in most" if boxes.target else "no name stands exactly once in most"
-    isolate = "box cuts out the subject" if boxes.single else "most pictures have no single box"
+    single = boxes.single and look.labels.labels != NO_LABELS
+    isolate = "box cuts out the subject" if single else "most pictures have no single box"
+    if boxes.single and not single:
+        isolate = "colors are learned from whole pictures"
     return {
         "boxes": boxes.boxes,
         "found_boxes": f"{boxes.pictures} of {look.pictures} pictures have some",
         "target": boxes.target,
         "found_target": once,
-        "isolate": "box" if boxes.single else "none",
+        "isolate": "box" if single else "none",
         "found_isolate": isolate,
     }
 
@@ -167,9 +177,8 @@ def _origin_values(found: OriginSurvey | None) -> dict[str, Any]:
 
 def _pixel_values(look: Look) -> dict[str, Any]:
     pixels = look.pixels
-    readable = pixels.looked_at - pixels.unreadable
+    readable, grey = pixels.readable, pixels.mostly_grey
     size = min(USUAL_SIDE, max(SMALLEST_SIDE, pixels.median_side))
-    grey = pixels.grey > readable / 2
     copies = next((copies for most, copies in COPIES if look.pictures <= most), 0)
     return {
         "drop_grayscale": not grey,
@@ -196,6 +205,7 @@ def _smear_values(folder: Path) -> dict[str, Any]:
         "size": USUAL_SIDE,
         "isolate": "none",
         "copies": COPIES[0][1],
+        "flip_vertical": True,
     }
 
 
@@ -208,13 +218,30 @@ def fill(values: Mapping[str, Any], folder: Path) -> str:
     code = os.path.relpath(PACKAGE, folder.resolve())
     values = {**values, "code": code, "package": package_watch(folder)}
     written = {name: _written(name, value) for name, value in values.items()}
-    text = Template(_template()).substitute(written)
-    if values["size"] < BACKBONE_SIDE:
-        why = f"none: backbones take no picture smaller than {BACKBONE_SIDE} pixels"
-        text = re.sub(
-            r"(?<=^transfer:)[^\n]*\n  runs:[^\n]*\n(    .*\n)*", f"\n  runs: {{}}  # {why}\n", text, flags=re.M
-        )
+    text = _with_runs(Template(_template()).substitute(written), values["labels"], values["size"])
     return "".join(map(_aligned, text.splitlines(keepends=True)))
+
+
+def _with_runs(text: str, labels: str, size: int) -> str:
+    """params.yaml with the runs that suit the source: to name classes where there are some, to color otherwise."""
+    if labels == NO_LABELS:
+        for group in ("transfer", "scratch"):
+            text = _without_runs(text, group, "none: without labels there are no classes to learn")
+        return text
+    if size < BACKBONE_SIDE:
+        why = f"none: backbones take no picture smaller than {BACKBONE_SIDE} pixels"
+        text = _without_runs(text, "transfer", why)
+    return _without_runs(text, "colorize", "none; for one like this, take away {} and the #:", example=True)
+
+
+def _without_runs(text: str, group: str, why: str, *, example: bool = False) -> str:
+    """params.yaml with no runs in a group; those of the template gone, or left in comments."""
+
+    def emptied(found: re.Match[str]) -> str:
+        left = re.sub(r"^  ", "  #", found["runs"], flags=re.M) if example else ""
+        return f"{found['group']}  runs: {{}}  # {why}\n{left}"
+
+    return re.sub(rf"(?P<group>^{group}:.*\n)  runs:.*\n(?P<runs>(?:    .*\n)*)", emptied, text, flags=re.M)
 
 
 def _written(name: str, value: Any) -> str:

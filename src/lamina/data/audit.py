@@ -90,13 +90,12 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -
     """Find for each test picture its nearest in training and validation, whichever way it lies.
 
     originals: `id`, `origin`, `fold`, a row for each of `pixels`, (N, S, S, 3) int16 CIELAB x 100, and of `described`
-    (of `describe_pictures`). The order of pictures does not count; ties go to the smaller id. Time grows with test
-    times other pictures, memory with pictures alone (300 bytes each).
+    (of `describe_pictures`); spare ones take no part. The order of pictures does not count; ties go to the smaller id.
+    Time grows with test times other pictures, memory with pictures alone (300 bytes each).
     """
     order, _, _ = _by_id(originals)
     table, described = originals.iloc[order].reset_index(drop=True), described[order]
-    is_test = (table["fold"] == "test").to_numpy()
-    test, seen = np.flatnonzero(is_test), np.flatnonzero(~is_test)
+    test, seen = (np.flatnonzero(table["fold"].isin(folds)) for folds in (["test"], ["train", "validation"]))
     found, distance = nearest(described[test], described[seen])
     pairs = pd.DataFrame(
         {

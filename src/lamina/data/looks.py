@@ -37,7 +37,7 @@ def near_duplicates(kept: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
 
 
 def kept_sheet(raw: Path, kept: pd.DataFrame) -> Image.Image:
-    """A row for each of the first classes: some of its pictures, evenly chosen.
+    """A row for each of the first classes: some of its pictures, evenly chosen; without labels one row of all.
 
     kept: `name`, `label`, and where the bytes are (`part`, `group`, `row`); at least one row.
     """
@@ -46,7 +46,7 @@ def kept_sheet(raw: Path, kept: pd.DataFrame) -> Image.Image:
     for label in sorted(set(labels))[:CLASSES]:
         found = kept[labels == label]
         chosen = np.unique(np.linspace(0, len(found) - 1, PICTURES).round().astype(int))
-        rows.append((f"{label} ({len(found)})".removeprefix(" "), found.iloc[chosen]))
+        rows.append((f"{label or 'all'} ({len(found)})", found.iloc[chosen]))
     return _sheet(raw, rows)
 
 

@@ -7,9 +7,11 @@ from pydantic import Field, field_validator
 
 from lamina.config import Config
 from lamina.errors import UserError
-from lamina.maths.splits import split_origins
+from lamina.maths.splits import remedy, split_origins
 
-SPARE: Final = "spare"  # the fold of rows that take no part: copies of pictures that do not train
+# the fold of rows that take no part: copies of pictures that do not train, and what shares an origin with a test set
+# that is given
+SPARE: Final = "spare"
 
 
 class AssessConfig(Config):
@@ -54,10 +56,9 @@ def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "
 
 
 def _too_few(label: str, origins: int, why: str) -> UserError:
-    return UserError(
-        f"assess.folds: class {label!r} comes from {origins} origins: {why}; ask for fewer folds (0: none), add "
-        "pictures of other origins, or leave the class out with source.classes"
-    )
+    come = f"class {label!r} comes" if label else "the pictures come"
+    advice = remedy(label, "ask for fewer folds (0: none), add pictures of other origins")
+    return UserError(f"assess.folds: {come} from {origins} origins: {why}; {advice}")
 
 
 def fold_of(manifest: pd.DataFrame, part: int, validation: float, seed: int) -> pd.DataFrame:

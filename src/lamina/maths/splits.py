@@ -1,6 +1,7 @@
 """A holdout split by groups: whole origins, stratified by class, as near to the ratios as groups allow."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lamina.config import Config
 from lamina.errors import UserError
@@ -26,21 +27,35 @@ class SplitConfig(Config):
     """Section `split` of params.yaml: shares of all pictures; what is left trains.
 
     join_alike: whether pictures that show the same thing, whichever way it lies, count as one origin.
+    given: a pattern searched in the pictures' names, with or without a top folder that all share: those it is found in
+    are the test pictures, as published data sets give them, and `test` is not used; null: they are drawn.
     """
 
     test: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
     join_alike: bool = True
+    given: str | None = None
+
+    @field_validator("given")
+    @classmethod
+    def _is_pattern(cls, given: str | None) -> str | None:
+        try:
+            re.compile(given or "")
+        except re.error as error:
+            raise ValueError(f"not a regular expression ({error})") from None
+        return given
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "SplitConfig":
-        if self.test + self.validation >= 1:
+        if self.given is None and self.test + self.validation >= 1:
             raise ValueError("test and validation must leave pictures to train with (together below 1)")
         return self
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """Share of each fold, in the order of `FOLDS`."""
+        """Share of all pictures for each fold, in the order of `FOLDS`; of `validation` alone where test is given."""
+        if self.given is not None:
+            return {"validation": self.validation}
         return dict(zip(FOLDS, (1 - self.test - self.validation, self.validation, self.test), strict=True))
 
 
@@ -69,10 +84,13 @@ def _demand_origins(counts: pd.DataFrame, folds: int) -> None:
     origins = (counts > 0).sum()
     if origins.min() < folds:
         short = str(origins.idxmin())
-        raise UserError(
-            f"split: class {short!r} comes from {origins.min()} origins, but {folds} folds need one each; "
-            f"add pictures of other origins, or leave the class out with source.classes"
-        )
+        come = f"class {short!r} comes" if short else "the pictures come"
+        raise UserError(f"split: {come} from {origins.min()} origins, but {folds} folds need one each; {remedy(short)}")
+
+
+def remedy(label: str, first: str = "add pictures of other origins") -> str:
+    """What to do for a class that is missing somewhere; pictures without labels are one class, without a name."""
+    return f"{first}, or leave the class out with source.classes" if label else first
 
 
 def _order(counts: pd.DataFrame, seed: int) -> Integers:

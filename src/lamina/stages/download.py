@@ -64,7 +64,7 @@ class DownloadSummary:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {label}" for label, count in self.labels.items())
-        classes = f"{len(self.labels)} classes" + (f" ({counts})" if 0 < len(self.labels) <= 20 else "")
+        classes = f"{len(self.labels) or 'no'} classes" + (f" ({counts})" if 0 < len(self.labels) <= 20 else "")
         return f"read {self.pictures} pictures, {self.bytes / 2**20:.1f} MiB, {classes}"
 
 

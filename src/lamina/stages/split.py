@@ -25,6 +25,7 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
+from lamina.maths.given import find_given, split_around
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages import entry
 
@@ -38,6 +39,7 @@ SHEET_PICTURES: Final = 10  # in a row
 class SplitSummary:
     """Original pictures and origins by fold, pictures by fold and class, and what the leak audit found.
 
+    Without labels there are no classes. The fold `spare` is there where given test pictures leave such.
     joined: pairs of pictures that show the same thing and became one origin;
     compared: pairs of a test picture and its nearest whose pixels were compared; suspicious: those that agree from
     `suspicious_from` on.
@@ -55,6 +57,8 @@ class SplitSummary:
         parts = [f"{fold} {self.pictures[fold]} of {self.origins[fold]} origins" for fold in FOLDS]
         found = f"{self.suspicious} test pictures look like one that was trained or tuned on, see closest.png"
         text = "split: " + ", ".join(parts)
+        if spare := self.pictures.get(SPARE):
+            text += f"; {spare} of origins with given test pictures take no part"
         text += f"; {self.joined} pairs that look the same were joined, see joined.png" if self.joined else ""
         return text + (f"; {found}" if self.suspicious else "")
 
@@ -63,18 +67,22 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
     """Write folds, the pictures joined before, the leak audit after, and sheets of them all to `out` (docs/files.md).
 
     parts: of a cross-validation, to which whole origins are dealt too; 0: none, and -1 stands in the manifest. Pictures
-    without labels count as one class. Raises UserError where a class has fewer origins than folds or parts.
+    without labels count as one class. Raises UserError where a class has fewer origins than folds or parts, or
+    `config.given` leaves it without pictures in a fold.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
     labels = pictures["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
+    given = find_given(list(pictures["name"]), config.given) if config.given is not None else None
     described = describe_pictures(pictures["id"], pixels)
     alike = alike_pairs(pictures, pixels, described) if config.join_alike else NOTHING_ALIKE
     pictures["origin"] = join_origins(pictures, alike)
-    pictures["fold"] = pictures["origin"].map(
-        split_origins(list(pictures["origin"]), list(labels), config.shares, seed)
-    )
+    origins = list(pictures["origin"])
+    if given is None:
+        pictures["fold"] = pictures["origin"].map(split_origins(origins, list(labels), config.shares, seed))
+    else:
+        pictures["fold"] = split_around(given, origins, list(labels), config.validation, seed)
     pictures["part"] = _parts(pictures["origin"], labels, parts, seed)
     audit = audit_folds(pictures, pixels, described)
     summary = _summarise(pictures, len(alike), audit)
@@ -120,7 +128,8 @@ def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
 
 def _summarise(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSummary:
     folds = originals.groupby("fold")
-    table = pd.crosstab(originals["fold"], originals["label"].fillna(""))
+    told = originals[originals["label"].notna()]
+    table = pd.crosstab(told["fold"], told["label"])
     return SplitSummary(
         pictures={str(fold): int(count) for fold, count in folds.size().items()},
         origins={str(fold): int(count) for fold, count in folds["origin"].nunique().items()},

@@ -17,11 +17,12 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.drift import independent
+from lamina.maths.given import find_given
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.tracking.data_docs import page
 from lamina.tracking.expectations import Finding, check
-from lamina.tracking.suites import COLORED, DRIFT, LABELED, SUITES
+from lamina.tracking.suites import COLORED, DRIFT, GIVEN, LABELED, SUITES
 
 BASELINE: Final = Path("baselines/data.json")
 NAMED: Final = 3  # of the quantities that drifted: those furthest beyond their bounds
@@ -49,11 +50,13 @@ def validate(
     accepted: DataProfile | None = None,
     drift: float = ValidateConfig().drift,
     parts: int = 0,
+    given: str | None = None,
 ) -> ValidationSummary:
     """Hold the tables under `data` against `SUITES`, and what the pictures are like against what was accepted.
 
     data: holds raw, filtered, lab and split; shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or
-    none of them; drift: the share of the pictures that may move; parts: of a cross-validation (0: none).
+    none of them; drift: the share of the pictures that may move; parts: of a cross-validation (0: none); given: the
+    pattern in the names of given test pictures.
     Writes to `out`: in any case `docs/index.html`; where `SUITES` hold, `profile.json` and, where something was
     accepted, `drift.json`; and where nothing drifted, `verdict.json`, which says of `SUITES` alone: what comes after
     need not run again when other data are accepted.
@@ -62,8 +65,8 @@ def validate(
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"
     for name in ("verdict.json", "profile.json", "drift.json"):
         (out / name).unlink(missing_ok=True)
-    tables = read_tables(data, shares, parts)
-    sound, moved = check(SUITES, tables, conditions), list[Movement]()
+    tables = read_tables(data, shares, parts, given)
+    sound, moved = check(SUITES, tables, [*conditions, *([GIVEN] if given is not None else [])]), list[Movement]()
     findings = sound
     if not sound.broken:
         moved = _measure_drift(tables, accepted, drift, out)
@@ -146,10 +149,13 @@ def _counts(values: pd.Series) -> dict[str, int]:
     return {str(value): int(count) for value, count in sorted(values.value_counts().items())}
 
 
-def read_tables(data: Path, shares: Mapping[str, float], parts: int = 0) -> dict[str, pd.DataFrame]:
+def read_tables(
+    data: Path, shares: Mapping[str, float], parts: int = 0, given: str | None = None
+) -> dict[str, pd.DataFrame]:
     """Read what the stages wrote, without the pictures' bytes, and add what one table says of another.
 
-    Returns the tables that `SUITES` describes, by name. Raises UserError where pixels and manifest differ in length.
+    shares, parts, given: as for `validate`. Returns the tables that `SUITES` describes, by name. Raises UserError
+    where pixels and manifest differ in length.
     """
     raw = pd.read_parquet(data / "raw", columns=["id", "name", "origin", "sha256"])
     kept = pd.read_parquet(data / "filtered" / "kept.parquet")
@@ -160,6 +166,9 @@ def read_tables(data: Path, shares: Mapping[str, float], parts: int = 0) -> dict
     decided = pd.concat([kept["name"], rejected["name"]])
     originals = split[split["copy"] == 0].assign(label=lambda rows: rows["label"].astype(object).fillna("unlabeled"))
     names = lab.drop_duplicates("id").set_index("id")["name"]
+    split = split.assign(name=split["id"].map(names).fillna(split["id"]))
+    is_given = find_given(list(split["name"]), given) if given is not None else np.zeros(len(split), bool)
+    of_given = split["origin"].isin(split.loc[is_given, "origin"])
     return {
         "raw": raw.assign(decisions=_occurrences(raw["name"], decided)),
         "kept": kept.assign(in_raw=_agrees(kept, raw, "name"), in_lab=kept["id"].isin(lab["id"])),
@@ -169,11 +178,11 @@ def read_tables(data: Path, shares: Mapping[str, float], parts: int = 0) -> dict
             originals=_occurrences(lab["id"], originals["id"]),
         ),
         "split": split.assign(
-            name=split["id"].map(names).fillna(split["id"]),
             as_converted=_agrees(split, lab, "label"),
             origin_whole=_whole_origins(split, lab),
             copy_held_out=split["copy"].astype("Int64").mask(split["fold"].isin(["train", SPARE])),
-            copy_spare=split["copy"].astype("Int64").mask(split["fold"] != SPARE),
+            copy_spare=split["copy"].astype("Int64").mask((split["fold"] != SPARE) | of_given),
+            as_given=((split["fold"] == "test") == is_given) | (split["copy"] > 0),
             part_asked_for=split["part"].isin(range(parts) if parts else [-1]),
         ),
         "origins": _folds_of_origins(split[split["fold"] != SPARE]),
@@ -228,17 +237,19 @@ def _pictures_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
 
 
 def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
-    """How far the held-out folds are from what was asked for.
+    """How far the held-out folds that are drawn are from what was asked for.
 
-    originals: `label`, `origin`, `fold` of each picture; shares: asked-for share by fold.
+    originals: `label`, `origin`, `fold` of each picture; shares: asked-for share by fold; without test where that is
+    given, not drawn.
     Returns per fold `share` of the pictures, and `least` and `most`: the asked-for share -+ the sum over the
     classes of the pictures of each one's largest origin, over the number of pictures. Nearer than this,
     whole origins with every class in every fold cannot always come.
     """
-    of_origins = originals.groupby(["label", "origin"]).size()
+    drawn = originals if "test" in shares else originals[~originals["fold"].isin(["test", SPARE])]
+    of_origins = drawn.groupby(["label", "origin"]).size()
     slack = of_origins.groupby("label").max().sum() / max(1, len(originals))
     found = originals["fold"].value_counts(normalize=True)
-    held_out = [fold for fold in FOLDS if fold != "train"]
+    held_out = [fold for fold in FOLDS if fold != "train" and fold in shares]
     return pd.DataFrame(
         {
             "fold": held_out,
@@ -255,13 +266,13 @@ def main() -> None:
         LABELED: section(params, "source", SourceConfig).labels != "none",
         COLORED: section(params, "filter", FilterConfig).drop_grayscale,
     }
-    shares = section(params, "split", SplitConfig).shares
-    given = [condition for condition, holds in conditions.items() if holds]
+    split = section(params, "split", SplitConfig)
+    asked_for = [condition for condition, holds in conditions.items() if holds]
     drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
     accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
     parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    out = Path("data/validation")
-    print(validate(shares, given, Path("data"), out, accepted=accepted, drift=drift, parts=parts))
+    data, out, given = Path("data"), Path("data/validation"), split.given
+    print(validate(split.shares, asked_for, data, out, accepted=accepted, drift=drift, parts=parts, given=given))
 
 
 if __name__ == "__main__":

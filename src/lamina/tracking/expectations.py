@@ -42,9 +42,9 @@ def matching(words: str, column: str, pattern: str) -> Expectation:
     return Expectation(words, "ExpectColumnValuesToMatchRegex", {"column": column, "regex": pattern})
 
 
-def one_of(words: str, column: str, *values: object) -> Expectation:
+def one_of(words: str, column: str, *values: object, when: str | None = None) -> Expectation:
     """Every value that is not missing is one of these."""
-    return Expectation(words, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
+    return Expectation(words, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)}, when)
 
 
 def between(words: str, column: str, least: float | None, most: float | None) -> Expectation:

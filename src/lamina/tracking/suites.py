@@ -22,6 +22,7 @@ from lamina.tracking.expectations import (
 
 LABELED: Final = "source.labels"  # conditions of expectations: the parameters that ask for them
 COLORED: Final = "filter.drop_grayscale"
+GIVEN: Final = "split.given"
 
 SUITES: Final = (
     Suite(
@@ -88,8 +89,9 @@ SUITES: Final = (
         table="split",
         about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
         "id with this label. origin_whole: all pictures of its origin there are of one here. copy_held_out: the copy, "
-        "where the row is neither trained with nor spare (a copy for cross-validation alone); copy_spare: where it is. "
-        "part_asked_for: its part is one of those that assess.folds asks for.",
+        "where the row is neither trained with nor spare (a copy for cross-validation alone); copy_spare: where it is, "
+        "and its origin holds no given test picture (split.given). as_given: whether it is in test just where its name "
+        "is a given one; copies aside. part_asked_for: its part is one of those that assess.folds asks for.",
         key="name",
         expectations=(
             one_of("every row is a converted picture, with its label", "as_converted", True),
@@ -99,7 +101,8 @@ SUITES: Final = (
             told("every row has a fold", "fold"),
             one_of("every fold is one of train, validation and test, or spare", "fold", *FOLDS, SPARE),
             one_of("validation and test hold originals only", "copy_held_out", 0),
-            between("no original is spare", "copy_spare", 1, None),
+            between("no original is spare, but of origins with given test pictures", "copy_spare", 1, None),
+            one_of("test holds the given pictures, and no others", "as_given", True, when=GIVEN),
             one_of("every row is of a part asked for", "part_asked_for", True),
         ),
     ),
@@ -122,9 +125,9 @@ SUITES: Final = (
     ),
     Suite(
         table="shares",
-        about="data/split/manifest.parquet, one row a fold: its share of the original pictures, and the least and most "
-        "it may be. Whole origins cannot be cut: every class may be off by its largest origin, so the share "
-        "may be off by the sum of these over the number of pictures.",
+        about="data/split/manifest.parquet, one row a fold that is drawn: its share of the original pictures, and the "
+        "least and most it may be. Whole origins cannot be cut: every class may be off by its largest origin, so the "
+        "share may be off by the sum of these over the number of pictures.",
         key="fold",
         shown=("fold", "share", "least", "most"),
         expectations=(

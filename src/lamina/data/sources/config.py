@@ -104,6 +104,8 @@ def _strings(value: Any, expected: str) -> str | tuple[str, ...] | None:
 
 def _disagreement(config: SourceConfig) -> str | None:
     """What two keys of the section say against each other."""
+    if config.classes is not None and config.labels == "none":
+        return "source.classes is set, but source.labels is none, so that no picture is of a class; set it to null"
     if config.splits is not None and config.kind != "tfds":
         return f"source.splits is set, but a source of kind: {config.kind} has none; set it to null"
     if config.kind == "smear":

@@ -50,6 +50,16 @@ class PixelSurvey:
     smallest_side: int
     median_side: int
 
+    @property
+    def readable(self) -> int:
+        """How many of those looked at could be read."""
+        return self.looked_at - self.unreadable
+
+    @property
+    def mostly_grey(self) -> bool:
+        """Whether more than half of these are grey."""
+        return self.grey > self.readable / 2
+
 
 def survey_labels(members: Members) -> LabelSurvey | None:
     """Find the labels: a CSV with columns file and label, else at least two folders; None where neither is there.
