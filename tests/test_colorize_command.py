@@ -99,6 +99,20 @@ def encode(picture: Any, kind: str = "PNG", **options: object) -> bytes:
     return file.getvalue()
 
 
+def deep_png(values: np.ndarray, kind: int, **more: bytes) -> bytes:
+    """A 16-bit PNG of a color type of its standard (0 grey, 2 RGB, 4 grey with alpha), with further chunks."""
+
+    def chunk(name: str, body: bytes) -> bytes:
+        named = name.encode() + body
+        return struct.pack(">I", len(body)) + named + struct.pack(">I", zlib.crc32(named))
+
+    height, width = values.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    header = chunk("IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    told = b"".join(chunk(name, body) for name, body in more.items())
+    return b"\x89PNG\r\n\x1a\n" + header + told + chunk("IDAT", zlib.compress(lines)) + chunk("IEND", b"")
+
+
 def by_hand(light: np.ndarray, strength: float = 1.0) -> np.ndarray:
     return np.stack([light, *(strength * (slope * light + start) for slope, start in (A, B))], axis=-1)
 
@@ -316,11 +330,21 @@ def test_deep_colors_are_turned_as_pillow_turns_bytes(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     shallow = read_original(encode(colors, exif=exif), 8)
-    plain = cv2.imencode(".png", colors[..., ::-1].astype(np.uint16) * 257)[1].tobytes()
-    body = exif.tobytes().removeprefix(b"Exif\0\0")
-    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
-    deep = read_original(plain[:33] + chunk + plain[33:], 8)
+    deep = read_original(deep_png(colors.astype(int) * 257, 2, eXIf=exif.tobytes().removeprefix(b"Exif\0\0")), 8)
     np.testing.assert_array_equal(deep.pixels, shallow.pixels.astype(np.uint16) * 257)
+
+
+def test_deep_transparency_is_read_however_it_is_told() -> None:
+    grey = waves(top=65535)
+    scan = read_original(deep_png(np.dstack([grey, grey[::-1]]), 4), SIZE)
+    np.testing.assert_array_equal(scan.pixels, np.dstack([grey] * 3))
+    np.testing.assert_array_equal(scan.alpha, grey[::-1])
+    colors = np.dstack([grey, grey // 2, grey[::-1]])
+    named = read_original(deep_png(colors, 2, tRNS=colors[7, 7].astype(">u2").tobytes()), SIZE)
+    np.testing.assert_array_equal(named.pixels, colors)
+    np.testing.assert_array_equal(named.alpha == 0, (colors == colors[7, 7]).all(axis=-1))
+    named = read_original(deep_png(grey, 0, tRNS=int(grey[7, 7]).to_bytes(2, "big")), SIZE)
+    np.testing.assert_array_equal(named.alpha, np.where(grey == grey[7, 7], 0, 65535))
 
 
 @pytest.mark.parametrize("kind", ["png", "tiff"])
@@ -350,15 +374,14 @@ def test_transparency_is_kept(call: Any, tmp_path: Path, mode: str) -> None:
         np.testing.assert_array_equal(np.asarray(found.getchannel("A")), alpha)
 
 
-def test_color_profiles_are_applied(model: Any) -> None:
-    """A profile that is brighter by half a gamma's worth, made of a LAB one by Pillow's own library."""
-    plain, other = waves(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    same = read_original(encode(Image.fromarray(plain).convert("RGB"), icc_profile=other.tobytes()), SIZE)
+def test_the_profile_of_srgb_and_one_that_is_none_change_nothing() -> None:
+    plain, profile = waves(), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    same = read_original(encode(Image.fromarray(plain).convert("RGB"), icc_profile=profile.tobytes()), SIZE)
     np.testing.assert_array_equal(same.pixels, np.dstack([plain] * 3))
     assert same.notes == ()
     broken = read_original(encode(plain, icc_profile=b"none"), SIZE)
     np.testing.assert_array_equal(broken.pixels, plain)
-    assert broken.notes == ("color profile not understood, taken for sRGB",)
+    assert broken.notes == ("color profile not used, taken for sRGB",)
 
 
 def gamma_profile(gamma: float) -> bytes:

@@ -22,7 +22,7 @@ from lamina.maths.gamut import Codes
 IN_COLOR: Final = "in color already, colored anew from the lightness"
 PAGES: Final = "of several pages or frames, the first was colored"
 FLAT: Final = "without any contrast, colored all the same"
-PROFILE: Final = "color profile not understood, taken for sRGB"
+PROFILE: Final = "color profile not used, taken for sRGB"
 CUT_DEPTH: Final = "written with 8 bits a channel, fewer than it has"
 CUT_ALPHA: Final = "written without its transparency, which the format cannot hold"
 
@@ -36,7 +36,7 @@ _OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "BMP": {},
         "JPEG": {"quality": 95},
-        "PNG": {"compress_level": 4},
+        "PNG": {"compress_level": 2},  # a fifth of the time of 6 for a twelfth more bytes
         "TIFF": {"compression": "tiff_lzw"},
         "WEBP": {"quality": 95, "method": 2},
     }
