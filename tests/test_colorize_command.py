@@ -205,14 +205,14 @@ def test_any_size_gets_the_color_of_its_network(model: Any, shape: tuple[int, in
     assert colored(model, encode(grey)).shape == (height, width, 3)
 
 
-def test_color_lies_where_the_network_saw_it(model: Any) -> None:
-    """Left dark, right light, wide: the padded square must be undone, each half gets its own color."""
-    grey = np.full((40, 120), 80, np.uint8)
-    grey[:, 60:] = 170
+@pytest.mark.parametrize("shape", [(40, 120), (120, 120), (120, 40)])
+def test_color_lies_where_the_network_saw_it(model: Any, shape: tuple[int, int]) -> None:
+    """Four fields of one grey each: the square's edges must be undone, and each field gets its own color."""
+    grey = np.kron(np.array([[80, 110], [140, 170]], np.uint8), np.ones((shape[0] // 2, shape[1] // 2), np.uint8))
     found = rgb2lab(colored(model, encode(grey)))
     expected = by_hand(lightness(grey).astype(np.float64))
-    np.testing.assert_allclose(found[:, :50], expected[:, :50], atol=0.6)
-    np.testing.assert_allclose(found[:, 70:], expected[:, 70:], atol=0.6)
+    rows, columns = (np.abs(np.arange(length) + 0.5 - length / 2) > 8 for length in shape)
+    np.testing.assert_allclose(found[rows][:, columns], expected[rows][:, columns], atol=0.7)
 
 
 def test_color_does_not_bleed_over_an_edge() -> None:
