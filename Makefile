@@ -37,6 +37,7 @@ bench: .venv/dev
 	python bench/preparation.py
 	python bench/delivery.py
 	python bench/warping.py
+	python bench/colorize.py
 	python bench/memory.py
 	python bench/extraction.py
 	python bench/heads.py

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamina import __version__
-from lamina.commands import explain, export, gate, new, predict, track
+from lamina.commands import colorize, explain, export, gate, new, predict, track
 from lamina.stages import entry
 
-COMMANDS = {"new": new, "predict": predict, "explain": explain, "export": export, "gate": gate, "track": track}
+COMMANDS = {
+    "new": new,
+    "predict": predict,
+    "colorize": colorize,
+    "explain": explain,
+    "export": export,
+    "gate": gate,
+    "track": track,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,83 @@
+"""CIELAB and sRGB at any depth, where lightness is kept and chroma gives way.
+
+What lies outside sRGB moves towards the grey of the same luminance, in linear light, until it fits. There luminance is
+a weighted mean of red, green and blue, so that CIELAB's L, which depends on it alone, stays what it was; clipping each
+channel by itself would change it.
+Source: IEC 61966-2-1 (sRGB), CIE 15:2004 (CIELAB, D65, 2 degree observer).
+"""
+
+from functools import cache
+from typing import Any, Final, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+# private to the module that says what they are; the stage `convert` would run again if it changed
+from lamina.maths.color import _RGB_TO_XYZ, _WHITE, Floats, _compress, _expand, _linear_light
+
+Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # sRGB values at 8 or 16 bits
+
+# red, green and blue, less luminance, of X and Z over white, less luminance: greys have neither
+_CHROMATIC: Final = np.linalg.inv(_RGB_TO_XYZ / _WHITE[:, None])[:, [0, 2]].astype(np.float32)
+_LUMINANCE: Final = (_RGB_TO_XYZ[1] / _RGB_TO_XYZ[1].sum()).astype(np.float32)
+_DARK: Final = np.float32(0.0031308)  # linear light up to which sRGB is a straight line
+_TINY: Final = np.float32(1e-12)
+
+
+def lightness(codes: Codes) -> Floats:
+    """CIELAB's L of sRGB pixels.
+
+    codes: greys (rows, columns), or colors (rows, columns, 3), of uint8 or uint16, whose greatest number is white.
+    Returns (rows, columns) float32, 0 to 100.
+    """
+    if codes.ndim == 2:
+        return np.take(_grey_table(codes.dtype), codes)
+    light = np.take(_light_table(codes.dtype), codes) @ _LUMINANCE
+    return _lightness(light)
+
+
+def paint(light: Floats, chroma: Floats, out: Codes) -> None:
+    """Give lightness its color, with as much of the chroma as sRGB holds at this lightness.
+
+    light: (rows, columns) float32, CIELAB's L; chroma: (2, rows, columns) float32, a and b; out: (rows, columns, 3)
+    uint8 or uint16, which takes the sRGB pixels. Without chroma they are the very greys that `lightness` was told of.
+    Quickest where a band of rows fits the processor's cache.
+    """
+    root = (light + np.float32(16)) / np.float32(116)
+    luminance = np.clip(_expand(root), 0, 1)
+    differences = np.stack([root + chroma[0] / np.float32(500), root - chroma[1] / np.float32(200)])
+    differences = _expand(differences)
+    differences -= luminance
+    colors = np.matmul(_CHROMATIC, differences.reshape(2, -1)).reshape(3, *light.shape)
+    # how many times too far from grey: above 1 or below 0 in any channel
+    excess = colors.max(axis=0) / np.maximum(1 - luminance, _TINY)
+    np.maximum(excess, -colors.min(axis=0) / np.maximum(luminance, _TINY), out=excess)
+    colors /= np.maximum(excess, 1, out=excess)
+    colors += luminance
+    np.copyto(out, np.moveaxis(_to_codes(colors, np.iinfo(out.dtype).max), 0, -1), casting="unsafe")
+
+
+def _to_codes(light: Floats, top: int) -> Floats:
+    """Whole sRGB numbers from 0 to `top` of linear light, which is overwritten."""
+    np.clip(light, 0, 1, out=light)
+    codes: Floats = cv2.pow(light, 1 / 2.4).reshape(light.shape)
+    codes *= np.float32(1.055 * top)
+    codes -= np.float32(0.055 * top)
+    np.copyto(codes, light * np.float32(12.92 * top), where=light <= _DARK)
+    return np.rint(codes, out=codes)
+
+
+def _lightness(light: Floats) -> Floats:
+    return _compress(light) * np.float32(116) - np.float32(16)
+
+
+@cache
+def _light_table(kind: np.dtype[Any]) -> Floats:
+    top = np.iinfo(kind).max
+    return _linear_light(np.arange(top + 1) / top).astype(np.float32)
+
+
+@cache
+def _grey_table(kind: np.dtype[Any]) -> Floats:
+    return _lightness(_light_table(kind))
