@@ -95,11 +95,8 @@ def main() -> None:
         for name in runs:
             gain = wide[name] - wide[arguments.runs[0]]
             half = t.ppf(0.975, len(gain) - 1) * gain.std() / np.sqrt(len(gain))
-            told = (
-                ""
-                if name == arguments.runs[0]
-                else f"   {100 * gain.mean():+.1f} ({100 * (gain.mean() - half):+.1f} to {100 * (gain.mean() + half):+.1f})"
-            )
+            low, mean, high = (100 * (gain.mean() + way * half) for way in (-1, 0, 1))
+            told = "" if name == arguments.runs[0] else f"   {mean:+.1f} ({low:+.1f} to {high:+.1f})"
             print(f"{name:24}{share:8.0%}{100 * wide[name].mean():9.1f}%{100 * wide[name].std():7.1f}{told}")
     if out:
         draw(table, out)
