@@ -83,7 +83,6 @@ def refusal(attempt: Callable[[], object]) -> str:
         ("code: null\n", "code: expected the path of the package's folder, got null"),
         ("code: ''\n", "code: expected the path of the package's folder, got str ''"),
         ("colorize: {foo: 1}\n", "unknown key 'colorize.foo'; known: runs"),
-        ("colorize: {runs: {tint: {}}}\n", r"colorize\.runs: not in this version; leave it \{\}"),
         ("scratch: {run: {}}\n", r"unknown key 'scratch\.run'; did you mean 'scratch\.runs'"),
         ("transfer: {runs: {}, epochs: 4}\n", r"unknown key 'transfer\.epochs'"),
         ("scratch: {runs: {a b: {}}}\n", r"scratch\.runs: run 'a b': expected a name of letters"),
@@ -231,7 +230,7 @@ def test_a_section_that_is_missing_is_told() -> None:
         (
             "transfer",
             {"weights": "../a/model.keras"},
-            r"x\.watch: 'x' must equal weights '\.\./a/model\.keras': DVC watches it, to extract again$",
+            r"x\.watch: 'x' must equal weights '\.\./a/model\.keras': DVC watches it, to read them again$",
         ),
         (
             "scratch",
@@ -365,7 +364,11 @@ SOUND = "seed: 1\nsplit: {test: 0.3, validation: 0.1}\n"
         ("lamina.stages.split", SOUND + "scratch: [1]\n", "scratch: expected a mapping"),
         ("lamina.stages.split", SOUND + "scratch: {runs: {a.b: {}}}\n", "run 'a.b': expected a name"),
         ("lamina.stages.split", SOUND, "data/lab/manifest.parquet: not found; `dvc repro`"),
-        ("lamina.cli gate", SOUND + "colorize: {runs: {tint: {}}}\n", "colorize.runs: not in this version"),
+        (
+            "lamina.stages.train tint",
+            SOUND + "colorize: {runs: {tint: {}}}\n",
+            "colorize.runs.tint.epochs is missing; add it",
+        ),
     ],
 )
 def test_a_process_ends_with_2_and_one_line(tmp_path: Path, module: str, text: str | None, words: str) -> None:
