@@ -11,9 +11,10 @@ from lamina.learn.runs import Tuned
 from lamina.maths.bins import BINS, annealed_mean
 from lamina.maths.color import lab_to_srgb
 from lamina.models.backbones import BACKBONE_LAYER, build_extractor, load_trunk
-from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, stage_maps, with_tail
+from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, with_tail
 from lamina.models.keras_runtime import keras
 from lamina.models.saving import save_model
+from lamina.models.stages import stage_maps
 
 TUNED = Tuned(learning_rate=1e-3, dropout=0.1, decay=0.0)
 
@@ -135,3 +136,13 @@ def test_a_colorizer_starts_whole_from_another_of_its_kind(saved: tuple[keras.Mo
     np.testing.assert_array_equal(again(lightness(2, 32)), built(lightness(2, 32)))
     with pytest.raises(UserError, match=r"model\.keras does not fit this network: .*up0_conv"):
         network(weights=str(path), start="whole", decoder="conv")
+
+
+def test_pooling_over_stages_gives_mean_and_deviation_of_every_scale() -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 3)).astype(np.float32)
+    extractor = build_extractor("small_cnn", weights="none", pooling="stages", preprocess="own", size=48, seed=1)
+    found = np.asarray(extractor(pixels))
+    maps = keras.tree.flatten(extractor.get_layer(BACKBONE_LAYER)(pixels / 127.5 - 1))
+    assert [one.shape[1] for one in maps] == [24, 12, 6, 3]
+    expected = [part for one in maps for part in (np.mean(one, axis=(1, 2)), np.std(one, axis=(1, 2)))]
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), atol=2e-3)

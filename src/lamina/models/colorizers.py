@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from lamina.models.backbones import BACKBONE_LAYER, Preprocess, convention, load_trunk
+from lamina.models.backbones import Preprocess, convention, load_trunk
+from lamina.models.stages import with_stages
 from lamina.models.weights import load_weights
 
 Decoder = Literal["dense", "conv", "unet"]
@@ -55,13 +56,12 @@ def build_colorizer(
     from lamina.models.keras_runtime import keras
 
     trunk = load_trunk(backbone, weights="none" if start == "whole" else weights, size=size, seed=seed)
-    skips = stage_maps(trunk, size) if decoder == "unet" else []
-    encoder = keras.Model(trunk.input, [trunk.output, *skips], name=BACKBONE_LAYER)
+    encoder = with_stages(trunk, size) if decoder == "unet" else trunk
     lightness = keras.Input((size, size, 1), name="lightness")
     prepared = convention(backbone, preprocess, size)(grey(lightness))
     encoder.trainable = not frozen
     # a batch normalisation that is frozen keeps its statistics even while the rest trains
-    maps, *seen = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
+    *seen, maps = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
     if decoder == "dense":
         colors = _dense(maps, side, outputs, dropout, seed)
     else:
@@ -116,29 +116,6 @@ def grey(lightness: Any) -> Any:
     dark = light * 12.92
     bright = 1.055 * ops.power(ops.maximum(light, 0.0031308), 1 / 2.4) - 0.055
     return ops.repeat(ops.where(light > 0.0031308, bright, dark) * 255.0, 3, axis=-1)
-
-
-def stage_maps(trunk: Any, size: int) -> list[Any]:
-    """The last feature maps at about a half, a quarter, ... of the picture's side, fine to coarse.
-
-    Those of the network's end are left out, and scales that the network passes over. What a network pads or
-    crops on its way makes maps a little larger or smaller, which counts as the same scale.
-    """
-    found, scale, last = [], 2, trunk.output.shape[1]
-    while size / scale > last * 1.5:
-        near = [maps for maps in _maps(trunk) if 0.75 < maps.shape[1] * scale / size < 1.25]
-        if near:
-            found.append(near[-1])
-        scale *= 2
-    return found
-
-
-def _maps(trunk: Any) -> list[Any]:
-    from lamina.models.keras_runtime import keras
-
-    passing = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
-    outputs = [layer.output for layer in trunk.layers if not isinstance(layer, passing)]
-    return [maps for maps in outputs if hasattr(maps, "shape") and len(maps.shape) == 4]
 
 
 def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: float, seed: int) -> Any:

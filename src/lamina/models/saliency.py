@@ -1,4 +1,4 @@
-"""What a network looked at: HiResCAM, the share that each place of its last feature map has in a class's logit.
+"""What a network looked at: HiResCAM, the share that each place of its last feature maps has in a class's logit.
 
 Where all that follows the map is average pooling and one linear layer, this is the class activation map of Zhou
 et al. (2016) and, but for a factor, Grad-CAM (Selvaraju et al. 2017). Where more follows, Grad-CAM averages the
@@ -34,32 +34,40 @@ class Saliency:
 
         # a nested network's own output is no part of the outer graph; called again, it gives one that is
         again = keras.models.clone_model(model, input_tensors=inputs, clone_function=_same, call_function=call)
-        maps = [output for output in found.values() if len(output.shape) == 4]
+        given = [keras.tree.flatten(output) for output in found.values()]
+        maps = [several for several in given if len(several[0].shape) == 4]
         if not maps:
             raise UserError(f"{model.name}: no layer of this network gives a feature map; nothing can be shown of it")
         self._body = keras.Model(again.input, maps[-1])
         self._tail = keras.Model(maps[-1], again.output)
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """What each place of the last feature map adds to the logit of `classes[i]`, from picture i.
+        """What each place of the last feature maps adds to the logit of `classes[i]`, from picture i.
 
         pixels: (n, S, S, 3) RGB 0..255; classes: (n,) numbers. Returns (n, height, width) float32 in logits: what
         speaks for the class is positive, what speaks against it negative. A picture's result depends on it alone.
         """
-        maps = self._body.predict(np.asarray(pixels, np.float32), batch_size=BATCH, verbose=0)
+        maps = keras.tree.flatten(self._body.predict(np.asarray(pixels, np.float32), batch_size=BATCH, verbose=0))
         with _logits(self._tail):
             found = [
-                _shares(self._tail, tf.constant(one[None]), int(which))
-                for one, which in zip(maps, classes, strict=True)
+                _shares(self._tail, [tf.constant(one[None]) for one in several], int(which))
+                for *several, which in zip(*maps, classes, strict=True)
             ]
         return np.stack(found)
 
 
-def _shares(tail: Any, maps: Any, which: int) -> np.ndarray:
+def _shares(tail: Any, maps: list[Any], which: int) -> np.ndarray:
+    """Of several maps the shares are summed up, place by place of the coarsest."""
     with tf.GradientTape() as tape:
         tape.watch(maps)
         logit = tail(maps, training=False)[0, which]
-    return np.asarray(tf.reduce_sum(tape.gradient(logit, maps) * maps, axis=-1)[0])
+    coarsest = min((one.shape[1:3] for one in maps), key=tuple)
+    shares = [
+        tf.image.resize(tf.reduce_sum(slope * one, axis=-1, keepdims=True), coarsest, method="area")
+        * (one.shape[1] * one.shape[2] / (coarsest[0] * coarsest[1]))
+        for one, slope in zip(maps, tape.gradient(logit, maps), strict=True)
+    ]
+    return np.asarray(tf.add_n(shares)[0, ..., 0])
 
 
 @contextmanager
