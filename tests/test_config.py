@@ -109,7 +109,9 @@ def test_a_byte_order_mark_and_missing_groups_do_not_count(tmp_path: Path) -> No
 
 def test_the_systems_own_file_holds_to_all_rules() -> None:
     params = read_params(ROOT)
-    assert run_names(params) == {"densenet121": "transfer", "mobilenet_v2": "transfer", "small_cnn": "scratch"}
+    assert run_names(params) == {
+        "densenet121": "transfer", "textures": "transfer", "small_cnn": "scratch", "colors": "colorize",
+    }  # fmt: skip
     assert all(read_run(params, name)[1].epochs >= 1 for name in run_names(params))
     assert entry.seed(params) >= 0
 

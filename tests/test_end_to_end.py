@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -12,11 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 RUNS = ("head", "tiny")
+COLORS = "tint"
 SMALL = {
     "source": {"pictures": 70},
     "convert": {"size": 32},
@@ -29,6 +33,16 @@ SMALL = {
                 "watch": "src/lamina/__init__.py",
                 "precision": "float32",
                 "epochs": 3, "batch_size": 16, "learning_rate": "tune", "dropout": 0.2, "decay": 0.001,
+            },
+        }
+    },
+    "colorize": {
+        "runs": {
+            COLORS: {
+                "backbone": "small_cnn", "weights": "models/tiny/model.keras", "preprocess": "own",
+                "watch": "models/tiny/model.keras",
+                "decoder": "unet", "loss": "mse", "encoder": "trainable",
+                "epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "decay": 0.001,
             }
         }
     },
@@ -108,11 +122,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tracked(project: Path) -> dict[str, float]:
-    """Test accuracy by name of the whole runs that a project's MLflow holds."""
+    """Test accuracy, or MSE, by name of the whole runs that a project's MLflow holds."""
     with sqlite3.connect(project / "mlflow" / "mlflow.db") as database:
         rows = database.execute(
             "select name, value from runs join latest_metrics using (run_uuid) "
-            "where key = 'test_accuracy' and lifecycle_stage = 'active'"
+            "where key in ('test_accuracy', 'test_mse') and lifecycle_stage = 'active'"
         ).fetchall()
     assert len(rows) == len(dict(rows)), "a run stands there twice"
     return dict(rows)
@@ -138,7 +152,9 @@ def test_everything_is_there(project: Path) -> None:
             assert (folder / file).stat().st_size > 0
         assert run in (project / "reports" / "index.html").read_text()
     assert (project / "data" / "validation" / "docs" / "index.html").exists()
-    assert tracked(project) == {run: pytest.approx(accuracy(project, run)) for run in RUNS}
+    colors = json.loads((project / "models" / COLORS / "metrics.json").read_text())["test"]["measures"]["mse"]
+    expected = {run: accuracy(project, run) for run in RUNS} | {COLORS: colors["value"]}
+    assert tracked(project) == pytest.approx(expected)
 
 
 def test_again_there_is_nothing_to_do(project: Path) -> None:
@@ -182,7 +198,19 @@ def test_dvc_shows_metrics_and_plots(project: Path) -> None:
 
 
 def test_the_gate_keeps_what_is_unchanged(project: Path) -> None:
-    assert call(project, "lamina", "gate").count("kept") == len(RUNS)
+    said = call(project, "lamina", "gate")
+    assert all(re.search(rf"^{run} .* kept$", said, re.M) for run in (*RUNS, COLORS))
+
+
+def test_a_colorizer_colors_any_picture_and_names_no_class(project: Path, tmp_path: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (40, 90), dtype=np.uint8)
+    Image.fromarray(grey).save(tmp_path / "scan.png")
+    call(project, "lamina", "colorize", str(tmp_path / "scan.png"), "--run", COLORS, "--out", str(tmp_path / "out"))
+    with Image.open(tmp_path / "out" / "scan.png") as colored:
+        assert (colored.mode, colored.size) == ("RGB", (90, 40))
+        assert np.ptp(np.asarray(colored).astype(int), axis=-1).max() > 3
+    said = call(project, "lamina", "predict", str(tmp_path / "scan.png"), "--run", COLORS, expect=2)
+    assert "lamina colorize" in said
 
 
 def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
@@ -202,7 +230,7 @@ def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
         else:
             assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
             assert one["predicted"] == max(one["probabilities"], key=one["probabilities"].get)
-    assert "no run 'other'; there are: head, tiny" in call(
+    assert "no run 'other'; there are: head, tiny, tint" in call(
         project, "lamina", "predict", "mine", "--run", "other", expect=2
     )
     shutil.rmtree(folder)
@@ -213,12 +241,12 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
     call(project, "git", "clone", "-q", str(project), str(second))
     call(second, "dvc", "pull")
     said = call(second, "lamina", "track")
-    assert said.count("tracked") == len(RUNS)
+    assert said.count("tracked") == len(RUNS) + 1
     assert tracked(second) == tracked(project)
     again = call(second, "lamina", "track")
-    assert all(f"{run}  already there" in again for run in RUNS)
+    assert all(f"{run}  already there" in again for run in (*RUNS, COLORS))
     assert "champion head: already there" in again
-    assert call(second, "lamina", "gate").count("kept") == len(RUNS)
+    assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(RUNS) + 1
     assert "Running stage" not in call(second, "dvc", "repro")
 
 

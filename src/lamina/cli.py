@@ -21,7 +21,9 @@ COMMANDS = {
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lamina", description="Tracked, tuned, honestly tested classifiers and colorizers of pictures.")
+    parser = argparse.ArgumentParser(
+        prog="lamina", description="Tracked, tuned, honestly tested classifiers and colorizers of pictures."
+    )
     parser.add_argument("--version", action="version", version=f"lamina {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
