@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]
 
 FLOORS = {
-    "maths": 0, "errors": 0, "config": 0, "files": 0, "progress": 0, "ahead": 0,
+    "maths": 0, "errors": 0, "config": 0, "files": 0, "progress": 0, "ahead": 0, "silence": 0,
     "data": 1, "models": 1,
     "learn": 2,
     "stages": 3, "tracking": 3, "report": 3,

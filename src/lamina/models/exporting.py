@@ -12,8 +12,9 @@ import numpy as np
 
 from lamina.errors import UserError
 from lamina.files import file_digest, staged, write_json
-from lamina.models.keras_runtime import silenced, tf
+from lamina.models.keras_runtime import tf
 from lamina.progress import progress
+from lamina.silence import silenced
 
 TOLERANCE: Final = 1e-4  # of a probability; float32 on another runtime differs by some 1e-6
 BATCH: Final = 16

@@ -20,6 +20,7 @@ import requests
 
 from lamina.config import nearest
 from lamina.errors import UserError
+from lamina.silence import silenced
 
 # NAME/CONFIG:VERSION; a version may hold stars, as the library allows
 LOCATION: Final = re.compile(
@@ -60,7 +61,7 @@ def find_builder(location: str) -> Any:
     tfds = library()
     root = data_directory(tfds)
     try:
-        with _without_stderr():  # some load TensorFlow to tell their features
+        with silenced():  # some load TensorFlow to tell their features
             builder = tfds.builder(location, data_dir=root)
             _ = builder.info
         return builder
@@ -227,7 +228,7 @@ class _Sparse:
 
 def reading() -> Any:
     """How to read: shard after shard by one thread, nothing ahead, so that order is fixed and memory small."""
-    with _without_stderr():  # loads TensorFlow
+    with silenced():  # loads TensorFlow
         reading = library().ReadConfig(
             try_autocache=False,
             skip_prefetch=True,
@@ -237,17 +238,3 @@ def reading() -> Any:
         )
     reading.options.threading.private_threadpool_size = 1
     return reading
-
-
-@contextlib.contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Drop what libraries print to stderr on loading, past Python."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
