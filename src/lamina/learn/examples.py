@@ -28,11 +28,10 @@ class FeatureExamples:
 
 
 @dataclass(frozen=True)
-class PictureExamples:
-    """Pictures by row, and their class numbers, (n,) int32; a thread reads ahead while the network works."""
+class RowExamples:
+    """Pictures by row; a thread reads ahead while the network works. Subclasses say what is read of them."""
 
     rows: Rows
-    labels: np.ndarray
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -43,6 +42,21 @@ class PictureExamples:
     def judge(self, trainer: "Trainer", batch_size: int) -> Sums:
         return self._over(trainer.judge, np.arange(len(self)), batch_size)
 
+    def _read(self, rows: np.ndarray) -> tuple[Any, Any]:
+        """What a step is given of some rows: inputs and targets."""
+        raise NotImplementedError
+
+    def _over(self, step: Callable[..., tuple[object, object]], order: np.ndarray, batch_size: int) -> Sums:
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return _total([step(*pair) for pair in ahead(map(self._read, batches))])
+
+
+@dataclass(frozen=True)
+class PictureExamples(RowExamples):
+    """Pictures as pixels, and their class numbers, (n,) int32."""
+
+    labels: np.ndarray
+
     def answers(self, network: Any) -> np.ndarray:
         """What a network says of all rows, (n, classes) probabilities."""
         from lamina.models.keras_runtime import tf
@@ -51,14 +65,10 @@ class PictureExamples:
         batches = ahead(self.rows.batches(PICTURES_AT_ONCE))
         return np.concatenate([answer(tf.cast(pixels, tf.float32)).numpy() for pixels in batches])
 
-    def _over(self, step: Callable[..., tuple[object, object]], order: np.ndarray, batch_size: int) -> Sums:
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        pixels = ahead(map(self.rows.read, batches))
-        steps = zip(batches, pixels, strict=True)
-        return total([step(x.astype(np.float32), self.labels[rows]) for rows, x in steps])
+    def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.rows.read(rows).astype(np.float32), self.labels[rows]
 
 
-def total(sums: Iterable[tuple[object, object]]) -> Sums:
-    """Sum up what steps returned."""
-    pairs = np.array([(float(loss), float(right)) for loss, right in sums])  # type: ignore[arg-type]
+def _total(sums: Iterable[tuple[object, object]]) -> Sums:
+    pairs = np.array([(float(loss), float(measured)) for loss, measured in sums])  # type: ignore[arg-type]
     return float(pairs[:, 0].sum()), float(pairs[:, 1].sum())
