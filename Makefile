@@ -25,7 +25,7 @@ test: .venv/dev
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2 --dist loadfile
+	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
 
 ui: .venv/run
 	@mkdir -p mlflow/artifacts

@@ -14,7 +14,7 @@ from lamina.models.backbones import BACKBONE_LAYER, build_extractor, load_trunk
 from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, with_tail
 from lamina.models.keras_runtime import keras
 from lamina.models.saving import save_model
-from lamina.models.stages import stage_maps
+from lamina.models.scales import scale_maps
 
 TUNED = Tuned(learning_rate=1e-3, dropout=0.1, decay=0.0)
 
@@ -73,7 +73,7 @@ def test_every_decoder_fits_encoders_and_sizes(backbone: str, size: int, decoder
 )
 def test_skips_come_from_every_scale_of_the_encoder(backbone: str, scales: list[int]) -> None:
     trunk = load_trunk(backbone, weights="none", size=64, seed=1)
-    assert [64 / maps.shape[1] for maps in stage_maps(trunk, 64)] == scales
+    assert [64 / maps.shape[1] for maps in scale_maps(trunk, 64)] == scales
 
 
 def test_a_frozen_encoder_stays_and_a_trainable_one_learns() -> None:
@@ -140,7 +140,7 @@ def test_a_colorizer_starts_whole_from_another_of_its_kind(saved: tuple[keras.Mo
 
 def test_pooling_over_stages_gives_mean_and_deviation_of_every_scale() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 3)).astype(np.float32)
-    extractor = build_extractor("small_cnn", weights="none", pooling="stages", preprocess="own", size=48, seed=1)
+    extractor = build_extractor("small_cnn", weights="none", pooling="scales", preprocess="own", size=48, seed=1)
     found = np.asarray(extractor(pixels))
     maps = keras.tree.flatten(extractor.get_layer(BACKBONE_LAYER)(pixels / 127.5 - 1))
     assert [one.shape[1] for one in maps] == [24, 12, 6, 3]

@@ -218,7 +218,7 @@ def test_a_section_that_is_missing_is_told() -> None:
         ),
         ("transfer", {"backbone": "q"}, r"x\.backbone: unknown backbone 'q'; available: small_cnn, .*, xception$"),
         ("transfer", {"backbone": 5}, r"transfer\.runs\.x\.backbone: .*string, got 5$"),
-        ("transfer", {"pooling": "max"}, r"transfer\.runs\.x\.pooling: .*'avg', 'flatten' or 'stages', got 'max'$"),
+        ("transfer", {"pooling": "max"}, r"transfer\.runs\.x\.pooling: .*'avg', 'flatten' or 'scales', got 'max'$"),
         (
             "transfer",
             {"weights": "imagenett"},

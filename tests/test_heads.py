@@ -13,7 +13,8 @@ from lamina.data.rows import Folders
 from lamina.learn.heads import Head, _logits, learn, make_fold
 from lamina.learn.history import DivergedError, EpochRow
 from lamina.learn.runs import TransferRun, Tuned
-from lamina.learn.tasks import HeadTask, Learned, open_task
+from lamina.learn.task import Learned
+from lamina.learn.tasks import HeadTask, open_task
 
 TRAIN, VALIDATION, WIDTH, CLASSES = 85, 40, 24, 3
 STILL = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)

@@ -24,7 +24,8 @@ from lamina.learn.fit import fit
 from lamina.learn.history import DivergedError, kept_row
 from lamina.learn.memory import free_memory
 from lamina.learn.runs import Tuned, read_run
-from lamina.learn.tasks import Learned, Task, balanced_weights, open_task
+from lamina.learn.task import Learned, Task
+from lamina.learn.tasks import balanced_weights, class_task, open_task
 from lamina.learn.trainers import ClassTrainer
 from lamina.maths.color import srgb_to_lab
 from lamina.models.keras_runtime import keras, tf
@@ -504,8 +505,8 @@ def test_a_class_that_a_fold_lacks_is_named(capsys: pytest.CaptureFixture[str]) 
     upright = manifest["label"] == "upright"
     _, run = read_run(PARAMS, "cnn")
     with pytest.raises(UserError, match=r"no picture of upright in the fold train; add pictures of other origins, or"):
-        open_task("cnn", run, Folders(), seed=1, manifest=manifest[~upright | (manifest["fold"] != "train")])
-    open_task("cnn", run, Folders(), seed=1, manifest=manifest)
+        class_task("cnn", run, Folders(), seed=1, manifest=manifest[~upright | (manifest["fold"] != "train")])
+    class_task("cnn", run, Folders(), seed=1, manifest=manifest)
     assert capsys.readouterr().err == ""
-    open_task("cnn", run, Folders(), seed=1, manifest=manifest[~upright | (manifest["fold"] != "validation")])
+    class_task("cnn", run, Folders(), seed=1, manifest=manifest[~upright | (manifest["fold"] != "validation")])
     assert "no picture of upright in the fold validation" in capsys.readouterr().err

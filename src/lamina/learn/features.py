@@ -32,6 +32,7 @@ MODULES: Final = (
     "models/networks.py",
     "models/openvino_runtime.py",
     "models/saving.py",
+    "models/scales.py",
     "models/trunks.py",
     "models/weights.py",
 )

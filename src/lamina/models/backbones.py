@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lamina.errors import UserError
-from lamina.models.stages import pool_stages, with_stages
+from lamina.models.scales import pool_scales, with_scales
 
 Preprocess = Literal["own", "rescale"]
-Pooling = Literal["avg", "flatten", "stages"]
+Pooling = Literal["avg", "flatten", "scales"]
 Precision = Literal["float32", "bfloat16"]
 
 GIVEN_WEIGHTS: Final = ("imagenet", "none")  # any others are a file's
@@ -129,17 +129,17 @@ def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Pr
 
     weights: `imagenet`, `none` (random, drawn from the seed), or the path of a `.keras` model or a
     `.weights.h5` file that another run wrote. preprocess: the backbone's own input convention, or
-    pixels / 255 for all. pooling: of the last feature maps, the mean of each channel, or all values; `stages`: of
-    the last maps of every scale, mean and deviation of each channel (`lamina.models.stages`).
+    pixels / 255 for all. pooling: of the last feature maps, the mean of each channel, or all values; `scales`: of
+    the last maps of every scale, mean and deviation of each channel (`lamina.models.scales`).
     Returns a Keras model from (n, size, size, 3) RGB values 0..255 to (n, width) features. Raises UserError for a size
     below the network's smallest and for weights that are not there or do not fit.
     """
     from lamina.models.keras_runtime import keras
 
-    if pooling == "stages":
-        trunk = with_stages(load_trunk(name, weights=weights, size=size, seed=seed), size)
+    if pooling == "scales":
+        trunk = with_scales(load_trunk(name, weights=weights, size=size, seed=seed), size)
         pixels, maps = _prepared(trunk, name, preprocess, size, frozen=True)
-        return keras.Model(pixels, pool_stages(keras.tree.flatten(maps)), name="extractor")
+        return keras.Model(pixels, pool_scales(keras.tree.flatten(maps)), name="extractor")
     pixels, maps = build_maps(name, weights=weights, preprocess=preprocess, size=size, seed=seed, frozen=True)
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.Flatten
     return keras.Model(pixels, pool(name="pool")(maps), name="extractor")

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lamina.models.backbones import Preprocess, convention, load_trunk
-from lamina.models.stages import with_stages
+from lamina.models.scales import with_scales
 from lamina.models.weights import load_weights
 
 Decoder = Literal["dense", "conv", "unet"]
@@ -56,7 +56,7 @@ def build_colorizer(
     from lamina.models.keras_runtime import keras
 
     trunk = load_trunk(backbone, weights="none" if start == "whole" else weights, size=size, seed=seed)
-    encoder = with_stages(trunk, size) if decoder == "unet" else trunk
+    encoder = with_scales(trunk, size) if decoder == "unet" else trunk
     lightness = keras.Input((size, size, 1), name="lightness")
     prepared = convention(backbone, preprocess, size)(grey(lightness))
     encoder.trainable = not frozen

@@ -3,14 +3,14 @@
 from typing import Any
 
 
-def with_stages(trunk: Any, size: int) -> Any:
+def with_scales(trunk: Any, size: int) -> Any:
     """The same backbone, under the same name, that gives the last maps of each scale, fine to coarse, and its own."""
     from lamina.models.keras_runtime import keras
 
-    return keras.Model(trunk.input, [*stage_maps(trunk, size), trunk.output], name=trunk.name)
+    return keras.Model(trunk.input, [*scale_maps(trunk, size), trunk.output], name=trunk.name)
 
 
-def stage_maps(trunk: Any, size: int) -> list[Any]:
+def scale_maps(trunk: Any, size: int) -> list[Any]:
     """The last feature maps at about a half, a quarter, ... of the picture's side, fine to coarse.
 
     Those of the network's end are left out, and scales that the network passes over. What a network pads or
@@ -33,7 +33,7 @@ def _maps(trunk: Any) -> list[Any]:
     return [maps for maps in outputs if hasattr(maps, "shape") and len(maps.shape) == 4]
 
 
-def pool_stages(maps: list[Any]) -> Any:
+def pool_scales(maps: list[Any]) -> Any:
     """Mean and standard deviation of every channel of every map: (n, twice the channels of all of them).
 
     The middle of a network tells edges and textures, which its last maps have left behind; of colorizers it is what
