@@ -1,9 +1,14 @@
-"""What takes longest begins first, so that two processes that share the files end at about the same time."""
+"""For all tests: no deadlines; and what takes longest begins first, so that processes end at about the same time."""
 
 from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
+
+# a busy machine takes its time: that says nothing of the code
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 LONGEST: Final = ("test_end_to_end", "test_tracking", "test_report", "test_extract", "test_regimes", "test_models")
 
