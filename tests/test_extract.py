@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imports import closure, module_path
 from lamina.config import section
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
+from lamina.imports import closure, module_path
 from lamina.learn.extract import ROWS_AT_ONCE, extract
 from lamina.learn.features import MODULES, features_key, tidy
 from lamina.learn.runs import TransferRun

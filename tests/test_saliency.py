@@ -10,6 +10,7 @@ from PIL import Image
 
 from lamina.errors import UserError
 from lamina.learn.explain import answers_sheet, classes_sheet, lit, telling
+from lamina.models.asking import asking
 from lamina.models.networks import build_head, build_network, join
 from lamina.models.saliency import Saliency
 
@@ -114,6 +115,14 @@ def test_the_model_answers_as_before() -> None:
     np.testing.assert_array_equal(np.asarray(model(pixels, training=False)), before)
 
 
+def test_it_answers_as_the_model_does() -> None:
+    model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
+    pixels, saliency = pictures(70), Saliency(model)
+    expected = model.predict(pixels.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(saliency.answers(pixels), expected, atol=1e-6)
+    np.testing.assert_allclose(asking(model)(pixels), expected, atol=1e-6)
+
+
 def test_a_picture_is_explained_alone() -> None:
     saliency = Saliency(build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1))
     together = saliency.shares(pictures(), np.array([0, 1, 2, 0]))
@@ -175,7 +184,7 @@ def test_sheets_are_the_same_each_time(tmp_path: Path) -> None:
     model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
     table = telling(answers(), NAMES, 3)
     pixels = pictures(len(table))
-    one, two = (answers_sheet(model, table, pixels, NAMES) for _ in range(2))
+    one, two = (answers_sheet(Saliency(model), table, pixels, NAMES) for _ in range(2))
     assert one.tobytes() == two.tobytes()
     single = classes_sheet(Saliency(model), pixels[0], np.array([0.2, 0.7, 0.1]), NAMES)
     assert isinstance(single, Image.Image)

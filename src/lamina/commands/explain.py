@@ -38,11 +38,10 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     """
     learned = read_classifier(system, name)
     from lamina.learn.explain import classes_sheet
-    from lamina.learn.predict import load_model, probabilities
+    from lamina.learn.predict import load_model
     from lamina.models.saliency import Saliency
 
-    model = load_model(learned.model)
-    saliency = Saliency(model)
+    saliency = Saliency(load_model(learned.model))
     names = sheet_names(pictures)
     errors: dict[Path, str] = {}
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
@@ -51,7 +50,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
         errors |= unread
         if not pixels:
             continue
-        (shares,) = probabilities(model, [np.stack(list(pixels.values()))])
+        shares = saliency.answers(np.stack(list(pixels.values())))
         for (path, square), share in zip(pixels.items(), shares, strict=True):
             with staged(out / names[path]) as part:
                 classes_sheet(saliency, square, share, learned.classes).save(part)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from lamina.errors import UserError
 from lamina.learn.runs import ColorizeRun, read_run
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
+
+if TYPE_CHECKING:
+    from lamina.models.asking import Ask
 
 BATCH = 64
 
@@ -85,11 +88,12 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     """
     learned = read_classifier(system, name)
     from lamina.learn.predict import load_model
+    from lamina.models.asking import asking
 
-    model = load_model(learned.model)
+    ask = asking(load_model(learned.model))
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
-    answers = (_predict_batch(model, batch, learned) for batch in batches)
+    answers = (_predict_batch(ask, batch, learned) for batch in batches)
     return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
 
 
@@ -159,11 +163,9 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def _predict_batch(model: Any, batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
-    from lamina.learn.predict import probabilities
-
+def _predict_batch(ask: "Ask", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
     pixels, errors = prepare_batch(batch, learned.convert)
-    found: Iterable[np.ndarray] = next(probabilities(model, [np.stack(list(pixels.values()))])) if pixels else []
+    found: Iterable[np.ndarray] = ask(np.stack(list(pixels.values()))) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:

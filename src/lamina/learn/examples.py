@@ -59,11 +59,9 @@ class PictureExamples(RowExamples):
 
     def answers(self, network: Any) -> np.ndarray:
         """What a network says of all rows, (n, classes) probabilities."""
-        from lamina.models.keras_runtime import tf
+        from lamina.models.asking import asking
 
-        answer = tf.function(lambda pixels: network(pixels, training=False), autograph=False, reduce_retracing=True)
-        batches = ahead(self.rows.batches(PICTURES_AT_ONCE))
-        return np.concatenate([answer(tf.cast(pixels, tf.float32)).numpy() for pixels in batches])
+        return np.concatenate([*map(asking(network), ahead(self.rows.batches(PICTURES_AT_ONCE)))])
 
     def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.rows.read(rows).astype(np.float32), self.labels[rows]

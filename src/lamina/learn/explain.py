@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -37,13 +37,12 @@ def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
-def answers_sheet(model: Any, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]) -> Image.Image:
+def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]) -> Image.Image:
     """Draw right and wrong answers, and below each picture the places in it that spoke for the class.
 
     answers: rows as `telling` chooses them, at least one; pixels: (len(answers), S, S, 3), their pictures.
     """
     names = list(classes)
-    saliency = Saliency(model)
     for_predicted = overlays(saliency, pixels, [names.index(name) for name in answers["predicted"]])
     for_label = overlays(saliency, pixels, [names.index(name) for name in answers["label"]])
     captions = [

@@ -90,9 +90,17 @@ def _by_openvino(network: Any, precision: Precision) -> tuple[Run, Precision]:
     from lamina.models.keras_runtime import tf
     from lamina.models.openvino_runtime import ov
 
+    # the weights as constants: OpenVINO looks each variable up among all of them, which took half a minute of hundreds
+    weights = [
+        [variable.numpy() for variable in some]
+        for some in (network.trainable_variables, network.non_trainable_variables)
+    ]
+
+    def features(pixels: Any) -> Any:
+        return network.stateless_call(*weights, tf.cast(pixels, tf.float32), training=False)[0]
+
     shape = (None, *network.input.shape[1:])
-    function = tf.function(lambda pixels: network(tf.cast(pixels, tf.float32), training=False))
-    traced = function.get_concrete_function(tf.TensorSpec(shape, tf.uint8))
+    traced = tf.function(features, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
     core = ov.Core()
     # told, since without a hint it takes bfloat16 wherever the processor has it
     asked = _HINTS[precision if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]

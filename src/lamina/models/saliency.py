@@ -8,14 +8,13 @@ gradients over the map before it uses them and may show places that the network 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from lamina.errors import UserError
+from lamina.models.asking import as_function, in_batches
 from lamina.models.keras_runtime import keras, tf
-
-BATCH: Final = 32
 
 
 class Saliency:
@@ -38,8 +37,13 @@ class Saliency:
         maps = [several for several in given if len(several[0].shape) == 4]
         if not maps:
             raise UserError(f"{model.name}: no layer of this network gives a feature map; nothing can be shown of it")
-        self._body = keras.Model(again.input, maps[-1])
+        # both at once: to make a function of a deep network takes longer than to ask it about some hundred pictures
+        self._ask = as_function(keras.Model(again.input, [*maps[-1], again.output]))
         self._tail = keras.Model(maps[-1], again.output)
+
+    def answers(self, pixels: np.ndarray) -> np.ndarray:
+        """What the classifier says of pictures: (n, S, S, 3) RGB 0..255 to (n, classes) probabilities."""
+        return np.concatenate([self._ask(batch)[-1].numpy() for batch in in_batches(pixels)])
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """What each place of the last feature maps adds to the logit of `classes[i]`, from picture i.
@@ -47,11 +51,11 @@ class Saliency:
         pixels: (n, S, S, 3) RGB 0..255; classes: (n,) numbers. Returns (n, height, width) float32 in logits: what
         speaks for the class is positive, what speaks against it negative. A picture's result depends on it alone.
         """
-        maps = keras.tree.flatten(self._body.predict(np.asarray(pixels, np.float32), batch_size=BATCH, verbose=0))
+        maps = [several for batch in in_batches(pixels) for several in zip(*self._ask(batch)[:-1], strict=True)]
         with _logits(self._tail):
             found = [
-                _shares(self._tail, [tf.constant(one[None]) for one in several], int(which))
-                for *several, which in zip(*maps, classes, strict=True)
+                _shares(self._tail, [one[None] for one in several], int(which))
+                for several, which in zip(maps, classes, strict=True)
             ]
         return np.stack(found)
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,9 @@ from lamina.maths.calibration import calibration
 from lamina.maths.scores import score
 from lamina.progress import progress
 from lamina.stages import entry
+
+if TYPE_CHECKING:
+    from lamina.models.asking import Ask
 
 BATCH = 256
 SHOWN = 8  # right answers, and wrong ones, in `looked_at.png`
@@ -38,12 +41,13 @@ def evaluate(folders: Folders, models: Path) -> EvaluateSummary:
     `confusion.csv` and `looked_at.png` beside it. Every prediction is joined to its label by the picture's id."""
     from lamina.learn.explain import answers_sheet, telling
     from lamina.learn.predict import load_model
+    from lamina.models.saliency import Saliency
 
     classes = json.loads((models / "record.json").read_text())["classes"]
     manifest = pd.read_parquet(folders.split / "manifest.parquet")
     manifest = manifest[manifest["fold"].isin(["validation", "test"])].reset_index(drop=True)
-    model = load_model(models / "model.keras")
-    table = _predict(model, manifest, folders, classes)
+    saliency = Saliency(load_model(models / "model.keras"))
+    table = _predict(saliency.answers, manifest, folders, classes)
     table = table.sort_values("id", ignore_index=True)  # intervals that are drawn do not depend on the order, then
     scores = {str(fold): _judge(rows, classes) for fold, rows in table.groupby("fold")}
     test = table[table["fold"] == "test"]
@@ -54,7 +58,7 @@ def evaluate(folders: Folders, models: Path) -> EvaluateSummary:
     chosen = telling(test, classes, SHOWN)
     rows = open_rows(chosen, folders)
     with staged(models / "looked_at.png") as part:
-        answers_sheet(model, chosen, rows.read(np.arange(len(rows))), classes).save(part)
+        answers_sheet(saliency, chosen, rows.read(np.arange(len(rows))), classes).save(part)
     write_json(models / "metrics.json", scores)
     return EvaluateSummary(test=scores["test"])
 
@@ -65,12 +69,10 @@ def _judge(rows: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     return scores | {"calibration": calibration(rows[classes], truth, rows["origin"])}
 
 
-def _predict(model: Any, manifest: pd.DataFrame, folders: Folders, classes: list[str]) -> pd.DataFrame:
-    from lamina.learn.predict import probabilities
-
+def _predict(ask: "Ask", manifest: pd.DataFrame, folders: Folders, classes: list[str]) -> pd.DataFrame:
     rows = open_rows(manifest, folders)
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
-    found = progress(probabilities(model, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)
+    found = progress(map(ask, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)
     table = pd.DataFrame(np.concatenate(list(found)), columns=classes)
     predicted = np.array(classes, dtype=object)[table[classes].to_numpy().argmax(axis=1)]
     return manifest.join(table).assign(predicted=predicted)

@@ -3,8 +3,9 @@
 import ast
 from functools import cache
 from pathlib import Path
+from typing import Final
 
-PACKAGE = Path(__file__).parents[1] / "src" / "lamina"
+PACKAGE: Final = Path(__file__).parent
 
 
 def module_path(module: str) -> Path | None:
@@ -15,23 +16,28 @@ def module_path(module: str) -> Path | None:
     return path / "__init__.py" if (path / "__init__.py").is_file() else None
 
 
+def source(module: str) -> Path:
+    """The file of `lamina.a.b`. Raises ValueError where that names no module."""
+    path = module_path(module)
+    if path is None:
+        raise ValueError(f"{module}: no module of this package")
+    return path
+
+
 def all_modules() -> list[str]:
-    """Every module of the package, by dotted name; packages' `__init__` excepted."""
+    """Every module of the package, by dotted name; packages' `__init__` excepted, which hold no code."""
     files = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
-    return [".".join(("lamina", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files]
+    return [".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files]
 
 
 @cache
 def named_imports(module: str) -> frozenset[str]:
     """Everything that a module imports anywhere in its text, as dotted names."""
-    path = module_path(module)
-    assert path is not None, module
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(source(module).read_bytes())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return frozenset(found)
 
@@ -41,7 +47,7 @@ def imported_modules(module: str) -> frozenset[str]:
     """The package's own modules that a module imports directly."""
     found = set()
     for name in named_imports(module):
-        if name.split(".")[0] != "lamina":
+        if name.split(".")[0] != PACKAGE.name:
             continue
         whole, parent = module_path(name), name.rpartition(".")[0]
         found.add(name if whole and whole.name != "__init__.py" else parent)
