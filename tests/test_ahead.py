@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from lamina.ahead import ahead
+from lamina.ahead import ahead, beside
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7])
@@ -45,3 +45,33 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken in the middle"):
         next(items)
+
+
+def test_a_call_goes_on_beside_the_body() -> None:
+    body_runs = threading.Event()
+    with beside(lambda: body_runs.wait(10)) as result:
+        body_runs.set()
+        assert result(), "the body did not run until the call had ended"
+
+
+def test_what_the_call_raises_is_raised_where_its_result_is_asked_for() -> None:
+    def fail() -> None:
+        raise ValueError("no such file")
+
+    with beside(fail):
+        pass
+    with beside(fail) as result, pytest.raises(ValueError, match="no such file"):
+        result()
+
+
+def test_a_body_that_fails_waits_for_the_call() -> None:
+    called, may_end = [], threading.Event()
+
+    def call() -> None:
+        may_end.wait(10)
+        called.append(True)
+
+    threading.Timer(0.1, may_end.set).start()
+    with pytest.raises(KeyboardInterrupt), beside(call):
+        raise KeyboardInterrupt
+    assert called

@@ -291,7 +291,7 @@ def test_layers_compute_in_bfloat16_over_float32(tmp_path: Path) -> None:
     exact = task_of("cnn").learn(Tuned.model_validate(TUNED), epochs=1).history[0]["train_loss"]
     assert learned.history[0]["train_loss"] == pytest.approx(exact, rel=0.05)
     assert learned.history[0]["train_loss"] != exact
-    whole = [layer for layer in task.whole(learned.network)._flatten_layers() if not nested(layer)]
+    whole = [layer for layer in task.whole(learned.network, task.load())._flatten_layers() if not nested(layer)]
     assert {layer.compute_dtype for layer in whole} == {"float32"}
 
 

@@ -1,8 +1,9 @@
 """Work that goes on while its results are used."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -18,3 +19,13 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
         while (item := waiting.popleft().result()) is not _END:
             waiting.append(pool.submit(next, source, _END))
             yield item  # type: ignore[misc]  # mypy cannot tell that it is no longer _END
+
+
+@contextmanager
+def beside(call: Callable[[], T]) -> Iterator[Callable[[], T]]:
+    """Make a call in a thread of its own while the body runs.
+
+    What is yielded waits for its result, or raises as it did. The body's end, however it ends, waits for the thread.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit(call).result

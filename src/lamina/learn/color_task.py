@@ -104,7 +104,7 @@ def color_task(
         digest=digest,
         examples=examples,
         build=build,
-        whole=lambda network: _whole(network, task.tail()),
+        whole=lambda network, _: _whole(network, task.tail()),
         seed=seed,
         anew=anew,
         side=side,

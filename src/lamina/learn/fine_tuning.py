@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from lamina.ahead import beside
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.fit import fit
 from lamina.learn.history import EpochRow
@@ -29,14 +30,16 @@ def learn_whole(
     epochs count on.
     """
     fine = task.run.fine_tune if isinstance(task.run, TransferRun) else None
-    learned = task.learn(
-        tuned,
-        on_epoch=lambda row: on_epoch(row | {"fine_tuning": 0} if fine else row),
-        what=what,
-        checkpoint=None if isinstance(task.run, TransferRun) else checkpoint,
-        look=look,
-    )
-    network = task.whole(learned.network)
+    with beside(task.load) as loaded:  # a head learns on one core and without Keras: a frozen backbone is ready by then
+        learned = task.learn(
+            tuned,
+            on_epoch=lambda row: on_epoch(row | {"fine_tuning": 0} if fine else row),
+            what=what,
+            checkpoint=None if isinstance(task.run, TransferRun) else checkpoint,
+            look=look,
+        )
+        rest = loaded()
+    network = task.whole(learned.network, rest)
     if fine is None or not isinstance(task, ClassTask):
         return _whole(network, learned.history)
     history = [row | {"fine_tuning": 0} for row in learned.history]

@@ -44,9 +44,9 @@ class Task:
     """Examples of the folds, and how a network learns them.
 
     size: side of the pictures in pixels. digest: SHA-256 of the split and the features or pixels. examples: those of a
-    fold, by its name (`lamina.learn.fit.Examples`). build: a fresh network for them. whole: from a learned network, the
-    model that people use. seed: of weights, order of batches and dropout. anew: the training examples of an epoch,
-    where each epoch has its own.
+    fold, by its name (`lamina.learn.fit.Examples`). build: a fresh network for them. load: what the model that people
+    use holds beside the learned network; whole: that model, of the learned network and of what was loaded. seed: of
+    weights, order of batches and dropout. anew: the training examples of an epoch, where each epoch has its own.
     """
 
     run: Run
@@ -54,9 +54,10 @@ class Task:
     digest: str
     examples: Callable[[str], Any]
     build: Callable[[Tuned], Any]
-    whole: Callable[[Any], Any]
+    whole: Callable[[Any, Any], Any]
     seed: int
     anew: Callable[[int], Any] | None = None
+    load: Callable[[], Any] = lambda: None
 
     @property
     def classes(self) -> list[str]:

@@ -168,10 +168,10 @@ def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.
     def build(tuned: Tuned) -> Any:
         return build_head(len(mean), len(classes), dropout=tuned.dropout, mean=mean, variance=variance, seed=seed)
 
-    def whole(learned: Any) -> Any:
+    def load() -> Any:
         from lamina.models.keras_runtime import keras
 
-        return join(keras.saving.load_model(extracted / "backbone.keras", compile=False), learned)
+        return keras.saving.load_model(extracted / "backbone.keras", compile=False)
 
     return HeadTask(
         run=run,
@@ -181,7 +181,8 @@ def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.
         examples=examples,
         pictures=_pictures(folders, manifest, classes),
         build=build,
-        whole=whole,
+        load=load,
+        whole=lambda learned, loaded: join(loaded, learned),
         seed=seed,
         mean=mean,
         variance=variance,
@@ -211,7 +212,7 @@ def network_task(
         compute_in(built, run.precision)
         return built
 
-    def whole(learned: Any) -> Any:
+    def whole(learned: Any, _: None) -> Any:
         compute_in(learned, "float32")  # what is saved runs everywhere
         return learned
 
