@@ -1,16 +1,17 @@
-"""The whole training of a run: what its task learns, then, where it says so, the backbone's last layers as well."""
+"""The whole training of a run: what its task learns, then, where it says so, the backbone's last layers as well.
+
+Importing this imports no TensorFlow: a head learns while another thread does (`Task.load`).
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 from lamina.ahead import beside
 from lamina.learn.checkpoint import Checkpoint
-from lamina.learn.fit import fit
 from lamina.learn.history import EpochRow
 from lamina.learn.runs import TransferRun, Tuned
 from lamina.learn.task import Learned, Task
 from lamina.learn.tasks import ClassTask
-from lamina.models.layers import unfreeze
 
 
 def learn_whole(
@@ -42,6 +43,9 @@ def learn_whole(
     network = task.whole(learned.network, rest)
     if fine is None or not isinstance(task, ClassTask):
         return _whole(network, learned.history)
+    from lamina.learn.fit import fit
+    from lamina.models.layers import unfreeze
+
     history = [row | {"fine_tuning": 0} for row in learned.history]
     unfreeze(network, fine.layers)
     trainer = task.trainer(network, tuned.model_copy(update={"learning_rate": fine.learning_rate}))

@@ -29,6 +29,8 @@ with _loading():
     import keras
     import tensorflow as tf
 
+    tf.config.list_physical_devices()  # where there is no GPU, it says so
+
 tf.get_logger().setLevel("ERROR")
 tf.config.experimental.enable_op_determinism()
 
