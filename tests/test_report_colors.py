@@ -251,17 +251,19 @@ def assess(system: Path, *, repeats: list[float] | None = None, crossed: bool = 
 def test_what_training_again_told_stands_beside_the_run(system: Path, tmp_path: Path) -> None:
     shutil.copytree(system, tmp_path / "system")
     text = assess(tmp_path / "system", repeats=[90.0, 94.0], crossed=True, mean=6.5)
-    assert "Cross-validated better than grey, worse than the training mean. Against grey its MSE is 112.0 lower" in text
+    assert (
+        "Cross-validated: better than grey, worse than the training mean. Against grey its MSE is 112.0 lower" in text
+    )
     assert "Against the training mean its MSE is 6.50 higher (3.50 to 9.50), and it is the nearer one in 50 %" in text
-    assert "2 other seeds test pictures 92.0 ± 2.83 90.0, 94.0" in text
-    assert "2 folds all 4 pictures 88.0 82.0 to 94.0 82.0, 94.0 200.0 81.5" in text
+    assert "2 other seeds test 92.0 ± 2.83 90.0, 94.0" in text
+    assert "2 folds all 4 88.0 82.0 to 94.0 82.0, 94.0 200.0 81.5" in text
     assert "the nearer one in 100 % of all pictures" in text
     assert "weights that it starts from" not in text
     text = assess(tmp_path / "system", repeats=[90.0])
-    assert "1 other seed test pictures 90.0 90.0" in text
+    assert "1 other seed test 90.0 90.0" in text
     assert "Cross-validated" not in text
     assert "folds" not in text
-    assert "Cross-validated better than grey and than the training mean." in assess(
+    assert "Cross-validated: better than grey and than the training mean." in assess(
         tmp_path / "system", crossed=True, mean=-9.0
     )
 
