@@ -12,7 +12,7 @@ import pytest
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders
 from lamina.errors import UserError
-from lamina.learn.assess import Assessor, assess
+from lamina.learn.assess import ClassAssessor, assess
 from lamina.learn.runs import Tuned, read_run
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.crossvalidation import AssessConfig
@@ -68,8 +68,8 @@ def here(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(system)
 
 
-def assessor(name: str = "head", memo: str = "memo") -> Assessor:
-    return Assessor(name=name, run=read_run(PARAMS, name)[1], tuned=TUNED, folders=Folders(), memo=Path(memo))
+def assessor(name: str = "head", memo: str = "memo") -> ClassAssessor:
+    return ClassAssessor(name=name, run=read_run(PARAMS, name)[1], tuned=TUNED, folders=Folders(), memo=Path(memo))
 
 
 def test_the_split_holds_the_copies_that_cross_validation_needs() -> None:

@@ -52,4 +52,4 @@ def test_an_edit_changes_the_lists_of_those_stages_that_import_the_module(tmp_pa
         module.write("# another line\n")
     changed = {stage for stage, text in listed().items() if text != before[stage]}
     assert changed == {stage for stage in stages() if "lamina.learn.heads" in closure(f"lamina.stages.{stage}")}
-    assert changed == {"assess", "train", "tune"}
+    assert changed == {"assess", "assess_colors", "train", "tune"}

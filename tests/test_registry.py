@@ -294,7 +294,7 @@ class TestColorizer:
 
     @pytest.mark.parametrize(
         ("stage", "words"),
-        [(extract, "learns from pixels; only runs under"), (assess, "is a run of kind colorize; only transfer and")],
+        [(extract, "learns from pixels; only runs under"), (assess, "is a run of kind colorize; `python -m")],
     )
     def test_stages_of_classifiers_refuse_it(
         self, stage: Any, words: str, colored: Path, monkeypatch: pytest.MonkeyPatch

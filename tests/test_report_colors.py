@@ -215,8 +215,71 @@ def test_a_difference_is_told_in_words_and_in_shares_of_pictures(system: Path, t
 def test_wins_are_counted_by_picture(system: Path) -> None:
     run = read_color_run(system, "colors")
     table = pd.DataFrame({"mse": [1.0, 5, 3, 2], "grey_mse": [2.0, 4, 3, 9], "mean_mse": [0.0, 0, 0, 3]})
-    found = color_tables.duels(run.__class__(**{**vars(run), "predictions": table}))
+    found = color_tables.duels(run.metrics.test.against, table)
     assert {name: duel.wins for name, duel in found.items()} == {"grey": 0.5, "mean": 0.25}
+
+
+def assess(system: Path, *, repeats: list[float] | None = None, crossed: bool = False, mean: float = 0.0) -> str:
+    """The page on a run for which training again told so; mean: the difference to the training mean's MSE."""
+    folder = system / "models/colors"
+    told: dict[str, object] = {"repeats": None, "crossvalidation": None}
+    answers = pd.DataFrame({"mse": [80.0, 84, 90, 98], "grey_mse": [200.0] * 4, "mean_mse": [81.0, 85, 80, 80]})
+    if repeats:
+        deviation = float(np.std(repeats, ddof=1)) if len(repeats) > 1 else None
+        spread = {"mse": repeats, "mean": float(np.mean(repeats)), "deviation": deviation}
+        told["repeats"] = {"seeds": list(range(len(repeats))), "test": spread, "validation": spread}
+    if crossed:
+        told["crossvalidation"] = {
+            "n": 4,
+            "origins": 4,
+            "measures": {"mse": {"value": 88.0, "interval": [82.0, 94.0], "grey": 200.0, "mean": 81.5}},
+            "against": {
+                "grey": {"difference": -112.0, "interval": [-120.0, -104.0]},
+                "mean": {"difference": mean, "interval": [mean - 3, mean + 3]},
+            },
+            "folds": [{"mse": 82.0, "n": 2}, {"mse": 94.0, "n": 2}],
+            "starts_from_file": False,
+        }
+    write_json(folder / "assessment.json", told)
+    answers.assign(id=list("abcd"), origin=list("abcd"), fold=[0, 0, 1, 1]).to_parquet(
+        folder / "crossvalidation.parquet"
+    )
+    page = report({"colors": "colorize"}, system, system / "reports").page.read_text(encoding="utf-8")
+    return words(page[page.index('<section id="run-colors"') :])
+
+
+def test_what_training_again_told_stands_beside_the_run(system: Path, tmp_path: Path) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    text = assess(tmp_path / "system", repeats=[90.0, 94.0], crossed=True, mean=6.5)
+    assert (
+        "Cross-validated: better than grey, worse than the training mean. Against grey its MSE is 112.0 lower" in text
+    )
+    assert "Against the training mean its MSE is 6.50 higher (3.50 to 9.50), and it is the nearer one in 50 %" in text
+    assert "2 other seeds test 92.0 ± 2.83 90.0, 94.0" in text
+    assert "2 folds all 4 88.0 82.0 to 94.0 82.0, 94.0 200.0 81.5" in text
+    assert "the nearer one in 100 % of all pictures" in text
+    assert "weights that it starts from" not in text
+    text = assess(tmp_path / "system", repeats=[90.0])
+    assert "1 other seed test 90.0 90.0" in text
+    assert "Cross-validated" not in text
+    assert "folds" not in text
+    assert "Cross-validated: better than grey and than the training mean." in assess(
+        tmp_path / "system", crossed=True, mean=-9.0
+    )
+
+
+def test_what_was_not_asked_for_is_not_spoken_of(system: Path, tmp_path: Path, page: str) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    assert "Trained again" not in assess(tmp_path / "system")
+    assert "Trained again" not in words(page), "an older system has no such file"
+
+
+def test_answers_of_cross_validation_that_are_missing_are_named(system: Path, tmp_path: Path) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    assess(tmp_path / "system", crossed=True)
+    (tmp_path / "system/models/colors/crossvalidation.parquet").unlink()
+    with pytest.raises(UserError, match=r"crossvalidation\.parquet: not found.*dvc repro assess-colorize@colors`"):
+        report(ALL_COLORS, tmp_path / "system", tmp_path / "reports")
 
 
 def test_an_interval_over_a_single_origin_is_left_out(system: Path, tmp_path: Path) -> None:

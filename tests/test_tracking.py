@@ -151,6 +151,26 @@ def test_what_training_again_told_is_tracked_by_names_of_their_own() -> None:
         "repeats_test_mean": 0.7, "repeats_validation_mean": 0.7,
     }  # fmt: skip
     assert assessed(dict.fromkeys(told)) == assessed({}) == {}
+
+
+def test_what_training_a_colorizer_again_told_is_tracked_as_well() -> None:
+    mse = {"value": 90.0, "interval": [80.0, 99.0], "grey": 200.0, "mean": 140.0}
+    crossed: dict[str, Any] = {"n": 5, "origins": 4, "measures": {"mse": mse}, "starts_from_file": False}
+    crossed |= {"against": {"mean": {"difference": -50.0, "interval": [-60.0, -40.0]}}, "folds": [{"mse": 90, "n": 5}]}
+    spread = {"mse": [91.0, 93.0], "mean": 92.0, "deviation": 1.4}
+    repeats = {"seeds": [2, 3], "test": spread, "validation": spread}
+    assert scores(assessed({"crossvalidation": crossed, "repeats": repeats})) == {
+        "crossvalidation_n": 5, "crossvalidation_origins": 4, "crossvalidation_starts_from_file": 0,
+        "crossvalidation_mse": 90, "crossvalidation_mse_low": 80, "crossvalidation_mse_high": 99,
+        "crossvalidation_mse_grey": 200, "crossvalidation_mse_mean": 140,
+        "crossvalidation_against_mean_difference": -50,
+        "crossvalidation_against_mean_difference_low": -60, "crossvalidation_against_mean_difference_high": -40,
+        "repeats_test_mean": 92, "repeats_test_deviation": 1.4,
+        "repeats_validation_mean": 92, "repeats_validation_deviation": 1.4,
+    }  # fmt: skip
+
+
+def test_calibration_is_tracked_with_the_interval_of_its_error() -> None:
     calibration = {"ece": 0.1, "interval": [0.05, 0.2], "by_chance": 0.04, "brier": 0.3, "log_loss": 0.5}
     assert scores({"test": {"calibration": calibration}}) == {
         "test_ece": 0.1, "test_ece_low": 0.05, "test_ece_high": 0.2, "test_brier": 0.3, "test_log_loss": 0.5

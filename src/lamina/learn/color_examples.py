@@ -1,5 +1,6 @@
 """What colorizers learn from: lightness and colors, read and turned batch by batch."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from lamina.ahead import ahead
 from lamina.learn.examples import PICTURES_AT_ONCE, RowExamples
 from lamina.maths.bins import soft_encode
+from lamina.maths.color import LabPixels
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,13 @@ class ColorExamples(RowExamples):
 
     def answers(self, network: Any) -> np.ndarray:
         """The a and b that a network gives all rows, (n, S, S, 2) float32."""
+        return np.concatenate([colors for _, colors in self.answered(network)])
+
+    def answered(self, network: Any) -> Iterator[tuple[LabPixels, np.ndarray]]:
+        """Batches of all rows in order: the true pictures, and the a and b that a network gives them."""
         every = [np.arange(at, min(at + PICTURES_AT_ONCE, len(self))) for at in range(0, len(self), PICTURES_AT_ONCE)]
         batches = ahead(map(self.rows.read_lab, every))
-        return np.concatenate([network(lightness(lab), training=False).numpy() for lab in batches])
+        return ((lab, network(lightness(lab), training=False).numpy()) for lab in batches)
 
     def _read(self, rows: np.ndarray) -> tuple[np.ndarray, Any]:
         lab = self.rows.read_lab(rows)

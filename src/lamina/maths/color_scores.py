@@ -1,6 +1,6 @@
 """What a colorization is worth: measures for each picture, and their means with intervals counted over origins."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,6 +81,18 @@ def score_pictures(
     return pd.concat([_score(true[part], predicted[part], mean, rare) for part in some], ignore_index=True)
 
 
+def squared_errors(true: LabPixels, predicted: Floats, mean_color: ArrayLike) -> pd.DataFrame:
+    """Measure every picture's MSE alone: `mse`, `grey_mse` and `mean_mse`, as `score_pictures` does, in far less time.
+
+    true: (n, S, S, 3) int16, CIELAB x 100; predicted: (n, S, S, 2) a and b in CIELAB units; mean_color: (2,), a and b.
+    """
+    colors = true[..., 1:] / np.float32(UNITS)
+    answers = {"mse": predicted, "grey_mse": np.zeros(2, np.float32), "mean_mse": np.asarray(mean_color, np.float32)}
+    return pd.DataFrame(
+        {name: np.mean((answer - colors) ** 2, axis=(1, 2, 3), dtype=np.float64) for name, answer in answers.items()}
+    )
+
+
 def rare_weights(counts: ArrayLike) -> Floats:
     """Weigh colors for `auc_rebalanced`; counts: (Q,) of all true colors by bin, see `lamina.maths.bins.count_bins`.
 
@@ -102,10 +114,10 @@ def colorfulness(rgb: RgbPixels) -> Doubles:
     return np.asarray(spread + 0.3 * distance)
 
 
-def summarise(table: pd.DataFrame, origin: ArrayLike) -> dict[str, Any]:
+def summarise(table: pd.DataFrame, origin: ArrayLike, names: Iterable[str] = tuple(RANGES)) -> dict[str, Any]:
     """Sum up the pictures of a fold: the block that `metrics.json` holds for it.
 
-    table: as of `score_pictures`; origin: (n,), of each picture.
+    table: as of `score_pictures`; origin: (n,), of each picture; names: of the measures to sum up.
     Returns `n`, `origins`, `measures` (by name `value`, its 95 % `interval`, the values of the baselines `grey` and
     `mean`, and for colorfulness that of the `true` pictures), and `against`: by baseline the `difference` of MSE, the
     model's less the baseline's (below 0 the model is better), paired over pictures, and its `interval`. Values are
@@ -114,7 +126,7 @@ def summarise(table: pd.DataFrame, origin: ArrayLike) -> dict[str, Any]:
     return {
         "n": len(table),
         "origins": len(set(np.asarray(origin, dtype=object))),
-        "measures": {name: _measure(table, origin, name) for name in RANGES},
+        "measures": {name: _measure(table, origin, name) for name in names},
         "against": {base: _against(table, origin, base) for base in BASELINES},
     }
 

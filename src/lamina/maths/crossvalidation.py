@@ -12,18 +12,17 @@ from lamina.maths.splits import remedy, split_origins
 # the fold of rows that take no part: copies of pictures that do not train, and what shares an origin with a test set
 # that is given
 SPARE: Final = "spare"
+FOLDS_ASKED: Final = "assess.folds"
 
 
-class AssessConfig(Config):
-    """Section `assess` of params.yaml: the run trained again, to see how sure its numbers are. Zeros: not at all.
+class AgainConfig(Config):
+    """How often a run is trained again, to see how sure its numbers are. Zeros: not at all.
 
-    repeats: times, with other seeds, on the same split; folds: of a grouped cross-validation over all pictures;
-    control: whether also once with labels dealt at random.
+    repeats: times, with other seeds, on the same split; folds: of a grouped cross-validation over all pictures.
     """
 
     repeats: int = Field(default=0, ge=0, le=100)
     folds: int = Field(default=0, ge=0, le=100)
-    control: bool = False
 
     @field_validator("folds")
     @classmethod
@@ -33,38 +32,55 @@ class AssessConfig(Config):
         return folds
 
 
-def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "pd.Series[int]":
+class AssessConfig(AgainConfig):
+    """Section `assess` of params.yaml: of runs that name classes and, under `colorize`, of those that color.
+
+    control: whether also once with labels dealt at random.
+    """
+
+    control: bool = False
+    colorize: AgainConfig = AgainConfig()
+
+
+def partition(
+    origins: list[str], labels: list[str], parts: int, seed: int, *, place: str = FOLDS_ASKED
+) -> "pd.Series[int]":
     """Assign every origin to one of `parts` parts of about equal size, stratified by class.
 
-    origins, labels: (n,) one per picture. Returns part (0 to parts - 1) by origin.
+    origins, labels: (n,) one per picture; place: in params.yaml, where the parts are asked for.
+    Returns part (0 to parts - 1) by origin.
     Raises UserError naming a class and a part where the part would be without it, or leave too little of it to train.
     """
     counts = pd.crosstab(pd.Series(origins, name="origin"), pd.Series(labels, name="label")) > 0
     few = counts.sum()
     if few.min() < parts:
-        raise _too_few(str(few.idxmin()), int(few.min()), f"fold {few.min()} of 0 to {parts - 1} would have none of it")
+        why = f"fold {few.min()} of 0 to {parts - 1} would have none of it"
+        raise _too_few(place, str(few.idxmin()), int(few.min()), why)
     part = split_origins(origins, labels, {str(number): 1 / parts for number in range(parts)}, seed).astype(int)
     inside = counts.groupby(part.reindex(counts.index)).sum().reindex(range(parts), fill_value=0)
     for number, row in inside.iterrows():
         if row.min() == 0:
             label = str(row.idxmin())
-            raise _too_few(label, int(few[label]), f"fold {number} of 0 to {parts - 1} has none of it")
+            raise _too_few(place, label, int(few[label]), f"fold {number} of 0 to {parts - 1} has none of it")
         if (few - row).min() < 2:
             label = str((few - row).idxmin())
-            raise _too_few(label, int(few[label]), f"beside fold {number} there is none of it for validation")
+            raise _too_few(place, label, int(few[label]), f"beside fold {number} there is none of it for validation")
     return part
 
 
-def _too_few(label: str, origins: int, why: str) -> UserError:
+def _too_few(place: str, label: str, origins: int, why: str) -> UserError:
     come = f"class {label!r} comes" if label else "the pictures come"
     advice = remedy(label, "ask for fewer folds (0: none), add pictures of other origins")
-    return UserError(f"assess.folds: {come} from {origins} origins: {why}; {advice}")
+    return UserError(f"{place}: {come} from {origins} origins: {why}; {advice}")
 
 
-def fold_of(manifest: pd.DataFrame, part: int, validation: float, seed: int) -> pd.DataFrame:
+def fold_of(
+    manifest: pd.DataFrame, part: int, validation: float, seed: int, *, place: str = FOLDS_ASKED
+) -> pd.DataFrame:
     """The split manifest with the folds of one round of cross-validation.
 
-    manifest: `origin`, `label`, `copy`, `part`; validation: share of the pictures of the other parts, whole origins.
+    manifest: `origin`, `label`, `copy`, `part`; validation: share of the pictures of the other parts, whole origins;
+    place: as of `partition`.
     Returns the same rows with other `fold`s: the originals of `part` test, the rest trains (with its copies) or
     validates (without); what takes no part is `SPARE`.
     Raises UserError where a class would be missing from training or validation.
@@ -77,6 +93,6 @@ def fold_of(manifest: pd.DataFrame, part: int, validation: float, seed: int) -> 
         if not row.all():
             label = str(row.idxmin())
             why = f"in fold {part} there is none of it for {name}"
-            raise _too_few(label, rest.loc[rest["label"] == label, "origin"].nunique(), why)
+            raise _too_few(place, label, rest.loc[rest["label"] == label, "origin"].nunique(), why)
     folds = manifest["origin"].map(fold).fillna("test")
     return manifest.assign(fold=folds.mask((folds != "train") & (manifest["copy"] > 0), SPARE))

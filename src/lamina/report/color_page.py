@@ -18,10 +18,15 @@ NOT_SETTINGS: Final = ("watch",)  # what DVC watches says nothing of the run
 
 @dataclass(frozen=True, kw_only=True)
 class ColorChapter:
-    """What the page shows of one run that colors; settings: its section, with what tuning found."""
+    """What the page shows of one run that colors.
+
+    duels: on the test pictures; crossvalidated: on all, none where it was not cross-validated. settings: its section,
+    with what tuning found.
+    """
 
     run: ColorRun
-    duels: Mapping[str, Duel]
+    duels: Sequence[Duel]
+    crossvalidated: Sequence[Duel]
     curves: Sequence[Markup]
     sheets: Mapping[str, Drawn]
     settings: Mapping[str, Any]
@@ -29,17 +34,13 @@ class ColorChapter:
     importances: Mapping[str, float] | None
     trials: Sequence[Markup]
 
-    @property
-    def beaten(self) -> list[str]:
-        """The names of the baselines that it is surely better than."""
-        return [duel.name for duel in self.duels.values() if duel.verdict == "better"]
-
 
 def color_chapter(run: ColorRun) -> ColorChapter:
-    level = lower_baseline(run, "validation")
+    level, crossed = lower_baseline(run, "validation"), run.assessment.crossvalidation
     return ColorChapter(
         run=run,
-        duels=duels(run),
+        duels=list(duels(run.metrics.test.against, run.predictions).values()),
+        crossvalidated=list(duels(crossed.against, run.crossvalidated).values()) if crossed else [],
         curves=[
             drawn_curve(run, "loss", may_be_steep=True),
             drawn_curve(run, "mse", may_be_steep=True, level=level),

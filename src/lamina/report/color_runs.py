@@ -14,6 +14,7 @@ from lamina.report.trained import Trained, read_trained, stage
 
 HISTORY: Final = ("epoch", "train_loss", "train_mse", "validation_loss", "validation_mse")
 PREDICTED: Final = ("id", "origin", "mse", "grey_mse", "mean_mse")
+CROSSVALIDATED: Final = (*PREDICTED, "fold")
 SHEETS: Final = ("learning", "colors", "extremes")
 
 
@@ -87,15 +88,59 @@ class ColorMetrics(Written):
     validation: ColorScore
 
 
+class MseSpread(Written):
+    """MSE of several trainings; the deviation of one of them, None where there is but one."""
+
+    mse: list[float]
+    mean: float
+    deviation: float | None
+
+
+class ColorRepeats(Written):
+    seeds: list[int]
+    test: MseSpread
+    validation: MseSpread
+
+
+class ColorFold(Written):
+    mse: float
+    n: int
+
+
+class CrossValidatedMeasures(Written):
+    mse: Measured
+
+
+class ColorCrossValidation(Written):
+    """Every picture colored by a training that did not learn from its origin; `mean` is that training's mean color."""
+
+    n: int
+    origins: int
+    measures: CrossValidatedMeasures
+    against: Differences
+    folds: list[ColorFold]
+    starts_from_file: bool = False
+
+
+class ColorAssessment(Written):
+    """`assessment.json` of a colorizer: what training it again told, as far as that was asked for."""
+
+    repeats: ColorRepeats | None = None
+    crossvalidation: ColorCrossValidation | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ColorRun(Trained):
     """Everything that the report says about a run that colors pictures.
 
-    predictions: the columns of `predictions.parquet`. sheets: those that are there, by the name of their file.
+    predictions: the columns of `predictions.parquet`. assessment: empty where nothing was asked for; crossvalidated:
+    the columns of `crossvalidation.parquet`, no rows without. sheets: those that are there, by the name of their file.
     """
 
     metrics: ColorMetrics
     predictions: pd.DataFrame
+    assessment: ColorAssessment
+    crossvalidated: pd.DataFrame
     sheets: Mapping[str, Path]
 
 
@@ -104,11 +149,18 @@ def read_color_run(system: Path, name: str) -> ColorRun:
 
     Raises UserError, naming the stage to run, where it was not trained or evaluated yet or a file is broken.
     """
-    folder, evaluate = system / "models" / name, stage("evaluate", "colorize", name)
+    folder = system / "models" / name
+    assess, evaluate = (stage(step, "colorize", name) for step in ("assess", "evaluate"))
+    assessment = folder / "assessment.json"
+    assessed = read_json(assessment, ColorAssessment, assess) if assessment.exists() else ColorAssessment()
     sheets = {sheet: folder / f"{sheet}.png" for sheet in SHEETS}
     return ColorRun(
         **read_trained(system, name, "colorize", HISTORY),
         metrics=read_json(folder / "metrics.json", ColorMetrics, evaluate),
         predictions=read_table(folder / "predictions.parquet", PREDICTED, evaluate),
+        assessment=assessed,
+        crossvalidated=read_table(folder / "crossvalidation.parquet", CROSSVALIDATED, assess)
+        if assessed.crossvalidation
+        else pd.DataFrame(columns=list(CROSSVALIDATED)),
         sheets={sheet: path for sheet, path in sheets.items() if path.exists()},
     )

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pandas as pd
 
-from lamina.report.color_runs import ColorRun, Measures
+from lamina.report.color_runs import ColorRun, Differences, Measures
 from lamina.report.tables import Scale, same_pictures
 
 BASELINES: Final = {"grey": "grey", "mean": "training mean"}
@@ -28,7 +29,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Duel:
-    """A run against a baseline on the test pictures.
+    """A run against a baseline on the same pictures.
 
     better: by how much its MSE is lower (negative: higher); interval: 95 % of it, None where there is but one origin;
     verdict: `better`, `worse` or `open`; wins: share of the pictures (0 to 1) in which its MSE is lower.
@@ -59,12 +60,12 @@ def baselines(run: ColorRun) -> dict[str, Baseline]:
     }
 
 
-def duels(run: ColorRun) -> dict[str, Duel]:
-    """The run against each baseline, picture by picture."""
+def duels(told: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
+    """A run against each baseline, picture by picture; pictures: `mse`, `grey_mse` and `mean_mse` of each."""
     found = {}
     for name, words in IN_WORDS.items():
-        against = getattr(run.metrics.test.against, name)
-        wins = run.predictions["mse"].to_numpy() < run.predictions[f"{name}_mse"].to_numpy()
+        against = getattr(told, name)
+        wins = pictures["mse"].to_numpy() < pictures[f"{name}_mse"].to_numpy()
         found[name] = Duel(
             name=words,
             better=-against.difference,

@@ -10,7 +10,7 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged, write_json
-from lamina.learn.assess import Assessor, assess
+from lamina.learn.assess import ClassAssessor, assess
 from lamina.learn.runs import ClassifierRun, read_run, warps_anew
 from lamina.learn.tuned import read_tuned
 from lamina.maths.crossvalidation import AssessConfig
@@ -51,7 +51,9 @@ class AssessSummary:
         )
 
 
-def assess_run(assessor: Assessor, config: AssessConfig, out: Path, *, validation: float, seed: int) -> AssessSummary:
+def assess_run(
+    assessor: ClassAssessor, config: AssessConfig, out: Path, *, validation: float, seed: int
+) -> AssessSummary:
     """Write `assessment.json` and `crossvalidation.parquet` to `out` (docs/files.md)."""
     found, answers = assess(assessor, config, validation=validation, seed=seed)
     with staged(out / "crossvalidation.parquet") as part:
@@ -65,11 +67,13 @@ def main() -> None:
     name = entry.run_name()
     kind, run = read_run(params, name)
     if not isinstance(run, ClassifierRun):
-        raise UserError(f"assess: {name} is a run of kind {kind}; only transfer and scratch runs are trained again")
+        raise UserError(
+            f"assess: {name} is a run of kind {kind}; `python -m lamina.stages.assess_colors {name}` assesses it"
+        )
     config = validated(params.get("assess", {}), "assess", AssessConfig)
     validation = section(params, "split", SplitConfig).validation
     out = Path("models") / name
-    assessor = Assessor(
+    assessor = ClassAssessor(
         name=name,
         run=run,
         tuned=read_tuned(out / "tuned.yaml"),
