@@ -58,7 +58,7 @@ def open_picture(encoded: bytes) -> Image.Image:
 def shown_size(picture: Image.Image) -> tuple[int, int]:
     """(width, height) as a viewer shows the picture: after its EXIF orientation."""
     width, height = picture.size
-    sideways = _orientation(picture) in (5, 6, 7, 8)
+    sideways = orientation(picture) in (5, 6, 7, 8)
     return (height, width) if sideways else (width, height)
 
 
@@ -76,7 +76,7 @@ def decode(picture: Image.Image, least: float = 1.0) -> Image.Image:
                 width, height = picture.size
                 picture.draft(picture.mode, (max(1, int(width * least)), max(1, int(height * least))))
             picture.load()
-            upright = picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+            upright = picture if orientation(picture) == 1 else ImageOps.exif_transpose(picture)
             return _flatten(upright)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
@@ -101,7 +101,8 @@ def is_grey(rgb: np.ndarray) -> bool:
     return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
-def _orientation(picture: Image.Image) -> int:
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation: 1 (upright) to 8, and whatever else a file says; 1 where it says nothing readable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

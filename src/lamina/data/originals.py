@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-# private to the modules that prepare pictures; the stage `convert` would run again if they changed
-from lamina.data.decoding import UnreadableError, _orientation, decode, is_grey, open_picture
-from lamina.data.pixels import _span, cut_square, whole
+from lamina.data.decoding import UnreadableError, decode, is_grey, open_picture, orientation
+from lamina.data.pixels import cut_square, span, whole
 from lamina.maths.color import RgbPixels
 from lamina.maths.gamut import Codes
 
@@ -108,8 +107,8 @@ def read_original(encoded: bytes, size: int) -> Original:
 def inside_square(width: int, height: int, size: int) -> tuple[slice, slice]:
     """Rows and columns of a picture's square of `size` that show the picture itself, not its edges gone on."""
     region = whole(width, height)
-    spans = _span(region.top, region.side, height, size), _span(region.left, region.side, width, size)
-    rows, columns = (slice(span.missing[0], size - span.missing[1]) for span in spans)
+    spans = span(region.top, region.side, height, size), span(region.left, region.side, width, size)
+    rows, columns = (slice(one.missing[0], size - one.missing[1]) for one in spans)
     return rows, columns
 
 
@@ -155,12 +154,12 @@ def _pixels(opened: Image.Image, encoded: bytes) -> tuple[Codes, Codes | None, l
     if opened.mode in ("RGB", "RGBA", "LA") and _bits(opened) == 16:
         deep = _decode_deep(encoded)
         if deep is not None:
-            turn = _TURNS.get(_orientation(opened) if opened.format == "PNG" else 1, np.asarray)
+            turn = _TURNS.get(orientation(opened) if opened.format == "PNG" else 1, np.asarray)
             colors, opacity = deep
             return turn(colors), None if opacity is None else turn(opacity), _profile_note(opened)
     profile, clear = opened.info.get("icc_profile"), opened.info.get("transparency")
     opened.load()
-    upright = opened if _orientation(opened) == 1 else ImageOps.exif_transpose(opened)
+    upright = opened if orientation(opened) == 1 else ImageOps.exif_transpose(opened)
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
         pixels = _to_codes(np.asarray(upright))
         top = np.iinfo(pixels.dtype).max
