@@ -15,6 +15,7 @@ GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16
 
 GREY_SPREAD: Final = 16  # levels between a pixel's channels: below, JPEG noise on grey; above, color
 COLORED_SHARE: Final = 0.001  # of the pixels that must be colored for a picture to count as colored
+_TIFF: Final = (b"II*\0", b"MM\0*")  # what its files begin with
 _LOOK_AT: Final = 32  # pixels of the shorter side that are enough to tell grey from colored
 
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks the bound itself, before anything is decoded
@@ -46,6 +47,8 @@ def open_picture(encoded: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # of broken metadata, which we do not use
             picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
+        if encoded[:4] in _TIFF:
+            raise UnreadableError("a TIFF of a kind that is not read; save it with 8 or 16 bits, grey or RGB") from None
         raise UnreadableError(f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise UnreadableError(str(error)) from None
