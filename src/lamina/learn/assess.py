@@ -16,6 +16,7 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import json_digest, staged
+from lamina.learn.course import Course
 from lamina.learn.record import code_digest, environment
 from lamina.learn.runs import Run, TransferRun, Tuned
 from lamina.learn.tasks import ClassTask, class_task
@@ -81,13 +82,13 @@ class Assessor:
         return json_digest([*own, data, rows.tolist(), code_digest(), environment()])
 
     def _train(self, task: ClassTask, training: Training) -> pd.DataFrame:
-        what = f"{self.name}: {training.name}"
+        course = Course(what=f"{self.name}: {training.name}")
         if self.fine_tunes:
             from lamina.learn.fine_tuning import learn_whole
 
-            learned, examples = learn_whole(task, self.tuned, what=what), task.pictures
+            learned, examples = learn_whole(task, self.tuned, course), task.pictures
         else:
-            learned, examples = task.learn(self.tuned, what=what), task.examples
+            learned, examples = task.learn(self.tuned, course), task.examples
         manifest, tables = training.manifest, []
         for fold in JUDGED:
             rows = manifest.loc[manifest["fold"] == fold, ["id", "origin", "label", "fold"]].reset_index(drop=True)
