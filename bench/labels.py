@@ -18,6 +18,7 @@ from scipy.stats import t
 
 from lamina.config import read_params
 from lamina.data.rows import Folders
+from lamina.learn.course import Course
 from lamina.learn.runs import TransferRun, Tuned, read_run
 from lamina.learn.tasks import class_task
 from lamina.maths.crossvalidation import SPARE
@@ -42,7 +43,7 @@ def accuracy(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> 
     tuned = Tuned(**{number: USUAL[number] if (told := getattr(run, number)) == "tune" else told for number in USUAL})
     task = class_task(name, run, Folders(), seed=seed, manifest=manifest)
     test = task.examples("test")
-    answers = task.learn(tuned, what=f"{name}, {len(task.train)} rows").answers(test)
+    answers = task.learn(tuned, Course(what=f"{name}, {len(task.train)} rows")).answers(test)
     return float((answers.argmax(axis=1) == test.labels).mean())
 
 

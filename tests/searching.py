@@ -14,6 +14,7 @@ import pandas as pd
 
 from lamina.config import section
 from lamina.learn import studies
+from lamina.learn.course import Course
 from lamina.learn.runs import Run, Tuned, read_run
 from lamina.learn.studies import place_of, resume
 from lamina.learn.tune import TuneConfig, search
@@ -39,15 +40,15 @@ class Hill:
     on_epoch: Callable[[], None] = lambda: None
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def learn(self, tuned: Tuned, *, epochs: int, on_epoch: Callable[[dict[str, float]], None], what: str) -> "Hill":
+    def learn(self, tuned: Tuned, course: Course) -> "Hill":
         self.on_begin(tuned)
         self.history = []
         worth = 0.9 - 0.2 * abs(math.log10(tuned.learning_rate) + 2) / 3 - 0.01 * tuned.dropout
-        for epoch in range(1, epochs + 1):
+        for epoch in range(1, (course.epochs or 0) + 1):
             time.sleep(self.pause)
             self.on_epoch()
             self.history.append({"epoch": epoch, "validation_accuracy": worth * (1 - 0.5**epoch)})
-            on_epoch(self.history[-1])
+            course.on_epoch(self.history[-1])
         return self
 
 

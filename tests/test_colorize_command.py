@@ -20,6 +20,7 @@ from skimage.color import lab2rgb, rgb2lab
 
 from lamina import cli
 from lamina.commands.colorize import plan
+from lamina.data.decoding import UnreadableError
 from lamina.data.originals import inside_square, read_original, write_original
 from lamina.data.pixels import cut_square, whole
 from lamina.data.preparation import ConvertConfig, prepare_picture
@@ -272,7 +273,7 @@ def test_a_picture_is_colored_alone(model: Any) -> None:
         encode(Image.fromarray(waves()).quantize(6), "GIF"),
         encode(Image.merge("LA", [Image.fromarray(waves()), Image.fromarray(waves()[::-1].copy())])),
         encode(waves(top=65535)),
-        encode(waves().astype(np.float32), "TIFF"),
+        encode(waves().astype(np.int32), "TIFF"),
         encode(Image.fromarray(waves()), transparency=128),
     ],
 )
@@ -294,6 +295,98 @@ def test_a_deep_scan_comes_out_deep_with_its_lightness(call: Any, tmp_path: Path
     assert found.shape == (60, 90, 3)
     assert np.abs(lightness(found) - lightness(grey)).max() < 0.002, "a step of 8 bits would be 0.4"
     assert np.ptp(found, axis=2).max() > 2000
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("white", [4095, 3000, 1000])
+def test_twelve_bits_in_sixteen_are_brought_to_all(kind: str, white: int) -> None:
+    grey = np.minimum(waves(top=4095), white)
+    found = read_original(encode(grey, kind), SIZE)
+    np.testing.assert_allclose(found.pixels, grey * (65535 / 4095), atol=1)
+    assert found.notes == ("of 12 bits in 16, none above 4095, which was taken for white",)
+    assert found.square.max() == pytest.approx(found.pixels.max() >> 8, abs=1), "the network sees it as bright"
+
+
+def test_only_greys_of_more_than_eight_and_at_most_twelve_bits_are_of_twelve() -> None:
+    grey = waves(top=4095)
+    for other in (np.where(grey == grey.max(), 4096, grey), grey >> 4):
+        found = read_original(encode(other.astype(np.uint16)), SIZE)
+        np.testing.assert_array_equal(found.pixels, other)
+        assert found.notes == ()
+    colors = np.dstack([grey, grey // 2, grey])
+    np.testing.assert_array_equal(read_original(deep_png(colors, 2), SIZE).pixels, colors)
+
+
+def test_twelve_bits_beside_transparency_are_brought_to_all() -> None:
+    grey, opaque = waves(top=4095), np.full((60, 90), 65535)
+    told = read_original(deep_png(np.dstack([grey, opaque]), 4), SIZE)  # which come as three channels alike
+    named = read_original(deep_png(grey, 0, tRNS=int(grey[7, 7]).to_bytes(2, "big")), SIZE)
+    assert told.pixels.max() == named.pixels.max() == int(grey.max()) << 4 | int(grey.max()) >> 8
+    np.testing.assert_array_equal(named.alpha, np.where(grey == grey[7, 7], 0, 65535))
+
+
+def test_a_twelve_bit_scan_comes_out_bright_and_says_so(call: Any, tmp_path: Path) -> None:
+    Image.fromarray(waves(top=4095)).save(tmp_path / "scan.tif")
+    code, _, said = call(tmp_path / "scan.tif", "--run", "tint", "--out", tmp_path / "out")
+    place = tmp_path / "scan.tif"
+    assert (code, said) == (0, f"note: of 12 bits in 16, none above 4095, which was taken for white: 1, '{place}'\n")
+    found = read_deep(tmp_path / "out" / "scan.tif")
+    assert np.abs(lightness(found) - lightness(waves(top=65535))).max() < 0.05
+
+
+def test_float_values_from_0_to_1_come_out_deep(call: Any, tmp_path: Path) -> None:
+    values = waves(top=65535).astype(np.float32) / np.float32(65535)
+    Image.fromarray(values).save(tmp_path / "scan.tif")
+    code, _, said = call(tmp_path / "scan.tif", "--run", "tint", "--out", tmp_path / "out")
+    assert code == 0
+    assert said.startswith("note: of float values, 0 taken for black and 1 for white, written with 16 bits: 1, ")
+    found = read_deep(tmp_path / "out" / "scan.tif")
+    assert found.dtype == np.uint16
+    assert np.abs(lightness(found) - lightness(waves(top=65535))).max() < 0.002
+    original = read_original(encode(values, "TIFF"), SIZE)
+    np.testing.assert_array_equal(original.square, read_original(encode(waves(top=65535)), SIZE).square)
+
+
+@pytest.mark.parametrize(
+    ("odd", "found"),
+    [(1.5, "0.2 to 1.5"), (-0.25, "-0.25 to 0.8"), (np.nan, "nan to nan"), (1e9, "0.2 to 1e.09")],
+)
+def test_other_float_values_are_refused_in_one_line(odd: float, found: str) -> None:
+    values = np.tile(np.float32([0.2, 0.8]), (8, 4))
+    values[3, 2] = odd
+    with pytest.raises(UnreadableError, match=f"expected float values from 0 to 1, found {found}; scale them$"):
+        read_original(encode(values, "TIFF"), SIZE)
+
+
+def lab_tiff(colors: np.ndarray) -> bytes:
+    """An 8-bit CIELAB TIFF as TIFF 6.0 lays it out (section 23; D50), from scikit-image's conversion."""
+    lab = rgb2lab(colors, illuminant="D50")
+    stored = np.dstack([lab[..., 0] * 255 / 100, lab[..., 1:] % 256]).round().astype(np.uint8)
+    height, width = colors.shape[:2]
+    bits_at = 8 + 2 + 12 * 9 + 4
+    longs = {256: width, 257: height, 259: 1, 262: 8, 273: bits_at + 6, 277: 3, 278: height, 279: stored.nbytes}
+    entries = [(tag, 4, 1, value) for tag, value in longs.items()]
+    entries.insert(2, (258, 3, 3, bits_at))
+    body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    header = b"II*\0" + struct.pack("<IH", 8, len(entries))
+    return header + body + bytes(4) + struct.pack("<HHH", 8, 8, 8) + stored.tobytes()
+
+
+def test_lab_tiffs_are_read() -> None:
+    colors = cv2.GaussianBlur(np.random.default_rng(0).integers(60, 200, (60, 90, 3)).astype(np.uint8), (0, 0), 4)
+    found = read_original(lab_tiff(colors), SIZE)
+    assert found.notes == ("in color already, colored anew from the lightness",)
+    # scikit-image brings no white to D50, which only tints: lightness is what counts
+    assert np.abs(lightness(found.pixels) - lightness(colors)).mean() < 0.5
+    greys = read_original(lab_tiff(np.dstack([waves()] * 3)), SIZE)
+    assert np.abs(lightness(greys.pixels) - lightness(waves())).max() < 0.5
+
+
+def test_a_tiff_of_another_kind_is_refused_in_one_line() -> None:
+    done, deep = cv2.imencode(".tif", np.full((8, 8, 3), 0.5, np.float32))
+    assert done
+    with pytest.raises(UnreadableError, match="a TIFF of a kind that is not read; save it with 8 or 16 bits, grey"):
+        read_original(deep.tobytes(), SIZE)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "tiff", "webp", "bmp"])

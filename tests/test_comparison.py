@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from lamina.maths.comparison import Difference, difference_interval, differences, holm, letters, paired_test
+from lamina.maths.comparison import (
+    Difference,
+    difference_interval,
+    differences,
+    holm,
+    letters,
+    mean_differences,
+    paired_test,
+)
+from lamina.maths.means import mean_interval, paired_mean_test
 
 p_values = st.lists(st.floats(0, 1), max_size=12)
 answers = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from("abcdefgh")), max_size=40)
@@ -135,7 +144,7 @@ def test_no_difference_at_all_is_not_certain() -> None:
 def test_two_runs_share_a_letter_exactly_where_no_difference_was_found(count: int, data) -> None:
     names = [f"run {number}" for number in range(count)]
     found = [
-        Difference(first=first, second=second, accuracy=0.1, interval=(0, 0.2), p=data.draw(st.sampled_from([0.01, 1])))
+        Difference(first=first, second=second, mean=0.1, interval=(0, 0.2), p=data.draw(st.sampled_from([0.01, 1])))
         for first, second in combinations(names, 2)
     ]
     given_ = letters(names, found)
@@ -153,6 +162,31 @@ def test_every_pair_is_compared_and_corrected() -> None:
     assert [one.p for one in found] == holm([paired_test(correct[o.first], correct[o.second], origin) for o in found])
     assert letters(list(correct), found) == {"good": "a", "fair": "a", "bad": "b"}
     assert found[1].turned().interval == pytest.approx([-bound for bound in found[1].interval[::-1]])
+
+
+def test_means_are_compared_pair_by_pair_and_corrected() -> None:
+    random = np.random.default_rng(3)
+    origin = np.arange(90) // 3
+    hard = random.lognormal(4, 1, 30)[origin]  # of one origin alike, and hard for all runs
+    errors = {name: hard * random.lognormal(rise, 0.2, 90) for name, rise in {"good": 0, "fair": 0, "bad": 0.5}.items()}
+    found = mean_differences(errors, origin)
+    assert [(one.first, one.second) for one in found] == [("good", "fair"), ("good", "bad"), ("fair", "bad")]
+    assert [one.p for one in found] == holm(
+        [paired_mean_test(errors[one.first], errors[one.second], origin) for one in found]
+    )
+    for one in found:
+        change = errors[one.first] - errors[one.second]
+        assert one.mean == pytest.approx(change.mean())
+        assert one.interval == mean_interval(change, origin)
+    assert letters(list(errors), found) == {"good": "a", "fair": "a", "bad": "b"}
+    alone = {name: mean_interval(of, origin) for name, of in errors.items()}
+    assert alone["good"][1] > alone["bad"][0], "that which pictures are hard is common to both is what tells them apart"
+
+
+def test_one_origin_tells_no_means_apart() -> None:
+    (found,) = mean_differences({"one": [1.0, 2], "other": [5.0, 7]}, ["a", "a"])
+    assert (found.mean, found.p, found.bounded) == (-4.5, 1, False)
+    assert not found.turned().bounded
 
 
 @given(p_values)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lamina.data.rows import Folders
+from lamina.learn.course import Course
 from lamina.learn.heads import Head, _logits, learn, make_fold
 from lamina.learn.history import DivergedError, EpochRow
 from lamina.learn.runs import TransferRun, Tuned
@@ -135,7 +136,7 @@ def test_patience_ends_where_nothing_gets_better() -> None:
     assert losses == [
         row["validation_loss"]
         for row in opened(epochs=60)
-        .learn(Tuned(learning_rate=1e-2, dropout=0.0, decay=0.0), epochs=len(losses))
+        .learn(Tuned(learning_rate=1e-2, dropout=0.0, decay=0.0), Course(epochs=len(losses)))
         .history
     ]
 
@@ -148,7 +149,7 @@ def test_options_that_are_off_change_nothing() -> None:
 
 def test_a_batch_of_one_and_one_of_all_rows_learn() -> None:
     for size in (1, TRAIN, 10 * TRAIN):
-        history = opened(batch_size=size).learn(DROPPING, epochs=30).history
+        history = opened(batch_size=size).learn(DROPPING, Course(epochs=30)).history
         assert history[-1]["train_loss"] < history[0]["train_loss"]
         assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * 30 * -(-TRAIN // min(size, TRAIN))))
 
@@ -224,7 +225,7 @@ def test_what_follows_an_epoch_may_end_training() -> None:
             raise StopIteration("pruned")
 
     with pytest.raises(StopIteration, match="pruned"):
-        opened().learn(DROPPING, on_epoch=on_epoch)
+        opened().learn(DROPPING, Course(on_epoch=on_epoch))
 
 
 SEARCH = """

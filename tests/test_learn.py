@@ -18,6 +18,7 @@ from lamina.config import section
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
+from lamina.learn.course import Course
 from lamina.learn.fit import fit
 from lamina.learn.listener import Silent
 from lamina.learn.runs import Tuned, read_run
@@ -147,14 +148,14 @@ def test_the_same_backbone_is_the_same_file(features: Path, tmp_path: Path) -> N
 
 def test_the_rate_decays_as_in_older_keras(features: Path) -> None:
     task = open_task("head", read_run(PARAMS, "head")[1], Folders(), seed=1)
-    history = task.learn(TUNED, epochs=2).history
+    history = task.learn(TUNED, Course(epochs=2)).history
     steps = 2 * -(-len(task.train) // 8)
     assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * steps), rel=1e-5)
 
 
 def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
     task = open_task("cnn", read_run(PARAMS, "cnn")[1], Folders(), seed=1)
-    history = task.learn(TUNED, epochs=8).history
+    history = task.learn(TUNED, Course(epochs=8)).history
     assert history[-1]["validation_accuracy"] > 0.9
     assert [row["epoch"] for row in history] == list(range(1, 9))
 

@@ -16,7 +16,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 from lamina.cli import main
-from lamina.commands.new import PACKAGE, _make_repository, add_arguments, find_pipeline, new, yaml
+from lamina.commands.new import PACKAGE, _make_repository, add_arguments, find_pipeline, new
+from lamina.commands.template import yaml
 from lamina.config import SECTIONS, Config, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.drift import ValidateConfig, read_profile

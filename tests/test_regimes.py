@@ -18,6 +18,7 @@ from lamina.data.augmentation import PLAN_COLUMNS, AugmentConfig, draw_anew, dra
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.learn.checkpoint import Checkpoint, State
+from lamina.learn.course import Course
 from lamina.learn.examples import PictureExamples
 from lamina.learn.fine_tuning import learn_whole
 from lamina.learn.fit import fit
@@ -286,9 +287,9 @@ def test_layers_compute_in_bfloat16_over_float32(tmp_path: Path) -> None:
     assert {dtype for name, dtype in computed.items() if not name.startswith("rgb")} == {"bfloat16"}
     assert {weight.dtype for weight in network.weights} == {"float32"}
     assert network(np.zeros((1, SIDE, SIDE, 3))).dtype == "float32"
-    learned = task.learn(Tuned.model_validate(TUNED), epochs=6)
+    learned = task.learn(Tuned.model_validate(TUNED), Course(epochs=6))
     assert learned.history[-1]["validation_accuracy"] > 0.85
-    exact = task_of("cnn").learn(Tuned.model_validate(TUNED), epochs=1).history[0]["train_loss"]
+    exact = task_of("cnn").learn(Tuned.model_validate(TUNED), Course(epochs=1)).history[0]["train_loss"]
     assert learned.history[0]["train_loss"] == pytest.approx(exact, rel=0.05)
     assert learned.history[0]["train_loss"] != exact
     whole = [layer for layer in task.whole(learned.network, task.load())._flatten_layers() if not nested(layer)]
@@ -303,7 +304,7 @@ def tuned_finely(system: Path, features: Path) -> Learned:
     before = Path.cwd()
     os.chdir(system)
     keras.backend.clear_session()
-    learned = learn_whole(task_of("fine"), Tuned.model_validate(TUNED), on_epoch=lambda row: None)
+    learned = learn_whole(task_of("fine"), Tuned.model_validate(TUNED))
     os.chdir(before)
     return learned
 
@@ -339,7 +340,7 @@ def test_more_layers_than_there_are_is_said(features: Path) -> None:
     with pytest.raises(
         UserError, match=r"fine_tune\.layers: this backbone has 52 layers that learn, got 500; lower it"
     ):
-        learn_whole(task, Tuned.model_validate(TUNED), on_epoch=lambda row: None)
+        learn_whole(task, Tuned.model_validate(TUNED))
 
 
 # going on after a kill

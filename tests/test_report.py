@@ -237,7 +237,7 @@ def test_runs_that_cannot_be_told_apart_share_a_letter(system: Path, page: str, 
     assert letters == [found.letters[name] for name in found.rows]
     gap = found.rows["mobilenet_v2"][-1]
     assert gap is not None
-    shown = f"{100 * gap.accuracy:+.1f} {100 * gap.interval[0]:+.0f} to {100 * gap.interval[1]:+.0f}, p"
+    shown = f"{100 * gap.mean:+.1f} {100 * gap.interval[0]:+.0f} to {100 * gap.interval[1]:+.0f} p"
     assert shown in words(page).replace("\N{MINUS SIGN}", "-")
     one = words(report(kinds(["small_cnn"]), system, tmp_path).page.read_text(encoding="utf-8"))
     assert "Group" not in one

@@ -1,11 +1,12 @@
 """The report on runs that color pictures: alone, and beside runs that name classes."""
 
 import base64
+import dataclasses
 import io
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,7 +23,7 @@ from lamina.report import color_tables, figures
 from lamina.report.color_runs import SHEETS, Against, read_color_run
 from lamina.report.pictures import read_pictures
 from lamina.report.tables import census
-from lamina.report.words import number, span
+from lamina.report.words import number, signed, span
 from lamina.stages.report import report
 from test_report import make_system, words
 
@@ -142,7 +143,7 @@ def test_the_best_stands_first_and_both_baselines_last(page: str, kind: str) -> 
 
 def test_each_run_shows_what_is_gone_of_greys_error(page: str) -> None:
     board = table_rows(page, "board")
-    assert "90.0 81.0 to 108.0 55.0 %" in board[0], "1 - 90 / 200"
+    assert "90.0 81.0 to 108.0 a 55.0 %" in board[0], "1 - 90 / 200; by itself in its group"
     assert "468,211 1 min 33 s" in board[0]
     assert "200.0 0.0 %" in board[3]
     assert "180.0 10.0 %" in board[4]
@@ -163,7 +164,7 @@ def test_a_page_of_colorizers_alone_speaks_of_no_classes(page: str) -> None:
     assert re.search(r"120 pictures, 3 runs\. Best at coloring the test pictures: colors", text)
     assert "with a mean squared error of 90.0 (95 % interval 81.0 to 108.0), 55 % below grey." in text
     assert "<title>photos: report on colors</title>" in page
-    for absent in ("Leaderboard", "How sure", "Macro F1", "Confusion", " class", "Class "):
+    for absent in ("Leaderboard", "Every run trained again", "Macro F1", "Confusion", " class", "Class "):
         assert absent not in text
     assert re.search(r"per fold Pictures train validation test all \d+ from \d+", text)
 
@@ -210,6 +211,51 @@ def test_a_difference_is_told_in_words_and_in_shares_of_pictures(system: Path, t
     text = rewritten(system, tmp_path, {"against.mean": {"difference": 7.0, "interval": [2.0, 12.0]}})
     assert "Against grey its MSE is 110.0 lower (97.5 to 122.5), and it is the nearer one in 100 %" in text
     assert "Against the training mean its MSE is 7.00 higher (2.00 to 12.0)" in text
+
+
+def errors_of(system: Path, name: str, change: Callable[[pd.Series], pd.Series]) -> None:
+    """Rewrite the MSE of a run's pictures."""
+    path = system / "models" / name / "predictions.parquet"
+    table = pd.read_parquet(path)
+    table.assign(mse=change(table["mse"])).to_parquet(path)
+
+
+def test_colorizers_that_cannot_be_told_apart_share_a_letter(system: Path, tmp_path: Path) -> None:
+    shutil.copytree(system, tmp_path / "system")
+    noise = np.random.default_rng(1)
+    errors_of(tmp_path / "system", "vivid", lambda mse: mse * 90 / 120 + noise.normal(0, 9, len(mse)))
+    runs = color_tables.ranked_colors([read_color_run(tmp_path / "system", name) for name in COLORS])
+    found = color_tables.color_comparison(runs)
+    assert found is not None
+    assert found.letters == {"colors": "a", "vivid": "a", "dull": "b"}
+    for name, row in found.rows.items():
+        for other, difference in zip(found.rows, row, strict=True):
+            if difference is None:
+                assert name == other
+                continue
+            assert (difference.first, difference.second) == (name, other)
+            mse = [next(run for run in runs if run.name == one).predictions["mse"].mean() for one in (name, other)]
+            assert difference.mean == pytest.approx(mse[0] - mse[1])
+    page = report(ALL_COLORS, tmp_path / "system", tmp_path / "reports").page.read_text(encoding="utf-8")
+    assert re.findall(r'data-label="Group">([a-z]+)<', page) == ["a", "a", "b"]
+    row = found.rows["dull"][0]
+    assert row is not None
+    interval = " to ".join(map(signed, row.interval))
+    shown = f"<strong>{signed(row.mean)}</strong><small>{interval}</small><small>p {row.p:.2g}</small>"
+    assert shown in page
+    assert row.mean > 0, "more error than the best"
+
+
+def test_the_order_of_pictures_in_a_file_does_not_count(system: Path, tmp_path: Path) -> None:
+    one, two = (read_color_run(system, name) for name in ("colors", "dull"))
+    turned = dataclasses.replace(two, predictions=two.predictions.iloc[::-1])
+    assert color_tables.color_comparison([one, turned]) == color_tables.color_comparison([one, two])
+
+
+def test_one_colorizer_alone_is_compared_with_none(system: Path, tmp_path: Path) -> None:
+    text = words(report({"colors": "colorize"}, system, tmp_path).page.read_text(encoding="utf-8"))
+    for absent in ("Group", "How sure", "less that of the column"):
+        assert absent not in text
 
 
 def test_wins_are_counted_by_picture(system: Path) -> None:

@@ -15,6 +15,7 @@ GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16
 
 GREY_SPREAD: Final = 16  # levels between a pixel's channels: below, JPEG noise on grey; above, color
 COLORED_SHARE: Final = 0.001  # of the pixels that must be colored for a picture to count as colored
+_TIFF: Final = (b"II*\0", b"MM\0*")  # what its files begin with
 _LOOK_AT: Final = 32  # pixels of the shorter side that are enough to tell grey from colored
 
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks the bound itself, before anything is decoded
@@ -46,6 +47,8 @@ def open_picture(encoded: bytes) -> Image.Image:
             warnings.simplefilter("ignore")  # of broken metadata, which we do not use
             picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError:
+        if encoded[:4] in _TIFF:
+            raise UnreadableError("a TIFF of a kind that is not read; save it with 8 or 16 bits, grey or RGB") from None
         raise UnreadableError(f"not a picture in a known format ({', '.join(FORMATS)})") from None
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise UnreadableError(str(error)) from None
@@ -58,7 +61,7 @@ def open_picture(encoded: bytes) -> Image.Image:
 def shown_size(picture: Image.Image) -> tuple[int, int]:
     """(width, height) as a viewer shows the picture: after its EXIF orientation."""
     width, height = picture.size
-    sideways = _orientation(picture) in (5, 6, 7, 8)
+    sideways = orientation(picture) in (5, 6, 7, 8)
     return (height, width) if sideways else (width, height)
 
 
@@ -76,7 +79,7 @@ def decode(picture: Image.Image, least: float = 1.0) -> Image.Image:
                 width, height = picture.size
                 picture.draft(picture.mode, (max(1, int(width * least)), max(1, int(height * least))))
             picture.load()
-            upright = picture if _orientation(picture) == 1 else ImageOps.exif_transpose(picture)
+            upright = picture if orientation(picture) == 1 else ImageOps.exif_transpose(picture)
             return _flatten(upright)
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
@@ -101,7 +104,8 @@ def is_grey(rgb: np.ndarray) -> bool:
     return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
-def _orientation(picture: Image.Image) -> int:
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation: 1 (upright) to 8, and whatever else a file says; 1 where it says nothing readable."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -13,9 +13,8 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-# private to the modules that prepare pictures; the stage `convert` would run again if they changed
-from lamina.data.decoding import UnreadableError, _orientation, decode, is_grey, open_picture
-from lamina.data.pixels import _span, cut_square, whole
+from lamina.data.decoding import UnreadableError, decode, is_grey, open_picture, orientation
+from lamina.data.pixels import cut_square, span, whole
 from lamina.maths.color import RgbPixels
 from lamina.maths.gamut import Codes
 
@@ -24,6 +23,8 @@ PAGES: Final = "of several pages or frames, the first was colored"
 FLAT: Final = "without any contrast, colored all the same"
 PROFILE: Final = "color profile not used, taken for sRGB"
 CUT_DEPTH: Final = "written with 8 bits a channel, fewer than it has"
+TWELVE_BITS: Final = "of 12 bits in 16, none above 4095, which was taken for white"
+FLOATS: Final = "of float values, 0 taken for black and 1 for white, written with 16 bits"
 CUT_ALPHA: Final = "written without its transparency, which the format cannot hold"
 
 # formats that can hold color, by suffix; WebP and JPEG at a quality where loss does not show, TIFF packed without loss
@@ -63,7 +64,8 @@ class Original:
     """A picture as it is shown, in sRGB, at the depth of its file.
 
     pixels: greys (H, W), or colors (H, W, 3), of uint8 or uint16; alpha: (H, W), alike, None where all is opaque;
-    square: (S, S, 3) uint8, as the stage `convert` makes it of whole pictures; notes: what people should know of it.
+    square: (S, S, 3) uint8, as the stage `convert` makes it of whole pictures, but of greys that were scaled; notes:
+    what people should know of it.
     """
 
     pixels: Codes
@@ -84,9 +86,11 @@ def target_suffix(suffix: str) -> str:
 
 
 def read_original(encoded: bytes, size: int) -> Original:
-    """Decode a picture, upright, to sRGB, and make its square of `size`. Raises UnreadableError.
+    """Decode a picture, upright, to sRGB, and make its square of `size`.
 
-    Of several pages the first; 32-bit greys come as 16-bit ones, or as bytes where none is above 255.
+    Of several pages the first; whole 32-bit greys come as 16-bit ones, or as bytes where none is above 255. 16-bit
+    greys above 255 of which none is above 4095 are 12-bit ones, of which 4095 is white; of float greys 1 is white.
+    Raises UnreadableError, also for float values beyond 0 to 1.
     """
     opened = open_picture(encoded)
     try:
@@ -108,8 +112,8 @@ def read_original(encoded: bytes, size: int) -> Original:
 def inside_square(width: int, height: int, size: int) -> tuple[slice, slice]:
     """Rows and columns of a picture's square of `size` that show the picture itself, not its edges gone on."""
     region = whole(width, height)
-    spans = _span(region.top, region.side, height, size), _span(region.left, region.side, width, size)
-    rows, columns = (slice(span.missing[0], size - span.missing[1]) for span in spans)
+    spans = span(region.top, region.side, height, size), span(region.left, region.side, width, size)
+    rows, columns = (slice(one.missing[0], size - one.missing[1]) for one in spans)
     return rows, columns
 
 
@@ -155,17 +159,21 @@ def _pixels(opened: Image.Image, encoded: bytes) -> tuple[Codes, Codes | None, l
     if opened.mode in ("RGB", "RGBA", "LA") and _bits(opened) == 16:
         deep = _decode_deep(encoded)
         if deep is not None:
-            turn = _TURNS.get(_orientation(opened) if opened.format == "PNG" else 1, np.asarray)
+            turn = _TURNS.get(orientation(opened) if opened.format == "PNG" else 1, np.asarray)
             colors, opacity = deep
-            return turn(colors), None if opacity is None else turn(opacity), _profile_note(opened)
+            colors, noted = _full_range(colors)
+            return turn(colors), None if opacity is None else turn(opacity), noted + _profile_note(opened)
     profile, clear = opened.info.get("icc_profile"), opened.info.get("transparency")
     opened.load()
-    upright = opened if _orientation(opened) == 1 else ImageOps.exif_transpose(opened)
+    upright = opened if orientation(opened) == 1 else ImageOps.exif_transpose(opened)
     if upright.mode.startswith("I;16") or upright.mode in ("I", "F"):
-        pixels = _to_codes(np.asarray(upright))
-        top = np.iinfo(pixels.dtype).max
-        seen: Any = None if clear is None else np.where(pixels == clear, 0, top).astype(pixels.dtype)
-        return pixels, seen, _profile_note(opened)
+        codes = _to_codes(np.asarray(upright))
+        top = np.iinfo(codes.dtype).max
+        seen: Any = None if clear is None else np.where(codes == clear, 0, top).astype(codes.dtype)
+        pixels, noted = (codes, [FLOATS]) if upright.mode == "F" else _full_range(codes)
+        return pixels, seen, noted + _profile_note(opened)
+    if upright.mode == "LAB":
+        return np.asarray(_lab_in_srgb(upright)), None, []
     noted = [CUT_DEPTH] if _bits(opened) > 8 else []
     alpha = None
     if clear is not None or upright.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
@@ -216,12 +224,35 @@ def _decode_deep(encoded: bytes) -> tuple[Codes, Codes | None] | None:
 
 
 def _to_codes(values: np.ndarray) -> Codes:
-    """16-bit greys as they are; 32-bit ones cut to 0..65535, or to bytes where none is above 255, as `decode` does."""
+    """16-bit greys as they are; floats scaled to 16 bits; 32-bit ones cut to those, or to bytes, as `decode` does."""
     if values.dtype.kind == "u":
         return values.astype(np.uint16, copy=False)
-    deep = values.max(initial=0) > 255
-    codes: Codes = np.nan_to_num(values).clip(0, 65535 if deep else 255).astype(np.uint16 if deep else np.uint8)
-    return codes
+    if values.dtype.kind == "f":
+        low, high = float(values.min()), float(values.max())
+        if not (low >= 0 and high <= 1):  # also where there is one that is no number
+            raise ValueError(f"expected float values from 0 to 1, found {low:.4g} to {high:.4g}; scale them")
+        return np.asarray(np.rint(values * np.float32(65535)), np.uint16)
+    if values.max(initial=0) > 255:
+        return np.asarray(values.clip(0, 65535), np.uint16)
+    return np.asarray(values.clip(0, 255), np.uint8)
+
+
+def _full_range(codes: Codes) -> tuple[Codes, list[str]]:
+    """Pixels as they are, but greys of 12 bits in 16 brought to all 16; and notes. Dark colors may be just that."""
+    if codes.dtype == np.uint8 or not 255 < codes.max() < 4096:
+        return codes, []
+    if codes.ndim == 3 and (codes != codes[..., :1]).any():
+        return codes, []
+    full: Codes = (codes << 4 | codes >> 8).astype(np.uint16)
+    return full, [TWELVE_BITS]
+
+
+def _lab_in_srgb(picture: Image.Image) -> Image.Image:
+    """8-bit CIELAB in sRGB; its white is D50, in TIFF as in ICC profiles."""
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    found = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    assert found is not None  # it is only where the picture is changed in place
+    return found
 
 
 def _profile_note(opened: Image.Image) -> list[str]:

@@ -64,8 +64,8 @@ def cut_square(picture: Image.Image, size: int, region: Region) -> RgbPixels:
     picture: RGB, upright. Returns (size, size, 3) uint8. Shrinking averages areas, enlarging is bicubic; where
     the square reaches beyond the picture, its nearest pixels go on.
     """
-    columns = _span(region.left, region.side, picture.width, size)
-    rows = _span(region.top, region.side, picture.height, size)
+    columns = span(region.left, region.side, picture.width, size)
+    rows = span(region.top, region.side, picture.height, size)
     shape = (size - sum(columns.missing), size - sum(rows.missing))
     kernel = Image.Resampling.BOX if region.side >= size else Image.Resampling.BICUBIC
     area = (columns.start, rows.start, columns.stop, rows.stop)
@@ -74,15 +74,22 @@ def cut_square(picture: Image.Image, size: int, region: Region) -> RgbPixels:
     return np.pad(inside, missing, mode="edge") if any(map(any, missing)) else inside
 
 
-class _Span(NamedTuple):
-    start: float  # in the picture's pixels
+class Span(NamedTuple):
+    """One axis of a region: its part in the picture, in the picture's pixels, and the pixels of the result that
+    `missing` tells before and after that part."""
+
+    start: float
     stop: float
-    missing: tuple[int, int]  # pixels of the result before and after
+    missing: tuple[int, int]
 
 
-def _span(start: float, side: float, extent: int, size: int) -> _Span:
-    """Where one axis of a region meets a picture of this extent; the picture's edge goes to whole pixels."""
+def span(start: float, side: float, extent: int, size: int) -> Span:
+    """Where one axis of a region meets a picture.
+
+    start, side: of the region, extent: of the picture, in the picture's pixels; size: pixels of the result. Its part
+    in the picture goes to whole pixels of the result, of which one at least is left.
+    """
     stop = start + side
     before = min(size - 1, max(0, round(-start / side * size)))
     after = min(size - 1 - before, max(0, round((stop - extent) / side * size)))
-    return _Span(max(0.0, start), min(float(extent), stop), (before, after))
+    return Span(max(0.0, start), min(float(extent), stop), (before, after))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.errors import UserError
+from lamina.learn.course import Course
 from lamina.learn.retraining import JUDGED, Assessor, Training, per_fold, repeats, tested_once
 from lamina.learn.runs import ClassifierRun, TransferRun
 from lamina.learn.tasks import ClassTask, class_task
@@ -41,13 +42,13 @@ class ClassAssessor(Assessor[ClassifierRun, ClassTask]):
         )
 
     def train(self, task: ClassTask, training: Training, underway: Path) -> pd.DataFrame:
-        what = f"{self.name}: {training.name}"
+        course = Course(what=f"{self.name}: {training.name}")
         if self.fine_tunes:
             from lamina.learn.fine_tuning import learn_whole
 
-            learned, examples = learn_whole(task, self.tuned, what=what), task.pictures
+            learned, examples = learn_whole(task, self.tuned, course), task.pictures
         else:
-            learned, examples = task.learn(self.tuned, what=what), task.examples
+            learned, examples = task.learn(self.tuned, course), task.examples
         manifest, tables = training.manifest, []
         for fold in JUDGED:
             rows = manifest.loc[manifest["fold"] == fold, ["id", "origin", "label", "fold"]].reset_index(drop=True)

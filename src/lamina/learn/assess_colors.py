@@ -10,6 +10,7 @@ from lamina.data.rows import Folders
 from lamina.files import discard, file_digest
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.color_task import ColorTask, color_task
+from lamina.learn.course import Course
 from lamina.learn.retraining import JUDGED, Assessor, Training, per_fold, repeats, tested_once
 from lamina.learn.runs import ColorizeRun
 from lamina.learn.task import pixel_files, read_split
@@ -42,8 +43,8 @@ class ColorAssessor(Assessor[ColorizeRun, ColorTask]):
     def train(self, task: ColorTask, training: Training, underway: Path) -> pd.DataFrame:
         from lamina.learn.fine_tuning import learn_whole
 
-        what = f"{self.name}: {training.name}"
-        learned = learn_whole(task, self.tuned, what=what, checkpoint=Checkpoint(underway))
+        course = Course(what=f"{self.name}: {training.name}", checkpoint=Checkpoint(underway))
+        learned = learn_whole(task, self.tuned, course)
         tables = []
         for fold in JUDGED:
             rows = training.manifest.loc[training.manifest["fold"] == fold, ["id", "origin", "fold"]]

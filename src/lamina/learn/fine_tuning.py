@@ -4,41 +4,28 @@ Importing this imports no TensorFlow: a head learns while another thread does (`
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lamina.ahead import beside
-from lamina.learn.checkpoint import Checkpoint
+from lamina.learn.course import AS_THE_RUN_SAYS, Course
 from lamina.learn.history import EpochRow
 from lamina.learn.runs import TransferRun, Tuned
 from lamina.learn.task import Learned, Task
 from lamina.learn.tasks import ClassTask
 
 
-def learn_whole(
-    task: Task,
-    tuned: Tuned,
-    *,
-    on_epoch: Callable[[EpochRow], None] = lambda row: None,
-    what: str = "train",
-    checkpoint: Checkpoint | None = None,
-    look: Callable[[int, Any], None] | None = None,
-) -> Learned:
+def learn_whole(task: Task, tuned: Tuned, course: Course = AS_THE_RUN_SAYS) -> Learned:
     """Train as the run says, to the end; the network that is returned is the model that people use.
 
-    on_epoch: hears of each epoch's row. checkpoint: where training from pixels goes on from, and saves to. A head
-    over features takes seconds, and is trained again. look: is shown the network after each epoch from pixels.
+    course: its `epochs` are those of the head or network, not of what fine-tunes it. A head over features is trained
+    again where its fine-tuning goes on from a checkpoint.
     The history of a run with `fine_tune` has a further column, `fine_tuning`: 0 while the head learned alone, then 1;
     epochs count on.
     """
     fine = task.run.fine_tune if isinstance(task.run, TransferRun) else None
     with beside(task.load) as loaded:  # a head learns on one core and without Keras: a frozen backbone is ready by then
-        learned = task.learn(
-            tuned,
-            on_epoch=lambda row: on_epoch(row | {"fine_tuning": 0} if fine else row),
-            what=what,
-            checkpoint=None if isinstance(task.run, TransferRun) else checkpoint,
-            look=look,
-        )
+        learned = task.learn(tuned, replace(course, on_epoch=_marked(course, 0)) if fine else course)
         rest = loaded()
     network = task.whole(learned.network, rest)
     if fine is None or not isinstance(task, ClassTask):
@@ -56,13 +43,17 @@ def learn_whole(
         epochs=fine.epochs,
         batch_size=task.run.batch_size,
         seed=task.seed,
-        on_epoch=lambda row: on_epoch(row | {"fine_tuning": 1}),
-        what=f"{what}, fine-tuning",
+        on_epoch=_marked(course, 1),
+        what=f"{course.what}, fine-tuning",
         first=len(history) + 1,
         patience=task.run.patience,
-        checkpoint=checkpoint,
+        checkpoint=course.checkpoint,
     )
     return _whole(network, history + [row | {"fine_tuning": 1} for row in more])
+
+
+def _marked(course: Course, fine_tuning: int) -> Callable[[EpochRow], None]:
+    return lambda row: course.on_epoch(row | {"fine_tuning": fine_tuning})
 
 
 def _whole(network: Any, history: list[EpochRow]) -> Learned:

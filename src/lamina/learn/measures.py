@@ -169,7 +169,7 @@ class MeanSquaredError(Measure):
         return _bounds(block["measures"]["mse"]["interval"])
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
-        from lamina.maths.color_scores import regression_test
+        from lamina.maths.means import paired_mean_test
 
         keys = sorted(after)
         first, second = (np.array([float(answers[key][0]) for key in keys]) for answers in (before, after))
@@ -183,14 +183,14 @@ class MeanSquaredError(Measure):
             better=int(np.sum(moved < first)),
             worse=int(np.sum(moved > first)),
             worsening=rise / mean if mean else math.inf if rise else 0.0,
-            p=float(regression_test(first, moved, origin)),
+            p=float(paired_mean_test(first, moved, origin)),
         )
 
     def too_far(self, worsening: float, tolerance: float) -> str:
         return f"rose by {100 * worsening:.3g} %, more than {100 * tolerance:g} %"
 
     def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
-        from lamina.maths.color_scores import mean_interval
+        from lamina.maths.means import mean_interval
 
         return _shown(self, float(values.mean()), mean_interval(values, origin))
 

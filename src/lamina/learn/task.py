@@ -14,7 +14,7 @@ import pandas as pd
 
 from lamina.data.rows import Folders
 from lamina.files import file_digest, json_digest
-from lamina.learn.checkpoint import Checkpoint
+from lamina.learn.course import AS_THE_RUN_SAYS, Course
 from lamina.learn.history import EpochRow
 from lamina.learn.runs import Run, Tuned
 
@@ -79,17 +79,8 @@ class Task:
         """The validation fold's examples."""
         return self.examples("validation")
 
-    def learn(
-        self,
-        tuned: Tuned,
-        *,
-        on_epoch: Callable[[EpochRow], None] = lambda row: None,
-        epochs: int | None = None,
-        what: str = "train",
-        checkpoint: Checkpoint | None = None,
-        look: Callable[[int, Any], None] | None = None,
-    ) -> Learned:
-        """Train a fresh network for some epochs (None: as many as the run says); see `lamina.learn.fit.fit`."""
+    def learn(self, tuned: Tuned, course: Course = AS_THE_RUN_SAYS) -> Learned:
+        """Train a fresh network; see `lamina.learn.fit.fit`."""
         from lamina.learn.fit import fit
         from lamina.models.keras_runtime import keras
 
@@ -99,15 +90,15 @@ class Task:
             trainer,
             self.train,
             self.validation,
-            epochs=epochs or self.run.epochs,
+            epochs=course.epochs or self.run.epochs,
             batch_size=self.run.batch_size,
             seed=self.seed,
-            on_epoch=on_epoch,
-            what=what,
+            on_epoch=course.on_epoch,
+            what=course.what,
             patience=self.run.patience,
             anew=self.anew,
-            checkpoint=checkpoint,
-            look=look,
+            checkpoint=course.checkpoint,
+            look=course.look,
         )
         network = trainer.network
         return Learned(history=history, make=lambda: network, answers=lambda examples: examples.answers(network))

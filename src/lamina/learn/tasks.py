@@ -17,10 +17,10 @@ from lamina.data.augmentation import AugmentConfig, draw_anew
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
-from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.color_task import color_task
+from lamina.learn.course import AS_THE_RUN_SAYS, Course
 from lamina.learn.examples import FeatureExamples, PictureExamples
-from lamina.learn.history import DivergedError, EpochRow
+from lamina.learn.history import DivergedError
 from lamina.learn.runs import ClassifierRun, ColorizeRun, Run, ScratchRun, TransferRun, Tuned
 from lamina.learn.task import Learned, Task, data_digest, picture_size, pixel_files, read_split
 from lamina.models.layers import compute_in
@@ -93,25 +93,16 @@ class HeadTask(ClassTask):
 
         return Learned(history=head.history, make=make, answers=lambda examples: head.answers(examples.features))
 
-    def learn(
-        self,
-        tuned: Tuned,
-        *,
-        on_epoch: Callable[[EpochRow], None] = lambda row: None,
-        epochs: int | None = None,
-        what: str = "train",
-        checkpoint: Checkpoint | None = None,
-        look: Callable[[int, Any], None] | None = None,
-    ) -> Learned:
-        """Train a fresh head for some epochs (None: as many as the run says); see `lamina.learn.heads.learn`.
+    def learn(self, tuned: Tuned, course: Course = AS_THE_RUN_SAYS) -> Learned:
+        """Train a fresh head; see `lamina.learn.heads.learn`.
 
-        checkpoint, look: not used, this takes seconds. Raises DivergedError, whose `kept` is what was learned before.
+        Raises DivergedError, whose `kept` is what was learned before.
         """
         from lamina.learn.heads import learn
 
         head = self.head(tuned)
         try:
-            learn(head, epochs=epochs or self.run.epochs, on_epoch=on_epoch, what=what)
+            learn(head, epochs=course.epochs or self.run.epochs, on_epoch=course.on_epoch, what=course.what)
         except DivergedError as error:
             error.kept = self.learned(head)
             raise

@@ -6,6 +6,7 @@ import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from lamina.config import Config
+from lamina.learn.course import Course
 from lamina.learn.history import DivergedError, kept_row
 from lamina.learn.runs import Dropout, Run, Tuned
 from lamina.learn.studies import ENDED, OpenStudy, Place, open_study, storage_errors
@@ -116,7 +117,7 @@ def _try(opened: OpenStudy, trial: Any, *, task: Any, run: Run, config: TuneConf
     tuned = _numbers(run, {open_: _suggest(trial, config, open_) for open_ in run.open_numbers})
     value, state = DIVERGED[run.measure], optuna.trial.TrialState.COMPLETE
     try:
-        learned = task.learn(tuned, epochs=epochs, on_epoch=report, what=what)
+        learned = task.learn(tuned, Course(epochs=epochs, on_epoch=report, what=what))
         value = float(kept_row(learned.history, run.patience)[measured])
     except DivergedError:
         pass

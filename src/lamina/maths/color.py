@@ -17,10 +17,10 @@ Floats = npt.NDArray[np.float32]
 
 UNITS: Final = 100  # stored integers per CIELAB unit
 
-_RGB_TO_XYZ = np.array(  # ITU-R BT.709 primaries, rows X, Y, Z
+RGB_TO_XYZ: Final = np.array(  # of linear light; ITU-R BT.709 primaries, rows X, Y, Z
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 )
-_WHITE = np.array([0.95047, 1.0, 1.08883])  # D65
+WHITE: Final = np.array([0.95047, 1.0, 1.08883])  # X, Y, Z of D65
 
 _KNEE: Final = 6 / 29  # where the cube root turns into a straight line, which touches it there
 _SLOPE: Final = 3 * _KNEE**2
@@ -28,19 +28,20 @@ _GAMMA_STEPS: Final = (1 << 16) - 1
 _PIXELS_AT_ONCE: Final = 1 << 14  # what stays in a core's cache
 
 
-def _linear_light(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def linear_light(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Bring sRGB values to linear light, both from 0 to 1, of any shape."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def _gamma_table() -> RgbPixels:
     """The 8-bit sRGB value nearest to each of `_GAMMA_STEPS` + 1 steps of linear light from 0 to 1."""
-    boundaries = _linear_light((np.arange(255) + 0.5) / 255)
+    boundaries = linear_light((np.arange(255) + 0.5) / 255)
     return np.searchsorted(boundaries, np.linspace(0, 1, _GAMMA_STEPS + 1)).astype(np.uint8)[None]
 
 
 # 8-bit values to linear light, to X, Y, Z over white; these through the cube root to L, a, b; and the way back
-_LINEAR = _linear_light(np.arange(256) / 255).astype(np.float32)[None]
-_TO_XYZ = (_RGB_TO_XYZ / _WHITE[:, None]).astype(np.float32)
+_LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)[None]
+_TO_XYZ = (RGB_TO_XYZ / WHITE[:, None]).astype(np.float32)
 _ROOTS_TO_LAB = np.array([[0, 116, 0, -16], [500, -500, 0, 0], [0, 200, -200, 0]], np.float32) * UNITS
 _LAB_TO_ROOTS = np.array(
     [
@@ -49,7 +50,7 @@ _LAB_TO_ROOTS = np.array(
         [1 / 116, 0, -1 / 200, UNITS * 16 / 116],
     ]
 ).astype(np.float32) / np.float32(UNITS)
-_TO_STEPS = (np.linalg.inv(_RGB_TO_XYZ / _WHITE[:, None]) * _GAMMA_STEPS).astype(np.float32)
+_TO_STEPS = (np.linalg.inv(RGB_TO_XYZ / WHITE[:, None]) * _GAMMA_STEPS).astype(np.float32)
 _GAMMA = _gamma_table()
 
 
@@ -64,7 +65,7 @@ def srgb_to_lab(rgb: RgbPixels) -> LabPixels:
     for start in range(0, len(pixels), _PIXELS_AT_ONCE):
         some = slice(start, start + _PIXELS_AT_ONCE)
         xyz = cv2.transform(cv2.LUT(np.ascontiguousarray(pixels[some]), _LINEAR), _TO_XYZ)
-        values = cv2.transform(_compress(xyz), _ROOTS_TO_LAB)
+        values = cv2.transform(compress(xyz), _ROOTS_TO_LAB)
         out[some] = np.rint(values, out=values)
     return lab
 
@@ -80,21 +81,25 @@ def lab_to_srgb(lab: LabPixels) -> RgbPixels:
     for start in range(0, len(pixels), _PIXELS_AT_ONCE):
         some = slice(start, start + _PIXELS_AT_ONCE)
         roots = cv2.transform(pixels[some].astype(np.float32), _LAB_TO_ROOTS)
-        steps = cv2.transform(_expand(roots), _TO_STEPS)
+        steps = cv2.transform(expand(roots), _TO_STEPS)
         np.rint(np.clip(steps, 0, _GAMMA_STEPS, out=steps), out=steps)
         out[some] = cv2.LUT(steps.astype(np.uint16), _GAMMA)
     return rgb
 
 
-def _compress(light: Floats) -> Floats:
-    """CIELAB's cube root, a straight line in the dark: two parts, each of which stands still where the other runs."""
+def compress(light: Floats) -> Floats:
+    """Take CIELAB's cube root of X, Y or Z over white: a straight line in the dark.
+
+    light: of any shape, below 0 too. Returns its like: of Y, (L + 16) / 116.
+    """
+    # two parts, each of which stands still where the other runs
     roots: Floats = np.cbrt(np.maximum(light, np.float32(_KNEE**3)))
     roots += np.minimum(light - np.float32(_KNEE**3), 0) / np.float32(_SLOPE)
     return roots
 
 
-def _expand(roots: Floats) -> Floats:
-    """The inverse of `_compress`."""
+def expand(roots: Floats) -> Floats:
+    """Bring roots back to X, Y or Z over white: the inverse of `compress`."""
     bright = np.maximum(roots, np.float32(_KNEE))
     light: Floats = bright * bright * bright
     light += np.minimum(roots - np.float32(_KNEE), 0) * np.float32(_SLOPE)

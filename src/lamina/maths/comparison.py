@@ -1,10 +1,10 @@
-"""Which differences are real: paired tests of two classifiers on the same pictures, whole origins at a time.
+"""Which differences are real: paired tests of runs on the same pictures, whole origins at a time.
 
 Pictures of one origin are no independent witnesses, so what is exchanged or counted here is always an origin.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_lowercase
@@ -13,29 +13,34 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t
 
+from lamina.maths.means import mean_interval, paired_mean_test
+
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Two runs on the same pictures: accuracy of `first` less that of `second`.
+    """Two runs on the same pictures: what `first` has in the mean (right answers, errors) less what `second` has.
 
-    interval: its own 95 % interval, see `difference_interval`. p: of `paired_test`, after Holm's correction over all
-    pairs.
+    interval: its own 95 % interval. p: how likely one as large is where neither is better, after
+    Holm's correction over all pairs.
     """
 
     first: str
     second: str
-    accuracy: float
+    mean: float
     interval: tuple[float, float]
     p: float
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the interval says anything: of a single origin it does not."""
+        return math.isfinite(self.interval[0]) and math.isfinite(self.interval[1])
 
     def turned(self) -> "Difference":
         """The same, seen from the second run."""
         low, high = self.interval
-        return Difference(
-            first=self.second, second=self.first, accuracy=-self.accuracy, interval=(-high, -low), p=self.p
-        )
+        return Difference(first=self.second, second=self.first, mean=-self.mean, interval=(-high, -low), p=self.p)
 
 
 def paired_test(correct_before: ArrayLike, correct_after: ArrayLike, origin: ArrayLike) -> float:
@@ -88,19 +93,22 @@ def difference_interval(correct_first: ArrayLike, correct_second: ArrayLike, ori
 
 
 def differences(correct: Mapping[str, ArrayLike], origin: ArrayLike) -> list[Difference]:
-    """Compare every pair of runs; correct: (n,) bool by run, row i of all for picture i, as of `origin`, (n,)."""
-    pairs = list(combinations(correct, 2))
-    adjusted = holm([paired_test(correct[first], correct[second], origin) for first, second in pairs])
-    return [
-        Difference(
-            first=first,
-            second=second,
-            accuracy=float(np.mean(np.asarray(correct[first], bool)) - np.mean(np.asarray(correct[second], bool))),
-            interval=difference_interval(correct[first], correct[second], origin),
-            p=p,
-        )
-        for (first, second), p in zip(pairs, adjusted, strict=True)
-    ]
+    """Compare the accuracy of every pair of runs, by `paired_test` and `difference_interval`.
+
+    correct: (n,) bool by run, row i of all for picture i; origin: (n,).
+    """
+    right = {name: np.asarray(of, bool).astype(np.float64) for name, of in correct.items()}
+    return _every_pair(right, origin, paired_test, difference_interval)
+
+
+def mean_differences(values: Mapping[str, ArrayLike], origin: ArrayLike) -> list[Difference]:
+    """Compare the means of every pair of runs, by `paired_mean_test` and `mean_interval`.
+
+    values: (n,) by run, such as each picture's MSE, row i of all for picture i; origin: (n,), of which one alone bounds
+    no difference: its interval is (-inf, inf).
+    """
+    numbers = {name: np.asarray(of, np.float64) for name, of in values.items()}
+    return _every_pair(numbers, origin, paired_mean_test, lambda first, second, of: mean_interval(first - second, of))
 
 
 def letters(names: Sequence[str], found: Sequence[Difference], level: float = 0.05) -> dict[str, str]:
@@ -138,6 +146,26 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = highest
     return adjusted
+
+
+def _every_pair(
+    values: Mapping[str, Floats],
+    origin: ArrayLike,
+    test: Callable[[Floats, Floats, ArrayLike], float],
+    interval: Callable[[Floats, Floats, ArrayLike], tuple[float, float]],
+) -> list[Difference]:
+    pairs = list(combinations(values, 2))
+    adjusted = holm([test(values[first], values[second], origin) for first, second in pairs])
+    return [
+        Difference(
+            first=first,
+            second=second,
+            mean=float(values[first].mean() - values[second].mean()),
+            interval=interval(values[first], values[second], origin),
+            p=p,
+        )
+        for (first, second), p in zip(pairs, adjusted, strict=True)
+    ]
 
 
 def _gains(before: ArrayLike, after: ArrayLike, origin: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

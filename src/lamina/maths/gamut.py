@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# private to the module that says what they are; the stage `convert` would run again if it changed
-from lamina.maths.color import _RGB_TO_XYZ, _WHITE, Floats, _compress, _expand, _linear_light
+from lamina.maths.color import RGB_TO_XYZ, WHITE, Floats, compress, expand, linear_light
 
 Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # sRGB values at 8 or 16 bits
 
 # red, green and blue, less luminance, of X and Z over white, less luminance: greys have neither
-_CHROMATIC: Final = np.linalg.inv(_RGB_TO_XYZ / _WHITE[:, None])[:, [0, 2]].astype(np.float32)
-_LUMINANCE: Final = (_RGB_TO_XYZ[1] / _RGB_TO_XYZ[1].sum()).astype(np.float32)
+_CHROMATIC: Final = np.linalg.inv(RGB_TO_XYZ / WHITE[:, None])[:, [0, 2]].astype(np.float32)
+_LUMINANCE: Final = (RGB_TO_XYZ[1] / RGB_TO_XYZ[1].sum()).astype(np.float32)
 _DARK: Final = np.float32(0.0031308)  # linear light up to which sRGB is a straight line
 _TINY: Final = np.float32(1e-12)
 
@@ -45,9 +44,9 @@ def paint(light: Floats, chroma: Floats, out: Codes) -> None:
     Quickest where a band of rows fits the processor's cache.
     """
     root = (light + np.float32(16)) / np.float32(116)
-    luminance = np.clip(_expand(root), 0, 1)
+    luminance = np.clip(expand(root), 0, 1)
     differences = np.stack([root + chroma[0] / np.float32(500), root - chroma[1] / np.float32(200)])
-    differences = _expand(differences)
+    differences = expand(differences)
     differences -= luminance
     colors = np.matmul(_CHROMATIC, differences.reshape(2, -1)).reshape(3, *light.shape)
     # how many times too far from grey: above 1 or below 0 in any channel
@@ -69,13 +68,13 @@ def _to_codes(light: Floats, top: int) -> Floats:
 
 
 def _lightness(light: Floats) -> Floats:
-    return _compress(light) * np.float32(116) - np.float32(16)
+    return compress(light) * np.float32(116) - np.float32(16)
 
 
 @cache
 def _light_table(kind: np.dtype[Any]) -> Floats:
     top = np.iinfo(kind).max
-    return _linear_light(np.arange(top + 1) / top).astype(np.float32)
+    return linear_light(np.arange(top + 1) / top).astype(np.float32)
 
 
 @cache

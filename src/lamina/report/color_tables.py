@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from lamina.maths.comparison import mean_differences
 from lamina.report.color_runs import ColorRun, Differences, Measures
-from lamina.report.tables import Scale, same_pictures
+from lamina.report.tables import Comparison, Scale, compared, same_pictures
 
 BASELINES: Final = {"grey": "grey", "mean": "training mean"}
 IN_WORDS: Final = {"grey": "grey", "mean": "the training mean"}
@@ -47,6 +48,18 @@ def ranked_colors(runs: Sequence[ColorRun]) -> list[ColorRun]:
     if runs:
         same_pictures({run.name: run.predictions for run in runs})
     return sorted(runs, key=lambda run: (run.metrics.test.measures.mse.value, run.name))
+
+
+def color_comparison(runs: Sequence[ColorRun]) -> Comparison | None:
+    """Compare the test MSE of all pairs of runs, best first; None where there is one alone.
+
+    Raises UserError where runs were tested on other pictures.
+    """
+    if len(runs) < 2:
+        return None
+    answers = same_pictures({run.name: run.predictions for run in runs})
+    errors = {name: table["mse"].to_numpy() for name, table in answers.items()}
+    return compared(list(errors), mean_differences(errors, answers[runs[0].name]["origin"].to_numpy()))
 
 
 def baselines(run: ColorRun) -> dict[str, Baseline]:

@@ -93,11 +93,9 @@ def _data(pictures: Pictures) -> dict[str, object]:
 
 def _classifiers(runs: Sequence[Run], pictures: Pictures) -> dict[str, object]:
     places = {picture: place for place, picture in enumerate(pictures.names.index)}
-    comparison = tables.comparison(runs)
     return {
         "scale": tables.scale(runs) if runs else None,
-        "comparison": comparison,
-        "certain": bool(comparison) or any(run.assessment.told for run in runs),
+        "comparison": tables.comparison(runs),
         "alarms": [run.name for run in runs if run.assessment.control and not run.assessment.control.passed],
         "chapters": [_chapter(run, pictures, places) for run in runs],
     }
@@ -106,6 +104,7 @@ def _classifiers(runs: Sequence[Run], pictures: Pictures) -> dict[str, object]:
 def _colorizers(runs: Sequence[ColorRun]) -> dict[str, object]:
     return {
         "color_chapters": [color_chapter(run) for run in runs],
+        "color_comparison": color_tables.color_comparison(runs),
         "color_scale": color_tables.color_scale(runs) if runs else None,
         "baselines": color_tables.baselines(runs[0]) if runs else {},
         "lowest": color_tables.lower_baseline(runs[0], "test") if runs else None,

@@ -130,10 +130,14 @@ def comparison(runs: Sequence[Run]) -> Comparison | None:
         return None
     answers = same_pictures({run.name: run.predictions for run in runs})
     correct = {name: (table["label"] == table["predicted"]).to_numpy() for name, table in answers.items()}
-    found = differences(correct, answers[runs[0].name]["origin"].to_numpy())
+    return compared(list(correct), differences(correct, answers[runs[0].name]["origin"].to_numpy()))
+
+
+def compared(names: Sequence[str], found: Sequence[Difference]) -> Comparison:
+    """Lay out what was found between all pairs of runs; names: best first."""
     known = {(one.first, one.second): one for one in found} | {(one.second, one.first): one.turned() for one in found}
-    rows = {name: [known.get((name, other)) for other in correct] for name in correct}
-    return Comparison(letters=letters(list(correct), found), rows=rows)
+    rows = {name: [known.get((name, other)) for other in names] for name in names}
+    return Comparison(letters=letters(names, found), rows=rows)
 
 
 def same_pictures(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:

@@ -42,6 +42,11 @@ def number(value: float) -> str:
     return f"{value:.{digits}f}".replace("-", MINUS)
 
 
+def signed(value: float) -> str:
+    """A difference as `number` writes it, always with its sign."""
+    return ("+" if value > 0 else "") + number(value)
+
+
 def short(value: float) -> str:
     """A round number as it stands at an axis."""
     return f"{value:g}".replace("-", MINUS)
@@ -59,6 +64,7 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "value": value,
     "points": points,
     "number": number,
+    "signed": signed,
     "short": short,
     "span": span,
 }

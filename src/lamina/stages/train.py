@@ -13,6 +13,7 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.files import discard, staged, write_json
 from lamina.learn.checkpoint import Checkpoint
+from lamina.learn.course import Course
 from lamina.learn.history import kept_row
 from lamina.learn.listener import Listener
 from lamina.learn.record import machine, make_record
@@ -82,13 +83,12 @@ def train(
     loaded = time.perf_counter()
     kept_at = underway / name / record["key"][:16]
     gallery = _gallery(task, kept_at, listener) if isinstance(task, ColorTask) else None
-    learned = learn_whole(
-        task,
-        tuned,
+    course = Course(
         on_epoch=listener.epoch,
         checkpoint=Checkpoint(kept_at.with_suffix(".npz")),
         look=gallery.look if gallery else None,
     )
+    learned = learn_whole(task, tuned, course)
     fitted = time.perf_counter()
     listener.finish()
     save_model(learned.network, out / "model.keras")
