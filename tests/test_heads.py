@@ -11,6 +11,7 @@ import pytest
 
 from lamina.data.rows import Folders
 from lamina.learn.course import Course
+from lamina.learn.earlier import Earlier
 from lamina.learn.heads import Head, _logits, learn, make_fold
 from lamina.learn.history import DivergedError, EpochRow
 from lamina.learn.runs import TransferRun, Tuned
@@ -205,7 +206,7 @@ def test_a_loss_that_is_no_number_ends_training_and_leaves_the_last_good_weights
     good = head.kept
     poison(head)
     with pytest.raises(DivergedError, match=r"^smears: the loss is not a number any more in epoch 3; lower learning_"):
-        learn(head, epochs=2, what="smears")
+        learn(head, epochs=4, what="smears")
     assert head.kept is good
     assert len(head.history) == 2
 
@@ -247,3 +248,69 @@ def test_tuning_a_head_needs_no_tensorflow(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "best of 2 trials" in done.stdout
+
+
+def saved(folder: Path, name: str = "head") -> Earlier:
+    return Earlier(name=name, folder=folder)
+
+
+@pytest.mark.parametrize("options", [{}, {"average": 0.9}, {"patience": 3}, {"patience": 3, "average": 0.9}])
+def test_a_longer_run_goes_on_where_a_shorter_one_ended(options: dict[str, object], tmp_path: Path) -> None:
+    whole, told = opened(**options).learn(DROPPING, Course(epochs=7)), []
+    opened(**options).learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path, "shorter")))
+    more = Course(epochs=7, earlier=saved(tmp_path, "longer"), on_epoch=told.append)
+    task = opened(**options)
+    learned, head = task.learn(DROPPING, more), task.head(DROPPING)
+    assert learned.history == told == whole.history
+    for one, other in zip(weights_of(learned), weights_of(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not head.history
+    assert sorted(path.name.partition("@")[0] for path in tmp_path.iterdir()) == ["longer", "shorter"]
+
+
+def test_the_epochs_of_a_shorter_run_are_not_learned_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened().learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path, "shorter")))
+    calls, whole = [], Head.learn
+    monkeypatch.setattr(Head, "learn", lambda head, what="train": calls.append(1) or whole(head, what))
+    opened().learn(DROPPING, Course(epochs=5, earlier=saved(tmp_path)))
+    assert len(calls) == 2
+    assert capsys.readouterr().err.splitlines()[0] == ("head: the first 3 of 5 epochs are those of shorter: taken over")
+    opened().learn(DROPPING, Course(epochs=5, earlier=saved(tmp_path)))
+    assert len(calls) == 2 + 2, "as many epochs are taken from the shorter run, not from itself"
+
+
+@pytest.mark.parametrize(
+    ("options", "tuned", "seed"),
+    [({"batch_size": 9}, DROPPING, 5), ({"label_smoothing": 0.1}, DROPPING, 5), ({}, STILL, 5), ({}, DROPPING, 6)],
+)
+def test_another_run_is_not_taken_over(options: dict[str, object], tuned: Tuned, seed: int, tmp_path: Path) -> None:
+    opened().learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path, "shorter")))
+    task = dataclasses.replace(opened(**options), seed=seed)
+    learned = task.learn(tuned, Course(epochs=4, earlier=saved(tmp_path)))
+    assert learned.history == task.learn(tuned, Course(epochs=4)).history
+    assert len({path.name.partition("@")[2] for path in tmp_path.iterdir()}) == 2
+
+
+def test_a_head_that_was_interrupted_goes_on(tmp_path: Path) -> None:
+    def interrupt(row: EpochRow) -> None:
+        if row["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        opened().learn(DROPPING, Course(epochs=7, earlier=saved(tmp_path), on_epoch=interrupt))
+    state = Earlier(name="head", folder=tmp_path).find(opened()._key(DROPPING), 7)
+    assert state is not None
+    assert len(state.history) == 4
+    resumed = opened().learn(DROPPING, Course(epochs=7, earlier=saved(tmp_path)))
+    assert resumed.history == opened().learn(DROPPING, Course(epochs=7)).history
+
+
+def test_a_broken_state_is_of_no_use_and_no_harm(tmp_path: Path) -> None:
+    opened().learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path)))
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:100])
+    learned = opened().learn(DROPPING, Course(epochs=4, earlier=saved(tmp_path)))
+    assert learned.history == opened().learn(DROPPING, Course(epochs=4)).history
+    assert len(list(tmp_path.iterdir())) == 1

@@ -55,11 +55,11 @@ def test_under_average_pooling_and_one_linear_layer_it_is_the_class_activation_m
     model = reloaded(keras.Model(body.input, last(body.output)), tmp_path)
     kernel, bias = model.get_layer("classes").get_weights()
     maps, which = maps_of(model), np.array([0, 1, 2, 1])
-    found = Saliency(model).shares(pictures(), which)
+    found = Saliency(model).shares(pictures(), which[:, None])[:, 0]
     by_hand = np.einsum("nhwk,kn->nhw", maps, kernel[:, which]) / (8 * 8)
     np.testing.assert_allclose(found, by_hand, atol=1e-6)
     # together they are the logit but for the bias, which shows in the ratio of two probabilities
-    others = Saliency(model).shares(pictures(), (which + 1) % CLASSES)
+    others = Saliency(model).shares(pictures(), (which[:, None] + 1) % CLASSES)[:, 0]
     given = model.predict(pictures().astype(np.float32), verbose=0)
     rows = np.arange(4)
     ratio = np.log(given[rows, which] / given[rows, (which + 1) % CLASSES])
@@ -84,7 +84,7 @@ def test_through_a_head_it_is_the_map_times_its_gradient(pool: str, tmp_path: Pa
         return float((hidden @ w2 + b2)[which])
 
     maps = maps_of(model)[0].astype(np.float64)
-    found = Saliency(model).shares(pictures(1), np.array([2]))[0]
+    found = Saliency(model).shares(pictures(1), np.array([[2]]))[0, 0]
     assert found.shape == (8, 8)
     for row, column in [(0, 0), (3, 4), (7, 7), (5, 1)]:
         more, less = maps.copy(), maps.copy()
@@ -101,7 +101,7 @@ def test_a_network_that_uses_the_left_half_alone_is_shown_to(tmp_path: Path) -> 
     places[:, 2:] = 0
     model.get_layer("hidden_1").set_weights([places.reshape(kernel.shape), bias])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
-    found = Saliency(reloaded(model, tmp_path)).shares(pixels, np.array([0, 1, 2]))
+    found = Saliency(reloaded(model, tmp_path)).shares(pixels, np.array([[0], [1], [2]]))[:, 0]
     assert found.shape == (3, 4, 4)
     assert (found[:, :, 2:] == 0).all()
     assert (np.abs(found[:, :, :2]).sum((1, 2)) > 0).all()
@@ -111,7 +111,7 @@ def test_the_model_answers_as_before() -> None:
     model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
     pixels = pictures().astype(np.float32)
     before = np.asarray(model(pixels, training=False))
-    Saliency(model).shares(pictures(), np.array([0, 1, 2, 0]))
+    Saliency(model).shares(pictures(), np.array([[0], [1], [2], [0]]))
     np.testing.assert_array_equal(np.asarray(model(pixels, training=False)), before)
 
 
@@ -125,8 +125,9 @@ def test_it_answers_as_the_model_does() -> None:
 
 def test_a_picture_is_explained_alone() -> None:
     saliency = Saliency(build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1))
-    together = saliency.shares(pictures(), np.array([0, 1, 2, 0]))
-    np.testing.assert_allclose(saliency.shares(pictures()[2:3], np.array([2]))[0], together[2], atol=1e-6)
+    together = saliency.shares(pictures(), np.array([[0, 1], [1, 2], [2, 0], [0, 1]]))
+    alone = saliency.shares(pictures()[2:3], np.array([[0]]))
+    np.testing.assert_allclose(alone[0, 0], together[2, 1], atol=1e-6)
 
 
 def test_a_network_without_maps_is_refused() -> None:

@@ -4,9 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Lock
 from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+LOADING: Final = Lock()  # held by a thread that loads a large library: two at once may wait for each other's modules
 
 _END: Final = object()
 

@@ -47,7 +47,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 history = json.loads(str(file["history"]))
                 return State(history=history, variables=_listed(file, "variable"), best=_listed(file, "best"))
         except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lamina.learn.checkpoint import Checkpoint
+from lamina.learn.earlier import Earlier
 from lamina.learn.history import EpochRow
 
 
@@ -14,7 +15,8 @@ class Course:
 
     epochs: None for as many as the run says. on_epoch: hears of each epoch's row; what it raises ends the training.
     what: name of it, in its progress. checkpoint: where training from pixels goes on from, and saves to. look: is shown
-    the network after each epoch from pixels. A head over features takes seconds, and uses neither of the two.
+    the network after each epoch from pixels. earlier: where a head goes on from, and leaves what it learned; it takes
+    seconds, and uses neither of the two.
     """
 
     epochs: int | None = None
@@ -22,6 +24,7 @@ class Course:
     what: str = "train"
     checkpoint: Checkpoint | None = None
     look: Callable[[int, Any], None] | None = None
+    earlier: Earlier | None = None
 
 
 AS_THE_RUN_SAYS: Final = Course()

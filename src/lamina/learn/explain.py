@@ -43,8 +43,8 @@ def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, 
     answers: rows as `telling` chooses them, at least one; pixels: (len(answers), S, S, 3), their pictures.
     """
     names = list(classes)
-    for_predicted = overlays(saliency, pixels, [names.index(name) for name in answers["predicted"]])
-    for_label = overlays(saliency, pixels, [names.index(name) for name in answers["label"]])
+    asked = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
+    for_predicted, for_label = zip(*overlays(saliency, pixels, asked), strict=True)
     captions = [
         f"{row['label']}\n→ {row['predicted']} {row[row['predicted']]:.0%}" for row in answers.to_dict("records")
     ]
@@ -73,19 +73,19 @@ def classes_sheet(
     pixels: (S, S, 3); probabilities: (classes,).
     """
     order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
-    shown = overlays(saliency, np.repeat(pixels[None], len(order), axis=0), order)
+    (shown,) = overlays(saliency, pixels[None], order[None])
     words = [f"{classes[which]} {probabilities[which]:.0%}" for which in order]
     return contact_sheet([[pixels, *shown]], [""], [["", *words]], cell=2 * CELL)
 
 
-def overlays(saliency: Saliency, pixels: RgbPixels, classes: Sequence[int] | np.ndarray) -> list[RgbPixels]:
-    """The pictures, lit where something spoke for `classes[i]`, and dark elsewhere.
+def overlays(saliency: Saliency, pixels: RgbPixels, classes: np.ndarray) -> list[list[RgbPixels]]:
+    """Every picture, (n, S, S, 3), lit where something spoke for each of the classes `classes[i]`, and dark elsewhere.
 
-    Each is as bright as its own brightest place: how much spoke for a class is not comparable between pictures.
+    classes: (n, k). Each is as bright as its own brightest place: how much spoke for a class is not comparable between
+    pictures.
     """
-    return [
-        lit(picture, share) for picture, share in zip(pixels, saliency.shares(pixels, np.asarray(classes)), strict=True)
-    ]
+    shares = saliency.shares(pixels, classes)
+    return [[lit(picture, share) for share in some] for picture, some in zip(pixels, shares, strict=True)]
 
 
 def lit(picture: RgbPixels, shares: np.ndarray) -> RgbPixels:

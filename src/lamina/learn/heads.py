@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from lamina.learn.history import DivergedError, EpochRow, Sums, averages
+from lamina.learn.checkpoint import State as Saved
+from lamina.learn.history import DivergedError, EpochRow, Sums, averages, kept_row
 from lamina.learn.runs import Run, Tuned
 from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
@@ -214,6 +215,28 @@ class Head:
         """Whether the run's patience is at its end."""
         return self.run.patience is not None and self._waited >= self.run.patience
 
+    def state(self) -> Saved:
+        """All that decides how it goes on."""
+        parts = (part for part in self._state if part is not None)
+        best = [] if self.run.patience is None else [np.asarray(values) for values in self.kept]
+        return Saved(
+            history=list(self.history),
+            variables=[np.asarray(values) for part in parts for values in part],
+            best=best,
+        )
+
+    def restore(self, saved: Saved) -> None:
+        """Go on from what `state` gave of a head like this one."""
+        parts = [Weights(*saved.variables[at : at + 4]) for at in range(0, len(saved.variables), 4)]
+        self._state = State(parts[0], parts[1], parts[2] if self.run.average else None)
+        self.history = list(saved.history)
+        if self.run.patience is None:
+            self.kept = parts[-1] if self.run.average else parts[0]
+            return
+        best = kept_row(self.history, self.run.patience)
+        self.kept, self._best = Weights(*saved.best), best["validation_loss"]
+        self._waited = len(self.history) - int(best["epoch"])
+
     def answers(self, features: np.ndarray) -> np.ndarray:
         """Probabilities, (n, classes), by the weights that are kept. features: (n, width)."""
         blocks = (features[start : start + JUDGED_AT_ONCE] for start in range(0, len(features), JUDGED_AT_ONCE))
@@ -258,11 +281,14 @@ class Head:
 def learn(
     head: Head, *, epochs: int, on_epoch: Callable[[EpochRow], None] = lambda row: None, what: str = "train"
 ) -> None:
-    """Let a head learn, and call `on_epoch` with each epoch's row; what that raises ends the training.
+    """Let a head learn until it has learned for so many epochs; what `on_epoch` raises ends the training.
 
+    on_epoch: hears of each epoch's row, also of those that the head learned before.
     Raises DivergedError where the loss is no number any more; the head keeps the weights of the last good epoch.
     """
-    for _ in progress(range(epochs), what=what, unit="epochs"):
-        on_epoch(head.learn(what))
+    for row in head.history:
+        on_epoch(row)
+    for _ in progress(range(len(head.history), epochs), what=what, unit="epochs"):
         if head.stopped:
             break
+        on_epoch(head.learn(what))

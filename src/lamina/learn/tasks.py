@@ -21,6 +21,7 @@ from lamina.learn.color_task import color_task
 from lamina.learn.course import AS_THE_RUN_SAYS, Course
 from lamina.learn.examples import FeatureExamples, PictureExamples
 from lamina.learn.history import DivergedError
+from lamina.learn.record import code_digest, environment
 from lamina.learn.runs import ClassifierRun, ColorizeRun, Run, ScratchRun, TransferRun, Tuned
 from lamina.learn.task import Learned, Task, data_digest, picture_size, pixel_files, read_split
 from lamina.models.layers import compute_in
@@ -100,13 +101,25 @@ class HeadTask(ClassTask):
         """
         from lamina.learn.heads import learn
 
-        head = self.head(tuned)
+        head, epochs, earlier = self.head(tuned), course.epochs or self.run.epochs, course.earlier
+        key = self._key(tuned) if earlier else ""
+        if earlier and (saved := earlier.find(key, epochs)):
+            head.restore(saved)
         try:
-            learn(head, epochs=course.epochs or self.run.epochs, on_epoch=course.on_epoch, what=course.what)
+            learn(head, epochs=epochs, on_epoch=course.on_epoch, what=course.what)
         except DivergedError as error:
             error.kept = self.learned(head)
             raise
+        finally:
+            if earlier and head.history:
+                earlier.leave(key, head.state())
         return self.learned(head)
+
+    def _key(self, tuned: Tuned) -> str:
+        """Digest of what decides how a head learns, but for how long."""
+        run = self.run.model_dump(exclude={"epochs", "watch", "fine_tune"})
+        told = [run, tuned.model_dump(), self.seed, self.digest, code_digest(), environment()]
+        return json_digest(told)[:16]
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -147,6 +160,8 @@ def class_task(
 
 def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.DataFrame, *, seed: int) -> HeadTask:
     """A head over the features that a frozen backbone left in the folder `extracted`."""
+    import lamina.learn.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
+
     classes = class_names(manifest)
     features = np.load(extracted / "features.npy", mmap_mode="r")
     labels = class_numbers(manifest, classes)

@@ -225,7 +225,10 @@ def calibrate(extractor: Any, pixels: Any) -> None:
     for layer in drops:
         layer.rate = 0.0
     # as a graph, which frees each feature map once nothing needs it any more: called eagerly, a network holds them all
-    tf.function(lambda given: network(given, training=True), autograph=False)(prepare(pixels))
+    learn = tf.function(lambda given: network(given, training=True), autograph=False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # for a single call it takes longer
+    learn(prepare(pixels))
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     for layer, momentum in before[0]:
         layer.trainable, layer.momentum = False, momentum
     for layer, rate in before[1]:

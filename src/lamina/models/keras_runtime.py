@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lamina.ahead import LOADING
 from lamina.silence import silenced
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -19,7 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def _loading() -> Iterator[None]:
     """What is loaded stays: to look for garbage in it, again and again, takes a fifth of the time."""
     gc.disable()
-    with silenced(python=False):
+    with LOADING, silenced(python=False):
         yield
     gc.freeze()
     gc.enable()

@@ -46,18 +46,18 @@ class Saliency:
         return np.concatenate([self._ask(batch)[-1].numpy() for batch in in_batches(pixels)])
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """What each place of the last feature maps adds to the logit of `classes[i]`, from picture i.
+        """What each place of the last feature maps adds to the logits of the classes `classes[i]`, from picture i.
 
-        pixels: (n, S, S, 3) RGB 0..255; classes: (n,) numbers. Returns (n, height, width) float32 in logits: what
+        pixels: (n, S, S, 3) RGB 0..255; classes: (n, k) numbers. Returns (n, k, height, width) float32 in logits: what
         speaks for the class is positive, what speaks against it negative. A picture's result depends on it alone.
         """
         maps = [several for batch in in_batches(pixels) for several in zip(*self._ask(batch)[:-1], strict=True)]
         with _logits(self._tail):
             found = [
-                _shares(self._tail, [one[None] for one in several], int(which))
+                [_shares(self._tail, [one[None] for one in several], int(one_class)) for one_class in which]
                 for several, which in zip(maps, classes, strict=True)
             ]
-        return np.stack(found)
+        return np.array(found, np.float32)
 
 
 def _shares(tail: Any, maps: list[Any], which: int) -> np.ndarray:

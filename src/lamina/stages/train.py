@@ -14,6 +14,7 @@ from lamina.data.rows import Folders
 from lamina.files import discard, staged, write_json
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.course import Course
+from lamina.learn.earlier import HEADS, Earlier
 from lamina.learn.history import kept_row
 from lamina.learn.listener import Listener
 from lamina.learn.record import machine, make_record
@@ -54,12 +55,14 @@ def train(
     seed: int,
     augment: AugmentConfig | None = None,
     underway: Path = Path(".lamina/training"),
+    heads: Path = HEADS,
 ) -> TrainSummary:
     """Write `model.keras`, `history.csv`, `record.json` and `timing.json` to `out`; tell `listener` of each epoch.
 
     Of a colorizer, `learning.png` as well. augment: the section, for runs of `augmentation: fresh`. underway: folder,
     outside of what DVC removes, where a training from pixels that was killed goes on from: `NAME/KEY.npz`
-    (`lamina.learn.checkpoint`) and, of a colorizer, `NAME/KEY/`. `NAME` is removed in the end.
+    (`lamina.learn.checkpoint`) and, of a colorizer, `NAME/KEY/`. `NAME` is removed in the end. heads: folder, there as
+    well, of what heads learned before (`lamina.learn.earlier`).
     """
     from lamina.learn.color_task import ColorTask
     from lamina.learn.fine_tuning import learn_whole
@@ -87,6 +90,7 @@ def train(
         on_epoch=listener.epoch,
         checkpoint=Checkpoint(kept_at.with_suffix(".npz")),
         look=gallery.look if gallery else None,
+        earlier=Earlier(name=name, folder=heads),
     )
     learned = learn_whole(task, tuned, course)
     fitted = time.perf_counter()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lamina.ahead import LOADING
 from lamina.errors import UserError
 from lamina.files import staged
 
@@ -61,6 +62,8 @@ def open_store(system: Path) -> Store:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}"
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    with LOADING:
+        import mlflow.tracking  # noqa: F401  # what is imported below is a part of it, or of what it imports
     with refused_in_one_line(uri):
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.CRITICAL)
