@@ -43,7 +43,7 @@ def make_system(folder: Path, arguments: argparse.Namespace) -> None:
         for backbone in EIGHT
         for epochs in arguments.epochs
     }
-    params["scratch"]["runs"] = params["colorize"]["runs"] = {}
+    params["scratch"]["runs"] = params["colorize"]["runs"] = params["pretext"]["runs"] = {}
     params["assess"] = {"repeats": 0, "folds": 0, "control": False}  # the grid itself, not how sure it is
     YAML().dump(params, folder / "params.yaml")
     (folder / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")

@@ -4,7 +4,8 @@ python bench/labels.py SYSTEM RUN [RUN ...] [--shares 0.1 0.3 1] [--draws 10] [-
 
 SYSTEM is a folder in which the stage `extract` has run for each RUN (`dvc repro extract`); the first RUN is what the
 others are held against. Origins are drawn class by class, the same for all runs; each draw trains a head with the
-run's numbers, where they are given (`tune` stands for 1e-3, 0.5, 1e-3), and judges it on the test fold.
+run's numbers, where they are given (`tune` stands for 1e-3, 0.5, 1e-3), and judges it on the test fold: by accuracy,
+and by the mean of the classes' recalls, in which rare classes count as much as common ones.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from lamina.learn.runs import TransferRun, Tuned, read_run
 from lamina.learn.tasks import class_task
 from lamina.maths.crossvalidation import SPARE
 
+SCORES = ("accuracy", "recall")
 USUAL = {"learning_rate": 1e-3, "dropout": 0.5, "decay": 1e-3}
 
 
@@ -38,13 +40,25 @@ def labeled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     return manifest.assign(fold=manifest["fold"].mask(spare, SPARE))
 
 
-def accuracy(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> float:
-    """Train a head once; return its accuracy on the test fold."""
+def scores(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Train a head once; return its `accuracy` on the test fold, and `recall`, the mean of the classes'."""
     tuned = Tuned(**{number: USUAL[number] if (told := getattr(run, number)) == "tune" else told for number in USUAL})
     task = class_task(name, run, Folders(), seed=seed, manifest=manifest)
     test = task.examples("test")
     answers = task.learn(tuned, Course(what=f"{name}, {len(task.train)} rows")).answers(test)
-    return float((answers.argmax(axis=1) == test.labels).mean())
+    right = answers.argmax(axis=1) == test.labels
+    recalls = [right[test.labels == label].mean() for label in np.unique(test.labels)]
+    return {"accuracy": float(right.mean()), "recall": float(np.mean(recalls))}
+
+
+def gain(wide: pd.DataFrame, name: str, first: str) -> str:
+    """By how much more a run scores than the first, in percentage points, with the 95 % interval over draws."""
+    if name == first:
+        return ""
+    more = wide[name] - wide[first]
+    half = t.ppf(0.975, len(more) - 1) * more.std() / np.sqrt(len(more))
+    low, mean, high = (100 * (more.mean() + way * half) for way in (-1, 0, 1))
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def draw(table: pd.DataFrame, out: Path) -> None:
@@ -82,7 +96,7 @@ def main() -> None:
             "run": name,
             "share": share,
             "draw": seed,
-            "accuracy": accuracy(name, run, labeled(manifest, share, seed), seed),
+            **scores(name, run, labeled(manifest, share, seed), seed),
         }
         for share in arguments.shares
         for seed in range(arguments.draws)
@@ -90,15 +104,17 @@ def main() -> None:
         if isinstance(run, TransferRun)
     ]
     table = pd.DataFrame(found)
-    print(f"{'run':24}{'labels':>8}{'accuracy':>10}{'+-':>7}   more than {arguments.runs[0]} (95 % over draws)")
+    first = arguments.runs[0]
+    print(f"beside each score, by how much it is more than that of {first}, with its 95 % interval over draws")
+    print(f"{'run':24}{'labels':>8}" + "".join(f"{score:>10}{'+-':>7}{'more':>23}" for score in SCORES))
     for share, rows in table.groupby("share"):
-        wide = rows.pivot(index="draw", columns="run", values="accuracy")[list(runs)]
+        wide = {score: rows.pivot(index="draw", columns="run", values=score)[list(runs)] for score in SCORES}
         for name in runs:
-            gain = wide[name] - wide[arguments.runs[0]]
-            half = t.ppf(0.975, len(gain) - 1) * gain.std() / np.sqrt(len(gain))
-            low, mean, high = (100 * (gain.mean() + way * half) for way in (-1, 0, 1))
-            told = "" if name == arguments.runs[0] else f"   {mean:+.1f} ({low:+.1f} to {high:+.1f})"
-            print(f"{name:24}{share:8.0%}{100 * wide[name].mean():9.1f}%{100 * wide[name].std():7.1f}{told}")
+            told = [
+                f"{100 * one[name].mean():9.1f}%{100 * one[name].std():7.1f}{gain(one, name, first):>23}"
+                for one in wide.values()
+            ]
+            print(f"{name:24}{share:8.0%}{''.join(told)}".rstrip())
     if out:
         draw(table, out)
 

@@ -33,10 +33,8 @@ def run_of(**changed: object) -> ColorizeRun:
     return run
 
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """90 unlabeled pictures of blots: what is light is orange, what is dark is blue, as L alone can tell."""
-    root = tmp_path_factory.mktemp("system")
+def make_blots(root: Path) -> Path:
+    """90 unlabeled pictures of blots: what is light is orange, what is dark is blue; L tells color, and color L."""
     random = np.random.default_rng(0)
     light = random.uniform(0, 1, (90, 2, 2)).repeat(8, axis=1).repeat(8, axis=2)[..., None]
     rgb = light * np.array([255, 160, 60]) + (1 - light) * np.array([20, 40, 120])
@@ -54,6 +52,11 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plan.to_parquet(root / folders.augmented / "plan.parquet")
     plan[(plan["fold"] == "train") | (plan["copy"] == 0)].to_parquet(root / folders.split / "manifest.parquet")
     return root
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_blots(tmp_path_factory.mktemp("system"))
 
 
 @pytest.fixture(autouse=True)

@@ -29,10 +29,11 @@ SECTIONS: Final = (
     "transfer",
     "scratch",
     "colorize",
+    "pretext",
     "tune",
     "assess",
 )
-GROUPS: Final = ("transfer", "scratch", "colorize")  # sections that hold nothing but `runs`
+GROUPS: Final = ("transfer", "scratch", "colorize", "pretext")  # sections that hold nothing but `runs`
 
 RUN_NAME: Final = "[A-Za-z][A-Za-z0-9_-]*"  # a folder's name, a part of a DVC stage's and of a shell line
 

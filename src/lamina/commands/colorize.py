@@ -73,7 +73,8 @@ def check_kind(system: Path, name: str) -> None:
     if kind != KIND:
         others = [other for other, its in run_names(params).items() if its == KIND]
         instead = f"runs that color: {', '.join(others)}" if others else "no run does; add one under colorize.runs"
-        raise UserError(f"run {name!r} learned classes (kind {kind}), not colors; {instead}")
+        learned = "lightness" if kind == "pretext" else "classes"
+        raise UserError(f"run {name!r} learned {learned} (kind {kind}), not colors; {instead}")
 
 
 def plan(paths: Sequence[Path], out: Path) -> list[Job]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lamina.commands.predict import refuse_colorizer
+from lamina.commands.predict import refuse_others
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -37,7 +37,7 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
 
     Raises UserError where the run, its model or the system's pictures are not there, or an export differs from Keras.
     """
-    refuse_colorizer(system, name, "is not exported, since exports are checked by their probabilities")
+    refuse_others(system, name, "is not exported, since exports are checked by their probabilities")
     folder = system / "models" / name
     from lamina.learn.predict import load_model
     from lamina.models.exporting import export_model

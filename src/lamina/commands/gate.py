@@ -26,7 +26,7 @@ from lamina.maths.comparison import holm
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 
 TITLES = ("run", "before", "after", "better", "worse", "p", "verdict")
-NO_RUNS = f"no runs under {', '.join(f'{kind}.runs' for kind in KINDS)}"
+NO_RUNS = f"no runs under {', '.join(f'{kind}.runs' for kind, run in KINDS.items() if run.guarded)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +148,9 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
 
 
 def _measures(system: Path) -> dict[str, MeasureName]:
-    """What each run of `params.yaml` is judged by."""
-    return {name: KINDS[kind].measure for name, kind in run_names(read_params(system)).items()}
+    """What each run of `params.yaml` that is guarded is judged by."""
+    kinds = {name: KINDS[kind] for name, kind in run_names(read_params(system)).items()}
+    return {name: kind.measure for name, kind in kinds.items() if kind.guarded}
 
 
 def _data_baseline(system: Path) -> Path:

@@ -16,7 +16,7 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
 from lamina.errors import UserError
-from lamina.learn.runs import ColorizeRun, read_run
+from lamina.learn.runs import ColorizeRun, PretextRun, read_run
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
 
@@ -98,17 +98,21 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
 
 
 def read_classifier(system: Path, name: str) -> Learned:
-    """`read_learned` of a run that names classes. Raises UserError where it colors pictures instead."""
-    refuse_colorizer(system, name, "names no classes")
+    """`read_learned` of a run that names classes. Raises UserError where it does something else."""
+    refuse_others(system, name, "names no classes")
     return read_learned(system, name)
 
 
-def refuse_colorizer(system: Path, name: str, what: str) -> None:
-    """Raise UserError where the run `name` colors pictures; what: why it is not what is asked for."""
+def refuse_others(system: Path, name: str, what: str) -> None:
+    """Raise UserError where the run `name` is no classifier; what: why it is not what is asked for."""
     _, run = read_run(read_params(system), name)
     if isinstance(run, ColorizeRun):
         raise UserError(
             f"{name} colors pictures and {what}; `lamina colorize PATH --run {name} --out FOLDER` has it color some"
+        )
+    if isinstance(run, PretextRun):
+        raise UserError(
+            f"{name} tells lightness from color and {what}; ask a run under transfer.runs that takes its weights"
         )
 
 

@@ -68,6 +68,11 @@ class Rows:
         for start in range(0, len(self), size):
             yield self.read(np.arange(start, min(start + size, len(self))))
 
+    def lab_batches(self, size: int) -> Iterator[LabPixels]:
+        """The same in CIELAB, as `read_lab` reads it."""
+        for start in range(0, len(self), size):
+            yield self.read_lab(np.arange(start, min(start + size, len(self))))
+
 
 def open_rows(manifest: pd.DataFrame, folders: Folders) -> Rows:
     """Open the pictures of a split manifest (`id`, `copy`), in its order."""

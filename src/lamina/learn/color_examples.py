@@ -28,8 +28,7 @@ class ColorExamples(RowExamples):
 
     def answered(self, network: Any) -> Iterator[tuple[LabPixels, np.ndarray]]:
         """Batches of all rows in order: the true pictures, and the a and b that a network gives them."""
-        every = [np.arange(at, min(at + PICTURES_AT_ONCE, len(self))) for at in range(0, len(self), PICTURES_AT_ONCE)]
-        batches = ahead(map(self.rows.read_lab, every))
+        batches = ahead(self.rows.lab_batches(PICTURES_AT_ONCE))
         return ((lab, network(lightness(lab), training=False).numpy()) for lab in batches)
 
     def _read(self, rows: np.ndarray) -> tuple[np.ndarray, Any]:

@@ -1,4 +1,4 @@
-"""How colorizers take steps: squared errors of a and b, or cross-entropy over bins of which rare ones count more."""
+"""How networks that answer with pictures take steps: by squared errors, or by cross-entropy over bins of colors."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from lamina.learn.runs import Tuned
 from lamina.learn.trainers import Trainer
-from lamina.models.colorizers import SPREAD
+from lamina.models.chroma import SPREAD
 from lamina.models.keras_runtime import keras, tf
 
 
 class ColorTrainer(Trainer):
-    """Learns colors: the network's outputs become a and b through `tail`, (n, S, S, 2).
+    """Learns channels of CIELAB: the network's outputs become a and b through `tail`, (n, S, S, 2), or L, with one.
 
     rare: (bins,) what a pixel of each bin counts; None: the loss is the squared error, in units of `SPREAD`, averaged
-    over pixels and both channels. Targets are a, b in CIELAB units, (n, S, S, 2), beside them, where there are bins,
+    over pixels and channels. Targets are in CIELAB units, as what `tail` gives, beside them, where there are bins,
     (n, side, side, 5) indices of bins and their shares. The measure is the squared error in CIELAB units.
     """
 

@@ -1,13 +1,16 @@
 """What networks learn from: features held in memory, or pictures read and warped batch by batch."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from lamina.ahead import ahead
+from lamina.data.augmentation import AugmentConfig, draw_anew
 from lamina.data.rows import Rows
+from lamina.files import json_digest
 from lamina.learn.history import Sums
 
 if TYPE_CHECKING:
@@ -65,6 +68,36 @@ class PictureExamples(RowExamples):
 
     def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.rows.read(rows).astype(np.float32), self.labels[rows]
+
+
+E = TypeVar("E", bound=RowExamples)
+
+
+def each_epoch(
+    augmentation: str,
+    examples: Callable[[str], E],
+    manifest: pd.DataFrame,
+    augment: AugmentConfig | None,
+    digest: str,
+    *,
+    seed: int,
+) -> tuple[Callable[[int], E] | None, str]:
+    """What gives the training examples of an epoch, where each has its own, and the digest of what is learned from.
+
+    examples: those of a fold; augment: the section, within whose ranges rows are warped anew; digest: of the data.
+    Of `augmentation: plan` None, and the digest as it is.
+    """
+    if augmentation != "fresh":
+        return None, digest
+    if augment is None:
+        raise TypeError("augmentation: fresh draws within the ranges of `augment`, got None")
+    train, rows, reach = examples("train"), manifest[manifest["fold"] == "train"], augment
+
+    def anew(epoch: int) -> E:
+        drawn = draw_anew(rows, reach, seed=seed, epoch=epoch)
+        return replace(train, rows=replace(train.rows, plan=drawn))
+
+    return anew, json_digest([digest, reach.model_dump()])
 
 
 def _total(sums: Iterable[tuple[object, object]]) -> Sums:

@@ -1,4 +1,4 @@
-"""What a run is told: its section under `transfer.runs`, `scratch.runs` or `colorize.runs`, and the numbers tuned."""
+"""What a run is told: its section under `transfer.runs`, `scratch.runs`, `colorize.runs` or `pretext.runs`."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
@@ -7,7 +7,15 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, Wra
 
 from lamina.config import SEEDS, Config, nearest, runs_of, validated
 from lamina.errors import UserError
-from lamina.models.backbones import BACKBONES, GIVEN_WEIGHTS, WEIGHTS_SUFFIXES, Pooling, Precision, Preprocess
+from lamina.models.backbones import (
+    BACKBONES,
+    GIVEN_WEIGHTS,
+    WEIGHTS_SUFFIXES,
+    Convention,
+    Pooling,
+    Precision,
+    Preprocess,
+)
 
 TUNE: Final = "tune"
 
@@ -65,6 +73,7 @@ class Run(Config):
     """
 
     measure: ClassVar[Literal["accuracy", "mse"]]  # what tuning looks for and the gate guards
+    guarded: ClassVar[bool] = True  # whether the gate does
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -128,7 +137,6 @@ class OnBackbone(Run):
     backbone: Annotated[str, _among("backbone", BACKBONES)]
     weights: str
     watch: str = Field(min_length=1)
-    preprocess: Preprocess
     precision: Precision = "float32"
 
     @field_validator("weights")
@@ -151,8 +159,12 @@ class OnBackbone(Run):
 
 
 class TransferRun(OnBackbone, ClassifierRun):
-    """A frozen backbone's features under a head of our own; then, with `fine_tune`, the backbone's last layers, too."""
+    """A frozen backbone's features under a head of our own; then, with `fine_tune`, the backbone's last layers, too.
 
+    preprocess: what the backbone is given; chroma: color without lightness, as a pretext run's encoder learned it.
+    """
+
+    preprocess: Preprocess
     pooling: Pooling
     fine_tune: FineTune | None = None
 
@@ -183,6 +195,7 @@ class ColorizeRun(OnBackbone):
 
     measure = "mse"
 
+    preprocess: Convention  # grey has no chroma
     decoder: Literal["dense", "conv", "unet"]
     loss: Literal["mse", "rebalanced"]
     encoder: Literal["frozen", "trainable"]
@@ -204,12 +217,32 @@ class ColorizeRun(OnBackbone):
         return start
 
 
+class PretextRun(OnBackbone):
+    """A network that tells lightness from color, so that its encoder serves classifiers where labels are few.
+
+    Needs no labels. All of it learns from a and b of CIELAB: a transfer run that takes its weights needs
+    `preprocess: chroma`. decoder, precision, augmentation: as of a run that colors. It is a means, which no gate
+    guards.
+    """
+
+    measure = "mse"
+    guarded = False
+
+    decoder: Literal["conv", "unet"]
+    augmentation: Augmentation = "plan"
+
+
 def warps_anew(run: Run) -> bool:
     """Whether a run needs the section `augment`, within whose ranges every epoch warps pictures anew."""
-    return isinstance(run, ScratchRun | ColorizeRun) and run.augmentation == "fresh"
+    return isinstance(run, ScratchRun | ColorizeRun | PretextRun) and run.augmentation == "fresh"
 
 
-KINDS: Final[Mapping[str, type[Run]]] = {"transfer": TransferRun, "scratch": ScratchRun, "colorize": ColorizeRun}
+KINDS: Final[Mapping[str, type[Run]]] = {
+    "transfer": TransferRun,
+    "scratch": ScratchRun,
+    "colorize": ColorizeRun,
+    "pretext": PretextRun,
+}
 
 
 def run_names(params: Mapping[str, Any]) -> dict[str, str]:

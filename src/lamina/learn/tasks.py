@@ -5,7 +5,7 @@ Importing this imports no TensorFlow: a head learns without it (`lamina.learn.he
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import AugmentConfig, draw_anew
+from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
 from lamina.learn.color_task import color_task
 from lamina.learn.course import AS_THE_RUN_SAYS, Course
-from lamina.learn.examples import FeatureExamples, PictureExamples
+from lamina.learn.examples import FeatureExamples, PictureExamples, each_epoch
 from lamina.learn.history import DivergedError
+from lamina.learn.pretext_task import pretext_task
 from lamina.learn.record import code_digest, environment
-from lamina.learn.runs import ClassifierRun, ColorizeRun, Run, ScratchRun, TransferRun, Tuned
+from lamina.learn.runs import ClassifierRun, ColorizeRun, PretextRun, Run, ScratchRun, TransferRun, Tuned
 from lamina.learn.task import Learned, Task, data_digest, picture_size, pixel_files, read_split
 from lamina.models.layers import compute_in
 from lamina.models.networks import build_head, build_network, join
@@ -131,6 +132,8 @@ def open_task(name: str, run: Run, folders: Folders, *, seed: int, augment: Augm
     """What the run `name` learns; augment: the section, for runs of `augmentation: fresh`. Raises as those do."""
     if isinstance(run, ColorizeRun):
         return color_task(run, folders, read_split(folders), seed=seed, augment=augment)
+    if isinstance(run, PretextRun):
+        return pretext_task(run, folders, read_split(folders), seed=seed, augment=augment)
     return class_task(name, run, folders, seed=seed, augment=augment)
 
 
@@ -201,17 +204,8 @@ def network_task(
     """A whole network over pictures and their planned copies, or, where the run wants fresh ones, such as `augment`."""
     classes = class_names(manifest)
     size = picture_size(folders)
-    pictures, anew, digest = _pictures(folders, manifest, classes), None, data_digest(folders, *pixel_files(folders))
-
-    if run.augmentation == "fresh":
-        if augment is None:
-            raise TypeError("augmentation: fresh draws within the ranges of `augment`, got None")
-        train, rows, reach = pictures("train"), manifest[manifest["fold"] == "train"], augment
-        digest = json_digest([digest, augment.model_dump()])
-
-        def anew(epoch: int) -> PictureExamples:
-            drawn = draw_anew(rows, reach, seed=seed, epoch=epoch)
-            return PictureExamples(replace(train.rows, plan=drawn), train.labels)
+    pictures, digest = _pictures(folders, manifest, classes), data_digest(folders, *pixel_files(folders))
+    anew, digest = each_epoch(run.augmentation, pictures, manifest, augment, digest, seed=seed)
 
     def build(tuned: Tuned) -> Any:
         built = build_network(run.network, size, len(classes), dropout=tuned.dropout, seed=seed)

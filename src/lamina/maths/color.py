@@ -22,8 +22,8 @@ RGB_TO_XYZ: Final = np.array(  # of linear light; ITU-R BT.709 primaries, rows X
 )
 WHITE: Final = np.array([0.95047, 1.0, 1.08883])  # X, Y, Z of D65
 
-_KNEE: Final = 6 / 29  # where the cube root turns into a straight line, which touches it there
-_SLOPE: Final = 3 * _KNEE**2
+KNEE: Final = 6 / 29  # where the cube root turns into a straight line, which touches it there
+_SLOPE: Final = 3 * KNEE**2
 _GAMMA_STEPS: Final = (1 << 16) - 1
 _PIXELS_AT_ONCE: Final = 1 << 14  # what stays in a core's cache
 
@@ -41,7 +41,7 @@ def _gamma_table() -> RgbPixels:
 
 # 8-bit values to linear light, to X, Y, Z over white; these through the cube root to L, a, b; and the way back
 _LINEAR = linear_light(np.arange(256) / 255).astype(np.float32)[None]
-_TO_XYZ = (RGB_TO_XYZ / WHITE[:, None]).astype(np.float32)
+TO_XYZ: Final = (RGB_TO_XYZ / WHITE[:, None]).astype(np.float32)
 _ROOTS_TO_LAB = np.array([[0, 116, 0, -16], [500, -500, 0, 0], [0, 200, -200, 0]], np.float32) * UNITS
 _LAB_TO_ROOTS = np.array(
     [
@@ -64,7 +64,7 @@ def srgb_to_lab(rgb: RgbPixels) -> LabPixels:
     pixels, out = rgb.reshape(-1, 1, 3), lab.reshape(-1, 1, 3)
     for start in range(0, len(pixels), _PIXELS_AT_ONCE):
         some = slice(start, start + _PIXELS_AT_ONCE)
-        xyz = cv2.transform(cv2.LUT(np.ascontiguousarray(pixels[some]), _LINEAR), _TO_XYZ)
+        xyz = cv2.transform(cv2.LUT(np.ascontiguousarray(pixels[some]), _LINEAR), TO_XYZ)
         values = cv2.transform(compress(xyz), _ROOTS_TO_LAB)
         out[some] = np.rint(values, out=values)
     return lab
@@ -93,14 +93,14 @@ def compress(light: Floats) -> Floats:
     light: of any shape, below 0 too. Returns its like: of Y, (L + 16) / 116.
     """
     # two parts, each of which stands still where the other runs
-    roots: Floats = np.cbrt(np.maximum(light, np.float32(_KNEE**3)))
-    roots += np.minimum(light - np.float32(_KNEE**3), 0) / np.float32(_SLOPE)
+    roots: Floats = np.cbrt(np.maximum(light, np.float32(KNEE**3)))
+    roots += np.minimum(light - np.float32(KNEE**3), 0) / np.float32(_SLOPE)
     return roots
 
 
 def expand(roots: Floats) -> Floats:
     """Bring roots back to X, Y or Z over white: the inverse of `compress`."""
-    bright = np.maximum(roots, np.float32(_KNEE))
+    bright = np.maximum(roots, np.float32(KNEE))
     light: Floats = bright * bright * bright
-    light += np.minimum(roots - np.float32(_KNEE), 0) * np.float32(_SLOPE)
+    light += np.minimum(roots - np.float32(KNEE), 0) * np.float32(_SLOPE)
     return light

@@ -16,9 +16,11 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lamina.errors import UserError
+from lamina.models.chroma import chroma
 from lamina.models.scales import pool_scales, with_scales
 
-Preprocess = Literal["own", "rescale"]
+Convention = Literal["own", "rescale"]
+Preprocess = Literal["own", "rescale", "chroma"]
 Pooling = Literal["avg", "flatten", "scales"]
 Precision = Literal["float32", "bfloat16"]
 
@@ -128,9 +130,10 @@ def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Pr
     """Build the frozen network that turns pixels into features.
 
     weights: `imagenet`, `none` (random, drawn from the seed), or the path of a `.keras` model or a
-    `.weights.h5` file that another run wrote. preprocess: the backbone's own input convention, or
-    pixels / 255 for all. pooling: of the last feature maps, the mean of each channel, or all values; `scales`: of
-    the last maps of every scale, mean and deviation of each channel (`lamina.models.scales`).
+    `.weights.h5` file that another run wrote. preprocess: the backbone's own input convention, or, for
+    all, pixels / 255, or a and b of CIELAB alone (`lamina.models.chroma`). pooling: of the last feature
+    maps, the mean of each channel, or all values; `scales`: of the last maps of every scale, mean and
+    deviation of each channel (`lamina.models.scales`).
     Returns a Keras model from (n, size, size, 3) RGB values 0..255 to (n, width) features. Raises UserError for a size
     below the network's smallest and for weights that are not there or do not fit.
     """
@@ -280,6 +283,8 @@ def _missing_weights(spec: Backbone, error: Exception) -> str:
 def _preprocessed(keras: Any, spec: Backbone, preprocess: Preprocess, pixels: Any) -> Any:
     if preprocess == "rescale":
         return keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
+    if preprocess == "chroma":
+        return chroma(pixels)
     if spec.module is None:
         return keras.layers.Rescaling(spec.scale, offset=spec.offset, name="rescale")(pixels)
     return importlib.import_module(f"keras.applications.{spec.module}").preprocess_input(pixels)

@@ -6,7 +6,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from lamina.models.backbones import Preprocess, convention, load_trunk
+from lamina.models.backbones import Convention, convention, load_trunk
+from lamina.models.chroma import SPREAD
 from lamina.models.scales import with_scales
 from lamina.models.weights import load_weights
 
@@ -16,7 +17,6 @@ Loss = Literal["mse", "rebalanced"]
 Start = Literal["encoder", "whole"]
 
 NETWORK_LAYER: Final = "colors"  # the name under which every saved colorizer holds what learned
-SPREAD: Final = 50.0  # CIELAB units that a network's unit of a or b stands for: colors then lie about -1..1
 TEMPERATURE: Final = 0.38  # of the annealed mean (Zhang et al. 2016, section 2.3)
 _SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side at which colors are predicted, where pictures are larger
 _LAST: Final = 16  # filters at that side; twice as many at half of it, and so on
@@ -37,7 +37,7 @@ def build_colorizer(
     *,
     weights: str,
     start: Start = "encoder",
-    preprocess: Preprocess,
+    preprocess: Convention,
     decoder: Decoder,
     side: int,
     outputs: int,
@@ -56,20 +56,31 @@ def build_colorizer(
     from lamina.models.keras_runtime import keras
 
     trunk = load_trunk(backbone, weights="none" if start == "whole" else weights, size=size, seed=seed)
-    encoder = with_scales(trunk, size) if decoder == "unet" else trunk
     lightness = keras.Input((size, size, 1), name="lightness")
     prepared = convention(backbone, preprocess, size)(grey(lightness))
-    encoder.trainable = not frozen
-    # a batch normalisation that is frozen keeps its statistics even while the rest trains
-    *seen, maps = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
-    if decoder == "dense":
-        colors = _dense(maps, side, outputs, dropout, seed)
-    else:
-        colors = _upsampling(maps, seen, side, outputs, dropout, seed)
+    colors = encode_and_decode(trunk, prepared, decoder, side, outputs, dropout, seed, frozen=frozen)
     network = keras.Model(lightness, colors, name=NETWORK_LAYER)
     if start == "whole":
         load_weights(network, Path(weights), layer=NETWORK_LAYER)
     return network
+
+
+def encode_and_decode(
+    trunk: Any, prepared: Any, decoder: Decoder, side: int, outputs: int, dropout: float, seed: int, *, frozen: bool
+) -> Any:
+    """What an encoder and a decoder make of `prepared`, (n, S, S, 3), which follows the encoder's convention.
+
+    trunk: the encoder; see `build_colorizer` for the rest. Returns a Keras tensor, (n, side, side, outputs).
+    """
+    from lamina.models.keras_runtime import keras
+
+    encoder = with_scales(trunk, prepared.shape[1]) if decoder == "unet" else trunk
+    encoder.trainable = not frozen
+    # a batch normalisation that is frozen keeps its statistics even while the rest trains
+    *seen, maps = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
+    if decoder == "dense":
+        return _dense(maps, side, outputs, dropout, seed)
+    return _upsampling(maps, seen, side, outputs, dropout, seed)
 
 
 def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
@@ -90,9 +101,7 @@ def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
         mean = layers.Dense(2, use_bias=False, trainable=False, name="bins")
         colors = mean(sharp)
         mean.set_weights([np.asarray(bins, np.float32)])
-    if side != size:
-        colors = keras.ops.image.resize(colors, (size, size), interpolation="bilinear")
-    return keras.Model(numbers, colors, name="tail")
+    return keras.Model(numbers, brought_to(colors, size), name="tail")
 
 
 def with_tail(network: Any, tail: Any) -> Any:
@@ -125,10 +134,10 @@ def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: f
     layers = keras.layers
     x = layers.SpatialDropout2D(dropout, seed=seed, name="dropout")(maps) if dropout else maps
     for step, at in enumerate(_sides(maps.shape[1], side)):
-        x = _brought_to(x, at)
+        x = brought_to(x, at)
         beside = [skip for skip in skips if 0.75 < skip.shape[1] / at < 1.25]
         if beside:
-            x = layers.Concatenate(name=f"up{step}_beside")([x, *(_brought_to(skip, at) for skip in beside[-1:])])
+            x = layers.Concatenate(name=f"up{step}_beside")([x, *(brought_to(skip, at) for skip in beside[-1:])])
         filters = min(_MOST, _LAST * round(side / at))
         x = layers.Conv2D(
             filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"up{step}_conv"
@@ -144,7 +153,8 @@ def _sides(start: int, end: int) -> list[int]:
     return sides
 
 
-def _brought_to(maps: Any, side: int) -> Any:
+def brought_to(maps: Any, side: int) -> Any:
+    """Maps, (n, s, s, c), at another side, bilinearly."""
     from lamina.models.keras_runtime import keras
 
     if maps.shape[1] == side:

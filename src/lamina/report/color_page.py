@@ -12,6 +12,7 @@ from lamina.report.color_runs import ColorRun
 from lamina.report.color_tables import Duel, duels, lower_baseline
 from lamina.report.drawings import drawn_curve, drawn_trials
 from lamina.report.inlined import Drawn, inlined_sheet
+from lamina.report.trained import Trained
 
 NOT_SETTINGS: Final = ("watch",)  # what DVC watches says nothing of the run
 
@@ -46,13 +47,14 @@ def color_chapter(run: ColorRun) -> ColorChapter:
             drawn_curve(run, "mse", may_be_steep=True, level=level),
         ],
         sheets={name: inlined_sheet(path) for name, path in run.sheets.items()},
-        settings=_settings(run),
+        settings=settings(run),
         states=tables.states(run.trials),
         importances=importances(run.trials),
         trials=drawn_trials(run, "mse"),
     )
 
 
-def _settings(run: ColorRun) -> dict[str, Any]:
+def settings(run: Trained) -> dict[str, Any]:
+    """What `params.yaml` told of a run, with what tuning found."""
     told = {name: value for name, value in run.record.params.items() if name not in NOT_SETTINGS and value is not None}
     return {name: run.tuned.get(name, value) for name, value in told.items()}

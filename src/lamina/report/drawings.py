@@ -8,12 +8,12 @@ from lamina.report import figures
 from lamina.report.trained import Trained
 
 
-def drawn_curve(run: Trained, measure: str, **how: Any) -> Markup:
+def drawn_curve(run: Trained, measure: str, *, title: str | None = None, **how: Any) -> Markup:
     """Draw the course of a measure; how: as `lamina.report.figures.curve` takes it."""
     last = run.history.iloc[-1]
     ends = f"train {last[f'train_{measure}']:.3f}, validation {last[f'validation_{measure}']:.3f}"
-    alt = f"{figures.CURVES[measure]} of {run.name} over {len(run.history)} epochs; at the end: {ends}"
-    return figures.svg(figures.curve(run.history, measure, **how), alt, f"{run.name} {measure}")
+    alt = f"{title or figures.CURVES[measure]} of {run.name} over {len(run.history)} epochs; at the end: {ends}"
+    return figures.svg(figures.curve(run.history, measure, title=title, **how), alt, f"{run.name} {measure}")
 
 
 def drawn_trials(run: Trained, measure: str) -> list[Markup]:

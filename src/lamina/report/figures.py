@@ -36,19 +36,25 @@ NUMBERS = ("learning_rate", "dropout", "decay")
 LOGARITHMIC = ("learning_rate", "decay")  # as they are searched
 STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
 CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE of a and b"}
+MSE_OF_L = "MSE of L"
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
 
 def curve(
-    history: pd.DataFrame, measure: str, *, level: tuple[str, float] | None = None, may_be_steep: bool = False
+    history: pd.DataFrame,
+    measure: str,
+    *,
+    level: tuple[str, float] | None = None,
+    may_be_steep: bool = False,
+    title: str | None = None,
 ) -> Figure:
     """Draw a measure of training and validation rows over the epochs.
 
     history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `accuracy` (a rate, drawn in percent) or
     `mse`. level: name and value of a line to compare with. may_be_steep: whether the axis becomes logarithmic where
-    values fall `STEEP` times.
+    values fall `STEEP` times. title: in place of that in `CURVES`.
     """
-    figure, axes = _figure(CURVES[measure])
+    figure, axes = _figure(title or CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""
     for fold, color, dashes in (("train", VIOLET, "--"), ("validation", PINK, "-")):
         values = history[f"{fold}_{measure}"].to_numpy(dtype=float)

@@ -21,6 +21,8 @@ from lamina.report.color_runs import ColorRun
 from lamina.report.drawings import drawn_curve, drawn_trials
 from lamina.report.inlined import Drawn, inlined, inlined_sheet
 from lamina.report.pictures import Pictures
+from lamina.report.pretext_page import pretext_chapter
+from lamina.report.pretext_runs import PretextRun
 from lamina.report.runs import Run
 from lamina.report.words import FILTERS
 
@@ -54,17 +56,25 @@ class Chapter:
     looked_at: Drawn | None
 
 
-def render(system: str, runs: Sequence[Run], colorizers: Sequence[ColorRun], pictures: Pictures) -> str:
+def render(
+    system: str,
+    runs: Sequence[Run],
+    colorizers: Sequence[ColorRun],
+    pictures: Pictures,
+    pretexts: Sequence[PretextRun] = (),
+) -> str:
     """Lay out the page: the same inputs give the same text.
 
-    runs, colorizers: those that name classes, and those that color; best first, and at least one of either.
+    runs, colorizers, pretexts: those that name classes, those that color, and those that learn lightness from color;
+    best first, and at least one of any.
     """
     return (
         _environment()
         .get_template("page.html.jinja")
         .render(
             system=system,
-            records=[run.record for run in (*runs, *colorizers)],
+            records=[run.record for run in (*runs, *colorizers, *pretexts)],
+            pretext_chapters=[pretext_chapter(run) for run in pretexts],
             to_weigh=TRIALS_TO_WEIGH,
             **_data(pictures),
             **_classifiers(runs, pictures),

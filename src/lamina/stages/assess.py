@@ -11,7 +11,7 @@ from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.learn.assess import ClassAssessor, assess
-from lamina.learn.runs import ClassifierRun, read_run, warps_anew
+from lamina.learn.runs import ClassifierRun, PretextRun, read_run, warps_anew
 from lamina.learn.tuned import read_tuned
 from lamina.maths.crossvalidation import AssessConfig
 from lamina.maths.splits import SplitConfig
@@ -66,6 +66,8 @@ def main() -> None:
     params = read_params(Path())
     name = entry.run_name()
     kind, run = read_run(params, name)
+    if isinstance(run, PretextRun):
+        raise UserError(f"assess: {name} is a run of kind {kind}; assess the transfer runs that take its weights")
     if not isinstance(run, ClassifierRun):
         raise UserError(
             f"assess: {name} is a run of kind {kind}; `python -m lamina.stages.assess_colors {name}` assesses it"

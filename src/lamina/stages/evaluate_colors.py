@@ -1,7 +1,6 @@
 """Stage `evaluate-colorize@RUN`: what the saved colorizer makes of pictures that it never learned from."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,15 +70,11 @@ def evaluate_colors(folders: Folders, models: Path) -> EvaluateSummary:
 def _judge(model: Any, manifest: pd.DataFrame, folders: Folders, mean_color: list[float]) -> pd.DataFrame:
     """The measures of a fold's pictures, `id` and `origin` before them."""
     rows = open_rows(manifest, folders)
-    rare = rare_weights(np.sum([count_bins(lab[..., 1:] / np.float32(100)) for lab in _batches(rows)], axis=0))
+    rare = rare_weights(np.sum([count_bins(lab[..., 1:] / np.float32(100)) for lab in rows.lab_batches(BATCH)], axis=0))
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
-    scored = (score_pictures(lab, _answer(model, lab), mean_color, rare) for lab in ahead(_batches(rows)))
+    scored = (score_pictures(lab, _answer(model, lab), mean_color, rare) for lab in ahead(rows.lab_batches(BATCH)))
     tables = list(progress(scored, what="evaluate", unit="pictures", sizes=sizes))
     return manifest[["id", "origin"]].reset_index(drop=True).join(pd.concat(tables, ignore_index=True))
-
-
-def _batches(rows: Rows) -> Iterator[Any]:
-    return (rows.read_lab(np.arange(at, min(at + BATCH, len(rows)))) for at in range(0, len(rows), BATCH))
 
 
 def _answer(model: Any, lab: np.ndarray) -> np.ndarray:

@@ -7,11 +7,12 @@ from pathlib import Path
 from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.learn.runs import run_names
+from lamina.learn.runs import KINDS, run_names
 from lamina.report.color_runs import read_color_run
 from lamina.report.color_tables import ranked_colors
 from lamina.report.page import render
 from lamina.report.pictures import read_pictures
+from lamina.report.pretext_runs import ranked_pretexts, read_pretext_run
 from lamina.report.runs import read_run
 from lamina.report.tables import ranked
 from lamina.stages import entry
@@ -42,16 +43,17 @@ class ReportSummary:
 def report(runs: Mapping[str, str], system: Path, out: Path) -> ReportSummary:
     """Write `index.html` into the folder `out`: one self-contained page about the runs of a system.
 
-    runs: the kind (`transfer`, `scratch` or `colorize`) of each folder in `models/` of the system's folder, by name,
-    in any order.
+    runs: the kind (`transfer`, `scratch`, `colorize` or `pretext`) of each folder in `models/` of the system's folder,
+    by name, in any order.
     Raises UserError where there is no run, or one is not trained or evaluated yet.
     """
     if not runs:
-        raise UserError("params.yaml: no run to report; name one under transfer.runs, scratch.runs or colorize.runs")
-    named = ranked([read_run(system, name, kind) for name, kind in runs.items() if kind != "colorize"])
+        raise UserError(f"params.yaml: no run to report; name one under {', '.join(f'{kind}.runs' for kind in KINDS)}")
+    named = ranked([read_run(system, name, kind) for name, kind in runs.items() if kind in ("transfer", "scratch")])
     coloring = ranked_colors([read_color_run(system, name) for name, kind in runs.items() if kind == "colorize"])
+    pretexts = ranked_pretexts([read_pretext_run(system, name) for name, kind in runs.items() if kind == "pretext"])
     page = out / "index.html"
-    text = render([*named, *coloring][0].record.system, named, coloring, read_pictures(system))
+    text = render([*named, *coloring, *pretexts][0].record.system, named, coloring, read_pictures(system), pretexts)
     with staged(page) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return ReportSummary(

@@ -1,4 +1,4 @@
-"""Stages `train@RUN`, `train-scratch@RUN`, `train-colorize@RUN`: the model, its history, and the record of the run."""
+"""Stages `train@RUN` and `train-KIND@RUN` of all other kinds: the model, its history, and the record of the run."""
 
 import json
 import time

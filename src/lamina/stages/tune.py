@@ -1,4 +1,4 @@
-"""Stage `tune@RUN`: the learning rate, dropout and decay that the run shall train with."""
+"""Stages `tune@RUN` and `tune-KIND@RUN`: the learning rate, dropout and decay that the run shall train with."""
 
 import multiprocessing
 import os

@@ -137,13 +137,14 @@ def scores(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Flatten `metrics.json` into names of MLflow's alphabet: `test_accuracy`, `test_accuracy_low`, `test_f1_CLASS`.
 
     Of a colorizer `test_mse`, `test_mse_low`, `test_mse_grey`, `test_against_grey_difference`, and so for each measure
-    and baseline.
+    and baseline. Of a pretext run `test_mse`, `test_mse_low`, `test_level`.
     """
     flat: dict[str, float] = {}
     for fold, score in metrics.items():
         for name, value in score.items():
             if name == "interval":
-                flat[f"{fold}_accuracy_low"], flat[f"{fold}_accuracy_high"] = map(float, value)
+                measure = "mse" if "mse" in score else "accuracy"
+                flat |= _with_bounds(f"{fold}_{measure}", score[measure], value)
             elif name == "calibration":
                 low, high = value["interval"]
                 flat |= {f"{fold}_ece_low": float(low), f"{fold}_ece_high": float(high)}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lamina.report.figures import curve
+from lamina.report.figures import MSE_OF_L, curve
 from lamina.tracking.records import RunFiles
 
 DPI = 120
@@ -21,9 +21,10 @@ def draw(files: RunFiles, folder: Path) -> None:
     """
     figures = {}
     history = pd.DataFrame(files.history)
+    titles = {"mse": MSE_OF_L} if files.record["kind"] == "pretext" else {}
     for measure in ("loss", files.measure):
         if {f"train_{measure}", f"validation_{measure}"} <= set(history.columns):
-            figures[measure] = curve(history, measure)
+            figures[measure] = curve(history, measure, title=titles.get(measure))
     rows = files.folder / "confusion.csv"
     if rows.exists():
         told = pd.read_csv(rows, dtype=str, keep_default_na=False)

@@ -25,7 +25,7 @@ FILES = (
     "trials.csv",
     "tuned.yaml",
 )
-SHEETS = ("colors.png", "extremes.png", "learning.png")
+SHEETS = ("colors.png", "extremes.png", "learning.png", "lightness.png")
 
 
 @dataclass(frozen=True, kw_only=True)

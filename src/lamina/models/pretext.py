@@ -1,0 +1,52 @@
+"""Networks that tell lightness from color, for the sake of their encoder: it learns without labels.
+
+The reverse of a colorizer. Source: one half of R. Zhang, P. Isola, A. Efros, Split-Brain Autoencoders, CVPR 2017.
+"""
+
+from typing import Any, Final, Literal
+
+from lamina.models.backbones import convention, load_trunk
+from lamina.models.chroma import SPREAD
+from lamina.models.colorizers import brought_to, encode_and_decode
+
+PretextDecoder = Literal["conv", "unet"]
+
+NETWORK_LAYER: Final = "lightness"  # the name under which every saved model of the kind holds what learned
+
+
+def build_lightener(
+    backbone: str, *, weights: str, decoder: PretextDecoder, side: int, size: int, dropout: float, seed: int
+) -> Any:
+    """Build what learns: from (n, size, size, 3) as `lamina.models.chroma` gives it to (n, side, side, 1) numbers.
+
+    backbone, weights: as of `lamina.models.backbones.build_extractor`; decoder, dropout: as of
+    `lamina.models.colorizers.build_colorizer`. What comes of it is made lightness by `build_tail`.
+    """
+    from lamina.models.keras_runtime import keras
+
+    trunk = load_trunk(backbone, weights=weights, size=size, seed=seed)
+    chroma = keras.Input((size, size, 3), name="chroma")
+    numbers = encode_and_decode(trunk, chroma, decoder, side, 1, dropout, seed, frozen=False)
+    return keras.Model(chroma, numbers, name=NETWORK_LAYER)
+
+
+def build_tail(side: int, size: int) -> Any:
+    """What makes lightness of a network's numbers: from (n, side, side, 1) to (n, size, size, 1) L.
+
+    Numbers are L less 50, in units of `SPREAD`. Nothing in it learns, and what it says is not cut to 0..100.
+    """
+    from lamina.models.keras_runtime import keras
+
+    numbers = keras.Input((side, side, 1), name="numbers")
+    light = keras.layers.Rescaling(SPREAD, offset=50.0, name="units")(numbers)
+    return keras.Model(numbers, brought_to(light, size), name="tail")
+
+
+def with_ends(network: Any, tail: Any, backbone: str) -> Any:
+    """The model that is saved: from (n, S, S, 3) RGB values 0..255 to (n, S, S, 1) L in CIELAB units."""
+    from lamina.models.keras_runtime import keras
+
+    size = network.input.shape[1]
+    pixels = keras.Input((size, size, 3), name="rgb")
+    prepared = convention(backbone, "chroma", size)(pixels)
+    return keras.Model(pixels, tail(network(prepared)), name="lightener")

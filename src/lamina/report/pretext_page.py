@@ -1,0 +1,44 @@
+"""What the page shows of one run that learns lightness from color."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from lamina.learn.importance import importances
+from lamina.report import tables
+from lamina.report.color_page import settings
+from lamina.report.drawings import drawn_curve, drawn_trials
+from lamina.report.figures import MSE_OF_L
+from lamina.report.inlined import Drawn, inlined_sheet
+from lamina.report.pretext_runs import PretextRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretextChapter:
+    """What the page shows of one pretext run. settings: its section, with what tuning found."""
+
+    run: PretextRun
+    curves: Sequence[Markup]
+    sheet: Drawn | None
+    settings: Mapping[str, Any]
+    states: Mapping[str, int]
+    importances: Mapping[str, float] | None
+    trials: Sequence[Markup]
+
+
+def pretext_chapter(run: PretextRun) -> PretextChapter:
+    level = ("training mean", run.metrics.validation.level)
+    return PretextChapter(
+        run=run,
+        curves=[
+            drawn_curve(run, "loss", may_be_steep=True),
+            drawn_curve(run, "mse", may_be_steep=True, level=level, title=MSE_OF_L),
+        ],
+        sheet=inlined_sheet(run.sheet) if run.sheet else None,
+        settings=settings(run),
+        states=tables.states(run.trials),
+        importances=importances(run.trials),
+        trials=drawn_trials(run, "mse"),
+    )
