@@ -265,6 +265,13 @@ def test_a_colorizer_cannot_be_given_chroma() -> None:
         read_run({"colorize": {"runs": {"colors": told}}}, "colors")
 
 
+def test_color_alone_needs_float32() -> None:
+    told = HEAD | {"weights": "none", "watch": "x", "precision": "bfloat16"}
+    with pytest.raises(UserError, match=r"head\.preprocess: chroma: bfloat16 leaves too little .* float32"):
+        read_run({"transfer": {"runs": {"head": told}}}, "head")
+    assert read_run({"transfer": {"runs": {"head": told | {"preprocess": "own"}}}}, "head")
+
+
 # ---- what is said of it
 
 
