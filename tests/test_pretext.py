@@ -370,7 +370,7 @@ def test_the_gate_passes_it_over(tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("command", "options", "said"),
     [
-        (predict, (), "light tells lightness from color and names no classes; ask a run under transfer.runs"),
+        (predict, (), "light tells lightness from color and names no classes; name a run under transfer.runs"),
         (explain, ("--out", "why"), "light tells lightness from color and names no classes"),
         (export, None, "light tells lightness from color and is not exported"),
         (colorize, ("--out", "why"), r"run 'light' learned lightness \(kind pretext\), not colors; no run does"),

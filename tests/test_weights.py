@@ -249,6 +249,7 @@ def prepare(system: Path) -> None:
     rows.assign(**still, **gains).to_parquet(system / "data/augmented/plan.parquet")
     np.save(system / "data/lab/pixels.npy", np.random.default_rng(0).integers(0, 9000, (4, 32, 32, 3), dtype=np.int16))
     (system / "data/validation/verdict.json").write_text("{}\n")
+    list_modules(system / "data/modules")
     learn(system, seed=1)
 
 

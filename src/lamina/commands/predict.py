@@ -112,7 +112,7 @@ def refuse_others(system: Path, name: str, what: str) -> None:
         )
     if isinstance(run, PretextRun):
         raise UserError(
-            f"{name} tells lightness from color and {what}; ask a run under transfer.runs that takes its weights"
+            f"{name} tells lightness from color and {what}; name a run under transfer.runs that takes its weights"
         )
 
 

@@ -29,7 +29,7 @@ class PretextChapter:
 
 
 def pretext_chapter(run: PretextRun) -> PretextChapter:
-    level = ("training mean", run.metrics.validation.level)
+    level = ("level", run.metrics.validation.level)
     return PretextChapter(
         run=run,
         curves=[
