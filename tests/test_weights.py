@@ -22,6 +22,7 @@ from lamina.errors import UserError
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
+from lamina.stages.modules import list_modules
 
 ROOT = Path(__file__).parents[1]
 
