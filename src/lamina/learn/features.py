@@ -27,6 +27,7 @@ MODULES: Final = (
     "learn/extract.py",
     "maths/color.py",
     "models/backbones.py",
+    "models/chroma.py",
     "models/engine.py",
     "models/keras_runtime.py",
     "models/networks.py",
