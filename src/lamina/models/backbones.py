@@ -230,8 +230,10 @@ def calibrate(extractor: Any, pixels: Any) -> None:
     # as a graph, which frees each feature map once nothing needs it any more: called eagerly, a network holds them all
     learn = tf.function(lambda given: network(given, training=True), autograph=False)
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # for a single call it takes longer
-    learn(prepare(pixels))
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    try:
+        learn(prepare(pixels))
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     for layer, momentum in before[0]:
         layer.trainable, layer.momentum = False, momentum
     for layer, rate in before[1]:

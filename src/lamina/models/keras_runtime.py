@@ -20,10 +20,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 def _loading() -> Iterator[None]:
     """What is loaded stays: to look for garbage in it, again and again, takes a fifth of the time."""
     gc.disable()
-    with LOADING, silenced(python=False):
-        yield
-    gc.freeze()
-    gc.enable()
+    try:
+        with LOADING, silenced(python=False):
+            yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 with _loading():
