@@ -117,6 +117,16 @@ def test_measures_are_those_of_the_saved_model(trained: Path) -> None:
     assert (record["kind"], record["classes"], record["size"]) == ("colorize", [], SIDE)
 
 
+def test_a_mirrored_run_answers_for_both_sides(tmp_path: Path) -> None:
+    from lamina.learn.predict import load_model
+
+    train("colors", "colorize", run_of(mirrored=True, epochs=1), TUNED, Folders(), tmp_path, Silent(), seed=1)
+    model = load_model(tmp_path / "model.keras")
+    lab = np.load("data/lab/pixels.npy")[:8, ..., :1] / np.float32(100)
+    there, back = model.predict(lab, verbose=0), model.predict(lab[:, :, ::-1], verbose=0)
+    np.testing.assert_allclose(back[:, :, ::-1], there, atol=1e-3)
+
+
 def test_sheets_show_grey_learned_and_true_pictures(trained: Path) -> None:
     tall, sheets = {}, {}
     for name in ("learning", "colors", "extremes"):
@@ -170,7 +180,7 @@ def test_tuning_takes_the_trial_with_the_least_error(tmp_path: Path) -> None:
     trials = pd.read_csv(tmp_path / "trials.csv")
     best = trials.loc[trials["value"].idxmin()]
     assert found.tuned.learning_rate == pytest.approx(best["learning_rate"])
-    assert trials["value"].max() > 1.2 * trials["value"].min()
+    assert trials["value"].max() > 1.1 * trials["value"].min()
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,13 @@ def test_skips_come_from_every_scale_of_the_encoder(backbone: str, scales: list[
     assert [64 / maps.shape[1] for maps in scale_maps(trunk, 64)] == scales
 
 
+@pytest.mark.parametrize(("backbone", "decoder"), [("resnet20", "unet"), ("resnet20", "dense"), ("small_cnn", "conv")])
+def test_the_start_is_grey(backbone: str, decoder: str) -> None:
+    numbers = network(backbone, decoder=decoder)(lightness(4, 32), training=True)
+    colors = build_tail(32, 32, None)(numbers)
+    assert 0 < np.sqrt(np.square(colors).mean()) < 5
+
+
 def test_a_frozen_encoder_stays_and_a_trainable_one_learns() -> None:
     for frozen in (True, False):
         built = network(frozen=frozen)
@@ -116,6 +123,20 @@ def saved(tmp_path: Path) -> tuple[keras.Model, Path]:
     path = tmp_path / "model.keras"
     save_model(with_tail(built, build_tail(32, 32, None)), path)
     return built, path
+
+
+def test_a_mirrored_colorizer_gives_the_mirror_image_the_mirrored_colors(tmp_path: Path) -> None:
+    built, tail, given = network(seed=7), build_tail(32, 32, None), lightness(3, 32)
+    path = tmp_path / "model.keras"
+    save_model(with_tail(built, tail, mirrored=True), path)
+    model = keras.models.load_model(path)
+    found, turned = np.asarray(model(given)), np.asarray(model(given[:, :, ::-1]))
+    once, beside = (np.asarray(with_tail(built, tail)(some)) for some in (given, given[:, :, ::-1]))
+    np.testing.assert_allclose(found, (once + beside[:, :, ::-1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(turned, found[:, :, ::-1], atol=1e-6)
+    assert np.abs(once - found).max() > 1e-3  # else the network had seen no difference
+    again = network(weights=str(path), start="whole", seed=1)
+    np.testing.assert_array_equal(again(given), built(given))
 
 
 def test_an_encoder_serves_as_weights_of_a_backbone_and_of_another_colorizer(

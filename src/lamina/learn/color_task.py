@@ -83,7 +83,7 @@ def color_task(
         digest=digest,
         examples=examples,
         build=build,
-        whole=lambda network, _: with_tail(settled(network), task.tail()),
+        whole=lambda network, _: with_tail(settled(network), task.tail(), mirrored=run.mirrored),
         seed=seed,
         anew=anew,
         side=side,

@@ -199,6 +199,8 @@ class ColorizeRun(OnBackbone):
     `weights`, which are then a colorizer's with the same backbone, decoder and loss.
     precision: what all layers compute in. augmentation: as of a scratch run; the plan's flips, turns and shifts, but
     not its gains: colors stay true.
+    mirrored: whether what is saved answers with the mean of the colors of a picture and of its mirror image, in twice
+    the time; while it learns, it is judged by the picture alone.
     """
 
     measure = "mse"
@@ -209,6 +211,7 @@ class ColorizeRun(OnBackbone):
     encoder: Literal["frozen", "trainable"]
     start: Literal["encoder", "whole"] = "encoder"
     augmentation: Augmentation = "plan"
+    mirrored: bool = False
 
     @field_validator("loss")
     @classmethod

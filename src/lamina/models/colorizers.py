@@ -21,6 +21,7 @@ TEMPERATURE: Final = 0.38  # of the annealed mean (Zhang et al. 2016, section 2.
 _SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side at which colors are predicted, where pictures are larger
 _LAST: Final = 16  # filters at that side; twice as many at half of it, and so on
 _MOST: Final = 256
+_FAINT: Final = 1e-3  # deviation of the last weights at the start, a grey one; else resnet20 began at an MSE of 28,000
 _UNITS: Final = 256  # of the dense decoder's hidden layer, as of a classifier's head
 
 
@@ -104,12 +105,20 @@ def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
     return keras.Model(numbers, brought_to(colors, size), name="tail")
 
 
-def with_tail(network: Any, tail: Any) -> Any:
-    """The model that people use: from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a, b in CIELAB units."""
+def with_tail(network: Any, tail: Any, *, mirrored: bool = False) -> Any:
+    """The model that people use: from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a, b in CIELAB units.
+
+    mirrored: whether it answers with the mean of the colors of a picture and of its mirror image, turned back: what
+    the two differ in is error, of which the mean has less (Krizhevsky et al. 2012, section 4.1, for classes).
+    """
     from lamina.models.keras_runtime import keras
 
     lightness = keras.Input(network.input.shape[1:], name="lightness")
-    return keras.Model(lightness, tail(network(lightness)), name="colorizer")
+    colors = tail(network(lightness))
+    if mirrored:
+        beside = keras.ops.flip(tail(network(keras.ops.flip(lightness, axis=2))), axis=2)
+        colors = keras.layers.Average(name="mirrored")([colors, beside])
+    return keras.Model(lightness, colors, name="colorizer")
 
 
 def grey(lightness: Any) -> Any:
@@ -142,7 +151,7 @@ def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: f
         x = layers.Conv2D(
             filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"up{step}_conv"
         )(x)
-    return layers.Conv2D(outputs, 1, name="predicted")(x)
+    return layers.Conv2D(outputs, 1, kernel_initializer=_faint(), name="predicted")(x)
 
 
 def _sides(start: int, end: int) -> list[int]:
@@ -169,5 +178,11 @@ def _dense(maps: Any, side: int, outputs: int, dropout: float, seed: int) -> Any
     x = layers.Dense(_UNITS, activation="relu", name="hidden")(layers.Flatten(name="flat")(maps))
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
     return layers.Reshape((side, side, outputs), name="predicted")(
-        layers.Dense(side * side * outputs, name="square")(x)
+        layers.Dense(side * side * outputs, kernel_initializer=_faint(), name="square")(x)
     )
+
+
+def _faint() -> Any:
+    from lamina.models.keras_runtime import keras
+
+    return keras.initializers.RandomNormal(stddev=_FAINT)
