@@ -63,9 +63,25 @@ def test_a_color_named_as_transparent_becomes_white(mode: str, clear: int | tupl
     assert corner(encode(other, transparency=clear)) == (0, 0, 0)
 
 
-def test_sixteen_bits_keep_the_upper_eight() -> None:
-    grey = Image.fromarray(np.full((8, 8), 0x8000, np.uint16))
-    assert corner(encode(grey)) == (128, 128, 128)
+@pytest.mark.parametrize(
+    ("dtype", "level", "lightest", "expected"),
+    [
+        ("uint16", 0x8000, 0xFFFF, 128),
+        ("uint16", 0x0800, 0x0FFF, 128),  # of a camera with 12 bits
+        ("uint16", 0x0080, 0x1000, 0),
+        ("uint16", 0x0080, 0x00FF, 0),  # the noise of a black frame
+        ("int32", 0x8000, 0xFFFF, 128),
+        ("int32", 0x0800, 0x0FFF, 128),
+        ("int32", 128, 255, 128),
+        ("float32", 0.5, 1.0, 128),
+        ("float32", 128.0, 255.0, 128),
+        ("float32", 0x8000, 0xFFFF, 128),
+    ],
+)
+def test_deep_greys_come_to_the_same_bytes(dtype: str, level: float, lightest: float, expected: int) -> None:
+    values = np.full((8, 8), level, dtype)
+    values[-1] = lightest
+    assert corner(encode(Image.fromarray(values), "TIFF")) == (expected,) * 3
 
 
 def test_exif_orientation_is_applied() -> None:

@@ -70,7 +70,8 @@ def decode(picture: Image.Image, least: float = 1.0) -> Image.Image:
 
     least: the smallest scale that will do (0.25: a quarter of width and height). JPEG is decoded at the
     next larger eighth, which averages whole blocks; other formats come at full size.
-    Transparent parts become white; 16-bit greys keep their upper 8 bits. Raises UnreadableError.
+    Transparent parts become white. Of 16-bit greys the upper 8 bits are kept, of those that hold 12 bits the upper 8 of
+    these; float greys are taken from 0 to 1, or, where one is above that, to 255. Raises UnreadableError.
     """
     try:
         with warnings.catch_warnings():
@@ -104,6 +105,11 @@ def is_grey(rgb: np.ndarray) -> bool:
     return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
+def holds_twelve_bits(codes: np.ndarray) -> bool:
+    """Whether deep greys are those of a 12-bit camera: taken for 16-bit ones, the lightest would be near black."""
+    return bool(255 < codes.max(initial=0) < 4096)
+
+
 def orientation(picture: Image.Image) -> int:
     """The EXIF orientation: 1 (upright) to 8, and whatever else a file says; 1 where it says nothing readable."""
     try:
@@ -119,10 +125,11 @@ def _flatten(picture: Image.Image) -> Image.Image:
     if picture.mode == "RGB" and clear is None:
         return picture
     if picture.mode.startswith("I;16"):
-        grey = np.asarray(picture)
-        return Image.fromarray(np.where(grey == clear, 255, grey >> 8).astype(np.uint8)).convert("RGB")
+        greys = np.asarray(picture)
+        shift = 4 if holds_twelve_bits(greys) else 8
+        return Image.fromarray(np.where(greys == clear, 255, greys >> shift).astype(np.uint8)).convert("RGB")
     if picture.mode in ("I", "F"):
-        return Image.fromarray(_to_bytes(np.asarray(picture, np.float64))).convert("RGB")
+        return Image.fromarray(_to_bytes(np.asarray(picture))).convert("RGB")
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or clear is not None:
         opaque = Image.new("RGBA", picture.size, "white")
         opaque.alpha_composite(picture.convert("RGBA"))
@@ -130,7 +137,11 @@ def _flatten(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Bring 32-bit greys to 8 bits: as they are up to 255, as 16-bit values above that."""
-    top = values.max(initial=0)
-    return np.clip(values / (1 if top <= 255 else 256), 0, 255).astype(np.uint8)
+def _to_bytes(greys: np.ndarray) -> np.ndarray:
+    """Bring 32-bit greys to 8 bits: as they are up to 255, above that as of 12 or 16 bits; floats up to 1 as shares."""
+    top = greys.max(initial=0)
+    if greys.dtype.kind == "f" and top <= 1:
+        codes = np.rint(np.clip(greys, 0, 1) * np.float32(65535)).astype(np.uint16)
+        return np.asarray(codes >> 8, np.uint8)
+    part = 1 if top <= 255 else 16 if holds_twelve_bits(greys) else 256
+    return np.clip(greys / part, 0, 255).astype(np.uint8)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from lamina.data.decoding import UnreadableError, decode, is_grey, open_picture, orientation
+from lamina.data.decoding import UnreadableError, decode, holds_twelve_bits, is_grey, open_picture, orientation
 from lamina.data.pixels import cut_square, span, whole
 from lamina.maths.color import RgbPixels
 from lamina.maths.gamut import Codes
@@ -64,8 +64,7 @@ class Original:
     """A picture as it is shown, in sRGB, at the depth of its file.
 
     pixels: greys (H, W), or colors (H, W, 3), of uint8 or uint16; alpha: (H, W), alike, None where all is opaque;
-    square: (S, S, 3) uint8, as the stage `convert` makes it of whole pictures, but of greys that were scaled; notes:
-    what people should know of it.
+    square: (S, S, 3) uint8, as the stage `convert` makes it of whole pictures; notes: what people should know of it.
     """
 
     pixels: Codes
@@ -239,7 +238,7 @@ def _to_codes(values: np.ndarray) -> Codes:
 
 def _full_range(codes: Codes) -> tuple[Codes, list[str]]:
     """Pixels as they are, but greys of 12 bits in 16 brought to all 16; and notes. Dark colors may be just that."""
-    if codes.dtype == np.uint8 or not 255 < codes.max() < 4096:
+    if codes.dtype == np.uint8 or not holds_twelve_bits(codes):
         return codes, []
     if codes.ndim == 3 and (codes != codes[..., :1]).any():
         return codes, []
