@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -240,6 +241,33 @@ def test_runs_that_differ_in_their_heads_share_their_features(extracted: Path) -
     assert shared == made | {"shared_with": "one"}
     assert made["seconds"].keys() == {"build", "extract"}
     assert (made["engine"], made["precision"]) == ("OpenVINO", "float32")
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"kind": "pretext", "params": {}}, "learned by preprocess: chroma; this run gives it own"),
+        (
+            {"kind": "colorize", "params": {"preprocess": "rescale"}},
+            "learned by preprocess: rescale; this run gives it own",
+        ),
+        ({"kind": "scratch", "params": {}}, ""),
+        ({"kind": "transfer", "params": {"preprocess": "own"}}, ""),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_weights_that_learned_from_other_values_are_noted(
+    record: object, said: str, extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "backbone.keras"
+    shutil.copy(extracted / "backbone.keras", weights)
+    if record is not None:
+        (tmp_path / "record.json").write_text(json.dumps(record))
+    run = run_with(weights=str(weights), watch=str(weights), preprocess="own")
+    extract_run(run, Folders(), folder(tmp_path, "one"), seed=1)
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == ([f"note: {weights} {said}"] if said else [])
 
 
 def test_shared_features_need_no_tensorflow(extracted: Path) -> None:
