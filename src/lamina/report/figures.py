@@ -35,7 +35,7 @@ FEW_EPOCHS = 30
 NUMBERS = ("learning_rate", "dropout", "decay")
 LOGARITHMIC = ("learning_rate", "decay")  # as they are searched
 STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
-CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE of a and b"}
+CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE of a, b"}
 MSE_OF_L = "MSE of L"
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
@@ -154,7 +154,9 @@ def _legend(axes: Axes) -> None:
         fontsize=9,
         labelcolor=INK,
         borderaxespad=0.2,
-        handlelength=2.4,
+        handlelength=1.6,
+        handletextpad=0.5,
+        columnspacing=0.9,
     )
 
 
