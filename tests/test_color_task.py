@@ -16,7 +16,8 @@ from lamina.learn.runs import ColorizeRun, Tuned, read_run
 from lamina.learn.tasks import open_task
 from lamina.learn.tune import TuneConfig
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
-from lamina.stages.evaluate_colors import evaluate_colors
+from lamina.maths.color_scores import summarise
+from lamina.stages.evaluate_colors import EvaluateSummary, evaluate_colors
 from lamina.stages.train import train
 from lamina.stages.tune import tune
 
@@ -127,6 +128,13 @@ def test_a_mirrored_run_answers_for_both_sides(tmp_path: Path) -> None:
     np.testing.assert_allclose(back[:, :, ::-1], there, atol=1e-3)
 
 
+def test_one_origin_is_told_without_an_interval(trained: Path) -> None:
+    table = pd.read_parquet(trained / "predictions.parquet")
+    several, one = (summarise(table, origin) for origin in (table["origin"], ["a"] * len(table)))
+    assert "95 % interval" in str(EvaluateSummary(test=several))
+    assert "(20 pictures of 1 origins; grey" in str(EvaluateSummary(test=one))
+
+
 def test_sheets_show_grey_learned_and_true_pictures(trained: Path) -> None:
     tall, sheets = {}, {}
     for name in ("learning", "colors", "extremes"):
@@ -168,10 +176,27 @@ def test_an_interrupted_training_ends_with_the_same_bytes(trained: Path, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         train("colors", "colorize", run_of(), TUNED, Folders(), tmp_path, Killed(), seed=1, underway=underway)
     assert list((underway / "colors").glob("*/epoch-*.png"))
-    train("colors", "colorize", run_of(), TUNED, Folders(), tmp_path, Silent(), seed=1, underway=underway)
+    seen: list[int] = []
+
+    class Watching(Silent):
+        def picture(self, name: str, epoch: int, image: Image.Image) -> None:
+            assert image.size == (10 * SIDE, SIDE)
+            seen.append(epoch)
+
+    train("colors", "colorize", run_of(), TUNED, Folders(), tmp_path, Watching(), seed=1, underway=underway)
+    assert seen == [1, 2, 4]
     for name in ("model.keras", "history.csv", "learning.png", "record.json"):
         assert (tmp_path / name).read_bytes() == (trained / name).read_bytes(), name
     assert not (underway / "colors").exists()
+
+
+def test_other_weights_to_start_from_are_another_task(tmp_path: Path) -> None:
+    weights, digests = tmp_path / "model.keras", set()
+    run = run_of(weights=str(weights), watch=str(weights))
+    for content in (b"one", b"other"):
+        weights.write_bytes(content)
+        digests |= {open_task("colors", run, Folders(), seed=1).digest for _ in range(2)}
+    assert len(digests) == 2
 
 
 def test_tuning_takes_the_trial_with_the_least_error(tmp_path: Path) -> None:

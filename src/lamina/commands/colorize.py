@@ -45,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Color pictures and print how many; 1 where some could not be read.
+    """Color pictures and print how many; 1 where some could not be read or written.
 
     A picture keeps its lightness, size, depth, transparency and, where that can hold color, its format; a folder keeps
     its tree. Metadata are not kept; orientation and color profile are applied.
@@ -100,7 +100,8 @@ def colorize(
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
     """Color pictures with the model of the run `name` and write them, each whole or not at all.
 
-    Returns what people should know, with the pictures that it is said of; and why some could not be read, by path.
+    Returns what people should know, with the pictures that it is said of; and why some could not be read or written,
+    by path.
     Raises UserError where the run or its model is not there.
     """
     notes: dict[str, list[Path]] = {}
@@ -134,15 +135,15 @@ def _placed(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _check_apart(paths: Sequence[Path], sources: dict[Path, Path], out: Path) -> None:
     folders = [path.resolve() for path in paths if path.is_dir()]
-    files = {path.resolve() for path in sources.values()}
+    beside = {path.resolve().parent for path in sources.values()}
     for target in sources:
         place = out.resolve() / target.relative_to(out)
-        if place in files or any(place.is_relative_to(folder) for folder in folders):
+        if place.parent in beside or any(place.is_relative_to(folder) for folder in folders):
             raise UserError(f"{target}: would lie among the pictures that are colored; name another folder with --out")
 
 
 def _colored(model: Any, jobs: Sequence[Job], size: int, strength: float) -> Iterator[tuple[Job, Sequence[str] | str]]:
-    """Color and write; yield each picture with what should be known of it, or with why it could not be read."""
+    """Color and write; yield each picture with what should be known of it, or with why that could not be."""
     from lamina.learn.colorize import colorize
 
     for batch in ahead(_batches(jobs, size), depth=1):
@@ -154,8 +155,14 @@ def _colored(model: Any, jobs: Sequence[Job], size: int, strength: float) -> Ite
         depths = [target_depth(original, job.target.suffix) for job, original in read]
         colored = colorize(model, originals, depths, strength)
         for (job, original), pixels in zip(read, colored, strict=True):
-            with staged(job.target) as part:
-                noted = write_original(pixels, original, part)
+            try:
+                with staged(job.target) as part:
+                    noted = write_original(pixels, original, part)
+            except (ValueError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise  # of the disk, which will be as full for the next one
+                yield job, f"cannot be written: {error}"
+                continue
             other = [OTHER_FORMAT] if job.target.suffix != job.source.suffix else []
             yield job, (*original.notes, *noted, *other)
 

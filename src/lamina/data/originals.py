@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from lamina.data.decoding import UnreadableError, decode, holds_twelve_bits, is_grey, open_picture, orientation
 from lamina.data.pixels import cut_square, span, whole
-from lamina.maths.color import RgbPixels
+from lamina.maths.color import RgbPixels, srgb_to_lab
 from lamina.maths.gamut import Codes
 
 IN_COLOR: Final = "in color already, colored anew from the lightness"
@@ -103,9 +103,16 @@ def read_original(encoded: bytes, size: int) -> Original:
     square = cut_square(flat, size, whole(*flat.size))
     if pixels.ndim == 3 and not is_grey(np.asarray(flat.reduce(max(1, min(flat.size) // 32)))):
         notes.append(IN_COLOR)
-    if np.ptp(square) == 0 and (pixels == pixels[0, 0]).all():
+    if _is_flat(pixels):
         notes.append(FLAT)
     return Original(pixels=pixels, alpha=alpha, square=square, notes=(*notes, *noted))
+
+
+def _is_flat(pixels: Codes) -> bool:
+    """Whether no two pixels differ by as much as 1 in L: first by a few of them, which is enough for most pictures."""
+    step = max(1, min(pixels.shape[:2]) // 32)
+    pictures = (Image.fromarray(_upper_bits(part)).convert("RGB") for part in (pixels[::step, ::step], pixels))
+    return all(np.ptp(srgb_to_lab(np.asarray(picture))[..., 0]) < 100 for picture in pictures)
 
 
 def inside_square(width: int, height: int, size: int) -> tuple[slice, slice]:

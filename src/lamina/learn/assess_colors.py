@@ -7,7 +7,7 @@ from typing import Any, Final
 import pandas as pd
 
 from lamina.data.rows import Folders
-from lamina.files import discard, file_digest
+from lamina.files import discard
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.color_task import ColorTask, color_task
 from lamina.learn.course import Course
@@ -56,9 +56,6 @@ class ColorAssessor(Assessor[ColorizeRun, ColorTask]):
 
     def value(self, answers: pd.DataFrame) -> float:
         return float(answers["mse"].mean())
-
-    def stands_on(self) -> list[str]:
-        return [file_digest(Path(self.run.weights))] if self.starts_from_file else []
 
 
 def dealt(folders: Folders, folds: int, *, seed: int) -> pd.DataFrame:

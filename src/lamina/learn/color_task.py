@@ -10,7 +10,7 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.learn.color_examples import ColorExamples
 from lamina.learn.examples import each_epoch
-from lamina.learn.pixel_task import PixelTask, chunks, mean_lab, of_fold, settled
+from lamina.learn.pixel_task import PixelTask, chunks, mean_lab, of_fold, settled, started_from
 from lamina.learn.runs import ColorizeRun, Tuned
 from lamina.learn.task import data_digest, picture_size, pixel_files
 from lamina.maths.bins import BINS, count_bins, rarity
@@ -55,7 +55,7 @@ def color_task(
     def examples(fold: str) -> ColorExamples:
         return ColorExamples(open_rows(of_fold(manifest, fold), folders), side if rare is not None else None)
 
-    digest = data_digest(folders, *pixel_files(folders))
+    digest = started_from(run, data_digest(folders, *pixel_files(folders)))
     anew, digest = each_epoch(run.augmentation, examples, manifest, augment, digest, seed=seed)
 
     def build(tuned: Tuned) -> Any:

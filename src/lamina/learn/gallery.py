@@ -1,6 +1,5 @@
 """What a colorizer makes of some pictures while it learns: a sheet on which one sees it learn."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,13 +22,12 @@ class Gallery:
     """Some pictures, and what was made of them after the epochs 1, 2, 4, 8, ...
 
     lab: (n, S, S, 3) int16 CIELAB x 100. tail: what makes colors of the network's numbers. folder: where strips are
-    kept until the sheet is made, so that a training that was interrupted shows all of it. show: is given each strip.
+    kept until the sheet is made, so that a training that was interrupted shows all of it.
     """
 
     lab: LabPixels
     tail: Any
     folder: Path
-    show: Callable[[int, Image.Image], None] = lambda epoch, strip: None
 
     def look(self, epoch: int, network: Any) -> None:
         """Color the pictures with what was learned until an epoch, where it is one to keep."""
@@ -39,7 +37,11 @@ class Gallery:
         strip = Image.fromarray(np.concatenate(list(colored(self.lab, colors)), axis=1))
         with staged(self._strip(epoch)) as part:
             strip.save(part, format="PNG")
-        self.show(epoch, strip)
+
+    def strip(self, epoch: int) -> Image.Image | None:
+        """What was made of the pictures after an epoch, side by side; None where it was none to keep."""
+        kept = self._strip(epoch)
+        return Image.fromarray(_read(kept)) if kept.exists() else None
 
     def sheet(self, learned: Any, epochs: int) -> Image.Image:
         """Rows: the grey pictures, what was made of them after some of the epochs and in the end, and the true ones.
@@ -68,7 +70,7 @@ def some(rows: Rows, most: int = PICTURES) -> LabPixels:
 
 
 def colored(lab: LabPixels, colors: np.ndarray) -> RgbPixels:
-    """Pictures in other colors, their own lightness kept: (n, S, S, 3) uint8.
+    """Pictures in other colors, of their own lightness where sRGB holds that: (n, S, S, 3) uint8.
 
     lab: (n, S, S, 3) int16 CIELAB x 100; colors: (n, S, S, 2) a, b in CIELAB units.
     """

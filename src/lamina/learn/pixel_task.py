@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -9,9 +10,11 @@ import pandas as pd
 
 from lamina.data.rows import Rows
 from lamina.errors import UserError
+from lamina.files import file_digest, json_digest
 from lamina.learn.runs import ColorizeRun, PretextRun, Tuned
 from lamina.learn.task import Task
 from lamina.maths.color import LabPixels
+from lamina.models.backbones import GIVEN_WEIGHTS
 from lamina.models.layers import compute_in
 
 if TYPE_CHECKING:
@@ -45,6 +48,14 @@ def settled(network: Any) -> Any:
     """The network, in place, as it is saved: computing in float32, so that it runs everywhere."""
     compute_in(network, "float32")
     return network
+
+
+def started_from(run: ColorizeRun | PretextRun, digest: str) -> str:
+    """The digest of the data, and of the file of weights that the run starts from, where there is one."""
+    weights = Path(run.weights)
+    if run.weights in GIVEN_WEIGHTS or not weights.is_file():  # that it is missing is told where it is read
+        return digest
+    return json_digest([digest, file_digest(weights)])
 
 
 def of_fold(manifest: pd.DataFrame, fold: str, *, originals: bool = False) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, open_rows
 from lamina.learn.color_examples import lightness
 from lamina.learn.examples import RowExamples, each_epoch
-from lamina.learn.pixel_task import PixelTask, mean_lab, of_fold, settled
+from lamina.learn.pixel_task import PixelTask, mean_lab, of_fold, settled, started_from
 from lamina.learn.runs import PretextRun, Tuned
 from lamina.learn.task import data_digest, picture_size, pixel_files
 from lamina.models.chroma import SPREAD
@@ -56,7 +56,7 @@ def pretext_task(
     def examples(fold: str) -> LightnessExamples:
         return LightnessExamples(open_rows(of_fold(manifest, fold), folders))
 
-    digest = data_digest(folders, *pixel_files(folders))
+    digest = started_from(run, data_digest(folders, *pixel_files(folders)))
     anew, digest = each_epoch(run.augmentation, examples, manifest, augment, digest, seed=seed)
 
     def build(tuned: Tuned) -> Any:

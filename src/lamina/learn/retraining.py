@@ -76,13 +76,9 @@ class Assessor(ABC, Generic[R, T]):
     def value(self, answers: pd.DataFrame) -> float:
         """The measure over some answers."""
 
-    def stands_on(self) -> list[Any]:
-        """What decides the answers, beside the settings, the split and the data of the task."""
-        return []
-
     def _key(self, training: Training, data: str) -> str:
         rows = pd.util.hash_pandas_object(training.manifest[["fold", "label"]], index=False).to_numpy()
-        own = [self.name, self.run.model_dump(), self.tuned.model_dump(), training.seed, self.stands_on()]
+        own = [self.name, self.run.model_dump(), self.tuned.model_dump(), training.seed]
         return json_digest([*own, data, rows.tolist(), code_digest(), environment()])
 
 

@@ -43,10 +43,11 @@ class Learned:
 class Task:
     """Examples of the folds, and how a network learns them.
 
-    size: side of the pictures in pixels. digest: SHA-256 of the split and the features or pixels. examples: those of a
-    fold, by its name (`lamina.learn.fit.Examples`). build: a fresh network for them. load: what the model that people
-    use holds beside the learned network; whole: that model, of the learned network and of what was loaded. seed: of
-    weights, order of batches and dropout. anew: the training examples of an epoch, where each epoch has its own.
+    size: side of the pictures in pixels. digest: SHA-256 of the split, the features or pixels, and the file of weights
+    that it starts from. examples: those of a fold, by its name (`lamina.learn.fit.Examples`). build: a fresh network
+    for them. load: what the model that people use holds beside the learned network; whole: that model, of the learned
+    network and of what was loaded. seed: of weights, order of batches and dropout. anew: the training examples of an
+    epoch, where each epoch has its own.
     """
 
     run: Run

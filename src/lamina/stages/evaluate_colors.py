@@ -33,10 +33,10 @@ class EvaluateSummary:
 
     def __str__(self) -> str:
         mse = self.test["measures"]["mse"]
-        low, high = mse["interval"]
+        told = "" if mse["interval"] is None else "95 % interval {:.1f} to {:.1f}, ".format(*mse["interval"])
         return (
-            f"test MSE {mse['value']:.1f} (95 % interval {low:.1f} to {high:.1f}, {self.test['n']} pictures of "
-            f"{self.test['origins']} origins; grey {mse['grey']:.1f}, mean color {mse['mean']:.1f})"
+            f"test MSE {mse['value']:.1f} ({told}{self.test['n']} pictures of {self.test['origins']} origins; "
+            f"grey {mse['grey']:.1f}, mean color {mse['mean']:.1f})"
         )
 
 

@@ -15,7 +15,7 @@ from lamina.files import discard, staged, write_json
 from lamina.learn.checkpoint import Checkpoint
 from lamina.learn.course import Course
 from lamina.learn.earlier import HEADS, Earlier
-from lamina.learn.history import kept_row
+from lamina.learn.history import EpochRow, kept_row
 from lamina.learn.listener import Listener
 from lamina.learn.record import machine, make_record
 from lamina.learn.runs import Run, Tuned, read_run, warps_anew
@@ -85,9 +85,16 @@ def train(
     listener.start(record)
     loaded = time.perf_counter()
     kept_at = underway / name / record["key"][:16]
-    gallery = _gallery(task, kept_at, listener) if isinstance(task, ColorTask) else None
+    gallery = _gallery(task, kept_at) if isinstance(task, ColorTask) else None
+
+    def on_epoch(row: EpochRow) -> None:
+        listener.epoch(row)
+        # here, not when it is drawn: a training that goes on tells of its earlier epochs again
+        if gallery and (strip := gallery.strip(int(row["epoch"]))):
+            listener.picture("learning", int(row["epoch"]), strip)
+
     course = Course(
-        on_epoch=listener.epoch,
+        on_epoch=on_epoch,
         checkpoint=Checkpoint(kept_at.with_suffix(".npz")),
         look=gallery.look if gallery else None,
         earlier=Earlier(name=name, folder=heads),
@@ -110,15 +117,10 @@ def train(
     return TrainSummary(kept=kept, measure=run.measure, epochs=len(learned.history), seconds=seconds["train"])
 
 
-def _gallery(task: "ColorTask", folder: Path, listener: Listener) -> "Gallery":
+def _gallery(task: "ColorTask", folder: Path) -> "Gallery":
     from lamina.learn.gallery import Gallery, some
 
-    return Gallery(
-        lab=some(task.validation.rows),
-        tail=task.tail(),
-        folder=folder,
-        show=lambda epoch, strip: listener.picture("learning", epoch, strip),
-    )
+    return Gallery(lab=some(task.validation.rows), tail=task.tail(), folder=folder)
 
 
 def _extraction(timing: Path) -> dict[str, float]:

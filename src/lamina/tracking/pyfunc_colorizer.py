@@ -32,7 +32,9 @@ class Colorizer(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        """model_input: (n, S, S, 3) uint8 RGB, grey or not. Returns as much, with the same lightness in new colors."""
+        """model_input: (n, S, S, 3) uint8 RGB, grey or not. Returns as much, in new colors: L as it was where
+        sRGB holds that (`lamina colorize` keeps it everywhere).
+        """
         light = lightness(model_input)
         return to_rgb(light, self.network.predict(light, verbose=0))
 
