@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import t
 
 from lamina.config import read_params
 from lamina.data.rows import Folders
@@ -25,6 +24,7 @@ from lamina.learn.tasks import class_task
 from lamina.maths.crossvalidation import SPARE
 
 SCORES = ("accuracy", "recall")
+RESAMPLES = 2_000
 USUAL = {"learning_rate": 1e-3, "dropout": 0.5, "decay": 1e-3}
 
 
@@ -40,25 +40,37 @@ def labeled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     return manifest.assign(fold=manifest["fold"].mask(spare, SPARE))
 
 
-def scores(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Train a head once; return its `accuracy` on the test fold, and `recall`, the mean of the classes'."""
+def answered(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train a head once; return which pictures of the test fold it names rightly, and their classes, as numbers."""
     tuned = Tuned(**{number: USUAL[number] if (told := getattr(run, number)) == "tune" else told for number in USUAL})
     task = class_task(name, run, Folders(), seed=seed, manifest=manifest)
     test = task.examples("test")
     answers = task.learn(tuned, Course(what=f"{name}, {len(task.train)} rows")).answers(test)
-    right = answers.argmax(axis=1) == test.labels
-    recalls = [right[test.labels == label].mean() for label in np.unique(test.labels)]
-    return {"accuracy": float(right.mean()), "recall": float(np.mean(recalls))}
+    return answers.argmax(axis=1) == test.labels, test.labels
 
 
-def gain(wide: pd.DataFrame, name: str, first: str) -> str:
-    """By how much more a run scores than the first, in percentage points, with the 95 % interval over draws."""
-    if name == first:
-        return ""
-    more = wide[name] - wide[first]
-    half = t.ppf(0.975, len(more) - 1) * more.std() / np.sqrt(len(more))
-    low, mean, high = (100 * (more.mean() + way * half) for way in (-1, 0, 1))
-    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+def parts(labels: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(pictures, 2): what each test picture counts for `SCORES`, where it is there so many `times`."""
+    of_class = np.bincount(labels, times)
+    recall = times / np.maximum(of_class[labels], 1) / np.count_nonzero(of_class)
+    return np.column_stack([times / times.sum(), recall])
+
+
+def gain(more: np.ndarray, labels: np.ndarray, origins: np.ndarray) -> list[str]:
+    """By how much more a run scores than the first, in percentage points, with the 95 % interval.
+
+    more: (draws, pictures) 1 where the run alone is right, -1 where the first alone is. The interval is that of a
+    bootstrap of both: of the draws of labels, and of the test origins, which all draws share.
+    """
+    random, (_, place) = np.random.default_rng(0), np.unique(origins, return_inverse=True)
+    count = place.max() + 1
+    found = np.empty((RESAMPLES, len(SCORES)))
+    for one in found:
+        times = np.bincount(random.integers(0, count, count), minlength=count)[place]
+        one[:] = more[random.integers(0, len(more), len(more))].mean(axis=0) @ parts(labels, times)
+    mean = more.mean(axis=0) @ parts(labels, np.ones(len(labels)))
+    told = np.column_stack([mean, *np.percentile(found, [2.5, 97.5], axis=0)]) * 100
+    return [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in told]
 
 
 def draw(table: pd.DataFrame, out: Path) -> None:
@@ -91,32 +103,25 @@ def main() -> None:
     os.chdir(arguments.system)
     params, manifest = read_params(Path()), pd.read_parquet("data/split/manifest.parquet")
     runs = {name: read_run(params, name)[1] for name in arguments.runs}
-    found = [
-        {
-            "run": name,
-            "share": share,
-            "draw": seed,
-            **scores(name, run, labeled(manifest, share, seed), seed),
-        }
-        for share in arguments.shares
-        for seed in range(arguments.draws)
-        for name, run in runs.items()
-        if isinstance(run, TransferRun)
-    ]
-    table = pd.DataFrame(found)
-    first = arguments.runs[0]
-    print(f"beside each score, by how much it is more than that of {first}, with its 95 % interval over draws")
+    seeds, first = range(arguments.draws), arguments.runs[0]
+    origins = manifest.loc[manifest["fold"] == "test", "origin"].to_numpy()
+    found = []
+    print(f"beside each score, by how much it is more than that of {first}, with its 95 % interval")
     print(f"{'run':24}{'labels':>8}" + "".join(f"{score:>10}{'+-':>7}{'more':>23}" for score in SCORES))
-    for share, rows in table.groupby("share"):
-        wide = {score: rows.pivot(index="draw", columns="run", values=score)[list(runs)] for score in SCORES}
-        for name in runs:
-            told = [
-                f"{100 * one[name].mean():9.1f}%{100 * one[name].std():7.1f}{gain(one, name, first):>23}"
-                for one in wide.values()
-            ]
-            print(f"{name:24}{share:8.0%}{''.join(told)}".rstrip())
+    for share in arguments.shares:
+        right: dict[str, np.ndarray] = {}
+        for name, run in runs.items():
+            draws = [answered(name, run, labeled(manifest, share, seed), seed) for seed in seeds]
+            right[name], labels = np.array([of_draw for of_draw, _ in draws], np.int8), draws[0][1]
+            scores = right[name] @ parts(labels, np.ones(len(labels)))
+            found += [{"run": name, "share": share, "accuracy": score} for score in scores[:, 0]]
+            more = [""] * len(SCORES) if name == first else gain(right[name] - right[first], labels, origins)
+            told = zip(100 * scores.mean(axis=0), 100 * scores.std(axis=0, ddof=1), more, strict=True)
+            print(
+                f"{name:24}{share:8.0%}{''.join(f'{a:9.1f}%{b:7.1f}{c:>23}' for a, b, c in told)}".rstrip(), flush=True
+            )
     if out:
-        draw(table, out)
+        draw(pd.DataFrame(found), out)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,17 @@ def test_one_origin_is_told_without_an_interval(trained: Path) -> None:
     assert "(20 pictures of 1 origins; grey" in str(EvaluateSummary(test=one))
 
 
+def test_an_encoder_that_is_given_other_values_than_it_learned_from_is_noted(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = str(trained / "model.keras")
+    for preprocess in ("own", "rescale"):
+        run = run_of(weights=weights, watch=weights, preprocess=preprocess, epochs=1)
+        train("other", "colorize", run, TUNED, Folders(), tmp_path, Silent(), seed=1)
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    assert notes == [f"note: {weights} learned by preprocess: own; this run gives it rescale"]
+
+
 def test_sheets_show_grey_learned_and_true_pictures(trained: Path) -> None:
     tall, sheets = {}, {}
     for name in ("learning", "colors", "extremes"):

@@ -1,5 +1,6 @@
 """The record of a run: all that it was told and what it stood on, without a clock."""
 
+import json
 import os
 import platform
 import subprocess
@@ -44,6 +45,17 @@ def make_record(
         "code": code_digest(),
     }
     return decides | {"key": json_digest(decides), "commit": commit(system)}
+
+
+def note_convention(weights: str, given: str) -> None:
+    """Tell in one line where weights learned by another `preprocess` than `given`, as the record beside them says."""
+    try:
+        record = json.loads(Path(weights).with_name("record.json").read_text())
+        learned_by = "chroma" if record["kind"] == "pretext" else record["params"].get("preprocess", "own")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    if learned_by != given:
+        print(f"note: {weights} learned by preprocess: {learned_by}; this run gives it {given}", file=sys.stderr)
 
 
 def environment() -> dict[str, str]:

@@ -196,7 +196,7 @@ class ColorizeRun(OnBackbone):
     Needs no labels. decoder: dense (fully connected), conv (upsampling), unet (with skips from the encoder's stages).
     loss: mse, of a and b; rebalanced: cross-entropy over bins of a and b, rare colors counting more
     (`lamina.maths.bins`). encoder: whether its weights learn as well. start: whole: the decoder, too, starts from
-    `weights`, which are then a colorizer's with the same backbone, decoder and loss.
+    `weights`, which are then a colorizer's with the same backbone, decoder and loss, for pictures about as large.
     precision: what all layers compute in. augmentation: as of a scratch run; the plan's flips, turns and shifts, but
     not its gains: colors stay true.
     mirrored: whether what is saved answers with the mean of the colors of a picture and of its mirror image, in twice

@@ -62,7 +62,7 @@ def search(
 
     task: a `lamina.learn.task.Task`. Other processes may search in the same study at the same time: each takes a
     trial that nobody has, waits at the end for those that others still run, and takes over from one that died.
-    Returns the numbers with the best measure on the validation fold (the last epoch's) and the table of trials
+    Returns the numbers with the best measure on the validation fold (of the epoch that is kept) and the table of trials
     (`TRIAL_COLUMNS`). For one process, each trial's proposal and end depend on the seed and on the trials before it
     alone, so that a study in a file that was interrupted ends as one that was not, and one that is asked for fewer
     trials than it holds as one that never had the others; for several they depend on who was faster. A trial whose
@@ -144,7 +144,7 @@ def _best(run: Run, trials: list[Any]) -> Any:
 
 
 def _value(trial: Any) -> float:
-    """The last epoch's measure; of a trial that diverged, `DIVERGED`."""
+    """The measure of the epoch that is kept; of a trial that diverged, `DIVERGED`."""
     return float(trial.value)
 
 

@@ -22,6 +22,7 @@ _SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side at which colors a
 _LAST: Final = 16  # filters at that side; twice as many at half of it, and so on
 _MOST: Final = 256
 _FAINT: Final = 1e-3  # deviation of the last weights at the start, a grey one; else resnet20 began at an MSE of 28,000
+_ALIKE: Final = "one with this backbone, decoder and loss, for pictures about as large; or set start: encoder"
 _UNITS: Final = 256  # of the dense decoder's hidden layer, as of a classifier's head
 
 
@@ -50,7 +51,8 @@ def build_colorizer(
     """Build what learns: from (n, size, size, 1) L in 0..100 to (n, side, side, outputs) numbers, not yet colors.
 
     backbone, weights, preprocess: as of `lamina.models.backbones.build_extractor`; frozen: whether the encoder stays as
-    it is. start: whether the weights are those of the encoder alone, or a colorizer's like this one, decoder and all.
+    it is. start: whether the weights are those of the encoder alone, or a colorizer's like this one, decoder and all:
+    for pictures about as large, since the decoder has a step less where colors are predicted at half of their side.
     outputs: 2 (a and b in units of `SPREAD`), or one logit per bin. dropout: share of the encoder's last maps
     (of the hidden layer of `dense`) that rest in each step. What comes of it is made colors by `build_tail`.
     """
@@ -62,7 +64,7 @@ def build_colorizer(
     colors = encode_and_decode(trunk, prepared, decoder, side, outputs, dropout, seed, frozen=frozen)
     network = keras.Model(lightness, colors, name=NETWORK_LAYER)
     if start == "whole":
-        load_weights(network, Path(weights), layer=NETWORK_LAYER)
+        load_weights(network, Path(weights), layer=NETWORK_LAYER, like=_ALIKE)
     return network
 
 

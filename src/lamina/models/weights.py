@@ -14,23 +14,24 @@ _IN_ARCHIVE: Final = "model.weights.h5"  # what a .keras file, which is a ZIP, c
 _STORED: Final = "layers"  # the group of a stored model that holds its layers
 
 
-def load_weights(network: Any, path: Path, *, layer: str) -> None:
+def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like it") -> None:
     """Fill a network from a `.keras` or `.weights.h5` file, in place.
 
     layer: name under which the file's model holds such a network; a file that holds none is taken for one itself.
+    like: what fits, in words.
     Raises UserError where there is no such file, it is broken, or another network's: with the first layer that differs.
     """
     if not path.is_file():
         raise UserError(f"weights: {path} is not a file; expected imagenet, none, or a .keras or .weights.h5 file")
     try:
         with TemporaryDirectory(prefix="lamina-weights-") as folder:
-            _load(network, path, Path(folder), layer)
+            _load(network, path, Path(folder), layer, like)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         said = " ".join(str(error).split())
         raise UserError(f"weights: {path} cannot be read ({said}); give a .keras or .weights.h5 file") from None
 
 
-def _load(network: Any, path: Path, folder: Path, layer: str) -> None:
+def _load(network: Any, path: Path, folder: Path, layer: str, like: str) -> None:
     """Have Keras store the network, put the file's numbers in the place of its own, and have Keras load it again.
 
     So Keras alone decides what is stored where.
@@ -45,7 +46,7 @@ def _load(network: Any, path: Path, folder: Path, layer: str) -> None:
         found, wanted = dict(_layers(_part(stored, layer)[_STORED])), dict(_layers(file[_STORED]))
         problem = _difference(found, wanted, [one.name for one in network.layers])
         if problem:
-            raise UserError(f"weights: {path} does not fit this network: {problem}; give that of one like it")
+            raise UserError(f"weights: {path} does not fit this network: {problem}; give that of {like}")
         for place, weights in wanted.items():
             for number in weights:
                 weights[number][...] = found[place][number][...]

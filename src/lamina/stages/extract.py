@@ -1,8 +1,6 @@
 """Stage `extract@RUN`: the features of every row of the split, from the run's frozen backbone."""
 
-import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +16,7 @@ from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import discard, file_digest, staged, write_json
 from lamina.learn.features import FILES, UNFINISHED, data_digest, features_key, take_over, tidy
-from lamina.learn.record import machine
+from lamina.learn.record import machine, note_convention
 from lamina.learn.runs import TransferRun, read_run, run_names
 from lamina.models.saving import save_model
 from lamina.stages import entry
@@ -53,12 +51,7 @@ def extract_run(
     What a run beside `out` made of the same is taken over. unfinished: the folder that keeps what is made until it is
     whole, so that an interrupted extraction goes on; of it, only what this run and the `others` need is kept.
     """
-    learned_by = convention_of(Path(run.weights))
-    if learned_by not in (None, run.preprocess):
-        print(
-            f"note: {run.weights} learned by preprocess: {learned_by}; this run gives it {run.preprocess}",
-            file=sys.stderr,
-        )
+    note_convention(run.weights, run.preprocess)
     data = data_digest(folders)
     key, *asked = (features_key(one, data, seed=seed) for one in (run, *others))
     tidy(unfinished, {key, *asked})
@@ -69,15 +62,6 @@ def extract_run(
         shape = np.load(part / "features.npy", mmap_mode="r").shape
     discard(unfinished / key)
     return ExtractSummary(shape=shape, seconds=timing["seconds"]["extract"], shared_with=timing.get("shared_with"))
-
-
-def convention_of(weights: Path) -> str | None:
-    """By which `preprocess` the run learned that wrote these weights; None where no record beside them tells."""
-    try:
-        record = json.loads(weights.with_name("record.json").read_text())
-        return "chroma" if record["kind"] == "pretext" else str(record["params"].get("preprocess", "own"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _make(run: TransferRun, folders: Folders, out: Path, unfinished: Path, *, seed: int) -> Mapping[str, Any]:

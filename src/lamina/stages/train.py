@@ -17,8 +17,8 @@ from lamina.learn.course import Course
 from lamina.learn.earlier import HEADS, Earlier
 from lamina.learn.history import EpochRow, kept_row
 from lamina.learn.listener import Listener
-from lamina.learn.record import machine, make_record
-from lamina.learn.runs import Run, Tuned, read_run, warps_anew
+from lamina.learn.record import machine, make_record, note_convention
+from lamina.learn.runs import ColorizeRun, PretextRun, Run, Tuned, read_run, warps_anew
 from lamina.learn.tuned import read_tuned
 from lamina.models.saving import save_model
 from lamina.stages import entry
@@ -69,6 +69,8 @@ def train(
     from lamina.learn.tasks import open_task
 
     start = time.perf_counter()
+    if isinstance(run, ColorizeRun | PretextRun):  # of others the stage `extract` tells
+        note_convention(run.weights, "chroma" if isinstance(run, PretextRun) else run.preprocess)
     task = open_task(name, run, folders, seed=seed, augment=augment)
     rows = {"train": len(task.train), "validation": len(task.validation)}
     record = make_record(
