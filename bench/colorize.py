@@ -80,7 +80,7 @@ def accuracy(archive: Path, size: int, sheet: Path | None) -> None:
     errors, shown = [], []
     for photograph in photographs(archive):
         lab = srgb_to_lab(np.asarray(photograph))
-        inside = inside_square(*photograph.size, size)
+        inside = inside_square(*photograph.size, size, whole(*photograph.size))
         small = srgb_to_lab(cut_square(photograph, size, whole(*photograph.size)))[inside].astype(np.float32) / UNITS
         light, chroma = small[..., 0], small[..., 1:]
         truth = lab[..., 1:] / np.float32(UNITS)

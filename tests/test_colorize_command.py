@@ -5,6 +5,7 @@ The network of these tests is one whose answer can be said by hand: a and b are 
 
 import io
 import json
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -182,7 +183,7 @@ def test_what_srgb_does_not_hold_keeps_its_lightness_and_loses_chroma() -> None:
 def test_the_square_without_its_edges_is_the_picture(shape: tuple[int, int]) -> None:
     """A picture that is white but for the first and last line of each side, which the square's edges would repeat."""
     width, height = shape
-    rows, columns = inside_square(width, height, SIZE)
+    rows, columns = inside_square(width, height, SIZE, whole(width, height))
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
     square = cut_square(Image.fromarray(pixels), SIZE, whole(width, height))
     inside = square[rows, columns]
@@ -282,6 +283,31 @@ def test_the_square_is_what_the_stage_convert_makes(encoded: bytes) -> None:
     np.testing.assert_allclose(
         read_original(encoded, SIZE).square, expected, atol=3 if encoded[:2] == b"\xff\xd8" else 0
     )
+
+
+def test_a_stretched_square_shows_nothing_but_the_picture() -> None:
+    encoded = encode(waves(90, 30))
+    original = read_original(encoded, SIZE, "stretch")
+    expected = prepare_picture(encoded, ConvertConfig(size=SIZE, isolate="none", fit="stretch")).square
+    np.testing.assert_array_equal(original.square, expected)
+    assert original.square[original.inside].shape == (SIZE, SIZE, 3)
+
+
+def test_what_a_crop_would_cut_off_is_colored_as_well(system: Path, model: Any, call: Any, tmp_path: Path) -> None:
+    Image.fromarray(waves(200, 40)).save(tmp_path / "wide.png")
+    told = {}
+    for fit in ("crop", "stretch"):
+        other = shutil.copytree(system, tmp_path / fit)
+        params = (other / "params.yaml").read_text()
+        (other / "params.yaml").write_text(params.replace("isolate: none", f"isolate: none, fit: {fit}"))
+        code, _, _ = call("--system", other, tmp_path / "wide.png", "--run", "tint", "--out", tmp_path / f"{fit}-out")
+        assert code == 0
+        told[fit] = (tmp_path / f"{fit}-out" / "wide.png").read_bytes()
+    assert told["crop"] == told["stretch"]
+    with Image.open(tmp_path / "crop-out" / "wide.png") as picture:
+        found = rgb2lab(np.asarray(picture))
+    expected = by_hand(lightness(waves(200, 40)).astype(np.float64))
+    assert np.abs(found - expected).mean() < 0.5
 
 
 @pytest.mark.parametrize("kind", ["png", "tif"])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, around, whole
+from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Fit, around, whole
 from lamina.data.preparation import prepare_picture
 
 
@@ -18,8 +18,8 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def cut_square(encoded: bytes, size: int, box: Box | None = None) -> np.ndarray:
-    config = ConvertConfig(size=size, isolate="none" if box is None else "box")
+def cut_square(encoded: bytes, size: int, box: Box | None = None, fit: Fit = "pad") -> np.ndarray:
+    config = ConvertConfig(size=size, isolate="none" if box is None else "box", fit=fit)
     return prepare_picture(encoded, config, [] if box is None else [box]).square
 
 
@@ -29,10 +29,10 @@ def gradient(width: int, height: int) -> np.ndarray:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 48))
-def test_any_picture_becomes_a_square_of_its_own_colors(width: int, height: int, size: int) -> None:
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 48), st.sampled_from(["pad", "crop", "stretch"]))
+def test_any_picture_becomes_a_square_of_its_own_colors(width: int, height: int, size: int, fit: Fit) -> None:
     pixels = gradient(width, height)
-    square = cut_square(png(pixels), size)
+    square = cut_square(png(pixels), size, fit=fit)
     assert square.shape == (size, size, 3)
     assert square.dtype == np.uint8
     assert abs(int(square[..., 2].min()) - 128) <= 1
@@ -52,6 +52,17 @@ def test_the_short_side_is_filled_with_the_nearest_pixels() -> None:
     np.testing.assert_array_equal(square[:30], np.broadcast_to([255, 0, 0], (30, 80, 3)))
     np.testing.assert_array_equal(square[50:], np.broadcast_to([0, 0, 255], (30, 80, 3)))
     np.testing.assert_array_equal(square[31:49], wide[1:-1])
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_is_the_middle_and_a_stretch_is_all_of_it(turned: bool) -> None:
+    wide = np.random.default_rng(0).integers(0, 256, (20, 80, 3))
+    encoded = png(wide.swapaxes(0, 1) if turned else wide)
+    crop, stretch = (cut_square(encoded, 20, fit=fit) for fit in ("crop", "stretch"))
+    if turned:
+        crop, stretch = crop.swapaxes(0, 1), stretch.swapaxes(0, 1)
+    np.testing.assert_array_equal(crop, wide[:, 30:50])
+    np.testing.assert_allclose(stretch, wide.reshape(20, 20, 4, 3).mean(axis=2), atol=1)
 
 
 def test_the_same_size_is_the_same_picture() -> None:
@@ -82,8 +93,10 @@ def test_extreme_boxes_give_squares(box: tuple[int, int, int, int]) -> None:
 
 
 def test_regions_are_square_and_centered() -> None:
-    assert whole(40, 20) == (0, -10, 40)
-    assert around((10, 10, 30, 20)) == (8, 3, 24)
+    assert whole(40, 20) == (0, -10, 40, 40)
+    assert whole(40, 20, "crop") == (10, 0, 20, 20)
+    assert whole(40, 20, "stretch") == (0, 0, 40, 20)
+    assert around((10, 10, 30, 20)) == (8, 3, 24, 24)
 
 
 def test_jpeg_at_reduced_scale_is_near_the_full_decode() -> None:

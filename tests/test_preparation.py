@@ -143,8 +143,15 @@ def test_other_settings_make_all_anew_and_leave_nothing_behind(tmp_path: Path) -
     draw(tmp_path / "pictures", range(5))
     raw, memo = deliver(tmp_path), tmp_path / "memo"
     squares(memo, raw)
-    assert squares(memo, raw, ConvertConfig(size=8, isolate="none")).shape == (5, 8, 8, 3)
-    assert len(list(memo.iterdir())) == 1
+    kept = set(memo.iterdir())
+    for number, settings in enumerate(
+        [{"size": 8}, {"size": 8, "fit": "crop"}, {"size": 8, "isolate": "box"}], start=2
+    ):
+        config = ConvertConfig.model_validate({"isolate": "none"} | settings)
+        assert squares(memo, raw, config).shape == (5, 8, 8, 3)
+        (left,) = memo.iterdir()
+        kept.add(left)
+        assert len(kept) == number
 
 
 def test_what_is_not_asked_for_any_more_goes(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from lamina.commands.predict import find_pictures, read_learned
 from lamina.config import read_params
 from lamina.data.decoding import UnreadableError
 from lamina.data.originals import Original, read_original, target_depth, target_suffix, write_original
+from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.members import is_ignored, some
 from lamina.errors import UserError
 from lamina.files import staged
@@ -111,10 +112,12 @@ def colorize(
     learned = read_learned(system, name)
     if learned.convert.isolate == "cell":
         print("note: this system learned from single cells; whole pictures are colored", file=sys.stderr)
+    # all of a picture needs its color, what a crop would cut off as well
+    convert = learned.convert.model_copy(update={} if learned.convert.fit == "pad" else {"fit": "stretch"})
     from lamina.learn.colorize import load_colorizer
 
     model = load_colorizer(learned.model, learned.convert.size)
-    done = _colored(model, jobs, learned.convert.size, strength)
+    done = _colored(model, jobs, convert, strength)
     for job, said in progress(done, what="colorize", unit="pictures", total=len(jobs)):
         if isinstance(said, str):
             errors[job.source] = said
@@ -142,11 +145,13 @@ def _check_apart(paths: Sequence[Path], sources: dict[Path, Path], out: Path) ->
             raise UserError(f"{target}: would lie among the pictures that are colored; name another folder with --out")
 
 
-def _colored(model: Any, jobs: Sequence[Job], size: int, strength: float) -> Iterator[tuple[Job, Sequence[str] | str]]:
+def _colored(
+    model: Any, jobs: Sequence[Job], convert: ConvertConfig, strength: float
+) -> Iterator[tuple[Job, Sequence[str] | str]]:
     """Color and write; yield each picture with what should be known of it, or with why that could not be."""
     from lamina.learn.colorize import colorize
 
-    for batch in ahead(_batches(jobs, size), depth=1):
+    for batch in ahead(_batches(jobs, convert), depth=1):
         read = [(job, original) for job, original in batch if isinstance(original, Original)]
         yield from ((job, error) for job, error in batch if isinstance(error, str))
         if not read:
@@ -167,12 +172,12 @@ def _colored(model: Any, jobs: Sequence[Job], size: int, strength: float) -> Ite
             yield job, (*original.notes, *noted, *other)
 
 
-def _batches(jobs: Iterable[Job], size: int) -> Iterator[list[tuple[Job, Original | str]]]:
+def _batches(jobs: Iterable[Job], convert: ConvertConfig) -> Iterator[list[tuple[Job, Original | str]]]:
     """Pictures read, or why they could not be, as many at once as the network and memory like."""
     batch: list[tuple[Job, Original | str]] = []
     pixels = 0
     for job in jobs:
-        original = _read(job.source, size)
+        original = _read(job.source, convert)
         batch.append((job, original))
         pixels += 0 if isinstance(original, str) else original.size[0] * original.size[1]
         if len(batch) == BATCH or pixels >= BATCH_PIXELS:
@@ -182,8 +187,8 @@ def _batches(jobs: Iterable[Job], size: int) -> Iterator[list[tuple[Job, Origina
         yield batch
 
 
-def _read(path: Path, size: int) -> Original | str:
+def _read(path: Path, convert: ConvertConfig) -> Original | str:
     try:
-        return read_original(path.read_bytes(), size)
+        return read_original(path.read_bytes(), convert.size, convert.fit)
     except (UnreadableError, OSError) as error:
         return f"unreadable: {error}"

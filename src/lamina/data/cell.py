@@ -102,7 +102,7 @@ def isolate_cell(rgb: RgbPixels, cell: Cell, size: int) -> RgbPixels:
     the cell's box, as `lamina.data.pixels.around` lays it; what lies beyond the picture is ground as well.
     Returns (size, size, 3) uint8. Shrinking averages areas, enlarging is bicubic.
     """
-    x, y, side = around(cell.box)
+    x, y, side, _ = around(cell.box)
     # Ground goes in at full size, so that shrinking mixes nothing of the slide into the rim.
     corner = (int(np.floor(x)), int(np.floor(y)))
     square = _on_ground(rgb, cell.outline, corner, int(np.ceil(side)) + 1)

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
 from lamina.data.decoding import UnreadableError, decode, holds_twelve_bits, is_grey, open_picture, orientation
-from lamina.data.pixels import cut_square, span, whole
+from lamina.data.pixels import Fit, Region, cut_square, span, whole
 from lamina.maths.color import RgbPixels, srgb_to_lab
 from lamina.maths.gamut import Codes
 
@@ -64,12 +64,14 @@ class Original:
     """A picture as it is shown, in sRGB, at the depth of its file.
 
     pixels: greys (H, W), or colors (H, W, 3), of uint8 or uint16; alpha: (H, W), alike, None where all is opaque;
-    square: (S, S, 3) uint8, as the stage `convert` makes it of whole pictures; notes: what people should know of it.
+    square: (S, S, 3) uint8, as the stage `convert` makes it of whole pictures; inside: its rows and columns that show
+    the picture itself, not its edges gone on; notes: what people should know of it.
     """
 
     pixels: Codes
     alpha: Codes | None
     square: RgbPixels
+    inside: tuple[slice, slice]
     notes: tuple[str, ...]
 
     @property
@@ -84,8 +86,8 @@ def target_suffix(suffix: str) -> str:
     return suffix if suffix.lower() in _FORMATS else ".png"
 
 
-def read_original(encoded: bytes, size: int) -> Original:
-    """Decode a picture, upright, to sRGB, and make its square of `size`.
+def read_original(encoded: bytes, size: int, fit: Fit = "pad") -> Original:
+    """Decode a picture, upright, to sRGB, and make its square of `size`, by `fit` (`lamina.data.pixels.whole`).
 
     Of several pages the first; whole 32-bit greys come as 16-bit ones, or as bytes where none is above 255. 16-bit
     greys above 255 of which none is above 4095 are 12-bit ones, of which 4095 is white; of float greys 1 is white.
@@ -100,12 +102,13 @@ def read_original(encoded: bytes, size: int) -> Original:
     except _FAULTS as error:
         raise UnreadableError(str(error) or type(error).__name__) from None
     flat = _flat(pixels, alpha)
-    square = cut_square(flat, size, whole(*flat.size))
+    region = whole(*flat.size, fit)
     if pixels.ndim == 3 and not is_grey(np.asarray(flat.reduce(max(1, min(flat.size) // 32)))):
         notes.append(IN_COLOR)
     if _is_flat(pixels):
         notes.append(FLAT)
-    return Original(pixels=pixels, alpha=alpha, square=square, notes=(*notes, *noted))
+    square, inside = cut_square(flat, size, region), inside_square(*flat.size, size, region)
+    return Original(pixels=pixels, alpha=alpha, square=square, inside=inside, notes=(*notes, *noted))
 
 
 def _is_flat(pixels: Codes) -> bool:
@@ -115,10 +118,9 @@ def _is_flat(pixels: Codes) -> bool:
     return all(np.ptp(srgb_to_lab(np.asarray(picture))[..., 0]) < 100 for picture in pictures)
 
 
-def inside_square(width: int, height: int, size: int) -> tuple[slice, slice]:
+def inside_square(width: int, height: int, size: int, region: Region) -> tuple[slice, slice]:
     """Rows and columns of a picture's square of `size` that show the picture itself, not its edges gone on."""
-    region = whole(width, height)
-    spans = span(region.top, region.side, height, size), span(region.left, region.side, width, size)
+    spans = span(region.top, region.height, height, size), span(region.left, region.width, width, size)
     rows, columns = (slice(one.missing[0], size - one.missing[1]) for one in spans)
     return rows, columns
 

@@ -15,40 +15,55 @@ Box = Sequence[int]  # (left, top, right, bottom) in pixels
 BOX_MARGIN: Final = 0.1  # of the box's longer side, added all around, so that the object's rim stays
 
 
+Fit = Literal["pad", "crop", "stretch"]
+
+
 class ConvertConfig(Config):
     """Section `convert` of params.yaml.
 
-    no_cell: what becomes of a picture in which no cell is found, where `isolate` is `cell`.
+    fit: how a whole picture that is no square becomes one, see `whole`. no_cell: what becomes of a picture in which no
+    cell is found, where `isolate` is `cell`.
     """
 
     size: int = Field(ge=8, le=2048)
     isolate: Literal["none", "box", "cell"]
+    fit: Fit = "pad"
     no_cell: Literal["drop", "whole"] = "drop"
 
 
 class Region(NamedTuple):
-    """A square of a picture, in its pixels; it may reach beyond the picture."""
+    """The part of a picture that becomes a square, in its pixels; it may reach beyond the picture."""
 
     left: float
     top: float
-    side: float
+    width: float
+    height: float
 
     def scaled(self, factor: float) -> "Region":
-        """The same square of the picture at another size."""
+        """The same part of the picture at another size."""
         return Region(*(value * factor for value in self))
 
 
-def whole(width: int, height: int) -> Region:
-    """The square over the longer side, the picture in its middle."""
-    side = max(width, height)
-    return Region((width - side) / 2, (height - side) / 2, side)
+def whole(width: int, height: int, fit: Fit = "pad") -> Region:
+    """A whole picture as a square.
+
+    fit: pad: the square over its longer side, the picture in the middle; crop: the square over its shorter side, in the
+    middle of the picture; stretch: all of it and nothing else, however wide.
+    """
+    if fit == "stretch":
+        return Region(0, 0, width, height)
+    side = max(width, height) if fit == "pad" else min(width, height)
+    return _square(width / 2, height / 2, side)
 
 
 def around(box: Box) -> Region:
     """The square over a box's longer side, with `BOX_MARGIN` all around, the box in its middle."""
     left, top, right, bottom = box
-    side = max(right - left, bottom - top) * (1 + 2 * BOX_MARGIN)
-    return Region((left + right - side) / 2, (top + bottom - side) / 2, side)
+    return _square((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) * (1 + 2 * BOX_MARGIN))
+
+
+def _square(x: float, y: float, side: float) -> Region:
+    return Region(x - side / 2, y - side / 2, side, side)
 
 
 def box_fits(box: Box, width: int, height: int) -> bool:
@@ -59,15 +74,15 @@ def box_fits(box: Box, width: int, height: int) -> bool:
 
 
 def cut_square(picture: Image.Image, size: int, region: Region) -> RgbPixels:
-    """Bring a square of a picture to size x size.
+    """Bring a part of a picture to size x size.
 
     picture: RGB, upright. Returns (size, size, 3) uint8. Shrinking averages areas, enlarging is bicubic; where
-    the square reaches beyond the picture, its nearest pixels go on.
+    the part reaches beyond the picture, its nearest pixels go on.
     """
-    columns = span(region.left, region.side, picture.width, size)
-    rows = span(region.top, region.side, picture.height, size)
+    columns = span(region.left, region.width, picture.width, size)
+    rows = span(region.top, region.height, picture.height, size)
     shape = (size - sum(columns.missing), size - sum(rows.missing))
-    kernel = Image.Resampling.BOX if region.side >= size else Image.Resampling.BICUBIC
+    kernel = Image.Resampling.BOX if min(region.width, region.height) >= size else Image.Resampling.BICUBIC
     area = (columns.start, rows.start, columns.stop, rows.stop)
     inside = np.asarray(picture.resize(shape, kernel, box=area))
     missing = (rows.missing, columns.missing, (0, 0))

@@ -16,7 +16,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from lamina.data.originals import Original, inside_square
+from lamina.data.originals import Original
 from lamina.errors import UserError
 from lamina.learn.predict import load_model
 from lamina.maths.color import UNITS, Floats, srgb_to_lab
@@ -55,8 +55,8 @@ def colorize(
     lab = srgb_to_lab(np.stack([original.square for original in originals]))
     squares: Floats = lab[..., :1].astype(np.float32) / np.float32(UNITS)
     for original, depth, square, chroma in zip(originals, depths, squares, said(model, squares), strict=True):
-        inside = inside_square(*original.size, len(square))
-        yield enlarge(original.pixels, square[inside][..., 0], chroma[inside] * np.float32(strength), depth)
+        light, color = square[original.inside][..., 0], chroma[original.inside]
+        yield enlarge(original.pixels, light, color * np.float32(strength), depth)
 
 
 def said(model: Any, squares: Floats) -> Floats:
