@@ -90,6 +90,12 @@ def test_rows_are_turned_as_planned_in_their_true_colors() -> None:
     np.testing.assert_array_equal(rows.read_lab([5, 1]), lab[[5, 1]])
 
 
+def test_a_residual_encoder_begins_with_plausible_answers() -> None:
+    task = open_task("colors", run_of(backbone="resnet20"), Folders(), seed=1)
+    numbers = task.build(TUNED)(task.train.rows.read_lab(np.arange(16))[..., :1] / np.float32(100), training=True)
+    assert 0.1 < np.sqrt(np.square(numbers).mean()) < 0.5
+
+
 def test_what_lightness_tells_is_learned(trained: Path) -> None:
     found = json.loads((trained / "metrics.json").read_text())["test"]
     mse = found["measures"]["mse"]
@@ -216,7 +222,7 @@ def test_tuning_takes_the_trial_with_the_least_error(tmp_path: Path) -> None:
     trials = pd.read_csv(tmp_path / "trials.csv")
     best = trials.loc[trials["value"].idxmin()]
     assert found.tuned.learning_rate == pytest.approx(best["learning_rate"])
-    assert trials["value"].max() > 1.1 * trials["value"].min()
+    assert trials["value"].max() > 1.2 * trials["value"].min()
 
 
 @pytest.mark.parametrize(

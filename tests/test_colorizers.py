@@ -11,7 +11,7 @@ from lamina.learn.runs import Tuned
 from lamina.maths.bins import BINS, annealed_mean
 from lamina.maths.color import lab_to_srgb
 from lamina.models.backbones import BACKBONE_LAYER, build_extractor, load_trunk
-from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, with_tail
+from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, soften, with_tail
 from lamina.models.keras_runtime import keras
 from lamina.models.saving import save_model
 from lamina.models.scales import scale_maps
@@ -76,11 +76,20 @@ def test_skips_come_from_every_scale_of_the_encoder(backbone: str, scales: list[
     assert [64 / maps.shape[1] for maps in scale_maps(trunk, 64)] == scales
 
 
-@pytest.mark.parametrize(("backbone", "decoder"), [("resnet20", "unet"), ("resnet20", "dense"), ("small_cnn", "conv")])
-def test_the_start_is_grey(backbone: str, decoder: str) -> None:
-    numbers = network(backbone, decoder=decoder)(lightness(4, 32), training=True)
-    colors = build_tail(32, 32, None)(numbers)
-    assert 0 < np.sqrt(np.square(colors).mean()) < 5
+@pytest.mark.parametrize(
+    ("backbone", "decoder", "loud"),
+    [("resnet20", "unet", True), ("resnet20", "dense", True), ("resnet20", "conv", True), ("small_cnn", "unet", False)],
+)
+def test_first_answers_are_no_more_than_plausible(backbone: str, decoder: str, loud: bool) -> None:
+    def loudness() -> float:
+        return float(np.sqrt(np.square(built(lightness(8, 32), training=True)).mean()))
+
+    built = network(backbone, decoder=decoder)
+    before = [weight.copy() for weight in built.get_weights()]
+    soften(built, lightness(8, 32))
+    changed = [not np.array_equal(old, new) for old, new in zip(before, built.get_weights(), strict=True)]
+    assert sum(changed) == loud  # the last kernel alone: no statistics of what was looked at
+    assert loudness() == pytest.approx(0.3, rel=1e-3) if loud else 0 < loudness() < 0.3
 
 
 def test_a_frozen_encoder_stays_and_a_trainable_one_learns() -> None:
@@ -132,9 +141,9 @@ def test_a_mirrored_colorizer_gives_the_mirror_image_the_mirrored_colors(tmp_pat
     model = keras.models.load_model(path)
     found, turned = np.asarray(model(given)), np.asarray(model(given[:, :, ::-1]))
     once, beside = (np.asarray(with_tail(built, tail)(some)) for some in (given, given[:, :, ::-1]))
-    np.testing.assert_allclose(found, (once + beside[:, :, ::-1]) / 2, atol=1e-6)
-    np.testing.assert_allclose(turned, found[:, :, ::-1], atol=1e-6)
-    assert np.abs(once - found).max() > 1e-3  # else the network had seen no difference
+    np.testing.assert_allclose(found, (once + beside[:, :, ::-1]) / 2, atol=1e-4)
+    np.testing.assert_allclose(turned, found[:, :, ::-1], atol=1e-4)
+    assert np.abs(once - found).max() > 0.1  # else the network had seen no difference
     again = network(weights=str(path), start="whole", seed=1)
     np.testing.assert_array_equal(again(given), built(given))
 

@@ -10,12 +10,12 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.learn.color_examples import ColorExamples
 from lamina.learn.examples import each_epoch
-from lamina.learn.pixel_task import PixelTask, chunks, mean_lab, of_fold, settled, started_from
+from lamina.learn.pixel_task import LISTENED, PixelTask, chunks, mean_lab, of_fold, settled, started_from
 from lamina.learn.runs import ColorizeRun, Tuned
 from lamina.learn.task import data_digest, picture_size, pixel_files
 from lamina.maths.bins import BINS, count_bins, rarity
 from lamina.models.backbones import calibrate
-from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, with_tail
+from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, soften, with_tail
 from lamina.models.layers import compute_in
 
 CALIBRATION_PICTURES: Final = 64
@@ -74,6 +74,8 @@ def color_task(
         )
         if run.encoder == "frozen" and run.weights == "none":
             calibrate(network, grey(_lightness(originals, CALIBRATION_PICTURES)))
+        if run.start == "encoder":
+            soften(network, _lightness(originals, LISTENED))
         compute_in(network, run.precision)
         return network
 

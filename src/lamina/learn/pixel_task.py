@@ -20,6 +20,7 @@ from lamina.models.layers import compute_in
 if TYPE_CHECKING:
     from lamina.learn.color_trainer import ColorTrainer
 
+LISTENED: Final = 16  # training pictures whose first answers tell how large they are
 _CHUNK: Final = 256
 
 

@@ -10,11 +10,11 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, open_rows
 from lamina.learn.color_examples import lightness
 from lamina.learn.examples import RowExamples, each_epoch
-from lamina.learn.pixel_task import PixelTask, mean_lab, of_fold, settled, started_from
+from lamina.learn.pixel_task import LISTENED, PixelTask, chunks, mean_lab, of_fold, settled, started_from
 from lamina.learn.runs import PretextRun, Tuned
 from lamina.learn.task import data_digest, picture_size, pixel_files
 from lamina.models.chroma import SPREAD
-from lamina.models.colorizers import predicted_side
+from lamina.models.colorizers import predicted_side, soften
 from lamina.models.layers import compute_in
 from lamina.models.pretext import build_lightener, build_tail, with_ends
 
@@ -53,6 +53,8 @@ def pretext_task(
     size = picture_size(folders)
     side = predicted_side(size, "mse")
 
+    originals = open_rows(of_fold(manifest, "train", originals=True), folders)
+
     def examples(fold: str) -> LightnessExamples:
         return LightnessExamples(open_rows(of_fold(manifest, fold), folders))
 
@@ -69,10 +71,10 @@ def pretext_task(
             dropout=tuned.dropout,
             seed=seed,
         )
+        soften(network, np.concatenate([chroma(lab) for lab in chunks(originals, LISTENED)]))
         compute_in(network, run.precision)
         return network
 
-    originals = open_rows(of_fold(manifest, "train", originals=True), folders)
     task = PretextTask(
         run=run,
         size=size,
