@@ -6,11 +6,19 @@ from typing import Final
 import pytest
 from hypothesis import settings
 
+from lamina.stages import entry
+
 # a busy machine takes its time: that says nothing of the code
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 LONGEST: Final = ("test_end_to_end", "test_tracking", "test_report", "test_extract", "test_regimes", "test_models")
+
+
+@pytest.fixture(autouse=True)
+def _outlives_interruptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends a process for good after Ctrl-C would end this one."""
+    monkeypatch.setattr(entry, "_end_soon", lambda: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -398,6 +398,17 @@ def test_a_reader_that_leaves_early_ends_it_quietly(lines: int, unbuffered: str)
     assert process.returncode == 141
 
 
+def test_after_an_interruption_no_thread_keeps_the_process() -> None:
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor; from time import sleep; from lamina.stages import entry\n"
+        "def main():\n ThreadPoolExecutor(1).submit(sleep, 600)\n raise KeyboardInterrupt\n"
+        "entry.SECONDS_TO_END = 0.5; entry.run(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+    assert done.stderr.startswith("interrupted: ")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_output_that_finds_no_space_is_told() -> None:
     code = "from lamina.stages import entry; entry.run(lambda: print('line'))"

@@ -15,7 +15,7 @@ from lamina.errors import UserError
 
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
-SECONDS_TO_END: Final = 5.0  # for a worker thread
+SECONDS_TO_END: Final = 5.0  # for a worker thread, and then for the process
 UNREAD: Final = 141  # what a shell says of a program whose output nobody reads any more
 
 STDOUT: Final = 1  # the process's, whatever `sys.stdout` is
@@ -63,6 +63,7 @@ def _outcome(action: Callable[[], None]) -> Any:
         for thread in threading.enumerate():
             if isinstance(thread, DummyProcess):  # ends with the shard in hand; an earlier end would be a crash
                 thread.join(SECONDS_TO_END)
+        _end_soon()
         return INTERRUPTED
     except UserError as error:
         said = str(error)
@@ -75,6 +76,13 @@ def _outcome(action: Callable[[], None]) -> Any:
         said = _told(error)
     print(f"error: {' '.join(said.splitlines())}", file=sys.stderr)
     return USER_ERROR
+
+
+def _end_soon() -> None:
+    """End the process, should it not end by itself: a worker that was killed as it answered is waited for for ever."""
+    timer = threading.Timer(SECONDS_TO_END, os._exit, [INTERRUPTED])
+    timer.daemon = True
+    timer.start()
 
 
 def _told(error: OSError) -> str:
