@@ -102,7 +102,9 @@ def main() -> None:
     out = arguments.out.resolve() if arguments.out else None
     os.chdir(arguments.system)
     params, manifest = read_params(Path()), pd.read_parquet("data/split/manifest.parquet")
-    runs = {name: read_run(params, name)[1] for name in arguments.runs}
+    runs = {name: run for name in arguments.runs if isinstance(run := read_run(params, name)[1], TransferRun)}
+    if others := [name for name in arguments.runs if name not in runs]:
+        parser.error(f"{', '.join(others)}: no transfer run, so that there is no head to learn")
     seeds, first = range(arguments.draws), arguments.runs[0]
     origins = manifest.loc[manifest["fold"] == "test", "origin"].to_numpy()
     found = []
