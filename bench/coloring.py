@@ -20,12 +20,12 @@ import numpy as np
 from skimage.color import rgb2lab
 
 from lamina.data.rows import Rows
-from lamina.learn.color_examples import ColorExamples, lightness
-from lamina.learn.color_trainer import ColorTrainer
-from lamina.learn.runs import Tuned
+from lamina.inputs.lightness import ColorExamples, lightness
 from lamina.models.colorizers import build_colorizer, build_tail, predicted_side, with_tail
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import Precision, compute_in
+from lamina.tasks.runs import Tuned
+from lamina.training.picture_trainer import ColorTrainer
 from warping import make_rows
 
 TUNED = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.001)

@@ -28,7 +28,7 @@ SHOWN = 6  # photographs in the sheet
 
 
 def lamina(grey: RgbPixels, light: np.ndarray, chroma: np.ndarray) -> RgbPixels:
-    from lamina.learn.colorize import enlarge
+    from lamina.tasks.colorize.full_size import enlarge
 
     return enlarge(grey, light, chroma, grey.dtype)
 

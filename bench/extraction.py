@@ -43,7 +43,7 @@ class Way:
 
 def make_ways(backbone: str, rows: Rows, folder: Path) -> dict[str, Way]:
     """Keras, the engine on arrays in memory, and the whole extraction from disk."""
-    from lamina.learn.extract import extract
+    from lamina.inputs.extraction import extract
     from lamina.models.backbones import build_extractor
     from lamina.models.engine import Engine, compile_engine
 

@@ -32,8 +32,8 @@ def make_features(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..., list[float]]:
     """Learn with some numbers for so many epochs, giving each one's training loss."""
-    from lamina.learn.heads import Head, learn, make_fold
-    from lamina.learn.runs import TransferRun, Tuned
+    from lamina.tasks.runs import TransferRun, Tuned
+    from lamina.training.heads import Head, learn, make_fold
 
     named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
     run = TransferRun.model_validate(named | NUMBERS | {"epochs": 1, "batch_size": BATCH})

@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 
 from lamina.config import read_params
 from lamina.data.rows import Folders
-from lamina.learn.course import Course
-from lamina.learn.runs import TransferRun, Tuned, read_run
-from lamina.learn.tasks import class_task
 from lamina.maths.crossvalidation import SPARE
+from lamina.tasks.classify.learning import class_task
+from lamina.tasks.runs import TransferRun, Tuned, read_run
+from lamina.training.training_options import TrainingOptions
 
 SCORES = ("accuracy", "recall")
 RESAMPLES = 2_000
@@ -45,7 +45,7 @@ def answered(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> 
     tuned = Tuned(**{number: USUAL[number] if (told := getattr(run, number)) == "tune" else told for number in USUAL})
     task = class_task(name, run, Folders(), seed=seed, manifest=manifest)
     test = task.examples("test")
-    answers = task.learn(tuned, Course(what=f"{name}, {len(task.train)} rows")).answers(test)
+    answers = task.learn(tuned, TrainingOptions(what=f"{name}, {len(task.train)} rows")).answers(test)
     return answers.argmax(axis=1) == test.labels, test.labels
 
 

@@ -13,13 +13,13 @@ from statistics import median
 
 import numpy as np
 
-from lamina.learn.checkpoint import Checkpoint, State
-from lamina.learn.examples import PictureExamples
-from lamina.learn.runs import Tuned
-from lamina.learn.trainers import ClassTrainer
+from lamina.inputs.pixels import PictureExamples
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import Precision, compute_in
 from lamina.models.networks import build_network
+from lamina.tasks.runs import Tuned
+from lamina.training.checkpoint import Checkpoint, State
+from lamina.training.trainers import ClassTrainer
 from warping import make_rows
 
 TUNED = Tuned(learning_rate=1e-3, dropout=0.5, decay=0.001)

@@ -42,7 +42,7 @@ def rate(rows: Rows, order: np.ndarray) -> float:
 
 
 def keras_rate(rows: Rows) -> float:
-    """Rows a second of CPU through Keras' layers: mirrored, turned, shifted, sampled anew by each."""
+    """Rows a second of CPU through Keras' layers: flip_tta, turned, shifted, sampled anew by each."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     import keras
     import tensorflow as tf

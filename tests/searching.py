@@ -13,12 +13,12 @@ from typing import Any
 import pandas as pd
 
 from lamina.config import section
-from lamina.learn import studies
-from lamina.learn.course import Course
-from lamina.learn.runs import Run, Tuned, read_run
-from lamina.learn.studies import place_of, resume
-from lamina.learn.tune import TuneConfig, search
 from lamina.stages import entry
+from lamina.tasks.runs import Run, Tuned, read_run
+from lamina.training.training_options import TrainingOptions
+from lamina.tuning import studies
+from lamina.tuning.search import TuneConfig, search
+from lamina.tuning.studies import place_of, resume
 
 EPOCHS = 20
 GRACE = 6  # seconds: a busy machine may leave a process without its turn for some
@@ -40,15 +40,15 @@ class Hill:
     on_epoch: Callable[[], None] = lambda: None
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def learn(self, tuned: Tuned, course: Course) -> "Hill":
+    def learn(self, tuned: Tuned, options: TrainingOptions) -> "Hill":
         self.on_begin(tuned)
         self.history = []
         worth = 0.9 - 0.2 * abs(math.log10(tuned.learning_rate) + 2) / 3 - 0.01 * tuned.dropout
-        for epoch in range(1, (course.epochs or 0) + 1):
+        for epoch in range(1, (options.epochs or 0) + 1):
             time.sleep(self.pause)
             self.on_epoch()
             self.history.append({"epoch": epoch, "validation_accuracy": worth * (1 - 0.5**epoch)})
-            course.on_epoch(self.history[-1])
+            options.on_epoch(self.history[-1])
         return self
 
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from lamina.ahead import ahead, beside
+from lamina.prefetch import in_background, prefetch
 
 
 @pytest.mark.parametrize("depth", [1, 2, 7])
 def test_all_items_come_in_order(depth: int) -> None:
-    assert list(ahead(iter(range(20)), depth)) == list(range(20))
-    assert list(ahead([], depth)) == []
+    assert list(prefetch(iter(range(20)), depth)) == list(range(20))
+    assert list(prefetch([], depth)) == []
 
 
 def test_they_are_made_by_another_thread_while_one_is_used() -> None:
@@ -22,7 +22,7 @@ def test_they_are_made_by_another_thread_while_one_is_used() -> None:
         second_is_made.set()
         yield 0
 
-    items = ahead(make(), depth=1)
+    items = prefetch(make(), depth=1)
     assert next(items) != threading.get_ident()
     assert second_is_made.wait(10), "nobody asked for it yet"
     assert list(items) == [0]
@@ -30,7 +30,7 @@ def test_they_are_made_by_another_thread_while_one_is_used() -> None:
 
 def test_no_more_are_made_than_asked_for() -> None:
     made = []
-    items = ahead((made.append(number) or number for number in range(100)), depth=2)
+    items = prefetch((made.append(number) or number for number in range(100)), depth=2)
     assert next(items) == 0
     items.close()
     assert len(made) <= 3
@@ -41,7 +41,7 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
         yield 1
         raise ValueError("broken in the middle")
 
-    items = ahead(make())
+    items = prefetch(make())
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken in the middle"):
         next(items)
@@ -49,7 +49,7 @@ def test_an_error_comes_after_what_was_made_before_it() -> None:
 
 def test_a_call_goes_on_beside_the_body() -> None:
     body_runs = threading.Event()
-    with beside(lambda: body_runs.wait(10)) as result:
+    with in_background(lambda: body_runs.wait(10)) as result:
         body_runs.set()
         assert result(), "the body did not run until the call had ended"
 
@@ -58,9 +58,9 @@ def test_what_the_call_raises_is_raised_where_its_result_is_asked_for() -> None:
     def fail() -> None:
         raise ValueError("no such file")
 
-    with beside(fail):
+    with in_background(fail):
         pass
-    with beside(fail) as result, pytest.raises(ValueError, match="no such file"):
+    with in_background(fail) as result, pytest.raises(ValueError, match="no such file"):
         result()
 
 
@@ -72,6 +72,6 @@ def test_a_body_that_fails_waits_for_the_call() -> None:
         called.append(True)
 
     threading.Timer(0.1, may_end.set).start()
-    with pytest.raises(KeyboardInterrupt), beside(call):
+    with pytest.raises(KeyboardInterrupt), in_background(call):
         raise KeyboardInterrupt
     assert called

@@ -12,14 +12,14 @@ import pytest
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders
 from lamina.errors import UserError
-from lamina.learn.assess import ClassAssessor, assess
-from lamina.learn.runs import Tuned, read_run
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.crossvalidation import AssessConfig
 from lamina.maths.scores import score
 from lamina.maths.splits import SplitConfig
 from lamina.stages.assess import AssessSummary, assess_run
 from lamina.stages.split import split
+from lamina.tasks.classify.assessment import ClassAssessor, assess
+from lamina.tasks.runs import Tuned, read_run
 
 SIDE, PICTURES, PARTS = 16, 72, 3
 TUNED = Tuned(learning_rate=3e-3, dropout=0.1, decay=0.0)
@@ -53,7 +53,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest.to_parquet(lab / "manifest.parquet")
     plan = AugmentConfig(copies=1, rotation=5.0, shift=0.0, flip_horizontal=True, flip_vertical=True, color=0.0)
     draw_plan(manifest, plan, seed=1).to_parquet(augmented / "plan.parquet")
-    shares = SplitConfig(test=0.3, validation=0.2, join_alike=False)
+    shares = SplitConfig(test=0.3, validation=0.2, merge_near_duplicates=False)
     split(shares, lab, augmented, root / "data/split", seed=1, parts=PARTS)
     rows = pd.read_parquet(root / "data/split/manifest.parquet")
     features = np.eye(3)[pd.Categorical(rows["label"]).codes] * 2

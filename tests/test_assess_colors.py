@@ -15,15 +15,15 @@ from lamina.config import validated
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders
 from lamina.errors import UserError
-from lamina.learn.assess_colors import COLUMNS, ColorAssessor, assess_colors, dealt
-from lamina.learn.color_task import ColorTask
-from lamina.learn.retraining import Training
-from lamina.learn.runs import ColorizeRun, Tuned, read_run
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.color_scores import score_pictures, squared_errors, summarise
 from lamina.maths.crossvalidation import AgainConfig, AssessConfig
+from lamina.results.repeats import Training
 from lamina.stages import assess_colors as stage
 from lamina.stages.assess_colors import ColorAssessSummary, assess_run
+from lamina.tasks.colorize.assessment import COLUMNS, ColorAssessor, assess_colors, dealt
+from lamina.tasks.colorize.learning import ColorTask
+from lamina.tasks.runs import ColorizeRun, Tuned, read_run
 
 SIDE, PICTURES, PARTS = 16, 72, 2
 RUN = {"backbone": "small_cnn", "weights": "none", "watch": "x", "preprocess": "own", "decoder": "unet", "loss": "mse"}

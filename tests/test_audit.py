@@ -18,7 +18,7 @@ from lamina.data.audit import (
     join_origins,
 )
 from lamina.data.augmentation import warp
-from lamina.data.likeness import COPIES, copies, describe, learn_metric, nearest
+from lamina.data.descriptors import COPIES, copies, describe, learn_metric, nearest
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.smear import draw, shots
@@ -28,7 +28,7 @@ from lamina.stages.split import split
 
 SIZE = 64
 WARPS = {
-    "mirrored": {"flip_horizontal": True},
+    "flip_tta": {"flip_horizontal": True},
     "turned by 20 degrees": {"angle": 20.0},
     "upside down and shifted": {"angle": 180.0, "shift_x": 0.1, "shift_y": -0.1},
     "on its side and recolored": {"angle": 90.0, "gain_red": 1.08, "gain_blue": 0.92},
@@ -112,7 +112,7 @@ def test_the_stage_keeps_pictures_alike_on_one_side(
     np.save(tmp_path / "pixels.npy", pixels)
     table.to_parquet(tmp_path / "manifest.parquet")
     table.assign(copy=0).to_parquet(tmp_path / "plan.parquet")
-    config = SplitConfig(test=0.3, validation=0.15, join_alike=join)
+    config = SplitConfig(test=0.3, validation=0.15, merge_near_duplicates=join)
     summary = split(config, tmp_path, tmp_path, tmp_path / "split", seed=1)
     rows = pd.read_parquet(tmp_path / "split" / "manifest.parquet").set_index("id").loc[table["id"]]
     fold = rows["fold"].to_numpy()
@@ -199,8 +199,8 @@ def test_the_nearest_is_that_of_all_distances_in_any_chunks(monkeypatch: pytest.
     far = np.linalg.norm(queries[:, None] - pool[None], axis=2)
     other = np.where(origins[0][:, None] == origins[1], np.inf, far)
     for rows, columns in ((1_000, 1_000), (7, 11)):
-        monkeypatch.setattr("lamina.data.likeness._ROWS", rows)
-        monkeypatch.setattr("lamina.data.likeness._COLUMNS", columns)
+        monkeypatch.setattr("lamina.data.descriptors._ROWS", rows)
+        monkeypatch.setattr("lamina.data.descriptors._COLUMNS", columns)
         for table, told in ((far, None), (other, origins)):
             found, distance = nearest(queries, pool, told)
             assert found.tolist() == table.argmin(axis=1).tolist()

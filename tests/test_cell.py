@@ -119,7 +119,7 @@ def test_drawn_leukocytes_are_found() -> None:
 
 
 TURNS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "mirrored": lambda image: image[:, ::-1],
+    "flip_tta": lambda image: image[:, ::-1],
     "upside down": lambda image: image[::-1],
     "quarter turn": np.rot90,
     "half turn": lambda image: np.rot90(image, 2),

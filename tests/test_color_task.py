@@ -11,15 +11,15 @@ from PIL import Image
 from lamina.data.augmentation import AugmentConfig, draw_plan, warp
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
-from lamina.learn.listener import Silent
-from lamina.learn.runs import ColorizeRun, Tuned, read_run
-from lamina.learn.tasks import open_task
-from lamina.learn.tune import TuneConfig
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.maths.color_scores import summarise
 from lamina.stages.evaluate_colors import EvaluateSummary, evaluate_colors
 from lamina.stages.train import train
 from lamina.stages.tune import tune
+from lamina.tasks.classify.learning import open_task
+from lamina.tasks.runs import ColorizeRun, Tuned, read_run
+from lamina.training.callbacks import Silent
+from lamina.tuning.search import TuneConfig
 
 SIDE = 16
 TUNED = Tuned(learning_rate=2e-3, dropout=0.0, decay=0.001)
@@ -110,7 +110,7 @@ def test_what_lightness_tells_is_learned(trained: Path) -> None:
 
 
 def test_measures_are_those_of_the_saved_model(trained: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     table = pd.read_parquet(trained / "predictions.parquet")
     manifest = pd.read_parquet("data/split/manifest.parquet")
@@ -125,9 +125,9 @@ def test_measures_are_those_of_the_saved_model(trained: Path) -> None:
 
 
 def test_a_mirrored_run_answers_for_both_sides(tmp_path: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
-    train("colors", "colorize", run_of(mirrored=True, epochs=1), TUNED, Folders(), tmp_path, Silent(), seed=1)
+    train("colors", "colorize", run_of(flip_tta=True, epochs=1), TUNED, Folders(), tmp_path, Silent(), seed=1)
     model = load_model(tmp_path / "model.keras")
     lab = np.load("data/lab/pixels.npy")[:8, ..., :1] / np.float32(100)
     there, back = model.predict(lab, verbose=0), model.predict(lab[:, :, ::-1], verbose=0)

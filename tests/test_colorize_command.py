@@ -25,9 +25,9 @@ from lamina.data.originals import FLAT, inside_square, read_original, write_orig
 from lamina.data.pixels import cut_square, whole
 from lamina.data.preparation import ConvertConfig, prepare_picture
 from lamina.errors import UserError
-from lamina.learn.colorize import colorize, enlarge
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.maths.gamut import lightness, paint
+from lamina.tasks.colorize.full_size import colorize, enlarge
 
 SIZE = 32
 A, B = (0.3, -5.0), (-0.2, 14.0)  # what the network says: slope and start over L, never beyond sRGB for middling greys
@@ -760,7 +760,7 @@ def test_nothing_to_do_needs_no_network(
     Image.fromarray(waves()).save(tmp_path / "a.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_text("mine")
-    monkeypatch.delattr("lamina.learn.colorize.load_colorizer")
+    monkeypatch.delattr("lamina.tasks.colorize.full_size.load_colorizer")
     assert call(tmp_path / "a.png", "--run", "tint", "--out", tmp_path / "out")[0] == 0
 
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from lamina.errors import UserError
-from lamina.learn.color_trainer import ColorTrainer
-from lamina.learn.runs import Tuned
 from lamina.maths.bins import BINS, annealed_mean
 from lamina.maths.color import lab_to_srgb
 from lamina.models.backbones import BACKBONE_LAYER, build_extractor, load_trunk
-from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, soften, with_tail
+from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, scale_initial_outputs, with_tail
 from lamina.models.keras_runtime import keras
 from lamina.models.saving import save_model
 from lamina.models.scales import scale_maps
+from lamina.tasks.runs import Tuned
+from lamina.training.picture_trainer import ColorTrainer
 
 TUNED = Tuned(learning_rate=1e-3, dropout=0.1, decay=0.0)
 
@@ -86,7 +86,7 @@ def test_first_answers_are_no_more_than_plausible(backbone: str, decoder: str, l
 
     built = network(backbone, decoder=decoder)
     before = [weight.copy() for weight in built.get_weights()]
-    soften(built, lightness(8, 32))
+    scale_initial_outputs(built, lightness(8, 32))
     changed = [not np.array_equal(old, new) for old, new in zip(before, built.get_weights(), strict=True)]
     assert sum(changed) == loud  # the last kernel alone: no statistics of what was looked at
     assert loudness() == pytest.approx(0.3, rel=1e-3) if loud else 0 < loudness() < 0.3
@@ -137,7 +137,7 @@ def saved(tmp_path: Path) -> tuple[keras.Model, Path]:
 def test_a_mirrored_colorizer_gives_the_mirror_image_the_mirrored_colors(tmp_path: Path) -> None:
     built, tail, given = network(seed=7), build_tail(32, 32, None), lightness(3, 32)
     path = tmp_path / "model.keras"
-    save_model(with_tail(built, tail, mirrored=True), path)
+    save_model(with_tail(built, tail, flip_tta=True), path)
     model = keras.models.load_model(path)
     found, turned = np.asarray(model(given)), np.asarray(model(given[:, :, ::-1]))
     once, beside = (np.asarray(with_tail(built, tail)(some)) for some in (given, given[:, :, ::-1]))

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from lamina.config import read_params, section
 from lamina.errors import UserError
-from lamina.learn.runs import ScratchRun, TransferRun, read_run, run_names
 from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
+from lamina.tasks.runs import ScratchRun, TransferRun, read_run, run_names
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.5, "decay": 0}
@@ -185,8 +185,11 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are() -> None:
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (None, "split: expected a mapping with the keys test, validation, join_alike, given, got null"),
-        ([0.3], r"split: expected a mapping with the keys test, validation, join_alike, given, got list \[0\.3\]"),
+        (None, "split: expected a mapping with the keys test, validation, merge_near_duplicates, given, got null"),
+        (
+            [0.3],
+            r"split: expected a mapping with the keys test, validation, merge_near_duplicates, given, got list \[0\.3\]",
+        ),
         ({}, r"split\.test is missing; add it"),
         ({"tset": 0.3, "validation": 0.1}, r"unknown key 'split\.tset'; did you mean 'split\.test'"),
         ({"test": 0.3, "validation": 0.1, "x": 1}, r"unknown key 'split\.x'; known: test, validation"),
@@ -274,7 +277,7 @@ def test_a_run_without_settings_is_refused(told: object) -> None:
 
 def test_numbers_and_the_word_tune_are_taken_as_they_are() -> None:
     run = read("scratch", learning_rate="tune", dropout=0, decay="tune", seed=2**31 - 1)
-    assert run.open_numbers == ("learning_rate", "decay")
+    assert run.tunable == ("learning_rate", "decay")
     assert run.dropout == 0
     assert (run.seed_or(5), read("transfer").seed_or(5)) == (2**31 - 1, 5)
     assert read("transfer", learning_rate=1).learning_rate == 1

@@ -32,7 +32,7 @@ from lamina.data.drift import (
     movements,
     read_profile,
 )
-from lamina.data.filters import Demands, FilterConfig
+from lamina.data.filters import FilterConfig, FilterRules
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.smear import pictures
@@ -300,7 +300,7 @@ def deliver(system: Path, change: Change = lambda image, number, label: image, l
     data = system / "data"
     place = {"kind": "folder", "location": "pictures", "watch": "pictures"}
     source = SourceConfig.model_validate({**place, "labels": labels})
-    demands = Demands(
+    rules = FilterRules(
         filter=FilterConfig(drop_grayscale=True, min_side=8, drop_duplicates=True),
         labeled=labels != "none",
         classes=None,
@@ -309,7 +309,7 @@ def deliver(system: Path, change: Change = lambda image, number, label: image, l
     )
     small, memo = ConvertConfig(size=16, isolate="none"), system / "memo"
     download(source, system, data / "raw", seed=1)
-    filter_pictures(demands, small, data / "raw", data / "filtered", memo=memo)
+    filter_pictures(rules, small, data / "raw", data / "filtered", memo=memo)
     convert(small, data / "raw", data / "filtered", data / "lab", memo=memo)
     still = AugmentConfig(copies=0, rotation=0, shift=0, flip_horizontal=False, flip_vertical=False, color=0)
     augment(still, data / "lab", data / "augmented", seed=1)

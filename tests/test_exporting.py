@@ -48,7 +48,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def load(saved: Path) -> Any:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     return load_model(saved)
 

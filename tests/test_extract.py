@@ -16,14 +16,14 @@ from lamina.config import section
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
-from lamina.imports import closure, module_path
-from lamina.learn.extract import ROWS_AT_ONCE, extract
-from lamina.learn.features import MODULES, features_key, tidy
-from lamina.learn.runs import TransferRun
+from lamina.inputs.extraction import ROWS_AT_ONCE, extract
+from lamina.inputs.features import MODULES, features_key, tidy
 from lamina.maths.color import srgb_to_lab
 from lamina.models.backbones import build_extractor, calibrate
 from lamina.models.engine import Engine, compile_engine
+from lamina.source_code import closure, module_path
 from lamina.stages.extract import extract_run
+from lamina.tasks.runs import TransferRun
 
 SIDE, PICTURES, COPIES = 32, 240, 4  # rows for two chunks and a bit
 HEAD = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
@@ -276,7 +276,7 @@ import sys
 from pathlib import Path
 from lamina.config import section
 from lamina.data.rows import Folders
-from lamina.learn.runs import TransferRun
+from lamina.tasks.runs import TransferRun
 from lamina.stages.extract import extract_run
 run = section({"run": %r}, "run", TransferRun)
 print(extract_run(run, Folders(), Path(%r), seed=1).shared_with, "tensorflow" in sys.modules)
@@ -324,10 +324,17 @@ def test_the_key_knows_seed_data_and_weights(tmp_path: Path) -> None:
 
 
 def test_the_key_knows_all_code_that_makes_features() -> None:
-    told = {"lamina.ahead", "lamina.config", "lamina.errors", "lamina.files", "lamina.progress", "lamina.silence"}
-    told |= {"lamina.learn.runs"}
+    told = {
+        "lamina.prefetch",
+        "lamina.config",
+        "lamina.errors",
+        "lamina.files",
+        "lamina.progress",
+        "lamina.quiet_stderr",
+    }
+    told |= {"lamina.tasks.runs"}
     package = module_path("lamina").parent  # type: ignore[union-attr]
-    needed = {module_path(name) for name in closure("lamina.learn.extract") - told}
+    needed = {module_path(name) for name in closure("lamina.inputs.extraction") - told}
     assert needed <= {package / module for module in MODULES}
     assert all((package / module).is_file() for module in MODULES)
 

@@ -17,7 +17,7 @@ from lamina.data.duplicates import (
     merge_origins,
     near_duplicate_groups,
 )
-from lamina.data.filters import Demands, FilterConfig, judge
+from lamina.data.filters import FilterConfig, FilterRules, judge
 from lamina.data.pixels import box_fits
 
 FINE = {
@@ -26,16 +26,16 @@ FINE = {
 }  # fmt: skip
 
 
-def demands(**change: object) -> Demands:
+def rules(**change: object) -> FilterRules:
     settings = {"drop_grayscale": True, "min_side": 32, "drop_duplicates": True}
     known = {name: change.pop(name) for name in list(change) if name in settings}
     told = {"labeled": True, "classes": None, "boxed": False, "celled": False} | change
-    return Demands(filter=FilterConfig(**settings | known), **told)
+    return FilterRules(filter=FilterConfig(**settings | known), **told)
 
 
 def judged(*rows: dict, **change: object) -> pd.DataFrame:
     table = pd.DataFrame([FINE | {"sha256": str(number)} | row for number, row in enumerate(rows)])
-    return judge(table, demands(**change))
+    return judge(table, rules(**change))
 
 
 @pytest.mark.parametrize(

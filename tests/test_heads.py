@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from lamina.data.rows import Folders
-from lamina.learn.course import Course
-from lamina.learn.earlier import Earlier
-from lamina.learn.heads import Head, _logits, learn, make_fold
-from lamina.learn.history import DivergedError, EpochRow
-from lamina.learn.runs import TransferRun, Tuned
-from lamina.learn.task import Learned
-from lamina.learn.tasks import HeadTask, open_task
+from lamina.tasks.classify.learning import HeadTask, open_task
+from lamina.tasks.runs import TransferRun, Tuned
+from lamina.training.head_cache import HeadCache
+from lamina.training.heads import Head, _logits, learn, make_fold
+from lamina.training.history import DivergedError, EpochRow
+from lamina.training.learner import Learned
+from lamina.training.training_options import TrainingOptions
 
 TRAIN, VALIDATION, WIDTH, CLASSES = 85, 40, 24, 3
 STILL = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)
@@ -137,7 +137,7 @@ def test_patience_ends_where_nothing_gets_better() -> None:
     assert losses == [
         row["validation_loss"]
         for row in opened(epochs=60)
-        .learn(Tuned(learning_rate=1e-2, dropout=0.0, decay=0.0), Course(epochs=len(losses)))
+        .learn(Tuned(learning_rate=1e-2, dropout=0.0, decay=0.0), TrainingOptions(epochs=len(losses)))
         .history
     ]
 
@@ -150,7 +150,7 @@ def test_options_that_are_off_change_nothing() -> None:
 
 def test_a_batch_of_one_and_one_of_all_rows_learn() -> None:
     for size in (1, TRAIN, 10 * TRAIN):
-        history = opened(batch_size=size).learn(DROPPING, Course(epochs=30)).history
+        history = opened(batch_size=size).learn(DROPPING, TrainingOptions(epochs=30)).history
         assert history[-1]["train_loss"] < history[0]["train_loss"]
         assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * 30 * -(-TRAIN // min(size, TRAIN))))
 
@@ -226,15 +226,15 @@ def test_what_follows_an_epoch_may_end_training() -> None:
             raise StopIteration("pruned")
 
     with pytest.raises(StopIteration, match="pruned"):
-        opened().learn(DROPPING, Course(on_epoch=on_epoch))
+        opened().learn(DROPPING, TrainingOptions(on_epoch=on_epoch))
 
 
 SEARCH = """
 import sys
 from pathlib import Path
 from lamina.data.rows import Folders
-from lamina.learn.runs import TransferRun
-from lamina.learn.tune import TuneConfig
+from lamina.tasks.runs import TransferRun
+from lamina.tuning.search import TuneConfig
 from lamina.stages.tune import tune
 run = TransferRun.model_validate({run})
 config = TuneConfig(trials=2, epochs=2, learning_rate=(1e-4, 1e-2), dropout=(0, 0.5), decay=(1e-4, 1e-2))
@@ -250,15 +250,15 @@ def test_tuning_a_head_needs_no_tensorflow(tmp_path: Path) -> None:
     assert "best of 2 trials" in done.stdout
 
 
-def saved(folder: Path, name: str = "head") -> Earlier:
-    return Earlier(name=name, folder=folder)
+def saved(folder: Path, name: str = "head") -> HeadCache:
+    return HeadCache(name=name, folder=folder)
 
 
 @pytest.mark.parametrize("options", [{}, {"average": 0.9}, {"patience": 3}, {"patience": 3, "average": 0.9}])
 def test_a_longer_run_goes_on_where_a_shorter_one_ended(options: dict[str, object], tmp_path: Path) -> None:
-    whole, told = opened(**options).learn(DROPPING, Course(epochs=7)), []
-    opened(**options).learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path, "shorter")))
-    more = Course(epochs=7, earlier=saved(tmp_path, "longer"), on_epoch=told.append)
+    whole, told = opened(**options).learn(DROPPING, TrainingOptions(epochs=7)), []
+    opened(**options).learn(DROPPING, TrainingOptions(epochs=3, head_cache=saved(tmp_path, "shorter")))
+    more = TrainingOptions(epochs=7, head_cache=saved(tmp_path, "longer"), on_epoch=told.append)
     learned = opened(**options).learn(DROPPING, more)
     assert learned.history == told == whole.history
     for one, other in zip(weights_of(learned), weights_of(whole), strict=True):
@@ -269,13 +269,13 @@ def test_a_longer_run_goes_on_where_a_shorter_one_ended(options: dict[str, objec
 def test_the_epochs_of_a_shorter_run_are_not_learned_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened().learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path, "shorter")))
+    opened().learn(DROPPING, TrainingOptions(epochs=3, head_cache=saved(tmp_path, "shorter")))
     calls, whole = [], Head.learn
     monkeypatch.setattr(Head, "learn", lambda head, what="train": calls.append(1) or whole(head, what))
-    opened().learn(DROPPING, Course(epochs=5, earlier=saved(tmp_path)))
+    opened().learn(DROPPING, TrainingOptions(epochs=5, head_cache=saved(tmp_path)))
     assert len(calls) == 2
     assert capsys.readouterr().err.splitlines()[0] == ("head: the first 3 of 5 epochs are those of shorter: taken over")
-    opened().learn(DROPPING, Course(epochs=5, earlier=saved(tmp_path)))
+    opened().learn(DROPPING, TrainingOptions(epochs=5, head_cache=saved(tmp_path)))
     assert len(calls) == 2 + 2, "as many epochs are taken from the shorter run, not from itself"
 
 
@@ -284,10 +284,10 @@ def test_the_epochs_of_a_shorter_run_are_not_learned_again(
     [({"batch_size": 9}, DROPPING, 5), ({"label_smoothing": 0.1}, DROPPING, 5), ({}, STILL, 5), ({}, DROPPING, 6)],
 )
 def test_another_run_is_not_taken_over(options: dict[str, object], tuned: Tuned, seed: int, tmp_path: Path) -> None:
-    opened().learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path, "shorter")))
+    opened().learn(DROPPING, TrainingOptions(epochs=3, head_cache=saved(tmp_path, "shorter")))
     task = dataclasses.replace(opened(**options), seed=seed)
-    learned = task.learn(tuned, Course(epochs=4, earlier=saved(tmp_path)))
-    assert learned.history == task.learn(tuned, Course(epochs=4)).history
+    learned = task.learn(tuned, TrainingOptions(epochs=4, head_cache=saved(tmp_path)))
+    assert learned.history == task.learn(tuned, TrainingOptions(epochs=4)).history
     assert len({path.name.partition("@")[2] for path in tmp_path.iterdir()}) == 2
 
 
@@ -297,18 +297,18 @@ def test_a_head_that_was_interrupted_goes_on(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        opened().learn(DROPPING, Course(epochs=7, earlier=saved(tmp_path), on_epoch=interrupt))
-    state = Earlier(name="head", folder=tmp_path).find(opened()._key(DROPPING), 7)
+        opened().learn(DROPPING, TrainingOptions(epochs=7, head_cache=saved(tmp_path), on_epoch=interrupt))
+    state = HeadCache(name="head", folder=tmp_path).find(opened()._key(DROPPING), 7)
     assert state is not None
     assert len(state.history) == 4
-    resumed = opened().learn(DROPPING, Course(epochs=7, earlier=saved(tmp_path)))
-    assert resumed.history == opened().learn(DROPPING, Course(epochs=7)).history
+    resumed = opened().learn(DROPPING, TrainingOptions(epochs=7, head_cache=saved(tmp_path)))
+    assert resumed.history == opened().learn(DROPPING, TrainingOptions(epochs=7)).history
 
 
 def test_a_broken_state_is_of_no_use_and_no_harm(tmp_path: Path) -> None:
-    opened().learn(DROPPING, Course(epochs=3, earlier=saved(tmp_path)))
+    opened().learn(DROPPING, TrainingOptions(epochs=3, head_cache=saved(tmp_path)))
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:100])
-    learned = opened().learn(DROPPING, Course(epochs=4, earlier=saved(tmp_path)))
-    assert learned.history == opened().learn(DROPPING, Course(epochs=4)).history
+    learned = opened().learn(DROPPING, TrainingOptions(epochs=4, head_cache=saved(tmp_path)))
+    assert learned.history == opened().learn(DROPPING, TrainingOptions(epochs=4)).history
     assert len(list(tmp_path.iterdir())) == 1

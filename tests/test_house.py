@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from lamina.imports import PACKAGE, all_modules, closure, imported_modules, named_imports
+from lamina.source_code import PACKAGE, all_modules, closure, imported_modules, named_imports
 
 ROOT = Path(__file__).parents[1]
 STAGES = YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lamina.data.filters import Demands, FilterConfig
+from lamina.data.filters import FilterConfig, FilterRules
 from lamina.data.isolation import HIT
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
@@ -29,14 +29,14 @@ def run(system: Path, config: ConvertConfig) -> FilterSummary:
     boxes = "boxes" if (system / "pictures" / "boxes").exists() else None
     source = SourceConfig(kind="folder", location="pictures", watch="pictures", boxes=boxes, labels="none")
     download(source, system, system / "raw", seed=0)
-    demands = Demands(
+    rules = FilterRules(
         filter=FilterConfig(drop_grayscale=False, min_side=8, drop_duplicates=True),
         labeled=False,
         classes=None,
         boxed=False,
         celled=config.no_cell == "drop",
     )
-    return filter_pictures(demands, config, system / "raw", system / "filtered", memo=system / "memo")
+    return filter_pictures(rules, config, system / "raw", system / "filtered", memo=system / "memo")
 
 
 @pytest.fixture(scope="module")

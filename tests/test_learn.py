@@ -18,19 +18,19 @@ from lamina.config import section
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
-from lamina.learn.course import Course
-from lamina.learn.fit import fit
-from lamina.learn.listener import Silent
-from lamina.learn.runs import Tuned, read_run
-from lamina.learn.studies import place_of, resume
-from lamina.learn.tasks import open_task
-from lamina.learn.trainers import ClassTrainer
-from lamina.learn.tune import TuneConfig, search
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.evaluate import evaluate
 from lamina.stages.extract import extract_run
 from lamina.stages.train import train
 from lamina.stages.tune import tune
+from lamina.tasks.classify.learning import open_task
+from lamina.tasks.runs import Tuned, read_run
+from lamina.training.callbacks import Silent
+from lamina.training.fit import fit
+from lamina.training.trainers import ClassTrainer
+from lamina.training.training_options import TrainingOptions
+from lamina.tuning.search import TuneConfig, search
+from lamina.tuning.studies import place_of, resume
 
 SIDE, COPIES = 32, 1
 TUNED = Tuned(learning_rate=1e-3, dropout=0.2, decay=0.001)
@@ -106,7 +106,7 @@ def test_rows_are_read_alike_in_any_order_and_number() -> None:
 
 
 def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     found = np.load(features / "features.npy")
     manifest = pd.read_parquet("data/split/manifest.parquet")
@@ -118,9 +118,9 @@ def test_features_are_those_of_the_saved_backbone(features: Path) -> None:
 
 
 def test_features_that_find_no_room_say_so(features: Path, tmp_path: Path) -> None:
-    from lamina.learn.extract import extract
-    from lamina.learn.predict import load_model
+    from lamina.inputs.extraction import extract
     from lamina.models.engine import compile_engine
+    from lamina.models.loading import load_model
 
     engine = compile_engine(load_model(features / "backbone.keras"), "float32")
     rows = open_rows(rows_of("test"), Folders())
@@ -148,14 +148,14 @@ def test_the_same_backbone_is_the_same_file(features: Path, tmp_path: Path) -> N
 
 def test_the_rate_decays_as_in_older_keras(features: Path) -> None:
     task = open_task("head", read_run(PARAMS, "head")[1], Folders(), seed=1)
-    history = task.learn(TUNED, Course(epochs=2)).history
+    history = task.learn(TUNED, TrainingOptions(epochs=2)).history
     steps = 2 * -(-len(task.train) // 8)
     assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * steps), rel=1e-5)
 
 
 def test_a_network_from_scratch_learns_what_is_there_to_learn() -> None:
     task = open_task("cnn", read_run(PARAMS, "cnn")[1], Folders(), seed=1)
-    history = task.learn(TUNED, Course(epochs=8)).history
+    history = task.learn(TUNED, TrainingOptions(epochs=8)).history
     assert history[-1]["validation_accuracy"] > 0.9
     assert [row["epoch"] for row in history] == list(range(1, 9))
 

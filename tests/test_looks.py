@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lamina.data.filters import Demands, FilterConfig
-from lamina.data.looks import CLASSES, PICTURES, near_duplicates
+from lamina.data.filter_sheets import CLASSES, PICTURES, near_duplicates
+from lamina.data.filters import FilterConfig, FilterRules
 from lamina.data.pixels import ConvertConfig
 from lamina.stages.filter import filter_pictures
 
@@ -43,9 +43,9 @@ def write_raw(raw: Path, files: dict[str, bytes]) -> None:
 def looked_at(folder: Path, files: dict[str, bytes], classes: tuple[str, ...] | None = None) -> Path:
     config = FilterConfig(drop_grayscale=True, min_side=32, drop_duplicates=True)
     write_raw(folder / "raw", files)
-    demands = Demands(filter=config, labeled=True, classes=classes, boxed=False, celled=False)
+    rules = FilterRules(filter=config, labeled=True, classes=classes, boxed=False, celled=False)
     size = ConvertConfig(size=32, isolate="none")
-    filter_pictures(demands, size, folder / "raw", folder / "filtered", memo=folder / "memo")
+    filter_pictures(rules, size, folder / "raw", folder / "filtered", memo=folder / "memo")
     return folder / "filtered"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from lamina.errors import UserError
-from lamina.learn.predict import load_model
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, backbone, build_extractor, build_trunk, calibrate
+from lamina.models.loading import load_model
 from lamina.models.networks import build_head, build_network, join
 from lamina.models.saving import save_model
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lamina.imports import PACKAGE, closure
+from lamina.source_code import PACKAGE, closure
 from lamina.stages.modules import list_modules, stages
 
 
@@ -51,5 +51,5 @@ def test_an_edit_changes_the_lists_of_those_stages_that_import_the_module(tmp_pa
     with (package / "learn" / "heads.py").open("a") as module:
         module.write("# another line\n")
     changed = {stage for stage, text in listed().items() if text != before[stage]}
-    assert changed == {stage for stage in stages() if "lamina.learn.heads" in closure(f"lamina.stages.{stage}")}
+    assert changed == {stage for stage in stages() if "lamina.training.heads" in closure(f"lamina.stages.{stage}")}
     assert changed == {"assess", "assess_colors", "train", "tune"}

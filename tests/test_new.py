@@ -25,10 +25,10 @@ from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
-from lamina.learn.runs import read_run, run_names
-from lamina.learn.tune import TuneConfig
 from lamina.maths.splits import SplitConfig
 from lamina.stages.download import download
+from lamina.tasks.runs import read_run, run_names
+from lamina.tuning.search import TuneConfig
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 SECTION_CONFIGS: dict[str, type[Config]] = {

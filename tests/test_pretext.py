@@ -15,23 +15,23 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import write_json
-from lamina.learn.color_examples import lightness
-from lamina.learn.listener import Silent
-from lamina.learn.pretext_task import chroma as chroma_of_lab
-from lamina.learn.runs import KINDS, PretextRun, TransferRun, Tuned, read_run
-from lamina.learn.tasks import class_task, open_task
-from lamina.learn.tune import TuneConfig
+from lamina.inputs.lightness import lightness
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.maths.crossvalidation import SPARE
 from lamina.models.backbones import BACKBONE_LAYER, CONVENTION_LAYER, build_extractor, convention
 from lamina.models.chroma import SPREAD
 from lamina.models.saving import save_model
-from lamina.report.pretext_runs import ranked_pretexts, read_pretext_run
 from lamina.stages.evaluate_pretext import evaluate_pretext, summarise
 from lamina.stages.extract import extract_run
 from lamina.stages.report import report
 from lamina.stages.train import train
 from lamina.stages.tune import tune
+from lamina.tasks.classify.learning import class_task, open_task
+from lamina.tasks.lightness.learning import chroma as chroma_of_lab
+from lamina.tasks.lightness.results import ranked_pretexts, read_pretext_run
+from lamina.tasks.runs import KINDS, PretextRun, TransferRun, Tuned, read_run
+from lamina.training.callbacks import Silent
+from lamina.tuning.search import TuneConfig
 from test_color_task import SEARCH, SIDE, make_blots
 from test_gate import name_runs, run_gate, write_predictions, write_profile
 from test_report import make_system, words
@@ -91,8 +91,8 @@ def extractor() -> Any:
 
 
 def test_a_network_of_chroma_loads_safely_and_runs_in_openvino(extractor: Any, tmp_path: Path) -> None:
-    from lamina.learn.predict import load_model
     from lamina.models.engine import compile_engine
+    from lamina.models.loading import load_model
 
     pixels = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), dtype=np.uint8)
     expected = np.asarray(extractor(pixels.astype(np.float32)))
@@ -129,7 +129,7 @@ def test_what_color_tells_is_learned(trained: Path) -> None:
 
 
 def test_the_saved_model_goes_from_rgb_to_lightness(here: Path, trained: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     table = pd.read_parquet(trained / "predictions.parquet")
     manifest = pd.read_parquet("data/split/manifest.parquet")
@@ -149,7 +149,7 @@ def test_the_saved_model_goes_from_rgb_to_lightness(here: Path, trained: Path) -
 
 
 def test_lightness_itself_is_not_given(trained: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     lab = np.zeros((2, SIDE, SIDE, 3), np.int16)
     lab[0, ..., 0], lab[1, ..., 0] = 3000, 6000
@@ -212,7 +212,7 @@ def test_one_origin_has_no_interval() -> None:
 
 
 def test_a_transfer_run_takes_its_encoder(here: Path, trained: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     weights = "models/light/model.keras"
     run = TransferRun.model_validate(HEAD | {"weights": weights, "watch": weights})
@@ -233,7 +233,7 @@ def test_a_transfer_run_takes_its_encoder(here: Path, trained: Path) -> None:
 
 
 def test_a_backbone_is_given_what_its_encoder_learned_from(here: Path, trained: Path) -> None:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     told = {"weights": str(trained / "model.keras"), "pooling": "avg", "preprocess": "chroma"}
     built = build_extractor("small_cnn", **told, size=SIDE, seed=1)
@@ -392,13 +392,13 @@ def test_mlflow_has_it_in_full(trained: Path, tmp_path: Path, monkeypatch: pytes
     import mlflow.pyfunc
 
     from lamina.tracking import store
-    from lamina.tracking.complete import complete
+    from lamina.tracking.sync import sync
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "light").symlink_to(trained)
-    assert complete(tmp_path, "light") == "tracked"
-    assert complete(tmp_path, "light") == "already there"
+    assert sync(tmp_path, "light") == "tracked"
+    assert sync(tmp_path, "light") == "already there"
     opened = store.open_store(tmp_path)
     (run,) = opened.client.search_runs([one.experiment_id for one in opened.client.search_experiments()])
     metrics = json.loads((trained / "metrics.json").read_text())["test"]

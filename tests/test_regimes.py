@@ -17,20 +17,20 @@ from lamina.config import section
 from lamina.data.augmentation import PLAN_COLUMNS, AugmentConfig, draw_anew, draw_plan
 from lamina.data.rows import Folders
 from lamina.errors import UserError
-from lamina.learn.checkpoint import Checkpoint, State
-from lamina.learn.course import Course
-from lamina.learn.examples import PictureExamples
-from lamina.learn.fine_tuning import learn_whole
-from lamina.learn.fit import fit
-from lamina.learn.history import DivergedError, kept_row
-from lamina.learn.memory import free_memory
-from lamina.learn.runs import Tuned, read_run
-from lamina.learn.task import Learned, Task
-from lamina.learn.tasks import balanced_weights, class_task, open_task
-from lamina.learn.trainers import ClassTrainer
+from lamina.inputs.pixels import PictureExamples
 from lamina.maths.color import srgb_to_lab
 from lamina.models.keras_runtime import keras, tf
 from lamina.stages.extract import extract_run
+from lamina.tasks.classify.fine_tuning import learn_whole
+from lamina.tasks.classify.learning import balanced_weights, class_task, open_task
+from lamina.tasks.runs import Tuned, read_run
+from lamina.training.checkpoint import Checkpoint, State
+from lamina.training.fit import fit
+from lamina.training.history import DivergedError, kept_row
+from lamina.training.learner import Learned, Task
+from lamina.training.memory import free_memory
+from lamina.training.trainers import ClassTrainer
+from lamina.training.training_options import TrainingOptions
 
 SIDE = 32
 AUGMENT = {"copies": 1, "rotation": 10.0, "shift": 0.1, "flip_horizontal": True, "flip_vertical": True, "color": 0.05}
@@ -287,9 +287,9 @@ def test_layers_compute_in_bfloat16_over_float32(tmp_path: Path) -> None:
     assert {dtype for name, dtype in computed.items() if not name.startswith("rgb")} == {"bfloat16"}
     assert {weight.dtype for weight in network.weights} == {"float32"}
     assert network(np.zeros((1, SIDE, SIDE, 3))).dtype == "float32"
-    learned = task.learn(Tuned.model_validate(TUNED), Course(epochs=6))
+    learned = task.learn(Tuned.model_validate(TUNED), TrainingOptions(epochs=6))
     assert learned.history[-1]["validation_accuracy"] > 0.85
-    exact = task_of("cnn").learn(Tuned.model_validate(TUNED), Course(epochs=1)).history[0]["train_loss"]
+    exact = task_of("cnn").learn(Tuned.model_validate(TUNED), TrainingOptions(epochs=1)).history[0]["train_loss"]
     assert learned.history[0]["train_loss"] == pytest.approx(exact, rel=0.05)
     assert learned.history[0]["train_loss"] != exact
     whole = [layer for layer in task.whole(learned.network, task.load())._flatten_layers() if not nested(layer)]

@@ -20,8 +20,8 @@ from PIL import Image
 from lamina.commands import explain, export, gate, predict, track
 from lamina.errors import UserError
 from lamina.files import write_json
-from lamina.learn.champion import Champion, champion_path, choose, read_champion
-from lamina.learn.measures import MeasureName
+from lamina.results.champion import Champion, champion_path, choose, read_champion
+from lamina.results.measures import MeasureName
 from lamina.stages import assess, extract
 from lamina.tracking import store
 from lamina.tracking.registry import register

@@ -17,15 +17,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lamina.charts import figures
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import write_json
-from lamina.learn.importance import TRIALS_TO_WEIGH, importances
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
-from lamina.report import figures, tables
+from lamina.report import tables
 from lamina.report.pictures import SHEETS, read_pictures
-from lamina.report.runs import read_run
 from lamina.stages.report import report
+from lamina.tasks.classify.results import read_run
+from lamina.tuning.importance import TRIALS_TO_WEIGH, importances
 
 CELLS = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
 PICTURES_PER_ORIGIN = 5

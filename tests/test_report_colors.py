@@ -17,14 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from lamina.charts import figures
+from lamina.charts.formatting import number, signed, span
 from lamina.errors import UserError
 from lamina.files import write_json
-from lamina.report import color_tables, figures
-from lamina.report.color_runs import SHEETS, Against, read_color_run
 from lamina.report.pictures import read_pictures
 from lamina.report.tables import census
-from lamina.report.words import number, signed, span
 from lamina.stages.report import report
+from lamina.tasks.colorize import tables as color_tables
+from lamina.tasks.colorize.results import SHEETS, Against, read_color_run
 from test_report import make_system, words
 
 MEASURES = ("mse", "psnr", "ssim", "ciede2000", "colorfulness", "auc", "auc_rebalanced")

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from lamina.errors import UserError
-from lamina.learn.explain import answers_sheet, classes_sheet, lit, telling
-from lamina.models.asking import asking
+from lamina.models.inference import inference
 from lamina.models.networks import build_head, build_network, join
 from lamina.models.saliency import Saliency
+from lamina.tasks.classify.explain import answers_sheet, classes_sheet, lit, telling
 
 SIZE, WIDTH, CLASSES = 16, 5, 3
 NAMES = ["cat", "dog", "owl"]
@@ -36,7 +36,7 @@ def extractor(pool: str) -> Any:
 
 
 def reloaded(model: Any, folder: Path) -> Any:
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     model.save(folder / "model.keras")
     return load_model(folder / "model.keras")
@@ -120,7 +120,7 @@ def test_it_answers_as_the_model_does() -> None:
     pixels, saliency = pictures(70), Saliency(model)
     expected = model.predict(pixels.astype(np.float32), verbose=0)
     np.testing.assert_allclose(saliency.answers(pixels), expected, atol=1e-6)
-    np.testing.assert_allclose(asking(model)(pixels), expected, atol=1e-6)
+    np.testing.assert_allclose(inference(model)(pixels), expected, atol=1e-6)
 
 
 def test_a_picture_is_explained_alone() -> None:

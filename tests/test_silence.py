@@ -7,8 +7,8 @@ import pytest
 
 SCRIPT = """
 import os, sys
-from lamina.silence import silenced
-with silenced({how}):
+from lamina.quiet_stderr import quiet_stderr
+with quiet_stderr({how}):
     os.write(2, b"a library\\n")
     print("python", file=sys.stderr)
 os.write(2, b"after\\n")

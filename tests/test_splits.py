@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lamina.errors import UserError
 from lamina.maths.crossvalidation import SPARE
-from lamina.maths.given import find_given, split_around
+from lamina.maths.published_split import find_published_test, split_around
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages.split import split
 
@@ -124,7 +124,7 @@ def test_validation_stays_a_share_of_all_pictures() -> None:
 @pytest.mark.parametrize(("top", "pattern"), [("", "^test/"), ("pets/", "^test/"), ("pets/", "^pets/test/")])
 def test_a_pattern_is_searched_with_or_without_the_top_folder(top: str, pattern: str) -> None:
     names = [f"{top}{name}" for name in ("train/1.png", "train/test/2.png", "test/3.png")]
-    assert list(find_given(names, pattern)) == [False, False, True]
+    assert list(find_published_test(names, pattern)) == [False, False, True]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_pattern_is_searched_with_or_without_the_top_folder(top: str, pattern:
 )
 def test_a_pattern_that_parts_nothing_is_refused(pattern: str, words: str) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
-        find_given(["a/1.png", "a/2.png", "test/3.png", "test/4.png"], pattern)
+        find_published_test(["a/1.png", "a/2.png", "test/3.png", "test/4.png"], pattern)
 
 
 @pytest.mark.parametrize(

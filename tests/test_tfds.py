@@ -34,7 +34,7 @@ from lamina.data.sources.members import checked_name
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
-from lamina.learn.runs import run_names
+from lamina.tasks.runs import run_names
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
 CLASSES = ("cat", "dog", "eel")

@@ -23,11 +23,11 @@ from PIL import Image
 
 from lamina.commands import track
 from lamina.errors import UserError
-from lamina.learn.listener import Listener, Silent
 from lamina.maths.color import UNITS, lab_to_srgb, srgb_to_lab
-from lamina.tracking import complete as completion
 from lamina.tracking import live, runs, store
-from lamina.tracking.complete import assessed, complete, complete_or_warn, scores
+from lamina.tracking import sync as completion
+from lamina.tracking.sync import assessed, scores, sync, sync_or_warn
+from lamina.training.callbacks import Callbacks, Silent
 
 CLASSES = ["eosinophil", "large/odd name"]
 EPOCHS = 4
@@ -178,11 +178,11 @@ def test_calibration_is_tracked_with_the_interval_of_its_error() -> None:
 
 
 def test_another_assessment_is_another_state(system: Path) -> None:
-    assert complete(system, "tiny") == "tracked"
-    assert complete(system, "tiny") == "already there"
+    assert sync(system, "tiny") == "tracked"
+    assert sync(system, "tiny") == "already there"
     told = {"control": {"accuracy": 0.3, "chance": 0.25, "p": 0.2, "passed": True}}
     (system / "models" / "tiny" / "assessment.json").write_text(json.dumps(told))
-    assert complete(system, "tiny") == "tracked"
+    assert sync(system, "tiny") == "tracked"
     [run] = shown(system)
     assert run.data.metrics["control_chance"] == 0.25
 
@@ -230,21 +230,21 @@ def images(system: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.glob("*.png"))}
 
 
-def follow(system: Path, key: str = "a", between: Callable[[Listener], object] = lambda _: None) -> None:
-    """Train as a listener sees it; `between` happens in the middle, when the first half was passed on."""
-    listener: Listener = live.LiveRun(system)
-    listener.start(record(key))
+def follow(system: Path, key: str = "a", between: Callable[[Callbacks], object] = lambda _: None) -> None:
+    """Train as a callbacks sees it; `between` happens in the middle, when the first half was passed on."""
+    callbacks: Callbacks = live.LiveRun(system)
+    callbacks.start(record(key))
     for row in history()[: EPOCHS // 2]:
-        listener.epoch(row)
-    between(listener)
+        callbacks.epoch(row)
+    between(callbacks)
     for row in history()[EPOCHS // 2 :]:
-        listener.epoch(row)
-    listener.finish()
+        callbacks.epoch(row)
+    callbacks.finish()
 
 
 class TestComplete:
     def test_a_run_is_told_in_full(self, system: Path) -> None:
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert (run.info.run_name, run.info.status) == ("tiny", "FINISHED")
         assert len(run.data.tags["lamina.complete"]) == 64
@@ -263,7 +263,7 @@ class TestComplete:
         assert run.data.metrics["seconds_train"] == 1.5
 
     def test_every_epoch_is_there_once(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         self.assert_history(system)
 
     @staticmethod
@@ -275,7 +275,7 @@ class TestComplete:
             assert [(m.step, m.value) for m in told] == [(row["epoch"], row[name]) for row in history()]
 
     def test_trials_are_nested_runs(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         (run,) = shown(system)
         told = sorted(trials(system), key=lambda trial: trial.info.run_name)
         assert [trial.data.tags[runs.PARENT] for trial in told] == [run.info.run_id] * 3
@@ -287,7 +287,7 @@ class TestComplete:
 
     def test_record_files_and_figures_are_kept(self, system: Path) -> None:
         folder = system / "models" / "tiny"
-        complete(system, "tiny")
+        sync(system, "tiny")
         (run,) = shown(system)
         kept = system.parents[1] / "mlflow" / "artifacts" / run.info.run_id / "artifacts"
         names = {path.name for path in folder.iterdir()} - {"model.keras"}
@@ -298,19 +298,19 @@ class TestComplete:
             assert (kept / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
     def test_twice_is_once(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         before = shown(system)
-        assert complete(system, "tiny") == "already there"
+        assert sync(system, "tiny") == "already there"
         assert [run.to_dictionary() for run in shown(system)] == [run.to_dictionary() for run in before]
         assert len(trials(system)) == 3
 
     def test_other_results_replace_those_of_the_same_key(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         (before,) = shown(system)
         metrics = json.loads((system / "models" / "tiny" / "metrics.json").read_text())
         metrics["test"] |= {"accuracy": 0.25, "interval": [0.1, 0.4]}
         (system / "models" / "tiny" / "metrics.json").write_text(json.dumps(metrics))
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert run.data.tags["lamina.key"] == before.data.tags["lamina.key"]
         assert run.data.tags["lamina.complete"] != before.data.tags["lamina.complete"]
@@ -319,13 +319,13 @@ class TestComplete:
         assert run.data.metrics["validation_accuracy_high"] == 0.9
         assert [trial.data.tags[runs.PARENT] for trial in trials(system)] == [run.info.run_id] * 3
         self.assert_history(system)
-        assert complete(system, "tiny") == "already there"
+        assert sync(system, "tiny") == "already there"
 
     def test_two_processes_at_once_are_once_even_where_no_store_was(self, tmp_path: Path) -> None:
         write_run(tmp_path)
         call = (
-            "import pathlib, sys; from lamina.tracking.complete import complete;"
-            "print(complete(pathlib.Path('.'), 'tiny'), 'tensorflow' in sys.modules)"
+            "import pathlib, sys; from lamina.tracking.sync import sync;"
+            "print(sync(pathlib.Path('.'), 'tiny'), 'tensorflow' in sys.modules)"
         )
         environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         both = [
@@ -339,11 +339,11 @@ class TestComplete:
         assert len(shown(tmp_path)) == 1
 
     def test_one_process_waits_for_the_other(self, system: Path) -> None:
-        complete(system, "tiny")  # what it imports does not count in the second below
+        sync(system, "tiny")  # what it imports does not count in the second below
         write_run(system, key="b")
         with ThreadPoolExecutor(1) as pool:
             with store.exclusive(store.store_root(system)):
-                waiting = pool.submit(complete, system, "tiny")
+                waiting = pool.submit(sync, system, "tiny")
                 time.sleep(1)
                 assert not waiting.done()
             assert waiting.result(timeout=60) == "tracked"
@@ -354,13 +354,13 @@ class TestComplete:
             store.exclusive(store.store_root(system)),
             pytest.raises(UserError, match=r"lock: another process has held MLflow's store for 0 s; see what hangs"),
         ):
-            complete(system, "tiny")
-        assert complete(system, "tiny") == "tracked"
+            sync(system, "tiny")
+        assert sync(system, "tiny") == "tracked"
 
     def test_another_key_is_another_run(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         write_run(system, key="b")
-        complete(system, "tiny")
+        sync(system, "tiny")
         assert {run.data.tags["lamina.key"] for run in shown(system)} == {"a" * 64, "b" * 64}
 
     @pytest.mark.parametrize("followed", [False, True])
@@ -375,29 +375,29 @@ class TestComplete:
         with monkeypatch.context() as patch:
             patch.setattr(completion, "_log_figures", killed)
             with pytest.raises(KeyboardInterrupt):
-                complete(system, "tiny")
+                sync(system, "tiny")
         (left,) = shown(system)
         assert left.data.tags["lamina.complete"] == "false"
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert run.info.run_id != left.info.run_id
         assert [trial.data.tags[runs.PARENT] for trial in trials(system)] == [run.info.run_id] * 3
 
     def test_nothing_prints(self, system: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         assert capfd.readouterr() == ("", "")
 
     def test_missing_and_broken_files_are_named(self, system: Path) -> None:
         folder = system / "models" / "tiny"
         (folder / "history.csv").unlink()
         with pytest.raises(UserError, match=r"history\.csv: not found; run `dvc repro`"):
-            complete(system, "tiny")
+            sync(system, "tiny")
         (folder / "record.json").write_text('{"run": "tiny"}')
         with pytest.raises(UserError, match=r"record\.json: system, kind, key, .* missing"):
-            complete(system, "tiny")
+            sync(system, "tiny")
         (folder / "record.json").write_text("{")
         with pytest.raises(UserError, match=r"record\.json: cannot be read"):
-            complete(system, "tiny")
+            sync(system, "tiny")
 
 
 class TestModel:
@@ -410,7 +410,7 @@ class TestModel:
         layers = [keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")]
         network = keras.Sequential([keras.Input((8, 8, 3)), *layers])
         network.save(system / "models" / "tiny" / "model.keras")
-        complete(system, "tiny")
+        sync(system, "tiny")
         (run,) = shown(system)
         (model,) = run.outputs.model_outputs
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.open_store(system).uri)
@@ -432,7 +432,7 @@ class TestModel:
         from mlflow.pyfunc.scoring_server import invocations
 
         network = tiny_colorizer(write_color_run(system))
-        complete(system, "colors")
+        sync(system, "colors")
         (run,) = shown(system)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.open_store(system).uri)
         loaded = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
@@ -451,7 +451,7 @@ class TestModel:
             loaded.predict(pictures[:, :4])
 
     def test_requirements_are_those_of_training(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         (kept,) = (system.parents[1] / "mlflow" / "artifacts" / "models").glob("*/artifacts/requirements.txt")
         told = dict(line.split("==") for line in kept.read_text().split())
         assert set(told) == {"keras", "mlflow", "numpy", "pandas", "tensorflow"}
@@ -489,7 +489,7 @@ def test_the_code_that_travels_converts_as_lamina_does() -> None:
 class TestColorizer:
     def test_a_run_is_told_in_full(self, system: Path) -> None:
         folder = write_color_run(system)
-        assert complete(system, "colors") == "tracked"
+        assert sync(system, "colors") == "tracked"
         (run,) = shown(system)
         assert (run.data.tags["kind"], run.info.status) == ("colorize", "FINISHED")
         told = {"test_mse": 100, "test_mse_grey": 200, "validation_mse_low": 76, "test_against_grey_difference": -100}
@@ -504,27 +504,27 @@ class TestColorizer:
             assert (kept / "figures" / name).read_bytes() == (folder / name).read_bytes()
         record = {"history.csv", "metrics.json", "predictions.parquet", "record.json", "trials.csv"}
         assert {path.name for path in (kept / "record").iterdir()} == record
-        assert complete(system, "colors") == "already there"
+        assert sync(system, "colors") == "already there"
 
     def test_a_kind_of_another_version_is_named(self, system: Path) -> None:
         path = write_color_run(system) / "record.json"
         path.write_text(path.read_text().replace('"colorize"', '"sketch"'))
         with pytest.raises(UserError, match=r"record\.json: unknown kind 'sketch'; run `dvc repro train@colors` again"):
-            complete(system, "colors")
+            sync(system, "colors")
 
 
 class TestLive:
     def test_pictures_are_there_before_training_ends(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
-        listener: Listener = live.LiveRun(system)
-        listener.start(record())
-        listener.epoch(history()[0])
-        listener.picture("some colors", 1, Image.new("RGB", (6, 4), "red"))
+        callbacks: Callbacks = live.LiveRun(system)
+        callbacks.start(record())
+        callbacks.epoch(history()[0])
+        callbacks.picture("some colors", 1, Image.new("RGB", (6, 4), "red"))
         wait_until(lambda: shown(system) and len(images(system)) == 1)
         (run,) = shown(system)
         assert run.info.status == "RUNNING"
-        listener.picture("some colors", 3, Image.new("RGB", (6, 4), "blue"))
-        listener.finish()
+        callbacks.picture("some colors", 3, Image.new("RGB", (6, 4), "blue"))
+        callbacks.finish()
         told = images(system)
         assert [name.split("+")[:3] for name in told] == [["some colors", "step", "1"], ["some colors", "step", "3"]]
         pixels = [Image.open(path).convert("RGB").getpixel((0, 0)) for path in told.values()]
@@ -532,20 +532,20 @@ class TestLive:
         assert shown(system)[0].data.metrics["train_loss"] == 1
 
     def test_pictures_of_a_followed_run_stay(self, system: Path) -> None:
-        follow(system, between=lambda listener: listener.picture("colors", 2, Image.new("RGB", (6, 4))))
+        follow(system, between=lambda callbacks: callbacks.picture("colors", 2, Image.new("RGB", (6, 4))))
         before = images(system)
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         assert len(shown(system)) == 1
         assert images(system) == before != {}
 
     def test_a_picture_that_the_store_refuses_costs_one_line(
         self, system: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        def look(listener: Listener) -> None:
+        def look(callbacks: Callbacks) -> None:
             wait_until(lambda: shown(system))
             (system.parents[1] / "mlflow" / "artifacts").mkdir()
             (system.parents[1] / "mlflow" / "artifacts" / shown(system)[0].info.run_id).write_text("in the way")
-            listener.picture("colors", 2, Image.new("RGB", (6, 4)))
+            callbacks.picture("colors", 2, Image.new("RGB", (6, 4)))
 
         follow(system, between=look)
         err = capfd.readouterr().err
@@ -555,7 +555,7 @@ class TestLive:
     def test_epochs_are_there_before_training_ends(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
 
-        def look(_: Listener) -> None:
+        def look(_: Callbacks) -> None:
             wait_until(lambda: len(shown(system)) == 1 and shown(system)[0].data.metrics.get("train_loss") == 0.5)
             (run,) = shown(system)
             assert run.info.status == "RUNNING"
@@ -569,7 +569,7 @@ class TestLive:
         follow(system)
         (followed,) = shown(system)
         assert followed.data.tags["lamina.complete"] == "false"
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         (run,) = shown(system)
         assert run.info.run_id == followed.info.run_id
         assert len(run.data.tags["lamina.complete"]) == 64
@@ -588,12 +588,12 @@ class TestLive:
         opened = store.open_store(system)
         left = runs.begin(opened, record())
         runs.log_epochs(opened, left, [(runs.now(), row) for row in history()[:2]])
-        complete(system, "tiny")
+        sync(system, "tiny")
         assert shown(system)[0].info.run_id != left
         TestComplete.assert_history(system)
 
     def test_training_again_leaves_a_complete_run_alone(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         before = shown(system)[0].to_dictionary()
         follow(system)
         assert [run.to_dictionary() for run in shown(system)] == [before]
@@ -602,22 +602,22 @@ class TestLive:
         calls: list[int] = []
         log_epochs = runs.log_epochs
         monkeypatch.setattr(runs, "log_epochs", lambda *given: (calls.append(len(given[2])), log_epochs(*given)))
-        listener = live.LiveRun(system)
-        listener.start(record())
+        callbacks = live.LiveRun(system)
+        callbacks.start(record())
         wait_until(lambda: shown(system))
         for epoch in range(1, 501):
-            listener.epoch({"epoch": epoch, "train_loss": 1.0})
+            callbacks.epoch({"epoch": epoch, "train_loss": 1.0})
             time.sleep(0.001)
-        listener.finish()
+        callbacks.finish()
         assert sum(calls) == 500
         assert len(calls) <= 3
 
     def test_silence_says_nothing(self, capfd: pytest.CaptureFixture[str]) -> None:
-        listener: Listener = Silent()
-        listener.start(record())
-        listener.epoch(history()[0])
-        listener.picture("colors", 1, Image.new("RGB", (6, 4)))
-        listener.finish()
+        callbacks: Callbacks = Silent()
+        callbacks.start(record())
+        callbacks.epoch(history()[0])
+        callbacks.picture("colors", 1, Image.new("RGB", (6, 4)))
+        callbacks.finish()
         assert capfd.readouterr() == ("", "")
 
 
@@ -646,9 +646,9 @@ class TestStore:
         assert "database is locked" in err
         assert "training goes on, `lamina track` brings MLflow up to date" in err
         with pytest.raises(UserError, match=r"mlflow\.db cannot be used .*database is locked"):
-            complete(system, "tiny")
+            sync(system, "tiny")
         other.close()
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
 
     def test_a_process_killed_while_it_makes_the_database_leaves_none(self, system: Path) -> None:
         folder = system.parents[1] / "mlflow"
@@ -661,25 +661,25 @@ class TestStore:
         process.kill()
         process.wait()
         assert not (folder / "mlflow.db").exists()
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         assert not (folder / ".part-mlflow.db").exists()
 
     def test_broken_database_is_one_line(self, system: Path) -> None:
         (system.parents[1] / "mlflow" / "mlflow.db").write_bytes(b"no database" * 100)
         with pytest.raises(UserError, match="file is not a database") as caught:
-            complete(system, "tiny")
+            sync(system, "tiny")
         assert "\n" not in str(caught.value)
 
     def test_moved_folder_is_refused_with_the_remedy(self, system: Path) -> None:
-        complete(system, "tiny")
+        sync(system, "tiny")
         moved = system.parents[1].rename(system.parents[2] / "moved")
         with pytest.raises(UserError, match=r"the folder was moved; delete .*moved/mlflow and run `lamina track`"):
-            complete(moved / "pipelines" / "cells", "tiny")
+            sync(moved / "pipelines" / "cells", "tiny")
 
     def test_experiment_in_the_bin_is_taken_out(self, system: Path) -> None:
         opened = store.open_store(system)
         opened.client.delete_experiment(store.experiment(opened, "cells"))
-        complete(system, "tiny")
+        sync(system, "tiny")
         assert len(shown(system)) == 1
 
     def test_no_server_is_one_line_without_the_password(
@@ -688,7 +688,7 @@ class TestStore:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
         start = time.monotonic()
         follow(system)
-        complete_or_warn(system, "tiny")
+        sync_or_warn(system, "tiny")
         assert time.monotonic() - start < 15
         lines = capfd.readouterr().err.splitlines()
         assert len(lines) == 2
@@ -708,7 +708,7 @@ class TestStore:
             assert "did not take everything within" in capfd.readouterr().err
             start = time.monotonic()
             with pytest.raises(UserError, match="timed out"):
-                complete(system, "tiny")
+                sync(system, "tiny")
             assert time.monotonic() - start < 15
 
 
@@ -797,8 +797,8 @@ class TestServer:
 
     def test_runs_models_and_files_reach_it_once(self, server: Server, system: Path) -> None:
         write_run(system, key="1")
-        assert complete(system, "tiny") == "tracked"
-        assert complete(system, "tiny") == "already there"
+        assert sync(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "already there"
         (run,) = [run for run in shown(system) if run.data.tags["lamina.key"] == "1" * 64]
         client = store.open_store(system).client
         assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "record"}
@@ -815,7 +815,7 @@ class TestServer:
         def told() -> list[Any]:
             return [run for run in shown(system) if run.data.tags["lamina.key"] == "2" * 64]
 
-        def kill(_: Listener) -> None:
+        def kill(_: Callbacks) -> None:
             wait_until(lambda: told() and told()[0].data.metrics.get("train_loss") == 0.5)
             server.kill()
 
@@ -826,7 +826,7 @@ class TestServer:
         server.start()
         (left,) = told()
         assert left.info.status == "RUNNING"
-        assert complete(system, "tiny") == "tracked"
+        assert sync(system, "tiny") == "tracked"
         (run,) = told()
         assert run.info.run_id != left.info.run_id
         client = store.open_store(system).client
@@ -835,7 +835,7 @@ class TestServer:
     @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on PATH to look at MLflow's page with")
     def test_people_see_the_runs(self, server: Server, system: Path, tmp_path: Path) -> None:
         write_run(system, key="3", run="seen-by-people")
-        complete(system, "seen-by-people")
+        sync(system, "seen-by-people")
         experiment = store.experiment(store.open_store(system), "cells")
         page = browse(f"{server.uri}/#/experiments/{experiment}/runs", tmp_path)
         assert "seen-by-people" in page

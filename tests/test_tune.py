@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from lamina.errors import UserError
-from lamina.learn.studies import SHARED, _storage, place_of, resume
+from lamina.tuning.studies import SHARED, _storage, place_of, resume
 from searching import EPOCHS, IDENTITY, RANGES, Hill, config, searched
 
 PRUNERS = ("median", "hyperband", "none")

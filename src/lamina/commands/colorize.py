@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lamina.ahead import ahead
 from lamina.commands.predict import find_pictures, read_learned
 from lamina.config import read_params
 from lamina.data.decoding import UnreadableError
@@ -16,8 +15,9 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.members import is_ignored, some
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.learn.runs import read_run, run_names
+from lamina.prefetch import prefetch
 from lamina.progress import progress
+from lamina.tasks.runs import read_run, run_names
 
 KIND: Final = "colorize"
 STRONGEST: Final = 2.0
@@ -114,7 +114,7 @@ def colorize(
         print("note: this system learned from single cells; whole pictures are colored", file=sys.stderr)
     # all of a picture needs its color, what a crop would cut off as well
     convert = learned.convert.model_copy(update={} if learned.convert.fit == "pad" else {"fit": "stretch"})
-    from lamina.learn.colorize import load_colorizer
+    from lamina.tasks.colorize.full_size import load_colorizer
 
     model = load_colorizer(learned.model, learned.convert.size)
     done = _colored(model, jobs, convert, strength)
@@ -149,9 +149,9 @@ def _colored(
     model: Any, jobs: Sequence[Job], convert: ConvertConfig, strength: float
 ) -> Iterator[tuple[Job, Sequence[str] | str]]:
     """Color and write; yield each picture with what should be known of it, or with why that could not be."""
-    from lamina.learn.colorize import colorize
+    from lamina.tasks.colorize.full_size import colorize
 
-    for batch in ahead(_batches(jobs, convert), depth=1):
+    for batch in prefetch(_batches(jobs, convert), depth=1):
         read = [(job, original) for job, original in batch if isinstance(original, Original)]
         yield from ((job, error) for job, error in batch if isinstance(error, str))
         if not read:

@@ -37,9 +37,9 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     path. Raises UserError where the run or its model is not there.
     """
     learned = read_classifier(system, name)
-    from lamina.learn.explain import classes_sheet
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
     from lamina.models.saliency import Saliency
+    from lamina.tasks.classify.explain import classes_sheet
 
     saliency = Saliency(load_model(learned.model))
     names = sheet_names(pictures)

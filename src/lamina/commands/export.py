@@ -39,8 +39,8 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
     """
     refuse_others(system, name, "is not exported, since exports are checked by their probabilities")
     folder = system / "models" / name
-    from lamina.learn.predict import load_model
     from lamina.models.exporting import export_model
+    from lamina.models.loading import load_model
 
     model = load_model(folder / "model.keras")
     done = export_model(

@@ -1,6 +1,6 @@
 """`lamina gate`: are the results still as good as the accepted ones?
 
-`baselines/RUN.csv` holds what was accepted of a run's test pictures (`lamina.learn.baselines`). Ends with 0 where
+`baselines/RUN.csv` holds what was accepted of a run's test pictures (`lamina.results.baselines`). Ends with 0 where
 every run is kept, 1 where one regressed, 2 where one cannot be compared. `baselines/champion.json` names the run that
 is best by its validation pictures; MLflow's registry follows it. `baselines/data.json` is the profile of the accepted
 data, which the stage `validate` compares with; `{}` where nothing was accepted yet.
@@ -17,11 +17,11 @@ from lamina.config import read_params
 from lamina.data.drift import DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.files import staged, write_json
-from lamina.learn.baselines import accepted_runs, baseline_path, baseline_text, change, difference, read_present
-from lamina.learn.champion import Champion, champion_path, choose, read_champion
-from lamina.learn.measures import MEASURES, Change, MeasureName
-from lamina.learn.runs import KINDS, run_names
 from lamina.maths.comparison import holm
+from lamina.results.baselines import accepted_runs, baseline_path, baseline_text, change, difference, read_present
+from lamina.results.champion import Champion, champion_path, choose, read_champion
+from lamina.results.measures import MEASURES, Change, MeasureName
+from lamina.tasks.runs import KINDS, run_names
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 

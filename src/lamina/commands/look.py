@@ -152,12 +152,12 @@ def _demand_something(labels: LabelSurvey, pixels: PixelSurvey, where: str, reme
 
 def _look_into_dataset(location: str, folder: Path) -> Look:
     """A dataset of TensorFlow Datasets, which is prepared first."""
-    from lamina.data.sources import catalogued  # imports TensorFlow when it reads
+    from lamina.data.sources import tfds  # imports TensorFlow when it reads
 
     where = TFDS + location
-    dataset = catalogued.open_dataset(location)
-    labels = catalogued.usual_label(dataset.features, where) if dataset.features.labels else NO_LABELS
-    pictures, total = catalogued.read_pictures(dataset, labels)
+    dataset = tfds.open_dataset(location)
+    labels = tfds.usual_label(dataset.features, where) if dataset.features.labels else NO_LABELS
+    pictures, total = tfds.read_pictures(dataset, labels)
     watched = progress(pictures, what="look", unit="pictures", total=total)
     counted, pixels = survey_pictures(watched, total, labels, where)
     _demand_something(counted, pixels, where, "choose a dataset with labels, or one in color")

@@ -16,12 +16,12 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
 from lamina.errors import UserError
-from lamina.learn.runs import ColorizeRun, PretextRun, read_run
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
+from lamina.tasks.runs import ColorizeRun, PretextRun, read_run
 
 if TYPE_CHECKING:
-    from lamina.models.asking import Ask
+    from lamina.models.inference import Ask
 
 BATCH = 64
 
@@ -87,10 +87,10 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     `error` instead of a class.
     """
     learned = read_classifier(system, name)
-    from lamina.learn.predict import load_model
-    from lamina.models.asking import asking
+    from lamina.models.inference import inference
+    from lamina.models.loading import load_model
 
-    ask = asking(load_model(learned.model))
+    ask = inference(load_model(learned.model))
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
     answers = (_predict_batch(ask, batch, learned) for batch in batches)

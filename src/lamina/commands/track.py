@@ -4,9 +4,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lamina.config import read_params
-from lamina.learn.champion import Champion, read_champion
-from lamina.learn.runs import run_names
 from lamina.progress import progress
+from lamina.results.champion import Champion, read_champion
+from lamina.tasks.runs import run_names
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,6 +45,6 @@ def _track(system: Path, name: str) -> str:
     if not (folder / "metrics.json").exists():
         return "not evaluated yet"
     # MLflow takes seconds to import; where nothing was trained it is not needed
-    from lamina.tracking.complete import complete
+    from lamina.tracking.sync import sync
 
-    return complete(system, name)
+    return sync(system, name)

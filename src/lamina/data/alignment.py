@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
-from lamina.data.likeness import shrink
+from lamina.data.descriptors import shrink
 from lamina.maths.color import LabPixels
 
 Floats = npt.NDArray[np.float32]
@@ -21,7 +21,7 @@ _OVERLAP: Final = 0.35  # of the square that both must cover
 
 
 def agreement(left: LabPixels, right: LabPixels) -> float:
-    """How well two pictures agree once the one is turned, mirrored, moved and scaled to lie on the other.
+    """How well two pictures agree once the one is turned, flip_tta, moved and scaled to lie on the other.
 
     left, right: (S, S, 3) int16 CIELAB x 100. Returns the correlation, -1 to 1, of their details (what is finer than
     an eighth of the side; light and tint do not count) over what both show; -1 where nothing fits.

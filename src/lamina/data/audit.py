@@ -14,8 +14,8 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from lamina.data.alignment import agreement
+from lamina.data.descriptors import COPIES, Floats, copies, describe, learn_metric, nearest
 from lamina.data.duplicates import joined, merge_origins
-from lamina.data.likeness import COPIES, Floats, copies, describe, learn_metric, nearest
 from lamina.data.sheets import contact_sheet
 from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb

@@ -31,7 +31,7 @@ class FilterConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Demands:
+class FilterRules:
     """What a picture must satisfy, gathered from the sections `filter`, `source` and `convert`."""
 
     filter: FilterConfig
@@ -41,46 +41,46 @@ class Demands:
     celled: bool
 
 
-def judge(pictures: pd.DataFrame, demands: Demands) -> pd.DataFrame:
+def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     """Give every picture its reason to be dropped, or none.
 
     pictures: columns `name`, `label`, `label_count`, `boxes`, `sha256`, `error`, `width`, `height`, `grey`, `cell`.
     Returns `reason` (null: kept) and `detail`, same index; where several hold, the first of `REASONS`.
     """
     verdicts = pd.DataFrame({"reason": None, "detail": ""}, index=pictures.index, dtype=object)
-    for reason, mask, detail in _findings(pictures, demands):
+    for reason, mask, detail in _findings(pictures, rules):
         mask &= verdicts["reason"].isna()
         verdicts.loc[mask, "reason"] = reason
         verdicts.loc[mask, "detail"] = detail[mask] if isinstance(detail, pd.Series) else detail
-    _drop_duplicates(pictures, verdicts, demands)
+    _drop_duplicates(pictures, verdicts, rules)
     return verdicts
 
 
-def _findings(pictures: pd.DataFrame, demands: Demands) -> list[tuple[str, pd.Series, pd.Series | str]]:
+def _findings(pictures: pd.DataFrame, rules: FilterRules) -> list[tuple[str, pd.Series, pd.Series | str]]:
     """(reason, where it holds, detail) in the order of `REASONS`."""
     sides = pictures[["width", "height"]]
     size = sides["width"].astype(str) + "x" + sides["height"].astype(str)
     label = pictures["label"].fillna("").astype(str)
-    excluded = ~label.isin(demands.classes) if demands.classes is not None else label != label
+    excluded = ~label.isin(rules.classes) if rules.classes is not None else label != label
     shapes = zip(pictures["boxes"], pictures["width"], pictures["height"], strict=True)
     boxed = pd.Series([len(boxes) == 1 and box_fits(boxes[0], *shape) for boxes, *shape in shapes], pictures.index)
     found = pictures["boxes"].map(len).astype(str)
-    least = demands.filter.min_side
+    least = rules.filter.min_side
     return [
         ("unreadable", pictures["error"] != "", pictures["error"]),
         ("too small", sides.min(axis=1) < least, size + f" is smaller than filter.min_side={least}"),
-        ("grayscale", pictures["grey"] & demands.filter.drop_grayscale, "no color in it"),
-        ("unlabeled", (pictures["label_count"] == 0) & demands.labeled, "no label told"),
-        ("ambiguous", (pictures["label_count"] > 1) & demands.labeled, "labels told: " + label),
+        ("grayscale", pictures["grey"] & rules.filter.drop_grayscale, "no color in it"),
+        ("unlabeled", (pictures["label_count"] == 0) & rules.labeled, "no label told"),
+        ("ambiguous", (pictures["label_count"] > 1) & rules.labeled, "labels told: " + label),
         ("excluded class", excluded, label + " is not in source.classes"),
-        ("bad box", ~boxed & demands.boxed, found + " boxes, expected one that lies in the picture"),
-        ("no cell", pictures["cell"].isna() & demands.celled, "no white blood cell found in it"),
+        ("bad box", ~boxed & rules.boxed, found + " boxes, expected one that lies in the picture"),
+        ("no cell", pictures["cell"].isna() & rules.celled, "no white blood cell found in it"),
     ]
 
 
-def _drop_duplicates(pictures: pd.DataFrame, verdicts: pd.DataFrame, demands: Demands) -> None:
+def _drop_duplicates(pictures: pd.DataFrame, verdicts: pd.DataFrame, rules: FilterRules) -> None:
     """Same bytes: keep the first name, or none where their labels differ."""
-    if not demands.filter.drop_duplicates:
+    if not rules.filter.drop_duplicates:
         return
     kept = pictures[verdicts["reason"].isna()]
     for _, same in kept[kept.duplicated("sha256", keep=False)].groupby("sha256"):

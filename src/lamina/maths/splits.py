@@ -26,14 +26,14 @@ Integers = npt.NDArray[np.intp]
 class SplitConfig(Config):
     """Section `split` of params.yaml: shares of all pictures; what is left trains.
 
-    join_alike: whether pictures that show the same thing, whichever way it lies, count as one origin.
+    merge_near_duplicates: whether pictures that show the same thing, whichever way it lies, count as one origin.
     given: a pattern searched in the pictures' names, with or without a top folder that all share: those it is found in
     are the test pictures, as published data sets give them, and `test` is not used; null: they are drawn.
     """
 
     test: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
-    join_alike: bool = True
+    merge_near_duplicates: bool = True
     given: str | None = None
 
     @field_validator("given")

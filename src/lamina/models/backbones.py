@@ -36,7 +36,7 @@ CONVENTION_LAYER: Final = "input_convention"
 class Backbone:
     """One network without its head.
 
-    builder: its name in `keras.applications`, or in `lamina.models.trunks`; module: of `keras.applications`, with its
+    builder: its name in `keras.applications`, or in `lamina.models.own_backbones`; module: of `keras.applications`, with its
     input convention; None: of our own. width: channels of its last feature map. smallest, native: side in
     pixels of the smallest picture that it takes, and of those that it was made for. apart: Keras gives ImageNet weights
     only in a network that differs from all others: of the native size, or with one more layer.
@@ -202,7 +202,7 @@ def convention(name: str, preprocess: Preprocess, size: int) -> Any:
 def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
     """A backbone alone, from pictures that follow its convention to feature maps; random where not `imagenet`."""
     if spec.module is None:
-        from lamina.models import trunks
+        from lamina.models import own_backbones as trunks
 
         return getattr(trunks, spec.builder)(size)
     builder = getattr(importlib.import_module("keras.applications"), spec.builder)

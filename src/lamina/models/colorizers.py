@@ -86,7 +86,7 @@ def encode_and_decode(
     return _upsampling(maps, seen, side, outputs, dropout, seed)
 
 
-def soften(network: Any, inputs: np.ndarray) -> None:
+def scale_initial_outputs(network: Any, inputs: np.ndarray) -> None:
     """Make the first answers of a network with random weights no more than plausible, by its last layer, in place.
 
     inputs: some that it will learn from. What is far too large makes the first steps so, after which a residual network
@@ -124,19 +124,19 @@ def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
     return keras.Model(numbers, brought_to(colors, size), name="tail")
 
 
-def with_tail(network: Any, tail: Any, *, mirrored: bool = False) -> Any:
+def with_tail(network: Any, tail: Any, *, flip_tta: bool = False) -> Any:
     """The model that people use: from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a, b in CIELAB units.
 
-    mirrored: whether it answers with the mean of the colors of a picture and of its mirror image, turned back: what
+    flip_tta: whether it answers with the mean of the colors of a picture and of its mirror image, turned back: what
     the two differ in is error, of which the mean has less (Krizhevsky et al. 2012, section 4.1, for classes).
     """
     from lamina.models.keras_runtime import keras
 
     lightness = keras.Input(network.input.shape[1:], name="lightness")
     colors = tail(network(lightness))
-    if mirrored:
+    if flip_tta:
         beside = keras.ops.flip(tail(network(keras.ops.flip(lightness, axis=2))), axis=2)
-        colors = keras.layers.Average(name="mirrored")([colors, beside])
+        colors = keras.layers.Average(name="flip_tta")([colors, beside])
     return keras.Model(lightness, colors, name="colorizer")
 
 

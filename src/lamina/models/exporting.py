@@ -14,7 +14,7 @@ from lamina.errors import UserError
 from lamina.files import file_digest, staged, write_json
 from lamina.models.keras_runtime import tf
 from lamina.progress import progress
-from lamina.silence import silenced
+from lamina.quiet_stderr import quiet_stderr
 
 TOLERANCE: Final = 1e-4  # of a probability; float32 on another runtime differs by some 1e-6
 BATCH: Final = 16
@@ -127,7 +127,7 @@ def _described(name: str, model: Any, folder: Path) -> dict[str, Any]:
 def _translate(name: str, call: Callable[..., T], *arguments: Any) -> T:
     """Call a converter: mute, since they print whatever they do, and with its errors in one line."""
     try:
-        with silenced(), warnings.catch_warnings():
+        with quiet_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return call(*arguments)
     except Exception as error:  # converters raise of every kind for what they cannot express
@@ -197,7 +197,7 @@ def _ask_openvino(folder: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def _ask_litert(folder: Path, pixels: np.ndarray) -> np.ndarray:
-    with silenced():
+    with quiet_stderr():
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(folder / "model.tflite"))

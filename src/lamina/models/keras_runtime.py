@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lamina.ahead import LOADING
-from lamina.silence import silenced
+from lamina.prefetch import LOADING
+from lamina.quiet_stderr import quiet_stderr
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,7 +21,7 @@ def _loading() -> Iterator[None]:
     """What is loaded stays: to look for garbage in it, again and again, takes a fifth of the time."""
     gc.disable()
     try:
-        with LOADING, silenced(python=False):
+        with LOADING, quiet_stderr(python=False):
             yield
         gc.freeze()
     finally:

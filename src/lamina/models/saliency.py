@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamina.errors import UserError
-from lamina.models.asking import as_function, in_batches
+from lamina.models.inference import as_function, in_batches
 from lamina.models.keras_runtime import keras, tf
 
 

@@ -9,22 +9,24 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from lamina.charts import figures
+from lamina.charts.formatting import FILTERS
+from lamina.charts.inlined import Drawn, inlined, inlined_sheet
+from lamina.charts.run_figures import drawn_curve, drawn_trials
 from lamina.data.isolation import HIT
 from lamina.errors import UserError
-from lamina.learn.importance import TRIALS_TO_WEIGH, importances
 from lamina.maths.calibration import reliability
 from lamina.maths.color import lab_to_srgb
 from lamina.maths.splits import FOLDS
-from lamina.report import color_tables, figures, tables
-from lamina.report.color_page import color_chapter
-from lamina.report.color_runs import ColorRun
-from lamina.report.drawings import drawn_curve, drawn_trials
-from lamina.report.inlined import Drawn, inlined, inlined_sheet
+from lamina.report import tables
 from lamina.report.pictures import Pictures
-from lamina.report.pretext_page import pretext_chapter
-from lamina.report.pretext_runs import PretextRun
-from lamina.report.runs import Run
-from lamina.report.words import FILTERS
+from lamina.tasks.classify.results import Run
+from lamina.tasks.colorize import tables as color_tables
+from lamina.tasks.colorize.chapter import color_chapter
+from lamina.tasks.colorize.results import ColorRun
+from lamina.tasks.lightness.chapter import pretext_chapter
+from lamina.tasks.lightness.results import PretextRun
+from lamina.tuning.importance import TRIALS_TO_WEIGH, importances
 
 MISTAKES = 12
 LARGEST_SIDE = 160  # pixels of a picture in the page, at which 16 runs stay below 3 MB

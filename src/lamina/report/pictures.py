@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lamina.report.reading import Written, read_json, read_optional_table, read_pixels, read_table
+from lamina.results.reading import Written, read_json, read_optional_table, read_pixels, read_table
 
 GROUPS = ("group", "id", "name", "origin")
 CELLS = ("agreement",)

@@ -13,7 +13,7 @@ from lamina.maths.comparison import Difference, differences, letters
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
 from lamina.report.pictures import Pictures
-from lamina.report.runs import Run
+from lamina.tasks.classify.results import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged, write_json
-from lamina.learn.assess import ClassAssessor, assess
-from lamina.learn.runs import ClassifierRun, PretextRun, read_run, warps_anew
-from lamina.learn.tuned import read_tuned
 from lamina.maths.crossvalidation import AssessConfig
 from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
+from lamina.tasks.classify.assessment import ClassAssessor, assess
+from lamina.tasks.runs import ClassifierRun, PretextRun, read_run, warps_anew
+from lamina.tuning.tuned import read_tuned
 
 
 @dataclass(frozen=True, kw_only=True)

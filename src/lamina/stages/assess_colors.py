@@ -10,12 +10,12 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged, write_json
-from lamina.learn.assess_colors import ColorAssessor, assess_colors
-from lamina.learn.runs import ColorizeRun, read_run, warps_anew
-from lamina.learn.tuned import read_tuned
 from lamina.maths.crossvalidation import AgainConfig, AssessConfig
 from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
+from lamina.tasks.colorize.assessment import ColorAssessor, assess_colors
+from lamina.tasks.runs import ColorizeRun, read_run, warps_anew
+from lamina.tuning.tuned import read_tuned
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lamina.ahead import ahead
 from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
 from lamina.files import PiecewiseWriter, staged
+from lamina.prefetch import prefetch
 from lamina.progress import progress
 from lamina.stages import entry
 
@@ -76,7 +76,7 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
     """
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
         pictures = progress(source.pictures, what="download", unit="pictures", total=source.total)
-        write_parts(ahead(map(to_table, row_groups(_in_order(pictures))), depth=1), folder)
+        write_parts(prefetch(map(to_table, row_groups(_in_order(pictures))), depth=1), folder)
         return _summary(sorted(folder.iterdir()))
 
 

@@ -16,7 +16,7 @@ from lamina.progress import progress
 from lamina.stages import entry
 
 if TYPE_CHECKING:
-    from lamina.models.asking import Ask
+    from lamina.models.inference import Ask
 
 BATCH = 256
 SHOWN = 8  # right answers, and wrong ones, in `looked_at.png`
@@ -39,9 +39,9 @@ class EvaluateSummary:
 def evaluate(folders: Folders, models: Path) -> EvaluateSummary:
     """Judge `model.keras` of a run's folder from the pixels, and write `metrics.json`, `predictions.parquet`,
     `confusion.csv` and `looked_at.png` beside it. Every prediction is joined to its label by the picture's id."""
-    from lamina.learn.explain import answers_sheet, telling
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
     from lamina.models.saliency import Saliency
+    from lamina.tasks.classify.explain import answers_sheet, telling
 
     classes = json.loads((models / "record.json").read_text())["classes"]
     manifest = pd.read_parquet(folders.split / "manifest.parquet")

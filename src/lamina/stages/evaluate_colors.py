@@ -9,17 +9,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lamina.ahead import ahead
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.data.sheets import contact_sheet
 from lamina.files import staged, write_json
-from lamina.learn.color_examples import lightness
-from lamina.learn.gallery import colored, some
+from lamina.inputs.lightness import lightness
 from lamina.maths.bins import count_bins
 from lamina.maths.color import lab_to_srgb
 from lamina.maths.color_scores import rare_weights, score_pictures, summarise
+from lamina.prefetch import prefetch
 from lamina.progress import progress
 from lamina.stages import entry
+from lamina.tasks.colorize.progress_sheet import colored, some
 
 BATCH: Final = 64
 SHOWN: Final = 10  # pictures in a row of a sheet
@@ -45,7 +45,7 @@ def evaluate_colors(folders: Folders, models: Path) -> EvaluateSummary:
 
     Writes `metrics.json`, `predictions.parquet`, `colors.png` and `extremes.png` beside it (docs/files.md).
     """
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     mean_color = json.loads((models / "record.json").read_text())["data"]["mean_color"]
     manifest = pd.read_parquet(folders.split / "manifest.parquet")
@@ -72,7 +72,7 @@ def _judge(model: Any, manifest: pd.DataFrame, folders: Folders, mean_color: lis
     rows = open_rows(manifest, folders)
     rare = rare_weights(np.sum([count_bins(lab[..., 1:] / np.float32(100)) for lab in rows.lab_batches(BATCH)], axis=0))
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
-    scored = (score_pictures(lab, _answer(model, lab), mean_color, rare) for lab in ahead(rows.lab_batches(BATCH)))
+    scored = (score_pictures(lab, _answer(model, lab), mean_color, rare) for lab in prefetch(rows.lab_batches(BATCH)))
     tables = list(progress(scored, what="evaluate", unit="pictures", sizes=sizes))
     return manifest[["id", "origin"]].reset_index(drop=True).join(pd.concat(tables, ignore_index=True))
 

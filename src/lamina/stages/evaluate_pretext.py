@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lamina.ahead import ahead
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.data.sheets import contact_sheet
 from lamina.files import staged, write_json
-from lamina.learn.color_examples import lightness
-from lamina.learn.gallery import some
+from lamina.inputs.lightness import lightness
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
 from lamina.maths.means import mean_interval
+from lamina.prefetch import prefetch
 from lamina.progress import progress
 from lamina.stages import entry
+from lamina.tasks.colorize.progress_sheet import some
 
 BATCH: Final = 64
 SHOWN: Final = 10  # pictures in a row of the sheet
@@ -45,7 +45,7 @@ def evaluate_pretext(folders: Folders, models: Path) -> EvaluateSummary:
 
     Writes `metrics.json`, `predictions.parquet` and `lightness.png` beside it (docs/files.md).
     """
-    from lamina.learn.predict import load_model
+    from lamina.models.loading import load_model
 
     mean = json.loads((models / "record.json").read_text())["data"]["mean_lightness"]
     manifest = pd.read_parquet(folders.split / "manifest.parquet")
@@ -83,7 +83,7 @@ def _judge(model: Any, manifest: pd.DataFrame, folders: Folders, mean: float) ->
     """Squared errors of a fold's pictures, `id` and `origin` before them."""
     rows = open_rows(manifest, folders)
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
-    judged = (_errors(model, lab, mean) for lab in ahead(rows.lab_batches(BATCH)))
+    judged = (_errors(model, lab, mean) for lab in prefetch(rows.lab_batches(BATCH)))
     tables = list(progress(judged, what="evaluate", unit="pictures", sizes=sizes))
     return manifest[["id", "origin"]].reset_index(drop=True).join(pd.concat(tables, ignore_index=True))
 

@@ -15,11 +15,11 @@ from lamina.config import read_params
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import discard, file_digest, staged, write_json
-from lamina.learn.features import FILES, UNFINISHED, data_digest, features_key, take_over, tidy
-from lamina.learn.record import machine, note_convention
-from lamina.learn.runs import TransferRun, read_run, run_names
+from lamina.inputs.features import FILES, UNFINISHED, data_digest, features_key, take_over, tidy
 from lamina.models.saving import save_model
+from lamina.results.record import machine, note_convention
 from lamina.stages import entry
+from lamina.tasks.runs import TransferRun, read_run, run_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def extract_run(
 
 def _make(run: TransferRun, folders: Folders, out: Path, unfinished: Path, *, seed: int) -> Mapping[str, Any]:
     """Extract to the folder `out`, by way of `unfinished`; return what `timing.json` says of it."""
-    from lamina.learn.extract import extract, make_extractor
+    from lamina.inputs.extraction import extract, make_extractor
     from lamina.models.engine import compile_engine
 
     manifest = pd.read_parquet(folders.split / "manifest.parquet")

@@ -7,8 +7,8 @@ import pandas as pd
 
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
-from lamina.data.filters import Demands, FilterConfig, judge
-from lamina.data.looks import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
+from lamina.data.filter_sheets import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
+from lamina.data.filters import FilterConfig, FilterRules, judge
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare
 from lamina.data.sources.config import SourceConfig
@@ -39,14 +39,14 @@ class FilterSummary:
         return text + (f"; {self.agreeing} of {self.told} cells found agree with the box told" if self.told else "")
 
 
-def filter_pictures(demands: Demands, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
+def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
     """Write tables and sheets of kept and rejected pictures, near duplicates and cells (docs/files.md) to `out`.
 
     config, memo: what the pictures are prepared for, and where that is kept (`lamina.data.preparation`): each is
     decoded once, here, for this stage and the next. Raises UserError if none is kept.
     """
     prepared = prepare(raw, config, memo, what="filter")
-    pictures = prepared.pictures.join(judge(prepared.pictures, demands))
+    pictures = prepared.pictures.join(judge(prepared.pictures, rules))
     summary = _summary(pictures)
     if not summary.kept:
         raise UserError(
@@ -56,7 +56,7 @@ def filter_pictures(demands: Demands, config: ConvertConfig, raw: Path, out: Pat
     kept = pictures[is_kept].reset_index(drop=True)
     groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
     kept["origin"] = merge_origins(kept["origin"], groups)
-    kept["box"] = [boxes[0] if demands.boxed else cell for boxes, cell in zip(kept["boxes"], kept["cell"], strict=True)]
+    kept["box"] = [boxes[0] if rules.boxed else cell for boxes, cell in zip(kept["boxes"], kept["cell"], strict=True)]
     with staged(out, folder=True) as part:
         kept[KEPT].to_parquet(part / "kept.parquet", index=False)
         pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
@@ -100,14 +100,14 @@ def main() -> None:
     params = read_params(system)
     source = section(params, "source", SourceConfig)
     config = section(params, "convert", ConvertConfig)
-    demands = Demands(
+    rules = FilterRules(
         filter=section(params, "filter", FilterConfig),
         labeled=source.labels != "none",
         classes=source.classes,
         boxed=config.isolate == "box",
         celled=config.isolate == "cell" and config.no_cell == "drop",
     )
-    print(filter_pictures(demands, config, Path("data/raw"), Path("data/filtered"), memo=MEMO))
+    print(filter_pictures(rules, config, Path("data/raw"), Path("data/filtered"), memo=MEMO))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamina.files import file_digest, staged
-from lamina.imports import PACKAGE, all_modules, closure, source
+from lamina.source_code import PACKAGE, all_modules, closure, source
 from lamina.stages import entry
 
 NO_STAGES = ("entry", "modules")

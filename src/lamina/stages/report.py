@@ -7,15 +7,15 @@ from pathlib import Path
 from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.learn.runs import KINDS, run_names
-from lamina.report.color_runs import read_color_run
-from lamina.report.color_tables import ranked_colors
 from lamina.report.page import render
 from lamina.report.pictures import read_pictures
-from lamina.report.pretext_runs import ranked_pretexts, read_pretext_run
-from lamina.report.runs import read_run
 from lamina.report.tables import ranked
 from lamina.stages import entry
+from lamina.tasks.classify.results import read_run
+from lamina.tasks.colorize.results import read_color_run
+from lamina.tasks.colorize.tables import ranked_colors
+from lamina.tasks.lightness.results import ranked_pretexts, read_pretext_run
+from lamina.tasks.runs import KINDS, run_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,10 @@ def main() -> None:
     system = Path()
     kinds = run_names(read_params(system))
     print(report(kinds, system, Path("reports")))
-    from lamina.tracking.complete import complete_or_warn
+    from lamina.tracking.sync import sync_or_warn
 
     for name in kinds:
-        complete_or_warn(system, name)
+        sync_or_warn(system, name)
 
 
 if __name__ == "__main__":

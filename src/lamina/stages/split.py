@@ -25,7 +25,7 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
-from lamina.maths.given import find_given, split_around
+from lamina.maths.published_split import find_published_test, split_around
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages import entry
 
@@ -74,9 +74,9 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
     labels = pictures["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    given = find_given(list(pictures["name"]), config.given) if config.given is not None else None
+    given = find_published_test(list(pictures["name"]), config.given) if config.given is not None else None
     described = describe_pictures(pictures["id"], pixels)
-    alike = alike_pairs(pictures, pixels, described) if config.join_alike else NOTHING_ALIKE
+    alike = alike_pairs(pictures, pixels, described) if config.merge_near_duplicates else NOTHING_ALIKE
     pictures["origin"] = join_origins(pictures, alike)
     origins = list(pictures["origin"])
     if given is None:

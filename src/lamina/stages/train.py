@@ -12,20 +12,20 @@ from lamina.config import read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.files import discard, staged, write_json
-from lamina.learn.checkpoint import Checkpoint
-from lamina.learn.course import Course
-from lamina.learn.earlier import HEADS, Earlier
-from lamina.learn.history import EpochRow, kept_row
-from lamina.learn.listener import Listener
-from lamina.learn.record import machine, make_record, note_convention
-from lamina.learn.runs import ColorizeRun, PretextRun, Run, Tuned, read_run, warps_anew
-from lamina.learn.tuned import read_tuned
 from lamina.models.saving import save_model
+from lamina.results.record import machine, make_record, note_convention
 from lamina.stages import entry
+from lamina.tasks.runs import ColorizeRun, PretextRun, Run, Tuned, read_run, warps_anew
+from lamina.training.callbacks import Callbacks
+from lamina.training.checkpoint import Checkpoint
+from lamina.training.head_cache import HEADS, HeadCache
+from lamina.training.history import EpochRow, kept_row
+from lamina.training.training_options import TrainingOptions
+from lamina.tuning.tuned import read_tuned
 
 if TYPE_CHECKING:
-    from lamina.learn.color_task import ColorTask
-    from lamina.learn.gallery import Gallery
+    from lamina.tasks.colorize.learning import ColorTask
+    from lamina.tasks.colorize.progress_sheet import ProgressSheet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,23 +50,23 @@ def train(
     tuned: Tuned,
     folders: Folders,
     out: Path,
-    listener: Listener,
+    callbacks: Callbacks,
     *,
     seed: int,
     augment: AugmentConfig | None = None,
     underway: Path = Path(".lamina/training"),
     heads: Path = HEADS,
 ) -> TrainSummary:
-    """Write `model.keras`, `history.csv`, `record.json` and `timing.json` to `out`; tell `listener` of each epoch.
+    """Write `model.keras`, `history.csv`, `record.json` and `timing.json` to `out`; tell `callbacks` of each epoch.
 
     Of a colorizer, `learning.png` as well. augment: the section, for runs of `augmentation: fresh`. underway: folder,
     outside of what DVC removes, where a training from pixels that was killed goes on from: `NAME/KEY.npz`
-    (`lamina.learn.checkpoint`) and, of a colorizer, `NAME/KEY/`. `NAME` is removed in the end. heads: folder, there as
-    well, of what heads learned before (`lamina.learn.earlier`).
+    (`lamina.training.checkpoint`) and, of a colorizer, `NAME/KEY/`. `NAME` is removed in the end. heads: folder, there as
+    well, of what heads learned before (`lamina.training.head_cache`).
     """
-    from lamina.learn.color_task import ColorTask
-    from lamina.learn.fine_tuning import learn_whole
-    from lamina.learn.tasks import open_task
+    from lamina.tasks.classify.fine_tuning import learn_whole
+    from lamina.tasks.classify.learning import open_task
+    from lamina.tasks.colorize.learning import ColorTask
 
     start = time.perf_counter()
     if isinstance(run, ColorizeRun | PretextRun):  # of others the stage `extract` tells
@@ -84,30 +84,30 @@ def train(
         data={"digest": task.digest, "rows": rows} | task.told,
         system=Path(),
     )
-    listener.start(record)
+    callbacks.start(record)
     loaded = time.perf_counter()
     kept_at = underway / name / record["key"][:16]
-    gallery = _gallery(task, kept_at) if isinstance(task, ColorTask) else None
+    progress_sheet = _progress_sheet(task, kept_at) if isinstance(task, ColorTask) else None
 
     def on_epoch(row: EpochRow) -> None:
-        listener.epoch(row)
+        callbacks.epoch(row)
         # here, not when it is drawn: a training that goes on tells of its earlier epochs again
-        if gallery and (strip := gallery.strip(int(row["epoch"]))):
-            listener.picture("learning", int(row["epoch"]), strip)
+        if progress_sheet and (strip := progress_sheet.strip(int(row["epoch"]))):
+            callbacks.picture("learning", int(row["epoch"]), strip)
 
-    course = Course(
+    options = TrainingOptions(
         on_epoch=on_epoch,
         checkpoint=Checkpoint(kept_at.with_suffix(".npz")),
-        look=gallery.look if gallery else None,
-        earlier=Earlier(name=name, folder=heads),
+        look=progress_sheet.look if progress_sheet else None,
+        head_cache=HeadCache(name=name, folder=heads),
     )
-    learned = learn_whole(task, tuned, course)
+    learned = learn_whole(task, tuned, options)
     fitted = time.perf_counter()
-    listener.finish()
+    callbacks.finish()
     save_model(learned.network, out / "model.keras")
-    if gallery:
+    if progress_sheet:
         with staged(out / "learning.png") as part:
-            gallery.sheet(learned.network, len(learned.history)).save(part, format="PNG")
+            progress_sheet.sheet(learned.network, len(learned.history)).save(part, format="PNG")
     with staged(out / "history.csv") as part:
         pd.DataFrame(learned.history).to_csv(part, index=False)
     write_json(out / "record.json", record | {"parameters": learned.network.count_params()})
@@ -119,10 +119,10 @@ def train(
     return TrainSummary(kept=kept, measure=run.measure, epochs=len(learned.history), seconds=seconds["train"])
 
 
-def _gallery(task: "ColorTask", folder: Path) -> "Gallery":
-    from lamina.learn.gallery import Gallery, some
+def _progress_sheet(task: "ColorTask", folder: Path) -> "ProgressSheet":
+    from lamina.tasks.colorize.progress_sheet import ProgressSheet, some
 
-    return Gallery(lab=some(task.validation.rows), tail=task.tail(), folder=folder)
+    return ProgressSheet(lab=some(task.validation.rows), tail=task.tail(), folder=folder)
 
 
 def _extraction(timing: Path) -> dict[str, float]:
@@ -139,8 +139,8 @@ def main() -> None:
     out = Path("models") / name
     tuned = read_tuned(out / "tuned.yaml")
     augment = section(params, "augment", AugmentConfig) if warps_anew(run) else None
-    seed, listener = run.seed_or(entry.seed(params)), LiveRun(Path())
-    print(train(name, kind, run, tuned, Folders(), out, listener, seed=seed, augment=augment))
+    seed, callbacks = run.seed_or(entry.seed(params)), LiveRun(Path())
+    print(train(name, kind, run, tuned, Folders(), out, callbacks, seed=seed, augment=augment))
 
 
 if __name__ == "__main__":

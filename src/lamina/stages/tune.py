@@ -18,14 +18,14 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.learn.record import code_digest, environment, system_name
-from lamina.learn.runs import Run, Tuned, read_run, warps_anew
-from lamina.learn.studies import Place, place_of, resume
-from lamina.learn.task import Task
-from lamina.learn.tasks import open_task
-from lamina.learn.tune import TuneConfig, no_trials, search
-from lamina.learn.tuned import given, write_tuned
+from lamina.results.record import code_digest, environment, system_name
 from lamina.stages import entry
+from lamina.tasks.classify.learning import open_task
+from lamina.tasks.runs import Run, Tuned, read_run, warps_anew
+from lamina.training.learner import Task
+from lamina.tuning.search import TuneConfig, no_trials, search
+from lamina.tuning.studies import Place, place_of, resume
+from lamina.tuning.tuned import given, write_tuned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def tune(
     """
     tuned, trials = (
         _find(name, run, config, partial(open_task, name, run, folders, seed=seed, augment=augment), studies, seed)
-        if run.open_numbers
+        if run.tunable
         else (given(run), no_trials())
     )
     write_tuned(out / "tuned.yaml", tuned)
@@ -73,9 +73,7 @@ def _find(
     name: str, run: Run, config: TuneConfig, opened: Callable[[], Task], studies: Path, seed: int
 ) -> tuple[Tuned, pd.DataFrame]:
     if not config.trials:
-        raise UserError(
-            f"run {name}: {', '.join(run.open_numbers)}: tune, but tune.trials is 0; raise it or give a number"
-        )
+        raise UserError(f"run {name}: {', '.join(run.tunable)}: tune, but tune.trials is 0; raise it or give a number")
     if config.workers > 1:
         _share_machine(config.workers)
     task = opened()

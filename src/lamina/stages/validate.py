@@ -17,7 +17,7 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.drift import independent
-from lamina.maths.given import find_given
+from lamina.maths.published_split import find_published_test
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.tracking.data_docs import page
@@ -167,7 +167,7 @@ def read_tables(
     originals = split[split["copy"] == 0].assign(label=lambda rows: rows["label"].astype(object).fillna("unlabeled"))
     names = lab.drop_duplicates("id").set_index("id")["name"]
     split = split.assign(name=split["id"].map(names).fillna(split["id"]))
-    is_given = find_given(list(split["name"]), given) if given is not None else np.zeros(len(split), bool)
+    is_given = find_published_test(list(split["name"]), given) if given is not None else np.zeros(len(split), bool)
     of_given = split["origin"].isin(split.loc[is_given, "origin"])
     return {
         "raw": raw.assign(decisions=_occurrences(raw["name"], decided)),

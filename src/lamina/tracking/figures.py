@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lamina.report.figures import MSE_OF_L, curve
+from lamina.charts.figures import MSE_OF_L, curve
 from lamina.tracking.records import RunFiles
 
 DPI = 120

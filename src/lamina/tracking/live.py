@@ -30,10 +30,10 @@ class Picture:
 
 
 class LiveRun:
-    """A `Listener` that shows a run in MLflow while it trains.
+    """A `Callbacks` that shows a run in MLflow while it trains.
 
     A store that is away, locked or broken costs one line of warning; what was missed is brought later by
-    `lamina.tracking.complete.complete` from the run's record.
+    `lamina.tracking.sync.complete` from the run's record.
     """
 
     def __init__(self, system: Path) -> None:

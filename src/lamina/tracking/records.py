@@ -9,8 +9,8 @@ from typing import Any
 
 from lamina.errors import UserError
 from lamina.files import file_digest, json_digest
-from lamina.learn.measures import MeasureName
-from lamina.learn.runs import KINDS
+from lamina.results.measures import MeasureName
+from lamina.tasks.runs import KINDS
 
 RECORD_KEYS = ("run", "system", "kind", "key", "params", "tuned", "seed", "classes", "size", "data", "environment")
 FILES = (

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lamina.errors import UserError
-from lamina.learn.champion import Champion
-from lamina.learn.measures import MEASURES
-from lamina.tracking.complete import complete
+from lamina.results.champion import Champion
+from lamina.results.measures import MEASURES
 from lamina.tracking.records import RunFiles, read_run
 from lamina.tracking.runs import COMPLETE, KEY, allowed, find
 from lamina.tracking.store import Store, exclusive, experiment, open_store, refused_in_one_line
+from lamina.tracking.sync import sync
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -31,7 +31,7 @@ def register(system: Path, champion: Champion) -> State:
             f"the champion {champion.run} is not what lies in {system / 'models' / champion.run}: fetch what was "
             "accepted with `dvc pull`, or accept what is there with `lamina gate --accept`"
         )
-    complete(system, champion.run)
+    sync(system, champion.run)
     files = read_run(system, champion.run)
     store = open_store(system)
     with refused_in_one_line(store.uri), exclusive(store.root):

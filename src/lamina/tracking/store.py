@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from lamina.ahead import LOADING
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.prefetch import LOADING
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

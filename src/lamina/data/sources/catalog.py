@@ -20,7 +20,7 @@ import requests
 
 from lamina.config import nearest
 from lamina.errors import UserError
-from lamina.silence import silenced
+from lamina.quiet_stderr import quiet_stderr
 
 # NAME/CONFIG:VERSION; a version may hold stars, as the library allows
 LOCATION: Final = re.compile(
@@ -61,7 +61,7 @@ def find_builder(location: str) -> Any:
     tfds = library()
     root = data_directory(tfds)
     try:
-        with silenced():  # some load TensorFlow to tell their features
+        with quiet_stderr():  # some load TensorFlow to tell their features
             builder = tfds.builder(location, data_dir=root)
             _ = builder.info
         return builder
@@ -228,7 +228,7 @@ class _Sparse:
 
 def reading() -> Any:
     """How to read: shard after shard by one thread, nothing ahead, so that order is fixed and memory small."""
-    with silenced():  # loads TensorFlow
+    with quiet_stderr():  # loads TensorFlow
         reading = library().ReadConfig(
             try_autocache=False,
             skip_prefetch=True,

@@ -155,13 +155,13 @@ def _told(picture: Picture, config: SourceConfig) -> Picture:
 
 @contextmanager
 def _tfds(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
-    from lamina.data.sources import catalogued  # imports TensorFlow when it reads
+    from lamina.data.sources import tfds  # imports TensorFlow when it reads
 
     def find_origin(file: str) -> str:
         return _origins((file,), config.origin, f"tfds:{config.location}")(file)
 
-    dataset = catalogued.open_dataset(config.locations[0], config.labels)
-    pictures, total = catalogued.read_pictures(
+    dataset = tfds.open_dataset(config.locations[0], config.labels)
+    pictures, total = tfds.read_pictures(
         dataset, config.labels, config.splits, find_origin if config.origin else None
     )
     yield Source(pictures=pictures, total=total)

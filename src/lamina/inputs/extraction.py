@@ -1,0 +1,71 @@
+"""Features of every row of a split, computed once by a frozen backbone."""
+
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import pandas as pd
+
+from lamina.data.rows import Folders, Rows, open_rows
+from lamina.errors import UserError
+from lamina.models.backbones import build_extractor, calibrate
+from lamina.models.engine import Engine
+from lamina.models.keras_runtime import keras
+from lamina.prefetch import prefetch
+from lamina.progress import progress
+from lamina.tasks.runs import TransferRun
+
+ROWS_AT_ONCE: Final = 512
+CALIBRATION_PICTURES: Final = 64
+
+
+def make_extractor(run: TransferRun, manifest: pd.DataFrame, folders: Folders, *, seed: int) -> keras.Model:
+    """Build the run's frozen backbone; a random one gets its statistics from some training originals."""
+    size = int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
+    extractor = build_extractor(
+        run.backbone, weights=run.weights, pooling=run.pooling, preprocess=run.preprocess, size=size, seed=seed
+    )
+    if run.weights == "none":
+        originals = manifest[(manifest["fold"] == "train") & (manifest["copy"] == 0)]
+        some = originals.sample(min(len(originals), CALIBRATION_PICTURES), random_state=seed)
+        rows = open_rows(some, folders)
+        calibrate(extractor, rows.read(np.arange(len(rows))).astype(np.float32))
+    return extractor
+
+
+def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
+    """Write the features of all rows to `out`, (rows, width) float16, row by row as they come.
+
+    Where `out` holds the first of them, left by an extraction that was interrupted, only the others are computed.
+    Returns the array's shape. Raises UserError where features leave the range of float16, or are all equal.
+    """
+    shape = (len(rows), engine.width)
+    out.touch()
+    with out.open("r+b") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        first = _whole_chunks(file, engine.width) * ROWS_AT_ONCE
+        chunks = [np.arange(at, min(at + ROWS_AT_ONCE, len(rows))) for at in range(first, len(rows), ROWS_AT_ONCE)]
+        pixels = prefetch(map(rows.read, chunks), depth=1)
+        for chunk in progress(pixels, what="extract", unit="rows", sizes=[len(chunk) for chunk in chunks]):
+            with np.errstate(over="ignore"):  # told below, in words
+                features = engine.features(chunk).astype(np.float16, order="C")
+            if not np.isfinite(features).all():
+                raise UserError("extract: features leave the range of float16; use preprocess: own, or other weights")
+            file.write(features.data)  # tofile does not say that a disk is full
+    if not _differ(np.load(out, mmap_mode="r")):
+        raise UserError("extract: every picture has the same features; use preprocess: own, or other weights")
+    return shape
+
+
+def _whole_chunks(file: BinaryIO, width: int) -> int:
+    """How many chunks stand whole after the header, where the file is; what follows them is cut off."""
+    header, size = file.tell(), 2 * width * ROWS_AT_ONCE
+    whole = max(0, file.seek(0, os.SEEK_END) - header) // size
+    file.truncate(header + whole * size)
+    file.seek(0, os.SEEK_END)
+    return whole
+
+
+def _differ(features: np.ndarray) -> bool:
+    return any((features[at : at + ROWS_AT_ONCE] != features[0]).any() for at in range(0, len(features), ROWS_AT_ONCE))

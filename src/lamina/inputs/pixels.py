@@ -1,0 +1,105 @@
+"""What networks learn from: features held in memory, or pictures read and warped batch by batch."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from lamina.data.augmentation import AugmentConfig, draw_anew
+from lamina.data.rows import Rows
+from lamina.files import json_digest
+from lamina.prefetch import prefetch
+from lamina.training.history import Sums
+
+if TYPE_CHECKING:
+    from lamina.training.trainers import Trainer
+
+PICTURES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class FeatureExamples:
+    """Features, (n, width) float16, and class numbers, (n,) int32, in memory: heads learn from them as they are."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class RowExamples:
+    """Pictures by row; a thread reads ahead while the network works. Subclasses say what is read of them."""
+
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def learn(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
+        return self._over(trainer.learn, order, batch_size)
+
+    def judge(self, trainer: "Trainer", batch_size: int) -> Sums:
+        return self._over(trainer.judge, np.arange(len(self)), batch_size)
+
+    def _read(self, rows: np.ndarray) -> tuple[Any, Any]:
+        """What a step is given of some rows: inputs and targets."""
+        raise NotImplementedError
+
+    def _over(self, step: Callable[..., tuple[object, object]], order: np.ndarray, batch_size: int) -> Sums:
+        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        return _total([step(*pair) for pair in prefetch(map(self._read, batches))])
+
+
+@dataclass(frozen=True)
+class PictureExamples(RowExamples):
+    """Pictures as pixels, and their class numbers, (n,) int32."""
+
+    labels: np.ndarray
+
+    def answers(self, network: Any) -> np.ndarray:
+        """What a network says of all rows, (n, classes) probabilities."""
+        from lamina.models.inference import inference
+
+        return np.concatenate([*map(inference(network), prefetch(self.rows.batches(PICTURES_AT_ONCE)))])
+
+    def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self.rows.read(rows).astype(np.float32), self.labels[rows]
+
+
+E = TypeVar("E", bound=RowExamples)
+
+
+def each_epoch(
+    augmentation: str,
+    examples: Callable[[str], E],
+    manifest: pd.DataFrame,
+    augment: AugmentConfig | None,
+    digest: str,
+    *,
+    seed: int,
+) -> tuple[Callable[[int], E] | None, str]:
+    """What gives the training examples of an epoch, where each has its own, and the digest of what is learned from.
+
+    examples: those of a fold; augment: the section, within whose ranges rows are warped anew; digest: of the data.
+    Of `augmentation: plan` None, and the digest as it is.
+    """
+    if augmentation != "fresh":
+        return None, digest
+    if augment is None:
+        raise TypeError("augmentation: fresh draws within the ranges of `augment`, got None")
+    train, rows, reach = examples("train"), manifest[manifest["fold"] == "train"], augment
+
+    def anew(epoch: int) -> E:
+        drawn = draw_anew(rows, reach, seed=seed, epoch=epoch)
+        return replace(train, rows=replace(train.rows, plan=drawn))
+
+    return anew, json_digest([digest, reach.model_dump()])
+
+
+def _total(sums: Iterable[tuple[object, object]]) -> Sums:
+    pairs = np.array([(float(loss), float(measured)) for loss, measured in sums])  # type: ignore[arg-type]
+    return float(pairs[:, 0].sum()), float(pairs[:, 1].sum())

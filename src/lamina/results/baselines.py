@@ -1,0 +1,143 @@
+"""The accepted results: `baselines/RUN.csv`, a line for each test picture, sorted by id, and what lies in `models/`.
+
+One line a picture, so that git shows which answers changed. What a line says depends on the run's measure.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lamina.errors import UserError
+from lamina.results.measures import MEASURES, Answers, Change, Measure
+
+RESTORE = "restore it, or renew it with --accept"
+REPEAT = "make it anew with `dvc repro`"
+
+
+def accepted_runs(system: Path) -> set[str]:
+    """The runs whose results were accepted."""
+    return {path.name.removesuffix(".csv") for path in (system / "baselines").glob("*.csv")}
+
+
+def baseline_path(system: Path, name: str) -> Path:
+    """Where the accepted results of a run are written down."""
+    return system / "baselines" / f"{name}.csv"
+
+
+def read_baseline(system: Path, name: str, measure: Measure) -> Answers:
+    """The accepted answers of a run. Raises UserError where there are none, they are broken, or of another measure."""
+    path, header = baseline_path(system, name), ["id", *measure.columns]
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+    except FileNotFoundError:
+        raise UserError(f"no {path}; `lamina gate --accept` makes it") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid CSV ({error}); {RESTORE}") from None
+    found = rows[0][1] if rows else []
+    if found != header:
+        raise UserError(_another_header(path, header, found, measure))
+    return _answers(rows[1:], header, measure, path, RESTORE)
+
+
+def baseline_text(answers: Answers, measure: Measure) -> str:
+    """The text of `baselines/RUN.csv`: the same answers are the same bytes."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([["id", *measure.columns], *([key, *answers[key]] for key in sorted(answers))])
+    return text.getvalue()
+
+
+def read_present(system: Path, name: str, measure: Measure) -> tuple[Answers, dict[str, str]]:
+    """A run's answers for the test pictures, and the origin of each picture, by id, from `predictions.parquet`.
+
+    Raises UserError where it is not there, not readable or makes no sense.
+    """
+    path = system / "models" / name / "predictions.parquet"
+    names = ["id", *measure.columns, "origin"]
+    try:
+        columns = pq.read_table(path, columns=names).to_pydict()
+    except FileNotFoundError:
+        raise UserError(f"no {path}; make it with `dvc repro`, or fetch it with `dvc pull`") from None
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{path}: not readable ({str(error).splitlines()[0]}); {REPEAT}") from None
+    rows = list(zip(*(columns[name] for name in names), strict=True))
+    placed = [(f"{path}, row {number}", row) for number, row in enumerate(rows)]
+    answers = _answers(placed, names, measure, path, REPEAT)
+    return answers, dict(zip(columns["id"], columns["origin"], strict=True))
+
+
+def change(system: Path, name: str, measure: Measure) -> Change:
+    """How a run's answers for the test pictures differ from the accepted ones.
+
+    Raises UserError where they cannot be compared: files that are missing or broken, other pictures or labels.
+    """
+    before = read_baseline(system, name, measure)
+    after, origins = read_present(system, name, measure)
+    new, missing = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+    if new or missing:
+        raise UserError(f"other test pictures: {new} new, {missing} missing; --accept renews the baseline")
+    return measure.change(before, after, origins)
+
+
+def difference(system: Path, name: str, answers: Answers, measure: Measure) -> str:
+    """Say in a line what accepting these answers changes in the baseline of a run."""
+    try:
+        old = read_baseline(system, name, measure)
+    except UserError:
+        return f"{name}: accepted, {len(answers)} pictures"
+    if old == answers:
+        return f"{name}: unchanged"
+    kinds = Counter(
+        "new" if key not in old else "missing" if key not in answers else "changed"
+        for key in old.keys() | answers.keys()
+        if old.get(key) != answers.get(key)
+    )
+    counts = ", ".join(f"{kinds[kind]} {kind}" for kind in ("changed", "new", "missing") if kinds[kind])
+    values = " -> ".join(measure.shown(measure.value(some)) for some in (old, answers))
+    return f"{name}: renewed, {measure.title} {values} ({counts} of {len(answers)} pictures)"
+
+
+def _another_header(path: Path, header: list[str], found: list[str], measure: Measure) -> str:
+    for other in MEASURES.values():
+        if found == ["id", *other.columns]:
+            return (
+                f"the run changed its kind: {path} holds its {other.title}, and now it is judged by {measure.title}; "
+                "--accept renews the baseline"
+            )
+    got = ",".join(found) or "an empty file"
+    return f"{path}: expected the header {','.join(header)}, got {got}; {RESTORE}"
+
+
+def _answers(
+    rows: Sequence[tuple[str, Sequence[Any]]], names: list[str], measure: Measure, path: Path, remedy: str
+) -> Answers:
+    answers: Answers = {}
+    for place, row in rows:
+        cells = _cells(row, names, measure)
+        if cells is None:
+            raise UserError(f"{place}: expected {', '.join(names)}, got {list(row)}; {remedy}")
+        if row[0] in answers:
+            raise UserError(f"{place}: the picture {row[0]} stands there twice; {remedy}")
+        answers[row[0]] = cells
+    if not answers:
+        raise UserError(f"{path}: holds no picture; {remedy}")
+    return answers
+
+
+def _cells(row: Sequence[Any], names: Sequence[str], measure: Measure) -> tuple[str, ...] | None:
+    """What a row says beside the names of picture and origin; None where it makes no sense."""
+    end = 1 + len(measure.columns)
+    if len(row) != len(names) or not all(isinstance(name, str) and name for name in (row[0], *row[end:])):
+        return None
+    try:
+        return measure.cells(row[1:end])
+    except ValueError:
+        return None

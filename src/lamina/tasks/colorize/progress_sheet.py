@@ -1,0 +1,78 @@
+"""What a colorizer makes of some pictures while it learns: a sheet on which one sees it learn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from lamina.data.rows import Rows
+from lamina.data.sheets import contact_sheet
+from lamina.files import staged
+from lamina.inputs.lightness import lightness
+from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
+
+PICTURES: Final = 10
+_NO_COLOR: Final = np.zeros(2, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressSheet:
+    """Some pictures, and what was made of them after the epochs 1, 2, 4, 8, ...
+
+    lab: (n, S, S, 3) int16 CIELAB x 100. tail: what makes colors of the network's numbers. folder: where strips are
+    kept until the sheet is made, so that a training that was interrupted shows all of it.
+    """
+
+    lab: LabPixels
+    tail: Any
+    folder: Path
+
+    def look(self, epoch: int, network: Any) -> None:
+        """Color the pictures with what was learned until an epoch, where it is one to keep."""
+        if epoch & (epoch - 1):
+            return
+        colors = self.tail(network(lightness(self.lab), training=False)).numpy()
+        strip = Image.fromarray(np.concatenate(list(colored(self.lab, colors)), axis=1))
+        with staged(self._strip(epoch)) as part:
+            strip.save(part, format="PNG")
+
+    def strip(self, epoch: int) -> Image.Image | None:
+        """What was made of the pictures after an epoch, side by side; None where it was none to keep."""
+        kept = self._strip(epoch)
+        return Image.fromarray(_read(kept)) if kept.exists() else None
+
+    def sheet(self, learned: Any, epochs: int) -> Image.Image:
+        """Rows: the grey pictures, what was made of them after some of the epochs and in the end, and the true ones.
+
+        learned: the model from L to a, b that was kept.
+        """
+        kept = [epoch for epoch in range(1, epochs) if self._strip(epoch).exists()]
+        rows = [np.split(_read(self._strip(epoch)), len(self.lab), axis=1) for epoch in kept]
+        grey = list(colored(self.lab, np.broadcast_to(_NO_COLOR, (*self.lab.shape[:3], 2))))
+        end = list(colored(self.lab, learned(lightness(self.lab), training=False).numpy()))
+        names = ["grey", *(f"epoch {epoch}" for epoch in kept), "learned", "true"]
+        return contact_sheet([grey, *rows, end, list(lab_to_srgb(self.lab))], names)
+
+    def _strip(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:04}.png"
+
+
+def _read(path: Path) -> np.ndarray:
+    with Image.open(path) as strip:
+        return np.asarray(strip)
+
+
+def some(rows: Rows, most: int = PICTURES) -> LabPixels:
+    """CIELAB of some rows, evenly chosen, in their order."""
+    return rows.read_lab(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
+
+
+def colored(lab: LabPixels, colors: np.ndarray) -> RgbPixels:
+    """Pictures in other colors, of their own lightness where sRGB holds that: (n, S, S, 3) uint8.
+
+    lab: (n, S, S, 3) int16 CIELAB x 100; colors: (n, S, S, 2) a, b in CIELAB units.
+    """
+    ab = np.clip(np.rint(colors * 100), -12_800, 12_700).astype(np.int16)
+    return lab_to_srgb(np.concatenate([lab[..., :1], ab], axis=-1))

@@ -1,0 +1,110 @@
+"""The report's tables of colorizers: who comes first, how far beyond the two baselines, on which axis."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from lamina.maths.comparison import mean_differences
+from lamina.report.tables import Comparison, Scale, compared, same_pictures
+from lamina.tasks.colorize.results import ColorRun, Differences, Measures
+
+BASELINES: Final = {"grey": "grey", "mean": "training mean"}
+IN_WORDS: Final = {"grey": "grey", "mean": "the training mean"}
+MEASURES: Final = tuple(Measures.model_fields)
+SHOWN: Final = ("colorfulness", "auc_rebalanced", "auc", "ciede2000", "psnr", "ssim")  # beside the MSE
+MOST_TICKS: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """An answer that needs no learning: what it is called, its test measures, and the share of grey's MSE gone."""
+
+    name: str
+    values: Mapping[str, float]
+    gone: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Duel:
+    """A run against a baseline on the same pictures.
+
+    better: by how much its MSE is lower (negative: higher); interval: 95 % of it, None where there is but one origin;
+    verdict: `better`, `worse` or `open`; wins: share of the pictures (0 to 1) in which its MSE is lower.
+    """
+
+    name: str
+    better: float
+    interval: tuple[float, float] | None
+    verdict: str
+    wins: float
+
+
+def ranked_colors(runs: Sequence[ColorRun]) -> list[ColorRun]:
+    """Lowest test MSE first; equals by name. Raises UserError where runs were tested on other pictures."""
+    if runs:
+        same_pictures({run.name: run.predictions for run in runs})
+    return sorted(runs, key=lambda run: (run.metrics.test.measures.mse.value, run.name))
+
+
+def color_comparison(runs: Sequence[ColorRun]) -> Comparison | None:
+    """Compare the test MSE of all pairs of runs, best first; None where there is one alone.
+
+    Raises UserError where runs were tested on other pictures.
+    """
+    if len(runs) < 2:
+        return None
+    answers = same_pictures({run.name: run.predictions for run in runs})
+    errors = {name: table["mse"].to_numpy() for name, table in answers.items()}
+    return compared(list(errors), mean_differences(errors, answers[runs[0].name]["origin"].to_numpy()))
+
+
+def baselines(run: ColorRun) -> dict[str, Baseline]:
+    """The two baselines on the run's test pictures, the same for every run of a system."""
+    test = run.metrics.test
+    values = {name: {one: getattr(getattr(test.measures, one), name) for one in MEASURES} for name in BASELINES}
+    grey = values["grey"]["mse"]
+    return {
+        name: Baseline(name=words, values=values[name], gone=1 - values[name]["mse"] / grey if grey else None)
+        for name, words in BASELINES.items()
+    }
+
+
+def duels(told: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
+    """A run against each baseline, picture by picture; pictures: `mse`, `grey_mse` and `mean_mse` of each."""
+    found = {}
+    for name, words in IN_WORDS.items():
+        against = getattr(told, name)
+        wins = pictures["mse"].to_numpy() < pictures[f"{name}_mse"].to_numpy()
+        found[name] = Duel(
+            name=words,
+            better=-against.difference,
+            interval=None if against.interval is None else (-against.interval[1], -against.interval[0]),
+            verdict=against.verdict,
+            wins=float(np.mean(wins)) if len(wins) else 0.0,
+        )
+    return found
+
+
+def lower_baseline(run: ColorRun, fold: str) -> tuple[str, float]:
+    """Name and MSE of the better baseline in a fold: what lies below it has learned something of colors."""
+    mse = getattr(run.metrics, fold).measures.mse
+    return min(((words, float(getattr(mse, name))) for name, words in BASELINES.items()), key=lambda one: one[1])
+
+
+def color_scale(runs: Sequence[ColorRun]) -> Scale:
+    """The narrowest axis that shows every MSE, interval and baseline, in steps of 1, 2 or 5 times a power of ten."""
+    scores = [run.metrics.test.measures.mse for run in runs]
+    values = [value for one in scores for value in (one.value, one.grey, one.mean, *(one.interval or ()))]
+    lowest, highest = min(values), max(values)
+    step = _step((highest - lowest) or abs(highest) or 1.0)
+    low = step * math.floor(lowest / step + 1e-9)
+    return Scale(low=low, high=max(step * math.ceil(highest / step - 1e-9), low + step), step=step)
+
+
+def _step(span: float) -> float:
+    decade = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
+    return next((times * decade for times in (1, 2, 5) if span / (times * decade) <= MOST_TICKS), 10 * decade)
