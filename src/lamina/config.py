@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -18,7 +18,6 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from lamina.errors import UserError
 
 SECTIONS: Final = (
-    "code",
     "seed",
     "source",
     "filter",
@@ -26,14 +25,16 @@ SECTIONS: Final = (
     "augment",
     "split",
     "validate",
-    "transfer",
-    "scratch",
-    "colorize",
-    "pretext",
+    "weights",
+    "features",
+    "words",
+    "runs",
     "tune",
     "assess",
 )
-GROUPS: Final = ("transfer", "scratch", "colorize", "pretext")  # sections that hold nothing but `runs`
+NAMED: Final = ("features", "words", "runs")  # sections that map names to entries
+
+Params: TypeAlias = dict[str, Any]
 
 RUN_NAME: Final = "[A-Za-z][A-Za-z0-9_-]*"  # a folder's name, a part of a DVC stage's and of a shell line
 
@@ -50,10 +51,10 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def read_params(system: Path) -> dict[str, Any]:
+def read_params(system: Path) -> Params:
     """Read `params.yaml` of a system's folder and check what does not belong to one section's own class.
 
-    That is the names of the sections, `code`, and the groups of runs with the runs' names.
+    That is the names of the sections, and of the features, words and runs.
     YAML 1.2 as DVC reads it: `1e-5` is a number. Raises UserError with the place of what is wrong.
     """
     path = system / "params.yaml"
@@ -64,29 +65,25 @@ def read_params(system: Path) -> dict[str, Any]:
     for name in params:
         if name not in SECTIONS:
             raise UserError(f"{path}: unknown section {_unknown(name, SECTIONS)}")
-    _check_code(params)
-    for group in GROUPS:
-        runs_of(params, group)
+    for name in NAMED:
+        named(params, name)
     return params
 
 
-def runs_of(params: Mapping[str, Any], group: str) -> Mapping[str, Any]:
-    """What is told of each run of a group ("transfer"), by its name; nothing where the group has none.
+def named(params: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    """Return the entries of `features`, `words` or `runs` by name; nothing where the section is missing.
 
-    Raises UserError where that is no mapping, has other keys than `runs`, or a name that breaks the rule.
+    Raises:
+        UserError: if the section is no mapping, or a name breaks the rule.
     """
-    told = _mapping(params.get(group), group, "expected a mapping with the key runs")
-    for key in told:
-        if key != "runs":
-            raise UserError(f"params.yaml: unknown key {_unknown(key, ['runs'], place=f'{group}.')}")
-    runs = _mapping(told.get("runs"), f"{group}.runs", "expected a mapping of runs by name, {} for none")
-    for name in runs:
+    entries = _mapping(params.get(section), section, "expected a mapping of entries by name, {} for none")
+    for name in entries:
         if not isinstance(name, str) or not re.fullmatch(RUN_NAME, name):
             raise UserError(
-                f"params.yaml: {group}.runs: run {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
+                f"params.yaml: {section}: {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
                 "that starts with a letter; rename it"
             )
-    return runs
+    return entries
 
 
 def section(params: Mapping[str, Any], name: str, kind: type[C]) -> C:
@@ -147,12 +144,6 @@ def _cut(text: str) -> str:
 
 def _one_line(said: object) -> str:
     return " ".join(str(said).split())
-
-
-def _check_code(params: Mapping[str, Any]) -> None:
-    code = params.get("code", ".")
-    if not isinstance(code, str) or not code:
-        raise UserError(f"params.yaml: code: expected the path of the package's folder, got {shown(code)}")
 
 
 def _mapping(value: Any, place: str, expected: str) -> Mapping[Any, Any]:

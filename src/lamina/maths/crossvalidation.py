@@ -3,7 +3,7 @@
 from typing import Final
 
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from lamina.config import Config
 from lamina.errors import UserError
@@ -16,13 +16,17 @@ FOLDS_ASKED: Final = "assess.folds"
 
 
 class AgainConfig(Config):
-    """How often a run is trained again, to see how sure its numbers are. Zeros: not at all.
+    """How often a run is trained again, to see how sure its scores are. Zeros: not at all.
 
-    repeats: times, with other seeds, on the same split; folds: of a grouped cross-validation over all pictures.
+    Attributes:
+        repeats: trainings with other seeds, on the same split.
+        folds: of a grouped cross-validation over all rows.
+        control: whether to train once with shuffled labels, where the task has labels.
     """
 
     repeats: int = Field(default=0, ge=0, le=100)
     folds: int = Field(default=0, ge=0, le=100)
+    control: bool = False
 
     @field_validator("folds")
     @classmethod
@@ -33,13 +37,14 @@ class AgainConfig(Config):
 
 
 class AssessConfig(AgainConfig):
-    """Section `assess` of params.yaml: of runs that name classes and, under `colorize`, of those that color.
+    """Section `assess` of params.yaml. A task's name may stand in it, with values for its runs alone."""
 
-    control: whether also once with labels dealt at random.
-    """
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, AgainConfig]
 
-    control: bool = False
-    colorize: AgainConfig = AgainConfig()
+    def of(self, task: str) -> AgainConfig:
+        """Return the values for the runs of a task."""
+        return (self.model_extra or {}).get(task, self)
 
 
 def partition(

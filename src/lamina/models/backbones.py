@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lamina.errors import UserError
+from lamina.files import staged
 from lamina.models.chroma import chroma
 from lamina.models.scales import pool_scales, with_scales
 
@@ -24,7 +25,8 @@ Preprocess = Literal["own", "rescale", "chroma"]
 Pooling = Literal["avg", "flatten", "scales"]
 Precision = Literal["float32", "bfloat16"]
 
-GIVEN_WEIGHTS: Final = ("imagenet", "none")  # any others are a file's
+RANDOM: Final = "weights/random"  # the value of `weights` that stands for a random start; all others are files
+IMAGENET: Final = "weights/imagenet"  # the folder of published weights, NAME.weights.h5
 WEIGHTS_SUFFIXES: Final = (".keras", ".weights.h5")
 
 BACKBONE_LAYER: Final = "backbone"  # the name under which every saved model holds its backbone
@@ -129,8 +131,8 @@ def backbone(name: str) -> Backbone:
 def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Preprocess, size: int, seed: int) -> Any:
     """Build the frozen network that turns pixels into features.
 
-    weights: `imagenet`, `none` (random, drawn from the seed), or the path of a `.keras` model or a
-    `.weights.h5` file that another run wrote. preprocess: the backbone's own input convention, or, for
+    weights: `weights/random` (drawn from the seed), or the path of a `.keras` model or a `.weights.h5` file.
+    preprocess: the backbone's own input convention, or, for
     all, pixels / 255, or a and b of CIELAB alone (`lamina.models.chroma`). pooling: of the last feature
     maps, the mean of each channel, or all values; `scales`: of the last maps of every scale, mean and
     deviation of each channel (`lamina.models.scales`).
@@ -184,11 +186,26 @@ def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
     from lamina.models.weights import load_weights
 
     keras.utils.set_random_seed(seed)
-    trunk = _with_imagenet(keras, spec, size) if weights == "imagenet" else build_trunk(spec, size)
+    trunk = build_trunk(spec, size)
     trunk.name = BACKBONE_LAYER
-    if weights not in GIVEN_WEIGHTS:
+    if weights != RANDOM:
         load_weights(trunk, Path(weights), layer=BACKBONE_LAYER)
     return trunk
+
+
+def fetch_imagenet(name: str, out: Path) -> None:
+    """Write a backbone's ImageNet weights, which Keras downloads once, as `.weights.h5`.
+
+    Raises:
+        UserError: if there are none for this network, or they can neither be found nor downloaded.
+    """
+    from lamina.models.keras_runtime import keras
+
+    spec = backbone(name)
+    trunk = _with_imagenet(keras, spec, spec.native)
+    trunk.name = BACKBONE_LAYER
+    with staged(out) as part:
+        trunk.save_weights(part)
 
 
 def convention(name: str, preprocess: Preprocess, size: int) -> Any:
@@ -212,7 +229,7 @@ def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
 def calibrate(extractor: Any, pixels: Any) -> None:
     """Set the statistics of a random backbone's batch normalisations from pictures, in place.
 
-    extractor: what `build_extractor` made with `weights: none`; pixels: (n, size, size, 3), some training
+    extractor: what `build_extractor` made with random weights; pixels: (n, size, size, 3), some training
     pictures. Untouched, these statistics say mean 0 and variance 1, and the features of a deep random
     network fade below what float16 can tell from zero.
     """
@@ -243,7 +260,7 @@ def calibrate(extractor: Any, pixels: Any) -> None:
 def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
     """A backbone with the weights that Keras downloads once. Raises UserError where it cannot."""
     if spec.module is None:
-        raise UserError(f"weights: imagenet: there are none for {spec.builder}; set weights to none or to a path")
+        raise UserError(f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}")
     try:
         with warnings.catch_warnings():
             # MobileNets say that they take the weights for 224 pixels, as they shall
@@ -277,8 +294,8 @@ def _missing_weights(spec: Backbone, error: Exception) -> str:
         file = file.lower().replace("-", "_")
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
     return (
-        f"weights: imagenet: {file} is not in {folder} and could not be downloaded; put it there, "
-        f"or set weights to none or to the path of a model that another run wrote"
+        f"weights.imagenet: {file} is not in {folder} and could not be downloaded; put it there, fetch what others "
+        f"made with `dvc pull weights`, or start from {RANDOM} or from a model that another run wrote"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from lamina.models.backbones import Convention, convention, load_trunk
+from lamina.models.backbones import RANDOM, Convention, convention, load_trunk
 from lamina.models.chroma import SPREAD
 from lamina.models.scales import with_scales
 from lamina.models.weights import load_weights
@@ -58,7 +58,7 @@ def build_colorizer(
     """
     from lamina.models.keras_runtime import keras
 
-    trunk = load_trunk(backbone, weights="none" if start == "whole" else weights, size=size, seed=seed)
+    trunk = load_trunk(backbone, weights=RANDOM if start == "whole" else weights, size=size, seed=seed)
     lightness = keras.Input((size, size, 1), name="lightness")
     prepared = convention(backbone, preprocess, size)(grey(lightness))
     colors = encode_and_decode(trunk, prepared, decoder, side, outputs, dropout, seed, frozen=frozen)

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from lamina.models.backbones import backbone, build_maps
+from lamina.models.backbones import RANDOM, backbone, build_maps
 
 HEAD_UNITS: Final = 256
 
@@ -32,8 +32,8 @@ def join(extractor: Any, head: Any) -> Any:
     return keras.Model(extractor.input, head(extractor.output), name="classifier")
 
 
-def build_network(name: str, size: int, classes: int, *, dropout: float, seed: int) -> Any:
-    """Build a whole network of the zoo with random weights, all of which learn.
+def build_network(name: str, size: int, classes: int, *, weights: str = RANDOM, dropout: float, seed: int) -> Any:
+    """Build a whole network of the zoo, all of which learns; weights: what its backbone starts from.
 
     name: of a backbone, whose feature maps are averaged, or flattened and seen by the dense layers that belong to it;
     then Dropout - Dense(classes, softmax).
@@ -43,7 +43,7 @@ def build_network(name: str, size: int, classes: int, *, dropout: float, seed: i
     from lamina.models.keras_runtime import keras
 
     layers, spec = keras.layers, backbone(name)
-    pixels, x = build_maps(name, weights="none", preprocess="own", size=size, seed=seed, frozen=False)
+    pixels, x = build_maps(name, weights=weights, preprocess="own", size=size, seed=seed, frozen=False)
     x = (layers.Flatten if spec.hidden else layers.GlobalAveragePooling2D)(name="pool")(x)
     for number, units in enumerate(spec.hidden, start=1):
         x = layers.Dense(units, activation=spec.activation, name=f"hidden_{number}")(x)

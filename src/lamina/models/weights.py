@@ -22,13 +22,20 @@ def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like 
     Raises UserError where there is no such file, it is broken, or another network's: with the first layer that differs.
     """
     if not path.is_file():
-        raise UserError(f"weights: {path} is not a file; expected imagenet, none, or a .keras or .weights.h5 file")
+        raise UserError(f"weights: {path} is not there; {_remedy(path)}")
     try:
         with TemporaryDirectory(prefix="lamina-weights-") as folder:
             _load(network, path, Path(folder), layer, like)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         said = " ".join(str(error).split())
         raise UserError(f"weights: {path} cannot be read ({said}); give a .keras or .weights.h5 file") from None
+
+
+def _remedy(path: Path) -> str:
+    if path.parts[:2] == ("weights", "imagenet"):
+        name = path.name.removesuffix(".weights.h5")
+        return f"list {name} under weights.imagenet, then run `dvc repro weights` or `dvc pull weights`"
+    return "expected weights/random, weights/imagenet/NAME.weights.h5, or a .keras or .weights.h5 file"
 
 
 def _load(network: Any, path: Path, folder: Path, layer: str, like: str) -> None:

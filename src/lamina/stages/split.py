@@ -1,6 +1,6 @@
 """Stage `split`: pictures alike joined, whole origins to train, validation and test, copies to train; then an audit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +20,11 @@ from lamina.data.audit import (
     join_origins,
     joined_sheet,
 )
+from lamina.data.rows import Folders
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
+from lamina.inputs.index import index_pixels
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
 from lamina.maths.published_split import find_published_test, split_around
@@ -146,9 +148,11 @@ def _summarise(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSumma
 def main() -> None:
     params = read_params(Path())
     config = section(params, "split", SplitConfig)
-    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    lab, augmented, out = Path("data/lab"), Path("data/augmented"), Path("data/split")
-    print(split(config, lab, augmented, out, seed=entry.seed(params), parts=parts))
+    parts = validated(params.get("assess") or {}, "assess", AssessConfig).folds
+    folders = Folders()
+    print(split(config, folders.lab, folders.augmented, folders.split, seed=entry.seed(params), parts=parts))
+    with staged(folders.pixels, folder=True) as part:
+        index_pixels(replace(folders, pixels=part))
 
 
 if __name__ == "__main__":

@@ -210,6 +210,11 @@ class Head:
         self._best = math.inf
         self._waited = 0
 
+    def start_from(self, weights: Weights) -> None:
+        """Take first weights in place of the random ones."""
+        self.kept = weights
+        self._state = State(weights, Weights(*map(np.zeros_like, weights)), weights if self.run.average else None)
+
     @property
     def stopped(self) -> bool:
         """Whether the run's patience is at its end."""

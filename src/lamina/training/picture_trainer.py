@@ -10,7 +10,7 @@ from lamina.tasks.runs import Tuned
 from lamina.training.trainers import Trainer
 
 
-class ColorTrainer(Trainer):
+class PictureTrainer(Trainer):
     """Learns channels of CIELAB: the network's outputs become a and b through `tail`, (n, S, S, 2), or L, with one.
 
     rare: (bins,) what a pixel of each bin counts; None: the loss is the squared error, in units of `SPREAD`, averaged
