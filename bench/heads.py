@@ -35,7 +35,7 @@ def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[.
     from lamina.tasks.runs import TransferRun, Tuned
     from lamina.training.heads import Head, learn, make_fold
 
-    named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+    named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
     run = TransferRun.model_validate(named | NUMBERS | {"epochs": 1, "batch_size": BATCH})
     folds = [make_fold(features[part], labels[part], CLASSES) for part in (slice(rows), slice(rows, None))]
     mean, variance = features[:rows].mean(0, dtype=np.float32), features[:rows].var(0, dtype=np.float32)

@@ -20,7 +20,7 @@ TUNED = Tuned(learning_rate=1e-3, dropout=0.1, decay=0.0)
 
 
 def network(backbone: str = "small_cnn", size: int = 32, **changed: object) -> keras.Model:
-    told = {"weights": "none", "preprocess": "own", "decoder": "unet", "outputs": 2, "dropout": 0.1, "seed": 1}
+    told = {"weights": "none", "preprocess": "native", "decoder": "unet", "outputs": 2, "dropout": 0.1, "seed": 1}
     told |= {"side": predicted_side(size, "mse"), "frozen": False}
     return build_colorizer(backbone, size=size, **(told | changed))
 
@@ -153,7 +153,7 @@ def test_an_encoder_serves_as_weights_of_a_backbone_and_of_another_colorizer(
 ) -> None:
     built, path = saved
     learned = built.get_layer(BACKBONE_LAYER).get_weights()
-    extractor = build_extractor("small_cnn", weights=str(path), pooling="avg", preprocess="own", size=48, seed=1)
+    extractor = build_extractor("small_cnn", weights=str(path), pooling="avg", preprocess="native", size=48, seed=1)
     other = network(weights=str(path), decoder="conv", seed=1)
     for found in (extractor, other):
         for mine, theirs in zip(found.get_layer(BACKBONE_LAYER).get_weights(), learned, strict=True):
@@ -170,7 +170,7 @@ def test_a_colorizer_starts_whole_from_another_of_its_kind(saved: tuple[keras.Mo
 
 def test_pooling_over_stages_gives_mean_and_deviation_of_every_scale() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 3)).astype(np.float32)
-    extractor = build_extractor("small_cnn", weights="none", pooling="scales", preprocess="own", size=48, seed=1)
+    extractor = build_extractor("small_cnn", weights="none", pooling="scales", preprocess="native", size=48, seed=1)
     found = np.asarray(extractor(pixels))
     maps = keras.tree.flatten(extractor.get_layer(BACKBONE_LAYER)(pixels / 127.5 - 1))
     assert [one.shape[1] for one in maps] == [24, 12, 6, 3]

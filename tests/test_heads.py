@@ -21,7 +21,7 @@ from lamina.training.training_options import TrainingOptions
 TRAIN, VALIDATION, WIDTH, CLASSES = 85, 40, 24, 3
 STILL = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)
 DROPPING = Tuned(learning_rate=1e-3, dropout=0.4, decay=0.001)
-NETWORK = {"backbone": "vgg16", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+NETWORK = {"backbone": "vgg16", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
 
 
 def run(**options: object) -> TransferRun:

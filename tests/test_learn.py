@@ -39,7 +39,7 @@ PARAMS = {
     "transfer": {
         "runs": {
             "head": RUN
-            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
         }
     },
     "scratch": {"runs": {"cnn": RUN | {"network": "small_cnn"}}},

@@ -37,7 +37,7 @@ AUGMENT = {"copies": 1, "rotation": 10.0, "shift": 0.1, "flip_horizontal": True,
 TUNED = {"learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 STILL = Tuned(learning_rate=1e-2, dropout=0.0, decay=0.0)
 RUN = TUNED | {"epochs": 4, "batch_size": 8}
-HEAD = RUN | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+HEAD = RUN | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
 FINE = {"layers": 3, "epochs": 3, "learning_rate": 1e-4}
 EVERYTHING = {"patience": 3, "class_weights": "balanced", "label_smoothing": 0.1, "average": 0.9}
 PARAMS = {

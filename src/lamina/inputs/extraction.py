@@ -51,10 +51,12 @@ def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
             with np.errstate(over="ignore"):  # told below, in words
                 features = engine.features(chunk).astype(np.float16, order="C")
             if not np.isfinite(features).all():
-                raise UserError("extract: features leave the range of float16; use preprocess: own, or other weights")
+                raise UserError(
+                    "extract: features leave the range of float16; use preprocess: native, or other weights"
+                )
             file.write(features.data)  # tofile does not say that a disk is full
     if not _differ(np.load(out, mmap_mode="r")):
-        raise UserError("extract: every picture has the same features; use preprocess: own, or other weights")
+        raise UserError("extract: every picture has the same features; use preprocess: native, or other weights")
     return shape
 
 

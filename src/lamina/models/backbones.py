@@ -19,8 +19,8 @@ from lamina.errors import UserError
 from lamina.models.chroma import chroma
 from lamina.models.scales import pool_scales, with_scales
 
-Convention = Literal["own", "rescale"]
-Preprocess = Literal["own", "rescale", "chroma"]
+Convention = Literal["native", "rescale"]
+Preprocess = Literal["native", "rescale", "chroma"]
 Pooling = Literal["avg", "flatten", "scales"]
 Precision = Literal["float32", "bfloat16"]
 

@@ -43,7 +43,7 @@ def build_network(name: str, size: int, classes: int, *, dropout: float, seed: i
     from lamina.models.keras_runtime import keras
 
     layers, spec = keras.layers, backbone(name)
-    pixels, x = build_maps(name, weights="none", preprocess="own", size=size, seed=seed, frozen=False)
+    pixels, x = build_maps(name, weights="none", preprocess="native", size=size, seed=seed, frozen=False)
     x = (layers.Flatten if spec.hidden else layers.GlobalAveragePooling2D)(name="pool")(x)
     for number, units in enumerate(spec.hidden, start=1):
         x = layers.Dense(units, activation=spec.activation, name=f"hidden_{number}")(x)

@@ -51,7 +51,7 @@ def note_convention(weights: str, given: str) -> None:
     """Tell in one line where weights learned by another `preprocess` than `given`, as the record beside them says."""
     try:
         record = json.loads(Path(weights).with_name("record.json").read_text())
-        learned_by = "chroma" if record["kind"] == "pretext" else record["params"].get("preprocess", "own")
+        learned_by = "chroma" if record["kind"] == "pretext" else record["params"].get("preprocess", "native")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     if learned_by != given:
@@ -72,7 +72,11 @@ def system_name(folder: Path) -> str:
 def code_digest() -> str:
     """SHA-256 of the modules that decide what is learned."""
     package = Path(__file__).parents[1]
-    modules = sorted(path for floor in ("maths", "data", "models", "inputs", "training", "tuning", "results", "tasks") for path in (package / floor).rglob("*.py"))
+    modules = sorted(
+        path
+        for floor in ("maths", "data", "models", "inputs", "training", "tuning", "results", "tasks")
+        for path in (package / floor).rglob("*.py")
+    )
     return json_digest([file_digest(path) for path in modules])
 
 

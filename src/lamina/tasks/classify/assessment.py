@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.errors import UserError
-from lamina.maths.control import chance_test, deal_labels, units
+from lamina.maths.control import chance_test, shuffle_labels, units
 from lamina.maths.crossvalidation import AssessConfig, fold_of
 from lamina.maths.scores import score
 from lamina.results.repeats import JUDGED, Assessor, Training, per_fold, repeats, tested_once
@@ -67,8 +67,8 @@ def control(assessor: ClassAssessor, manifest: pd.DataFrame, *, seed: int) -> di
 
     Returns what `lamina.maths.control.chance_test` says of the test pictures, and `n`, their number.
     """
-    dealt = deal_labels(manifest, seed)
-    answers = assessor.answers(Training(name="control with dealt labels", seed=seed, manifest=dealt))
+    shuffled = shuffle_labels(manifest, seed)
+    answers = assessor.answers(Training(name="control with shuffled labels", seed=seed, manifest=shuffled))
     unit = pd.Series(units(manifest), index=manifest["id"]).groupby(level=0).first()
     test = answers[answers["fold"] == "test"]
     found = chance_test(test["label"], test["predicted"], unit.loc[test["id"]], seed=seed)
