@@ -45,7 +45,7 @@ def lamina_steps(rows: Rows, decoder: str, precision: Precision, batch: int) -> 
     learns, tail = network(rows.size, decoder)
     compute_in(learns, precision)
     trainer = ColorTrainer(learns, TUNED, tail=tail, rare=None)
-    return lambda order: ColorExamples(rows).learn(trainer, order, batch)
+    return lambda order: ColorExamples(rows).train_epoch(trainer, order, batch)
 
 
 def keras_steps(

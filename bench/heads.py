@@ -33,7 +33,7 @@ def make_features(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..., list[float]]:
     """Learn with some numbers for so many epochs, giving each one's training loss."""
     from lamina.tasks.runs import TransferRun, Tuned
-    from lamina.training.heads import Head, learn, make_fold
+    from lamina.training.heads import Head, make_fold, train_head
 
     named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
     run = TransferRun.model_validate(named | NUMBERS | {"epochs": 1, "batch_size": BATCH})
@@ -42,7 +42,7 @@ def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[.
 
     def one(numbers: dict[str, float], epochs: int) -> list[float]:
         head = Head(run, Tuned.model_validate(numbers), *folds, mean=mean, variance=variance, seed=13)
-        learn(head, epochs=epochs)
+        train_head(head, epochs=epochs)
         return [row["train_loss"] for row in head.history]
 
     return one

@@ -202,7 +202,7 @@ def test_a_batch_that_finds_no_memory_is_halved() -> None:
     batch = int(done.stdout.removeprefix("(32, 1280) "))
     assert 1 <= batch < 32
     said = [line for line in done.stderr.splitlines() if line.startswith("extract:")]
-    assert said[-1] == f"extract: no memory for {2 * batch} pictures at once; going on with {batch}"
+    assert said[-1] == f"extract: no memory for {2 * batch} pictures at once; continuing with {batch}"
 
 
 def test_no_memory_for_one_picture_is_one_line(engine: Engine) -> None:

@@ -21,7 +21,7 @@ from lamina.progress import progress
 from lamina.tasks.runs import ColorizeRun, PretextRun, read_run
 
 if TYPE_CHECKING:
-    from lamina.models.inference import Ask
+    from lamina.models.inference import Predictor
 
 BATCH = 64
 
@@ -167,7 +167,7 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def _predict_batch(ask: "Ask", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
+def _predict_batch(ask: "Predictor", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
     pixels, errors = prepare_batch(batch, learned.convert)
     found: Iterable[np.ndarray] = ask(np.stack(list(pixels.values()))) if pixels else []
     rows = dict(zip(pixels, found, strict=True))

@@ -34,7 +34,7 @@ MODULES: Final = (
     "models/openvino_runtime.py",
     "models/saving.py",
     "models/scales.py",
-    "models/trunks.py",
+    "models/own_backbones.py",
     "models/weights.py",
 )
 _LIBRARIES: Final = ("keras", "numpy", "opencv-python-headless", "openvino", "tensorflow")

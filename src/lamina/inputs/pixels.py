@@ -39,11 +39,11 @@ class RowExamples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def learn(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
-        return self._over(trainer.learn, order, batch_size)
+    def train_epoch(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
+        return self._over(trainer.train_step, order, batch_size)
 
-    def judge(self, trainer: "Trainer", batch_size: int) -> Sums:
-        return self._over(trainer.judge, np.arange(len(self)), batch_size)
+    def evaluate(self, trainer: "Trainer", batch_size: int) -> Sums:
+        return self._over(trainer.eval_step, np.arange(len(self)), batch_size)
 
     def _read(self, rows: np.ndarray) -> tuple[Any, Any]:
         """What a step is given of some rows: inputs and targets."""

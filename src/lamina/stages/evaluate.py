@@ -16,7 +16,7 @@ from lamina.progress import progress
 from lamina.stages import entry
 
 if TYPE_CHECKING:
-    from lamina.models.inference import Ask
+    from lamina.models.inference import Predictor
 
 BATCH = 256
 SHOWN = 8  # right answers, and wrong ones, in `looked_at.png`
@@ -69,7 +69,7 @@ def _judge(rows: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     return scores | {"calibration": calibration(rows[classes], truth, rows["origin"])}
 
 
-def _predict(ask: "Ask", manifest: pd.DataFrame, folders: Folders, classes: list[str]) -> pd.DataFrame:
+def _predict(ask: "Predictor", manifest: pd.DataFrame, folders: Folders, classes: list[str]) -> pd.DataFrame:
     rows = open_rows(manifest, folders)
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
     found = progress(map(ask, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)

@@ -97,9 +97,9 @@ class Task:
             on_epoch=options.on_epoch,
             what=options.what,
             patience=self.run.patience,
-            anew=self.anew,
+            fresh_examples=self.anew,
             checkpoint=options.checkpoint,
-            look=options.look,
+            on_network=options.look,
         )
         network = trainer.network
         return Learned(history=history, make=lambda: network, answers=lambda examples: examples.answers(network))

@@ -38,7 +38,7 @@ class PixelTask(Task):
     def trainer(self, network: Any, tuned: Tuned) -> "ColorTrainer":
         from lamina.training.picture_trainer import ColorTrainer
 
-        return ColorTrainer(network, tuned, tail=self.tail(), rare=self.rare, average=self.run.average)
+        return ColorTrainer(network, tuned, tail=self.tail(), rare=self.rare, ema_decay=self.run.average)
 
     def tail(self) -> Any:
         """What makes CIELAB units, at the pictures' own side, of the network's numbers."""

@@ -47,7 +47,7 @@ def learn_whole(task: Task, tuned: Tuned, options: TrainingOptions = DEFAULT_OPT
         seed=task.seed,
         on_epoch=_marked(options, 1),
         what=f"{options.what}, fine-tuning",
-        first=len(history) + 1,
+        first_epoch=len(history) + 1,
         patience=task.run.patience,
         checkpoint=options.checkpoint,
     )

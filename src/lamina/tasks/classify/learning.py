@@ -56,7 +56,7 @@ class ClassTask(Task):
             tuned,
             class_weights=balanced_weights(np.asarray(self.train.labels), len(self.classes)) if balanced else None,
             label_smoothing=self.run.label_smoothing,
-            average=self.run.average,
+            ema_decay=self.run.average,
         )
 
 
@@ -93,21 +93,21 @@ class HeadTask(ClassTask):
             built.get_layer("classes").set_weights([head.kept.classes, head.kept.classes_bias])
             return built
 
-        return Learned(history=head.history, make=make, answers=lambda examples: head.answers(examples.features))
+        return Learned(history=head.history, make=make, answers=lambda examples: head.probabilities(examples.features))
 
     def learn(self, tuned: Tuned, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
-        """Train a fresh head; see `lamina.training.heads.learn`.
+        """Train a fresh head; see `lamina.training.heads.train_head`.
 
         Raises DivergedError, whose `kept` is what was learned before.
         """
-        from lamina.training.heads import learn
+        from lamina.training.heads import train_head
 
         head, epochs, head_cache = self.head(tuned), options.epochs or self.run.epochs, options.head_cache
         key = self._key(tuned) if head_cache else ""
         if head_cache and (saved := head_cache.find(key, epochs)):
             head.restore(saved)
         try:
-            learn(head, epochs=epochs, on_epoch=options.on_epoch, what=options.what)
+            train_head(head, epochs=epochs, on_epoch=options.on_epoch, what=options.what)
         except DivergedError as error:
             error.kept = self.learned(head)
             raise

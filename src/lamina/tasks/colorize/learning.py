@@ -62,7 +62,7 @@ def color_task(
         network = build_colorizer(
             run.backbone,
             weights=run.weights,
-            start=run.start,
+            initialize=run.start,
             preprocess=run.preprocess,
             decoder=run.decoder,
             side=side,
