@@ -26,7 +26,14 @@ from lamina.tasks.colorize.learning import ColorTask
 from lamina.tasks.runs import ColorizeRun, Tuned, read_run
 
 SIDE, PICTURES, PARTS = 16, 72, 2
-RUN = {"backbone": "small_cnn", "weights": "none", "watch": "x", "preprocess": "own", "decoder": "unet", "loss": "mse"}
+RUN = {
+    "backbone": "small_cnn",
+    "weights": "none",
+    "watch": "x",
+    "preprocess": "native",
+    "decoder": "unet",
+    "loss": "mse",
+}
 RUN |= {"encoder": "trainable", "epochs": 3, "batch_size": 8, "learning_rate": 4e-3, "dropout": 0.0, "decay": 0.001}
 TUNED = Tuned(learning_rate=4e-3, dropout=0.0, decay=0.001)
 SEEDS = {"validation": 0.2, "split_seed": 1, "seed": 5}
@@ -272,7 +279,7 @@ seed: 1
 split: {test: 0.3, validation: 0.2}
 colorize:
   runs:
-    colors: {backbone: small_cnn, weights: none, watch: x, preprocess: own, decoder: unet, loss: mse,
+    colors: {backbone: small_cnn, weights: none, watch: x, preprocess: native, decoder: unet, loss: mse,
              encoder: trainable, epochs: 1, batch_size: 8, learning_rate: 0.1, dropout: 0.1, decay: 0.0}
 scratch:
   runs:

@@ -26,7 +26,7 @@ TRANSFER = {
     "weights": "none",
     "watch": "x",
     "pooling": "avg",
-    "preprocess": "own",
+    "preprocess": "native",
     **NUMBERS,
 }
 SCRATCH = {"network": "small_cnn", **NUMBERS}
@@ -185,10 +185,13 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are() -> None:
 @pytest.mark.parametrize(
     ("told", "words"),
     [
-        (None, "split: expected a mapping with the keys test, validation, merge_near_duplicates, given, got null"),
+        (
+            None,
+            "split: expected a mapping with the keys test, validation, merge_near_duplicates, test_pattern, got null",
+        ),
         (
             [0.3],
-            r"split: expected a mapping with the keys test, validation, merge_near_duplicates, given, got list \[0\.3\]",
+            r"split: expected a mapping with the keys test, .*, test_pattern, got list \[0\.3\]",
         ),
         ({}, r"split\.test is missing; add it"),
         ({"tset": 0.3, "validation": 0.1}, r"unknown key 'split\.tset'; did you mean 'split\.test'"),
@@ -199,7 +202,10 @@ def test_a_run_that_is_not_there_is_told_with_those_that_are() -> None:
         ({"test": float("nan"), "validation": 0.1}, r"split\.test: .*got nan$"),
         ({"test": True, "validation": 0.1}, r"split\.test: .*got True$"),
         ({"test": 0.5, "validation": 0.5}, "split: test and validation must leave pictures"),
-        ({"test": 0.3, "validation": 0.1, "given": "(a"}, r"split\.given: not a regular expression \(.*\), got '\(a'$"),
+        (
+            {"test": 0.3, "validation": 0.1, "test_pattern": "(a"},
+            r"split\.test_pattern: not a regular expression \(.*\), got '\(a'$",
+        ),
     ],
 )
 def test_a_section_is_refused_with_place_value_and_what_was_expected(told: object, words: str) -> None:

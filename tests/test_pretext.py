@@ -261,7 +261,7 @@ def test_a_bad_option_is_refused_with_its_place(changed: dict[str, object], matc
 
 def test_a_colorizer_cannot_be_given_chroma() -> None:
     told = RUN | {"loss": "mse", "encoder": "trainable", "preprocess": "chroma"}
-    with pytest.raises(UserError, match=r"colors\.preprocess: .*'own' or 'rescale'"):
+    with pytest.raises(UserError, match=r"colors\.preprocess: .*'native' or 'rescale'"):
         read_run({"colorize": {"runs": {"colors": told}}}, "colors")
 
 
@@ -269,7 +269,7 @@ def test_color_alone_needs_float32() -> None:
     told = HEAD | {"weights": "none", "watch": "x", "precision": "bfloat16"}
     with pytest.raises(UserError, match=r"head\.preprocess: chroma: bfloat16 leaves too little .* float32"):
         read_run({"transfer": {"runs": {"head": told}}}, "head")
-    assert read_run({"transfer": {"runs": {"head": told | {"preprocess": "own"}}}}, "head")
+    assert read_run({"transfer": {"runs": {"head": told | {"preprocess": "native"}}}}, "head")
 
 
 # ---- what is said of it

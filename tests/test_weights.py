@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def trunk(name: str, weights: str | Path = "none", *, size: int = 32, seed: int = 1) -> Any:
-    told = {"weights": str(weights), "pooling": "avg", "preprocess": "own", "size": size, "seed": seed}
+    told = {"weights": str(weights), "pooling": "avg", "preprocess": "native", "size": size, "seed": seed}
     return build_extractor(name, **told).get_layer(BACKBONE_LAYER)
 
 
@@ -220,7 +220,7 @@ def system(tmp_path: Path) -> Path:
         "watch": weights,
         "precision": "float32",
         "pooling": "avg",
-        "preprocess": "own",
+        "preprocess": "native",
     }
     params |= {
         "code": str(ROOT / "src" / "lamina"),

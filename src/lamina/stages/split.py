@@ -70,13 +70,15 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
 
     parts: of a cross-validation, to which whole origins are dealt too; 0: none, and -1 stands in the manifest. Pictures
     without labels count as one class. Raises UserError where a class has fewer origins than folds or parts, or
-    `config.given` leaves it without pictures in a fold.
+    `config.test_pattern` leaves it without pictures in a fold.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
     labels = pictures["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    given = find_published_test(list(pictures["name"]), config.given) if config.given is not None else None
+    given = (
+        find_published_test(list(pictures["name"]), config.test_pattern) if config.test_pattern is not None else None
+    )
     described = describe_pictures(pictures["id"], pixels)
     alike = alike_pairs(pictures, pixels, described) if config.merge_near_duplicates else NOTHING_ALIKE
     pictures["origin"] = join_origins(pictures, alike)
