@@ -114,11 +114,15 @@ def read_learned(system: Path, name: str, task: str) -> Learned:
     run = read_run(params, name)
     if run.task.name != task:
         others = [other for other, its in run_tasks(params).items() if its.name == task]
-        instead = f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {task} under runs"
+        instead = (
+            f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {task} under runs"
+        )
         raise UserError(f"run {name!r} has the task {run.task.name}, but this command needs {task}; {instead}")
     config = section(params, "convert", ConvertConfig)
     if config.isolate == "box":
-        print("note: this system was trained on pictures cut to their boxes; cut yours in the same way", file=sys.stderr)
+        print(
+            "note: this system was trained on pictures cut to their boxes; cut yours in the same way", file=sys.stderr
+        )
     folder = run_folder(system, name)
     record = read_record(folder)
     return Learned(folder / "model.keras", record, config.model_copy(update={"size": record.width}))

@@ -9,12 +9,12 @@ import pandas as pd
 
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
+from lamina.inputs.settings import FeaturesSettings
 from lamina.models.backbones import RANDOM, build_extractor, calibrate
 from lamina.models.engine import Engine
 from lamina.models.keras_runtime import keras
 from lamina.prefetch import prefetch
 from lamina.progress import progress
-from lamina.inputs.settings import FeaturesSettings
 
 ROWS_AT_ONCE: Final = 512
 CALIBRATION_PICTURES: Final = 64
@@ -24,7 +24,12 @@ def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: 
     """Build a frozen backbone. The batch statistics of a random one are set from some training originals."""
     size = int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
     extractor = build_extractor(
-        settings.backbone, weights=settings.weights, pooling=settings.pooling, preprocess=settings.preprocess, size=size, seed=seed
+        settings.backbone,
+        weights=settings.weights,
+        pooling=settings.pooling,
+        preprocess=settings.preprocess,
+        size=size,
+        seed=seed,
     )
     if settings.weights == RANDOM:
         originals = manifest[(manifest["fold"] == "train") & (manifest["copy"] == 0)]
@@ -51,7 +56,9 @@ def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
             with np.errstate(over="ignore"):  # told below, in words
                 features = engine.features(chunk).astype(np.float16, order="C")
             if not np.isfinite(features).all():
-                raise UserError("extract: features leave the range of float16; use preprocess: native, or other weights")
+                raise UserError(
+                    "extract: features leave the range of float16; use preprocess: native, or other weights"
+                )
             file.write(features.data)  # tofile does not say that a disk is full
     if not _differ(np.load(out, mmap_mode="r")):
         raise UserError("extract: every picture has the same features; use preprocess: native, or other weights")

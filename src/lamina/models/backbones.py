@@ -298,7 +298,9 @@ def calibrate(extractor: Any, pixels: Any) -> None:
 def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
     """A backbone with ImageNet weights, which Keras downloads once; UserError if there are none."""
     if spec.module is None:
-        raise UserError(f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}")
+        raise UserError(
+            f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}"
+        )
     try:
         with warnings.catch_warnings():
             # MobileNets warn that they use the weights for 224 pixels, as intended

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lamina.results.result_file import ResultFile, read_result, read_optional_table, read_pixels, read_result, read_table
+from lamina.results.result_file import ResultFile, read_optional_table, read_pixels, read_result, read_table
 
 GROUPS = ("group", "id", "name", "origin")
 CELLS = ("agreement",)

@@ -56,9 +56,7 @@ class AssessSummary:
         return found
 
 
-def assess_run(
-    stage: RunStage, config: AgainConfig, *, validation: float, cache: Path = CACHE
-) -> AssessSummary:
+def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache: Path = CACHE) -> AssessSummary:
     """Write `assessment.json` and `crossvalidation.parquet` to the run's folder (docs/files.md)."""
     run = stage.run
 

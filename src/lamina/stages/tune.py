@@ -24,7 +24,7 @@ from lamina.training.learner import Learner
 from lamina.training.settings import Hyperparameters
 from lamina.tuning.numbers import write_numbers
 from lamina.tuning.search import TuneConfig, no_trials, search
-from lamina.tuning.studies import Place, place_of, resume
+from lamina.tuning.studies import place_of, resume
 
 STUDIES = Path(".lamina/studies")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 

@@ -11,7 +11,10 @@ from lamina.tasks.registry import TASKS
 from lamina.tasks.task import Task
 from lamina.training.settings import RunSettings
 
-INPUTS: Final = ("features", "words")  # sections whose entries are inputs, `SECTION/NAME`; beside them there is `pixels`
+INPUTS: Final = (
+    "features",
+    "words",
+)  # sections whose entries are inputs, `SECTION/NAME`; beside them there is `pixels`
 
 
 @dataclass(frozen=True, kw_only=True)

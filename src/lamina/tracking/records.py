@@ -11,8 +11,8 @@ from lamina.files import file_digest, json_digest
 from lamina.results.record import read_record, system_name
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.source_code import code_digest
-from lamina.tasks.runs import run_folder
 from lamina.tasks.registry import TASKS
+from lamina.tasks.runs import run_folder
 from lamina.tasks.task import Task
 
 FILES: Final = (

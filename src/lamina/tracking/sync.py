@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lamina.errors import UserError
-from lamina.tracking.figures import draw
 from lamina.results.assessment import Assessment
+from lamina.tracking.figures import draw
 from lamina.tracking.records import TrackedRun, read_tracked
 from lamina.tracking.runs import (
     COMPLETE,

@@ -18,9 +18,9 @@ from jax import Array, lax
 
 from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
-from lamina.tasks.runs import Run, Tuned
 from lamina.training.checkpoint import State as Saved
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
+from lamina.training.settings import GradientNumbers
 
 RHO, EPSILON = 0.9, 1e-7  # of Keras' RMSprop
 ROWS_AT_ONCE: Final = 1024  # in an evaluation
@@ -210,7 +210,7 @@ class Head:
     """
 
     run: Run
-    tuned: Tuned
+    tuned: GradientNumbers
     train: Fold
     validation: Fold
     mean: np.ndarray

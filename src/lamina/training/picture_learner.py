@@ -40,9 +40,7 @@ class PictureLearner(NetworkLearner):
     def trainer(self, network: Any, numbers: GradientNumbers) -> "PictureTrainer":
         from lamina.training.picture_trainer import PictureTrainer
 
-        return PictureTrainer(
-            network, numbers, tail=self.tail(), rare=self.rare, ema_decay=self.settings.ema_decay
-        )
+        return PictureTrainer(network, numbers, tail=self.tail(), rare=self.rare, ema_decay=self.settings.ema_decay)
 
     @abstractmethod
     def tail(self) -> Any:

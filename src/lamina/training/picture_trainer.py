@@ -6,7 +6,7 @@ import numpy as np
 
 from lamina.models.chroma import SPREAD
 from lamina.models.keras_runtime import keras, tf
-from lamina.tasks.runs import Tuned
+from lamina.training.settings import GradientNumbers
 from lamina.training.trainers import Trainer
 
 
@@ -26,7 +26,13 @@ class PictureTrainer(Trainer):
     measure = "mse"
 
     def __init__(
-        self, network: keras.Model, tuned: Tuned, *, tail: keras.Model, rare: np.ndarray | None, ema_decay: float = 0.0
+        self,
+        network: keras.Model,
+        tuned: GradientNumbers,
+        *,
+        tail: keras.Model,
+        rare: np.ndarray | None,
+        ema_decay: float = 0.0,
     ) -> None:
         super().__init__(network, tuned, ema_decay=ema_decay)
         self._tail = tail

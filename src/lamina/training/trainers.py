@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lamina.models.keras_runtime import keras, tf
-from lamina.tasks.runs import Tuned
+from lamina.training.settings import GradientNumbers
 
 
 class Trainer:
@@ -25,7 +25,7 @@ class Trainer:
 
     measure: ClassVar[str]  # name of what is measured besides the loss, such as "accuracy"
 
-    def __init__(self, network: keras.Model, tuned: Tuned, *, ema_decay: float = 0.0) -> None:
+    def __init__(self, network: keras.Model, tuned: GradientNumbers, *, ema_decay: float = 0.0) -> None:
         rate = keras.optimizers.schedules.InverseTimeDecay(tuned.learning_rate, decay_steps=1, decay_rate=tuned.decay)
         self.network = network
         self.optimizer = keras.optimizers.RMSprop(rate)
@@ -127,7 +127,7 @@ class ClassTrainer(Trainer):
     def __init__(
         self,
         network: keras.Model,
-        tuned: Tuned,
+        tuned: GradientNumbers,
         *,
         class_weights: np.ndarray | None = None,
         label_smoothing: float = 0.0,

@@ -8,7 +8,6 @@ import pandas as pd
 
 from lamina.maths import color_scores
 from lamina.maths.color_scores import RANGES
-
 from lamina.results.metrics import Interval, Scores, bounds
 from lamina.results.metrics import Metrics as BaseMetrics
 from lamina.results.result_file import ResultFile
