@@ -372,7 +372,7 @@ def test_the_real_leukocytes(project: Path) -> None:
     source = params["source"]
     assert (source["labels"], source["boxes"], source["target"]) == ("labels.csv", "boxes", "WBC")
     assert source["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    assert params["convert"] == {"size": 128, "fit": "pad", "isolate": "box", "no_cell": "drop"}
+    assert params["convert"] == {"size": 128, "resize": "pad", "isolate": "box", "no_cell": "drop"}
     assert params["filter"]["drop_grayscale"]
 
 

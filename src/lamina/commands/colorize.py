@@ -113,7 +113,7 @@ def colorize(
     if learned.convert.isolate == "cell":
         print("note: this system learned from single cells; whole pictures are colored", file=sys.stderr)
     # all of a picture needs its color, what a crop would cut off as well
-    convert = learned.convert.model_copy(update={} if learned.convert.fit == "pad" else {"fit": "stretch"})
+    convert = learned.convert.model_copy(update={} if learned.convert.resize == "pad" else {"resize": "stretch"})
     from lamina.tasks.colorize.full_size import load_colorizer
 
     model = load_colorizer(learned.model, learned.convert.size)
@@ -189,6 +189,6 @@ def _batches(jobs: Iterable[Job], convert: ConvertConfig) -> Iterator[list[tuple
 
 def _read(path: Path, convert: ConvertConfig) -> Original | str:
     try:
-        return read_original(path.read_bytes(), convert.size, convert.fit)
+        return read_original(path.read_bytes(), convert.size, convert.resize)
     except (UnreadableError, OSError) as error:
         return f"unreadable: {error}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import AugmentConfig, draw_anew
+from lamina.data.augmentation import AugmentConfig, draw_fresh
 from lamina.data.rows import Rows
 from lamina.files import json_digest
 from lamina.prefetch import prefetch
@@ -94,7 +94,7 @@ def each_epoch(
     train, rows, reach = examples("train"), manifest[manifest["fold"] == "train"], augment
 
     def anew(epoch: int) -> E:
-        drawn = draw_anew(rows, reach, seed=seed, epoch=epoch)
+        drawn = draw_fresh(rows, reach, seed=seed, epoch=epoch)
         return replace(train, rows=replace(train.rows, plan=drawn))
 
     return anew, json_digest([digest, reach.model_dump()])

@@ -161,9 +161,7 @@ def _tfds(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
         return _origins((file,), config.origin, f"tfds:{config.location}")(file)
 
     dataset = tfds.open_dataset(config.locations[0], config.labels)
-    pictures, total = tfds.read_pictures(
-        dataset, config.labels, config.splits, find_origin if config.origin else None
-    )
+    pictures, total = tfds.read_pictures(dataset, config.labels, config.splits, find_origin if config.origin else None)
     yield Source(pictures=pictures, total=total)
 
 
