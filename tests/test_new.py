@@ -248,7 +248,7 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("s3://pets", "s3://pets is no address that can be fetched: expected https://"),
+        ("s3://pets", "s3://pets cannot be downloaded: expected https://"),
         ("https://x.org/", "https://x.org/ names no file"),
     ],
 )
