@@ -248,7 +248,7 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("s3://pets", "s3://pets is no address that can be fetched: expected https://"),
+        ("s3://pets", "s3://pets cannot be downloaded: expected https://"),
         ("https://x.org/", "https://x.org/ names no file"),
     ],
 )
@@ -372,7 +372,7 @@ def test_the_real_leukocytes(project: Path) -> None:
     source = params["source"]
     assert (source["labels"], source["boxes"], source["target"]) == ("labels.csv", "boxes", "WBC")
     assert source["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    assert params["convert"] == {"size": 128, "fit": "pad", "isolate": "box", "no_cell": "drop"}
+    assert params["convert"] == {"size": 128, "resize": "pad", "isolate": "box", "no_cell": "drop"}
     assert params["filter"]["drop_grayscale"]
 
 

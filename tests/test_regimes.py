@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from lamina.config import section
-from lamina.data.augmentation import PLAN_COLUMNS, AugmentConfig, draw_anew, draw_plan
+from lamina.data.augmentation import PLAN_COLUMNS, AugmentConfig, draw_fresh, draw_plan
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.inputs.pixels import PictureExamples
@@ -242,13 +242,13 @@ def test_averages_follow_the_weights_and_the_statistics() -> None:
 def test_fresh_rows_are_others_in_each_epoch_and_the_same_again() -> None:
     rows = pd.DataFrame({"id": [f"{number:016x}" for number in range(50) for _ in range(3)], "copy": [0, 1, 2] * 50})
     config = AugmentConfig(copies=2, rotation=20.0, shift=0.1, flip_horizontal=True, flip_vertical=False, color=0.05)
-    first, again, second = (draw_anew(rows, config, seed=1, epoch=epoch) for epoch in (1, 1, 2))
+    first, again, second = (draw_fresh(rows, config, seed=1, epoch=epoch) for epoch in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
-    angles = np.concatenate([first["angle"], second["angle"], draw_anew(rows, config, seed=2, epoch=1)["angle"]])
+    angles = np.concatenate([first["angle"], second["angle"], draw_fresh(rows, config, seed=2, epoch=1)["angle"]])
     assert len(np.unique(angles)) == len(angles), "each epoch, copy and seed another"
     some = rows.sample(40, random_state=1)
     pd.testing.assert_frame_equal(
-        draw_anew(some, config, seed=1, epoch=1), first.loc[some.index].reset_index(drop=True)
+        draw_fresh(some, config, seed=1, epoch=1), first.loc[some.index].reset_index(drop=True)
     )
     assert (first["copy"] > 0).all(), "originals are warped as well"
     assert first["angle"].abs().max() <= 20

@@ -10,14 +10,14 @@ from PIL import Image
 
 from lamina.config import read_params, section, validated
 from lamina.data.audit import (
-    NOTHING_ALIKE,
+    NO_PAIRS,
     SAME_PICTURE,
     Audit,
-    alike_pairs,
+    same_content_pairs,
     audit_folds,
     closest_sheet,
     describe_pictures,
-    join_origins,
+    merge_pair_origins,
     joined_sheet,
 )
 from lamina.data.rows import Folders
@@ -80,8 +80,8 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
         find_published_test(list(pictures["name"]), config.test_pattern) if config.test_pattern is not None else None
     )
     described = describe_pictures(pictures["id"], pixels)
-    alike = alike_pairs(pictures, pixels, described) if config.merge_near_duplicates else NOTHING_ALIKE
-    pictures["origin"] = join_origins(pictures, alike)
+    alike = same_content_pairs(pictures, pixels, described) if config.merge_near_duplicates else NO_PAIRS
+    pictures["origin"] = merge_pair_origins(pictures, alike)
     origins = list(pictures["origin"])
     if given is None:
         pictures["fold"] = pictures["origin"].map(split_origins(origins, list(labels), config.shares, seed))
