@@ -92,7 +92,7 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
 
-    ask = inference(load_model(learned.model))
+    predictor = inference(load_model(learned.model))
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
     answers = (_predict_batch(predictor, batch, learned) for batch in batches)

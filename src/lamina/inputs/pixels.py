@@ -28,10 +28,10 @@ class RowExamples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def learn(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
+    def train_epoch(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
         return self._over(trainer.train_step, order, batch_size)
 
-    def judge(self, trainer: "Trainer", batch_size: int) -> Sums:
+    def evaluate(self, trainer: "Trainer", batch_size: int) -> Sums:
         return self._over(trainer.eval_step, np.arange(len(self)), batch_size)
 
     def _read(self, rows: np.ndarray) -> tuple[Any, Any]:
@@ -73,7 +73,7 @@ def fresh_each_epoch(
 ) -> tuple[Callable[[int], E] | None, str]:
     """What gives the training examples of an epoch, where each has its own, and the digest of what is learned from.
 
-    examples: those of a fold; augment: the section, within whose ranges rows are warped anew; digest: of the data.
+    examples: those of a fold; augment: the section, within whose ranges rows are warped again; digest: of the data.
     Of `augmentation: plan` None, and the digest as it is.
     """
     if augmentation != "fresh":

@@ -44,7 +44,8 @@ class AssessConfig(AgainConfig):
 
     def of(self, task: str) -> AgainConfig:
         """Return the values for the runs of a task."""
-        return (self.model_extra or {}).get(task, self)
+        own: dict[str, AgainConfig] = self.model_extra or {}
+        return own.get(task, self)
 
 
 def partition(

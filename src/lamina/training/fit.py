@@ -27,7 +27,7 @@ class Examples(Protocol):
     def evaluate(self, trainer: Trainer, batch_size: int) -> Sums:
         """Evaluate all rows without training."""
 
-    def answers(self, network: keras.Model) -> np.ndarray:
+    def predict(self, network: keras.Model) -> np.ndarray:
         """Return the predictions of a network for all rows, in their order."""
 
 

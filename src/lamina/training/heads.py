@@ -20,7 +20,7 @@ from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
 from lamina.training.checkpoint import State as Saved
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
-from lamina.training.settings import GradientNumbers
+from lamina.training.settings import GradientNumbers, GradientSettings
 
 RHO, EPSILON = 0.9, 1e-7  # of Keras' RMSprop
 ROWS_AT_ONCE: Final = 1024  # in an evaluation
@@ -196,7 +196,7 @@ class Head:
 
     Args:
         run: settings of the run, such as batch_size and patience.
-        tuned: learning rate, dropout and decay.
+        numbers: learning rate, dropout and decay.
         train: see `make_fold`.
         validation: see `make_fold`.
         mean: (width,) mean of the features.
@@ -209,8 +209,8 @@ class Head:
             loss; averaged if the run uses a moving average.
     """
 
-    run: Run
-    tuned: GradientNumbers
+    settings: GradientSettings
+    numbers: GradientNumbers
     train: Fold
     validation: Fold
     mean: np.ndarray
@@ -222,7 +222,7 @@ class Head:
     def __post_init__(self) -> None:
         self.kept = first_weights(len(self.mean), self.train.targets.shape[1], seed=self.seed)
         slots = Weights(*map(np.zeros_like, self.kept))
-        self._state = State(self.kept, slots, self.kept if self.run.average else None)
+        self._state = State(self.kept, slots, self.kept if self.settings.ema_decay else None)
         self._moments = np.stack([self.mean, 1 / np.sqrt(self.variance)])
         count = len(self.validation.labels)
         self._validation_batches = _in_batches(np.arange(count), min(ROWS_AT_ONCE, count))
@@ -232,17 +232,19 @@ class Head:
     def start_from(self, weights: Weights) -> None:
         """Take first weights in place of the random ones."""
         self.kept = weights
-        self._state = State(weights, Weights(*map(np.zeros_like, weights)), weights if self.run.average else None)
+        self._state = State(
+            weights, Weights(*map(np.zeros_like, weights)), weights if self.settings.ema_decay else None
+        )
 
     @property
     def stopped(self) -> bool:
         """Whether the run's patience is over."""
-        return self.run.patience is not None and self._waited >= self.run.patience
+        return self.settings.patience is not None and self._waited >= self.settings.patience
 
     def state(self) -> Saved:
         """Return the complete state."""
         parts = (part for part in self._state if part is not None)
-        best = [] if self.run.patience is None else [np.asarray(values) for values in self.kept]
+        best = [] if self.settings.patience is None else [np.asarray(values) for values in self.kept]
         return Saved(
             history=list(self.history),
             variables=[np.asarray(values) for part in parts for values in part],
@@ -252,12 +254,12 @@ class Head:
     def restore(self, saved: Saved) -> None:
         """Continue from what `state` returned for the same kind of head."""
         parts = [Weights(*saved.variables[at : at + 4]) for at in range(0, len(saved.variables), 4)]
-        self._state = State(parts[0], parts[1], parts[2] if self.run.average else None)
+        self._state = State(parts[0], parts[1], parts[2] if self.settings.ema_decay else None)
         self.history = list(saved.history)
-        if self.run.patience is None:
-            self.kept = parts[-1] if self.run.average else parts[0]
+        if self.settings.patience is None:
+            self.kept = parts[-1] if self.settings.ema_decay else parts[0]
             return
-        best = kept_row(self.history, self.run.patience)
+        best = kept_row(self.history, self.settings.patience)
         self.kept, self._best = Weights(*saved.best), best["validation_loss"]
         self._waited = len(self.history) - int(best["epoch"])
 
@@ -282,9 +284,9 @@ class Head:
         """
         epoch, count = len(self.history) + 1, len(self.train.labels)
         order = np.random.default_rng([self.seed, epoch]).permutation(count)
-        batches = _in_batches(order, min(self.run.batch_size, count))
+        batches = _in_batches(order, min(self.settings.batch_size, count))
         steps = len(batches[0]) * epoch
-        rates = Rates(self.tuned.learning_rate, self.tuned.decay, self.tuned.dropout, self.run.average)
+        rates = Rates(self.numbers.learning_rate, self.numbers.decay, self.numbers.dropout, self.settings.ema_decay)
         kept = self._dropout(epoch, batches[0].shape)
         state, sums = _train(self._state, self.train, self._moments, batches, kept, steps - len(batches[0]), rates)
         weights = state.weights if state.averages is None else state.averages
@@ -292,7 +294,7 @@ class Head:
         row: EpochRow = {"epoch": epoch}
         row |= averages("train", _numbers(sums), count)
         row |= averages("validation", _numbers(evaluated), len(self.validation.labels))
-        row["learning_rate"] = self.tuned.learning_rate / (1 + self.tuned.decay * steps)
+        row["learning_rate"] = self.numbers.learning_rate / (1 + self.numbers.decay * steps)
         if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
             raise DivergedError(f"{what}: the loss is not finite in epoch {epoch}; lower learning_rate")
         self._state = state
@@ -301,7 +303,7 @@ class Head:
         return row
 
     def _keep(self, weights: Weights, loss: float) -> None:
-        if self.run.patience is None or loss < self._best:
+        if self.settings.patience is None or loss < self._best:
             self.kept, self._best, self._waited = weights, loss, 0
         else:
             self._waited += 1
@@ -310,7 +312,7 @@ class Head:
         """What dropout keeps of the hidden layer's outputs; NumPy draws it in half the time of JAX."""
         random = np.random.default_rng([self.seed, epoch, _STREAMS["dropout"]])
         drawn = random.integers(1 << 16, size=(*shape, HEAD_UNITS), dtype=np.uint16)
-        return drawn >= round(self.tuned.dropout * (1 << 16))
+        return drawn >= round(self.numbers.dropout * (1 << 16))
 
 
 def train_head(

@@ -110,7 +110,7 @@ def _pruner(kind: str, epochs: int) -> Any:
 
 
 def _epochs(settings: RunSettings, config: TuneConfig) -> int:
-    return config.epochs or getattr(settings, "epochs", 1)
+    return int(config.epochs or getattr(settings, "epochs", 1))
 
 
 def _try(

@@ -130,7 +130,7 @@ class HeadLearner(ClassNetworkLearner):
         """Return what a head has learned so far, with the weights that it keeps."""
 
         def make() -> Any:
-            built = self.build(head.tuned)
+            built = self.build(head.numbers)
             built.get_layer("hidden").set_weights([head.kept.hidden, head.kept.hidden_bias])
             built.get_layer("classes").set_weights([head.kept.classes, head.kept.classes_bias])
             return built
