@@ -3,25 +3,25 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lamina.config import read_params
+from lamina.config import named, read_params
 from lamina.progress import progress
 from lamina.results.champion import Champion, read_champion
-from lamina.tasks.runs import run_names
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """There are none beside `--system`."""
+    """Add no arguments; `--system` is enough."""
 
 
 def run(arguments: Namespace) -> int:
-    """Print one line a run of `params.yaml`: tracked, already there, not trained yet or not evaluated yet.
+    """Print one line for each run of `params.yaml`: tracked, already there, not trained yet or not evaluated yet.
 
-    And one for the accepted champion, which the registry names: registered, already there, or why it is not.
+    One more line is about the accepted champion: registered, already there, or why it is not.
 
-    Raises UserError where the store cannot be used.
+    Raises:
+        UserError: MLflow's store cannot be used.
     """
     system: Path = arguments.system
-    names = list(run_names(read_params(system)))
+    names = list(named(read_params(system), "runs"))
     width = max(map(len, names), default=0)
     for name in progress(names, what="tracking", unit="runs"):
         print(f"{name:<{width}}  {_track(system, name)}", flush=True)
@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> int:
 
 def _register(system: Path, champion: Champion) -> str:
     if not champion.lies_in(system):
-        return "not what lies in models/; fetch it with `dvc pull`, or accept what is there with `lamina gate --accept`"
+        return "differs from models/; get it with `dvc pull`, or accept the new one with `lamina gate --accept`"
     from lamina.tracking.registry import register
 
     return register(system, champion)
@@ -44,7 +44,7 @@ def _track(system: Path, name: str) -> str:
         return "not trained yet"
     if not (folder / "metrics.json").exists():
         return "not evaluated yet"
-    # MLflow takes seconds to import; where nothing was trained it is not needed
+    # MLflow takes seconds to import, and is not needed where nothing was trained
     from lamina.tracking.sync import sync
 
     return sync(system, name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lamina.files import file_digest, json_digest
+from lamina.installation import is_checkout
 
 PACKAGES: Final = ("jax", "jaxlib", "keras", "lamina", "numpy", "optuna", "pandas", "tensorflow")
 
@@ -64,9 +65,8 @@ def environment() -> dict[str, str]:
 
 
 def system_name(folder: Path) -> str:
-    """What a system is called: its folder's name; `default` where the pipeline itself lies."""
-    pipeline = folder.resolve() / "dvc.yaml"
-    return "default" if pipeline.is_file() and not pipeline.is_symlink() else folder.resolve().name
+    """Name of a system: that of its folder; `default` for the root of a checkout of lamina."""
+    return "default" if is_checkout(folder) else folder.resolve().name
 
 
 def code_digest() -> str:
