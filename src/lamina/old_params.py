@@ -50,7 +50,7 @@ def check_old(params: Mapping[str, Any]) -> None:
     """
     for pattern, remedy in OLD.items():
         place, _, value = pattern.partition("=")
-        found = next((where for where, told in _found(params, place.split(".")) if value in ("", told)), None)
+        found = next((where for where, there in _found(params, place.split(".")) if value in ("", there)), None)
         if found:
             shown = f"{found}: {value}" if value else found
             raise UserError(f"params.yaml: {shown} is from lamina 0.1; {remedy}")

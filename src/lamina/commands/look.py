@@ -14,6 +14,7 @@ from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
+    TABLE_SUFFIXES,
     BoxSurvey,
     LabelSurvey,
     PixelSurvey,
@@ -117,6 +118,8 @@ def _found(source: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
     path = Path(source)
     if sha256 is not None and path.is_dir():
         raise UserError(f"--sha256: {source} is a folder, which has none; leave it out")
+    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+        raise UserError(f"{source}: is a table; put it into a folder of its own, and name that folder")
     problem = fits_digest(sha256, "--sha256")(path) if path.exists() else None
     if problem:
         raise UserError(f"{source}: {problem}; is it the right file?")

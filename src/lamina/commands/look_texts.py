@@ -99,7 +99,7 @@ def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
 
 
 def _labels(data: bytes, place: str) -> Iterator[Labels]:
-    """The label of each row."""
+    """The labels of each row: none, one, or several with commas between them."""
     text = decode_text(data)
     limit = csv.field_size_limit(MEMBER_BYTES)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text) or ",", strict=True)
@@ -107,8 +107,8 @@ def _labels(data: bytes, place: str) -> Iterator[Labels]:
         column = _header(next(rows)).index("label")
         for row in rows:
             if row:
-                label = normal(row[column].strip()) if column < len(row) else ""
-                yield (label,) if label else ()
+                cell = row[column] if column < len(row) else ""
+                yield tuple(normal(part.strip()) for part in cell.split(",") if part.strip())
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
     finally:

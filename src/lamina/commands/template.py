@@ -238,7 +238,9 @@ def fill(filling: Filling) -> str:
     Returns:
         YAML with a comment on every line.
     """
-    params = _yaml().load(resources.files("lamina.commands").joinpath(filling.template).read_text(encoding="utf-8"))
+    template = resources.files("lamina.commands").joinpath(filling.template).read_text(encoding="utf-8")
+    # ruamel keeps an empty line with the line before it, which may go
+    params = _yaml().load("\n".join(filter(None, template.splitlines())))
     for path, value in filling.values.items():
         section, key = _place(params, path)
         section[key] = _written(value)
@@ -248,6 +250,7 @@ def fill(filling: Filling) -> str:
         section, key = _place(params, path)
         del section[key]
         if not section:
+            section.fa.set_flow_style()  # else {} is on a line of its own
             _add_to_comment(params, path.partition(".")[0], f"none: {why}")
     for path in filling.examples:
         _to_comment(params, path)
