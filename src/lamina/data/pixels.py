@@ -27,7 +27,7 @@ class ConvertConfig(Config):
 
     size: int = Field(ge=8, le=2048)
     isolate: Literal["none", "box", "cell"]
-    fit: Fit = "pad"
+    resize: Fit = "pad"
     no_cell: Literal["drop", "whole"] = "drop"
 
 

@@ -129,7 +129,7 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
         return _isolate(look(opened, 1.0), config)
     shape = shown_size(opened)
     boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
-    region = around(boxes[0]) if boxed else whole(*shape, config.fit)
+    region = around(boxes[0]) if boxed else whole(*shape, config.resize)
     seen = look(opened, config.size / min(region.width, region.height))
     return Prepared(
         look=seen, square=cut_square(seen.picture, config.size, region.scaled(seen.picture.width / shape[0]))
@@ -142,7 +142,7 @@ def _isolate(seen: Look, config: ConvertConfig) -> Prepared:
     rgb = np.asarray(seen.picture)
     cell = find_cell(rgb)
     if cell is None:
-        region = whole(*seen.picture.size, config.fit)
+        region = whole(*seen.picture.size, config.resize)
         return Prepared(look=seen, square=cut_square(seen.picture, config.size, region))
     return Prepared(look=seen, square=isolate_cell(rgb, cell, config.size), cell=cell.box)
 
@@ -157,7 +157,7 @@ def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
 
 def _digest(config: ConvertConfig) -> str:
     code = [file_digest(Path(__file__).parents[1] / module) for module in _MODULES]
-    return json_digest([config.size, config.isolate, config.fit, code, [version(name) for name in _LIBRARIES]])[:16]
+    return json_digest([config.size, config.isolate, config.resize, code, [version(name) for name in _LIBRARIES]])[:16]
 
 
 def _read_facts(packs: Path) -> pd.DataFrame:

