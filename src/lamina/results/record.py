@@ -8,6 +8,7 @@ from typing import Any
 
 from lamina import __version__
 from lamina.files import json_digest
+from lamina.installation import is_checkout
 from lamina.results.result_file import ResultFile, read_result
 
 
@@ -71,9 +72,7 @@ def note_convention(weights: str, preprocess: str) -> None:
 
 def system_name(folder: Path) -> str:
     """Return the name of a system: its folder's, or `default` at the root of lamina's own checkout."""
-    folder = folder.resolve()
-    is_checkout = (folder / "src" / "lamina" / "__init__.py").is_file() and (folder / "pyproject.toml").is_file()
-    return "default" if is_checkout else folder.name
+    return "default" if is_checkout(folder.resolve()) else folder.resolve().name
 
 
 def commit(folder: Path) -> str | None:

@@ -12,14 +12,14 @@ from typing import Any
 
 from lamina.config import check_references, read_params
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
+from lamina.installation import check_version
 from lamina.progress import progress
 from lamina.source_code import all_modules, code_lines
 from lamina.stages import entry
-from lamina.stages.versions import check_version
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
-NO_STAGES = ("entry", "run_stage", "versions", "watch")
+NO_STAGES = ("entry", "run_stage", "watch")
 
 
 def list_code(out: Path) -> int:
@@ -85,7 +85,7 @@ def main() -> None:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
     print(f"watching {list_code(Path('data/code'))} files of code, and the source")
     for note in check_references(params):
-        print(f"note: {note}", file=sys.stderr)
+        print(note, file=sys.stderr)
 
 
 if __name__ == "__main__":

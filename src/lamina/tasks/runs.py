@@ -3,18 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lamina.config import named, nearest, shown, validated
 from lamina.errors import UserError
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import Task
 from lamina.training.settings import RunSettings
-
-INPUTS: Final = (
-    "features",
-    "words",
-)  # sections whose entries are inputs, `SECTION/NAME`; beside them there is `pixels`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +40,6 @@ def read_run(params: Mapping[str, Any], name: str) -> Run:
     if name not in runs:
         raise UserError(f"params.yaml: there is no run {name!r}{_meant(name, list(runs))}")
     task = _task(name, runs[name])
-    _check_input(params, name, runs[name].get("input"))
     settings = validated(runs[name], f"runs.{name}", task.settings_class(runs[name]))
     return Run(name=name, task=task, settings=settings)
 
@@ -59,15 +53,6 @@ def _task(name: str, given: Any) -> Task:
     if given["task"] not in TASKS:
         raise UserError(f"{place}.task: unknown task {given['task']!r}{_meant(str(given['task']), list(TASKS))}")
     return TASKS[given["task"]]
-
-
-def _check_input(params: Mapping[str, Any], name: str, given: Any) -> None:
-    place = f"params.yaml: runs.{name}.input"
-    known = ["pixels", *(f"{section}/{entry}" for section in INPUTS for entry in named(params, section))]
-    if given is None:
-        raise UserError(f"{place} is missing; add one of {', '.join(known)}")
-    if given not in known:
-        raise UserError(f"{place}: unknown input {given!r}{_meant(str(given), known)}")
 
 
 def _meant(name: str, known: list[str]) -> str:

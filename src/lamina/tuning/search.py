@@ -110,7 +110,8 @@ def _pruner(kind: str, epochs: int) -> Any:
 
 
 def _epochs(settings: RunSettings, config: TuneConfig) -> int:
-    return int(config.epochs or getattr(settings, "epochs", 1))
+    own: int = getattr(settings, "epochs", 1)
+    return config.epochs or own
 
 
 def _try(
