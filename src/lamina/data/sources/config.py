@@ -15,7 +15,7 @@ Strings: TypeAlias = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], 
 class SourceConfig(Config):
     """Section `source` of params.yaml.
 
-    location: path, relative to the system's folder, or URL, or several URLs; mirrors: other addresses of the
+    content: what the source holds, `pictures` or `texts`; location: path, relative to the system's folder, or URL, or several URLs; mirrors: other addresses of the
     same files; sha256: of the archive, or of each file at `location`; members: SHA-256 of the listing of what is
     read (`lamina.data.sources.listing`); watch: the path that DVC watches, so that a changed
     source is read again; labels: `folder`, `none`, or a CSV inside the source; boxes: a folder of Pascal
@@ -27,6 +27,7 @@ class SourceConfig(Config):
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds"]
+    content: Literal["pictures", "texts"] = "pictures"
     location: str | tuple[str, ...] | None = None
     mirrors: Strings = ()
     sha256: str | tuple[str, ...] | None = None
@@ -108,6 +109,10 @@ def _disagreement(config: SourceConfig) -> str | None:
         return "source.classes is set, but source.labels is none, so that no picture is of a class; set it to null"
     if config.splits is not None and config.kind != "tfds":
         return f"source.splits is set, but a source of kind: {config.kind} has none; set it to null"
+    if config.content == "texts":
+        problem = _texts_disagreement(config)
+        if problem:
+            return problem
     if config.kind == "smear":
         keys = ("location", "sha256", "members", "boxes", "target")
         told = [key for key in keys if getattr(config, key) is not None]
@@ -126,6 +131,13 @@ def _disagreement(config: SourceConfig) -> str | None:
         if problem:
             return problem
     return "source.mirrors is set, but only kind: url fetches; set it to []" if config.mirrors else None
+
+
+def _texts_disagreement(config: SourceConfig) -> str | None:
+    if config.kind == "smear":
+        return "source.content is texts, but kind: smear draws pictures; set content: pictures, or change the kind"
+    given = [key for key in ("boxes", "target") if getattr(config, key) is not None]
+    return f"source.{given[0]} is set, but texts have no boxes; set it to null" if given else None
 
 
 def _tfds_disagreement(config: SourceConfig) -> str | None:

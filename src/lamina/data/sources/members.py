@@ -5,16 +5,18 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
 from lamina.errors import UserError
 
 PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"pictures": PICTURE_SUFFIXES, "texts": (".txt",)})
 # What one file may hold: below it, a row group with one huge picture still fits in little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000
@@ -25,19 +27,21 @@ IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 class Members:
     """Files of a source. `names` are sorted, with `/`; `read` gives one's bytes, and may raise UserError.
 
-    where: how messages name the source.
+    where: how messages name the source; content: which of the files are its items, a key of `SUFFIXES`.
     """
 
     where: str
     names: tuple[str, ...]
     read: Callable[[str], bytes]
+    content: str = "pictures"
 
     @cached_property
     def pictures(self) -> tuple[str, ...]:
-        """Names with a picture's suffix, sorted. Raises UserError where there is none."""
-        found = tuple(name for name in self.names if name.lower().endswith(PICTURE_SUFFIXES))
+        """Names of the items (pictures, or texts), by suffix, sorted. Raises UserError where there is none."""
+        suffixes = SUFFIXES[self.content]
+        found = tuple(name for name in self.names if name.lower().endswith(suffixes))
         if not found:
-            raise UserError(f"{self.where}: no pictures: looked for {' '.join(PICTURE_SUFFIXES)}, {self._instead()}")
+            raise UserError(f"{self.where}: no {self.content}: looked for {' '.join(suffixes)}, {self._instead()}")
         return found
 
     @cached_property
@@ -76,7 +80,8 @@ class Members:
 
     def _near(self, known: Iterable[str]) -> list[str]:
         """What may have been meant: everything but pictures, as the person would write it."""
-        return sorted(name.removeprefix(self.top) for name in known if not name.lower().endswith(PICTURE_SUFFIXES))
+        suffixes = SUFFIXES[self.content]
+        return sorted(name.removeprefix(self.top) for name in known if not name.lower().endswith(suffixes))
 
     def _instead(self) -> str:
         if not self.names:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One picture of a source, still encoded.
+    """One item of a source, a picture or a text, still encoded.
 
     name: path inside the source, with `/`; encoded: the file's bytes; labels: those told (two cells have two,
     be they the same), none where unlabeled; origin: what it was taken from (slide, patient), shared by pictures

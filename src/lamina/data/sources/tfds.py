@@ -47,35 +47,41 @@ class Dataset:
     builder: Any
 
 
-def open_dataset(location: str, labels: str | None = None) -> Dataset:
+def open_dataset(location: str, labels: str | None = None, content: str = "pictures") -> Dataset:
     """Open a dataset; prepare it first, if it is not.
 
-    location, labels: as in the section `source`. Raises UserError for what cannot be such a source, before
+    location, labels, content: as in the section `source`. Raises UserError for what cannot be such a source, before
     anything is downloaded where that can be told.
     """
     where = f"tfds:{location}"
     builder = find_builder(location)
-    features = read_features(builder, where)
+    features = read_features(builder, where, content)
     if labels is not None:
         chosen_label(features, labels, where)
     prepare(builder, where)
     splits = {name: int(split.num_examples) for name, split in sorted(builder.info.splits.items())}
     return Dataset(
         location=full_location(builder),
-        features=read_features(builder, where),  # once more: some learn their classes from what they download
+        features=read_features(builder, where, content),  # once more: some learn their classes from what they download
         splits=splits,
         builder=builder,
     )
 
 
-def read_features(builder: Any, where: str) -> Features:
-    """Tell a dataset's features apart. Raises UserError where it holds no pictures, or several without a main one."""
+def read_features(builder: Any, where: str, content: str = "pictures") -> Features:
+    """Tell a dataset's features apart.
+
+    content: `pictures`, or `texts`, which are the feature `image` then. Raises UserError where the dataset holds none
+    of them, or several without a main one.
+    """
     kinds = library().features
     told = builder.info.features
     features = dict(told.items()) if isinstance(told, kinds.FeaturesDict) else {}
     keys = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
     images = _of_kind(features, kinds.Image, but=kinds.LabeledImage)
     labels = _of_kind(features, kinds.ClassLabel)
+    if content == "texts":
+        return _text_features(features, keys, where)
     if not images:
         what = "texts, not pictures" if _of_kind(features, kinds.Text) else "no pictures"
         listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
@@ -91,6 +97,26 @@ def read_features(builder: Any, where: str) -> Features:
     return Features(
         image=image,
         file_name=next((name for name in _of_kind(features, kinds.Text) if _is_file_name(name)), None),
+        labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
+        main_label=_main(labels, keys[1:2]),
+    )
+
+
+def _text_features(features: Mapping[str, Any], keys: list[str], where: str) -> Features:
+    kinds = library().features
+    texts = {name: one for name, one in _of_kind(features, kinds.Text).items() if not _is_file_name(name)}
+    labels = _of_kind(features, kinds.ClassLabel)
+    listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
+    if not texts:
+        raise UserError(
+            f"{where}: holds no texts ({listed}); choose a dataset of texts, or set source.content: pictures"
+        )
+    text = _main(texts, keys[:1], "text")
+    if text is None:
+        raise UserError(f"{where}: has several texts an example ({', '.join(texts)}), and does not say which is meant")
+    return Features(
+        image=text,
+        file_name=None,
         labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
         main_label=_main(labels, keys[1:2]),
     )
@@ -148,10 +174,11 @@ def read_pictures(
     labels: str,
     splits: tuple[str, ...] | None = None,
     find_origin: Callable[[str], str] | None = None,
+    content: str = "pictures",
 ) -> tuple[Iterator[Picture], int]:
     """Pictures of the chosen splits in the order of their names, and how many there are.
 
-    labels, splits: as in the section `source`; find_origin: what `source.origin` finds in a file's name, where
+    labels, splits, content: as in the section `source`; find_origin: what `source.origin` finds in a file's name, where
     it is set. A picture's name is SPLIT/NUMBER with a suffix by its bytes, or SPLIT/NUMBER-FILE where the dataset
     tells files' names. Memory holds one picture at a time. Raises UserError at once where the dataset does not
     have what is asked for; later, where its files are damaged.
@@ -161,11 +188,16 @@ def read_pictures(
     if find_origin and dataset.features.file_name is None:
         raise UserError(f"{where}: tells no file names for source.origin; set it to null")
     reading()  # loads TensorFlow now, so that it does not count as time of the first picture
-    return _pictures(dataset, list(chosen), label, find_origin), sum(chosen.values())
+    name_ending = _ending if content == "pictures" else _no_ending
+    return _pictures(dataset, list(chosen), label, find_origin, name_ending), sum(chosen.values())
 
 
 def _pictures(
-    dataset: Dataset, splits: list[str], label: str | None, find_origin: Callable[[str], str] | None
+    dataset: Dataset,
+    splits: list[str],
+    label: str | None,
+    find_origin: Callable[[str], str] | None,
+    name_ending: Callable[[str, bytes], str],
 ) -> Iterator[Picture]:
     where = f"tfds:{dataset.location}"
     features = dataset.features
@@ -174,9 +206,9 @@ def _pictures(
         for index, example in enumerate(_examples(dataset, split, label)):
             encoded = example[features.image]
             if len(encoded) > MEMBER_BYTES:
-                raise UserError(f"{where}: picture {index} of {split!r} is larger than {MEMBER_BYTES // 2**20} MiB")
+                raise UserError(f"{where}: example {index} of {split!r} is larger than {MEMBER_BYTES // 2**20} MiB")
             file = _file_name(example[features.file_name]) if features.file_name else ""
-            name = checked_name(f"{split}/{index:08d}{_ending(file, encoded)}", where)
+            name = checked_name(f"{split}/{index:08d}{name_ending(file, encoded)}", where)
             yield Picture(
                 name=name,
                 encoded=encoded,
@@ -196,6 +228,10 @@ def _file_name(told: bytes) -> str:
     """A file's base name as a name may hold it: no folders, no control characters."""
     base = posixpath.basename(told.decode(errors="replace").replace("\\", "/"))
     return "".join(letter for letter in normal(base) if letter.isprintable())
+
+
+def _no_ending(file: str, encoded: bytes) -> str:
+    return ""  # a text that starts with `BM` is no bitmap
 
 
 def _ending(file: str, encoded: bytes) -> str:
