@@ -18,9 +18,14 @@ SCHEMA: Final = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field
 
 # letters and digits, apostrophes inside: "don't" is one word
 WORD: Final = re.compile(r"\w+(?:['’]\w+)*")
-# Binary data have zeros, control characters, or broken UTF-16 (U+FFFD); texts have hardly any.
-MOST_CONTROLS: Final = 0.01
+# Binary data have zeros, or a fifth of control characters or broken UTF-16 (U+FFFD). Texts have hardly any; some have 1 %
+# where dashes of Windows-1252 were taken for Latin-1.
+MOST_CONTROLS: Final = 0.05
 _CONTROLS: Final = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffd]")
+
+PIECE: Final = 2**20
+_SPACE: Final = re.compile(r"\s")
+_SPACES: Final = re.compile(r"\s+")
 
 _BREAK: Final = re.compile(r"<(?:br|hr|/p|/div|/li|/tr|/h[1-6])\s*/?>", re.IGNORECASE)
 _NAMES: Final = (
@@ -46,7 +51,7 @@ def decode(data: bytes, *, strip_html: bool = False) -> Decoded:
         strip_html: Whether `<br />` and other simple tags are removed and entities such as `&amp;` replaced.
 
     Returns:
-        The text with line ends `\\n`, or the problem where the bytes are binary: zeros, or more than 1 % of control
+        The text with line ends `\\n`, or the problem where the bytes are binary: zeros, or more than 5 % of control
         characters.
     """
     text = decode_text(data)
@@ -68,19 +73,33 @@ def without_html(text: str) -> str:
     return html.unescape(text) if "&" in text else text
 
 
+def pieces(text: str, size: int = PIECE) -> Iterator[str]:
+    """Cut a text at white space into pieces of about `size` characters: the words of a huge one need much memory.
+
+    Where there is no white space for so long, a piece is twice as long and ends anywhere.
+    """
+    start = 0
+    while len(text) - start > 2 * size:
+        found = _SPACE.search(text, start + size, start + 2 * size)
+        end = found.start() if found else start + 2 * size
+        yield text[start:end]
+        start = end
+    yield text[start:] if start else text
+
+
 def count_words(text: str) -> int:
     """Count the words of a text; letters of languages without spaces count as one word."""
-    return sum(1 for _ in WORD.finditer(text))
+    return sum(len(WORD.findall(piece)) for piece in pieces(text))
 
 
 def same_text_key(text: str) -> str:
     """Reduce a text to what decides whether another is the same: its case and white space do not count."""
-    return " ".join(text.casefold().split())
+    return _SPACES.sub(" ", text.casefold()).strip()
 
 
 def words_key(text: str) -> str:
     """Reduce a text to its words in lower case, separated by single spaces; punctuation does not count."""
-    return " ".join(WORD.findall(text.casefold()))
+    return " ".join(filter(None, (" ".join(WORD.findall(piece)) for piece in pieces(text.casefold()))))
 
 
 def read_texts(folder: Path) -> Iterator[tuple[list[str], list[str]]]:
