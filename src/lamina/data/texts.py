@@ -28,9 +28,7 @@ _SPACE: Final = re.compile(r"\s")
 _SPACES: Final = re.compile(r"\s+")
 
 _BREAK: Final = re.compile(r"<(?:br|hr|/p|/div|/li|/tr|/h[1-6])\s*/?>", re.IGNORECASE)
-_NAMES: Final = (
-    "a|b|blockquote|center|cite|code|div|em|font|h[1-6]|i|img|li|ol|p|pre|small|span|strong|sub|sup|table|td|th|tr|tt|u|ul"
-)
+_NAMES: Final = "a|b|blockquote|center|cite|code|div|em|font|h[1-6]|i|img|li|ol|p|pre|small|span|strong|sub|sup|table|td|th|tr|tt|u|ul"
 _ATTRIBUTE: Final = r"""\s+[\w-]+\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s<>"']+)"""
 _TAG: Final = re.compile(rf"</?(?:{_NAMES})(?:{_ATTRIBUTE})*\s*/?>", re.IGNORECASE)
 

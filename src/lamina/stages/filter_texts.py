@@ -77,14 +77,13 @@ def _describe(raw: Path, *, strip_html: bool) -> pd.DataFrame:
     """Facts of every text, and where its bytes are: `part` (file name), `group` (row group), `row` in it."""
     tables = []
     for part, group, table in _groups(raw, [*FACTS, "encoded"], what="filter"):
-        facts = pd.DataFrame(
-            [describe_text(decode(data.as_py(), strip_html=strip_html)) for data in table["encoded"]]
-        )
+        facts = pd.DataFrame([describe_text(decode(data.as_py(), strip_html=strip_html)) for data in table["encoded"]])
         place = pd.DataFrame({"part": part, "group": group, "row": range(len(facts))})
         tables.append(pd.concat([table.select(FACTS).to_pandas(), facts, place], axis=1))
     if not tables:
         raise UserError(f"{raw}: holds no texts; run the stage download again")
-    return pd.concat(tables, ignore_index=True)
+    described: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    return described
 
 
 def _write_texts(raw: Path, kept: pd.DataFrame, out: Path, *, strip_html: bool) -> None:
@@ -105,7 +104,6 @@ def _groups(raw: Path, columns: list[str], *, what: str) -> Iterator[tuple[str, 
     sizes = [files[name].metadata.row_group(group).num_rows for name, group in places]
     for name, group in progress(places, what=what, unit="texts", sizes=sizes):
         yield name, group, files[name].read_row_group(group, columns=columns)
-
 
 
 def main() -> None:

@@ -110,7 +110,8 @@ def _named(pairs: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     ids, origins = kept["id"].to_numpy(), kept["origin"].to_numpy()
     left, right = pairs["left"].to_numpy(np.intp), pairs["right"].to_numpy(np.intp)
     table = pd.DataFrame({"id": ids[left], "other": ids[right], "agreement": pairs["agreement"]})
-    return table[origins[left] != origins[right]].astype({"id": str, "other": str}).reset_index(drop=True)
+    named: pd.DataFrame = table[origins[left] != origins[right]].astype({"id": str, "other": str})
+    return named.reset_index(drop=True)
 
 
 def _summarise(kept: pd.DataFrame, joined: int, audit: TextAudit) -> TextSplitSummary:
