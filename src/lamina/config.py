@@ -26,6 +26,7 @@ SECTIONS: Final = (
     "augment",
     "split",
     "validate",
+    "words",
     "transfer",
     "scratch",
     "colorize",
