@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.tasks.classify.assessment import ClassAssessor, assess
 
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders
@@ -18,7 +19,6 @@ from lamina.maths.scores import score
 from lamina.maths.splits import SplitConfig
 from lamina.stages.assess import AssessSummary, assess_run
 from lamina.stages.split import split
-from lamina.tasks.classify.assessment import ClassAssessor, assess
 from lamina.tasks.runs import Tuned, read_run
 
 SIDE, PICTURES, PARTS = 16, 72, 3

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.stages.assess_colors import ColorAssessSummary, assess_run
+from lamina.tasks.colorize.assessment import COLUMNS, ColorAssessor, assess_colors, dealt
 
 from lamina.config import validated
 from lamina.data.augmentation import AugmentConfig, draw_plan
@@ -20,8 +22,6 @@ from lamina.maths.color_scores import score_pictures, squared_errors, summarise
 from lamina.maths.crossvalidation import AgainConfig, AssessConfig
 from lamina.results.repeats import Training
 from lamina.stages import assess_colors as stage
-from lamina.stages.assess_colors import ColorAssessSummary, assess_run
-from lamina.tasks.colorize.assessment import COLUMNS, ColorAssessor, assess_colors, dealt
 from lamina.tasks.colorize.learning import ColorTask
 from lamina.tasks.runs import ColorizeRun, Tuned, read_run
 

@@ -11,11 +11,11 @@ from lamina.data.alignment import agreement
 from lamina.data.audit import (
     SAME_PICTURE,
     Audit,
-    same_content_pairs,
     audit_folds,
     closest_sheet,
     describe_pictures,
     merge_pair_origins,
+    same_content_pairs,
 )
 from lamina.data.augmentation import warp
 from lamina.data.descriptors import COPIES, copies, describe, learn_metric, nearest

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.stages.evaluate_colors import EvaluateSummary, evaluate_colors
 from PIL import Image
 
 from lamina.data.augmentation import AugmentConfig, draw_plan, warp
@@ -13,7 +14,6 @@ from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.maths.color_scores import summarise
-from lamina.stages.evaluate_colors import EvaluateSummary, evaluate_colors
 from lamina.stages.train import train
 from lamina.stages.tune import tune
 from lamina.tasks.classify.learning import open_task

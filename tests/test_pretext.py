@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.stages.evaluate_pretext import evaluate_pretext, summarise
 from PIL import Image
 
 from lamina.commands import colorize, explain, export, predict
@@ -21,7 +22,6 @@ from lamina.maths.crossvalidation import SPARE
 from lamina.models.backbones import BACKBONE_LAYER, CONVENTION_LAYER, build_extractor, convention
 from lamina.models.chroma import SPREAD
 from lamina.models.saving import save_model
-from lamina.stages.evaluate_pretext import evaluate_pretext, summarise
 from lamina.stages.extract import extract_run
 from lamina.stages.report import report
 from lamina.stages.train import train

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.tasks.classify.fine_tuning import learn_whole
 from ruamel.yaml import YAML
 
 from lamina.config import section
@@ -21,7 +22,6 @@ from lamina.inputs.pixels import PictureExamples
 from lamina.maths.color import srgb_to_lab
 from lamina.models.keras_runtime import keras, tf
 from lamina.stages.extract import extract_run
-from lamina.tasks.classify.fine_tuning import learn_whole
 from lamina.tasks.classify.learning import balanced_weights, class_task, open_task
 from lamina.tasks.runs import Tuned, read_run
 from lamina.training.checkpoint import Checkpoint, State

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+from lamina.stages.modules import list_modules
 from ruamel.yaml import YAML
 
 from lamina.errors import UserError
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
-from lamina.stages.modules import list_modules
 
 ROOT = Path(__file__).parents[1]
 
