@@ -64,7 +64,7 @@ def refusal(attempt: Callable[[], object]) -> str:
         ("splitt: {}\n", "unknown section 'splitt'; did you mean 'split'"),
         ("1: {}\n", "unknown section '1'; known: seed, source,"),
         ("runs: {a b: {}}\n", r"runs: 'a b': expected a name of letters"),
-        ("features: [1]\n", r"features: expected a mapping of settings by name, \{\} for none, got list \[1\]"),
+        ("features: [1]\n", r"features: expected a mapping of entries by name, \{\} for none, got list \[1\]"),
         ("words: {1: {}}\n", "words: 1: expected a name of letters"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_missing_or_empty_section_has_no_names(place: str, params: dict[str, o
     [([1], r"list \[1\]"), ("x", "str 'x'"), ("", "str ''"), (0, "int 0"), (False, "bool False"), ([], r"list \[\]")],
 )
 def test_what_is_no_mapping_is_refused_with_place_type_and_value(place: str, value: object, got: str) -> None:
-    words = rf"params\.yaml: {place}: expected a mapping of settings by name, \{{\}} for none, got {got}$"
+    words = rf"params\.yaml: {place}: expected a mapping of entries by name, \{{\}} for none, got {got}$"
     assert re.search(words, refusal(lambda: named({place: value}, place)))
 
 

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -33,7 +33,9 @@ SECTIONS: Final = (
     "tune",
     "assess",
 )
-NAMED: Final = ("features", "words", "runs")  # sections that map names to settings
+NAMED: Final = ("features", "words", "runs")  # sections that map names to entries
+
+Params: TypeAlias = dict[str, Any]
 
 RUN_NAME: Final = "[A-Za-z][A-Za-z0-9_-]*"  # a folder's name, a part of a DVC stage's and of a shell line
 PUBLISHED: Final = "weights/imagenet/{}.weights.h5"  # where the stage `weights` keeps the published weights
@@ -51,7 +53,7 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def read_params(system: Path) -> dict[str, Any]:
+def read_params(system: Path) -> Params:
     """Read `params.yaml` and check what no section's own class checks.
 
     That is the names of the sections, keys of lamina 0.1, and the names of features, words and runs.
@@ -80,31 +82,27 @@ def read_params(system: Path) -> dict[str, Any]:
     return params
 
 
-def named(params: Mapping[str, Any], place: str) -> Mapping[str, Any]:
-    """Settings by name in the section `features`, `words` or `runs`.
+def named(params: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    """Return the entries of `features`, `words` or `runs` by name.
 
     Args:
         params: content of `params.yaml`.
-        place: name of the section.
+        section: name of the section.
 
     Returns:
-        The settings of each name, unchecked; empty where the section is missing or null.
+        The entries, unchecked; empty where the section is missing or null.
 
     Raises:
         UserError: the section is no mapping, or a name breaks the rule.
     """
-    found = params.get(place)
-    if found is not None and not isinstance(found, dict):
-        raise UserError(
-            f"params.yaml: {place}: expected a mapping of settings by name, {{}} for none, got {shown(found)}"
-        )
-    for name in found or {}:
+    entries = _mapping(params.get(section), section, "expected a mapping of entries by name, {} for none")
+    for name in entries:
         if not isinstance(name, str) or not re.fullmatch(RUN_NAME, name):
             raise UserError(
-                f"params.yaml: {place}: {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
+                f"params.yaml: {section}: {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
                 "that starts with a letter; rename it"
             )
-    return found or {}
+    return entries
 
 
 def check_references(params: Mapping[str, Any]) -> list[str]:
@@ -230,6 +228,12 @@ def _cut(text: str) -> str:
 
 def _one_line(text: object) -> str:
     return " ".join(str(text).split())
+
+
+def _mapping(value: Any, place: str, expected: str) -> Mapping[Any, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise UserError(f"params.yaml: {place}: {expected}, got {shown(value)}")
+    return value or {}
 
 
 def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
