@@ -27,6 +27,7 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
+from lamina.results.record import system_name
 from lamina.stages.download import download
 from lamina.tuning.search import TuneConfig
 
@@ -475,6 +476,12 @@ def test_in_a_checkout_the_pipeline_is_linked(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "other" / ".dvc").mkdir()
     make(tmp_path / "other", "smear", "c")  # another repository: a link would lead out of it
     assert not (tmp_path / "other/c/dvc.yaml").is_symlink()
+
+
+def test_a_system_is_named_after_its_folder_except_for_the_default(project: Path) -> None:
+    make(project, "smear")
+    assert system_name(project / "systems/pets") == "pets"
+    assert system_name(Path(__file__).parents[1]) == "default"
 
 
 # ---- the rest

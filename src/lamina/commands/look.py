@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lamina.commands.look_texts import TextLook, holds_texts, look_into_texts
+from lamina.commands.text_survey import TextSurvey, holds_texts, survey_texts
 from lamina.data.sources.copies import OriginSurvey, survey_origins
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
@@ -74,6 +74,21 @@ class Look:
     boxes: BoxSurvey | None = None
     origins: OriginSurvey | None = None
     splits: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextLook:
+    """What was found in a source of texts.
+
+    Attributes:
+        place: where it is.
+        name: its name for people.
+        survey: how many texts there are, and how they are labeled.
+    """
+
+    place: Place
+    name: str
+    survey: TextSurvey
 
 
 def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | TextLook:
@@ -151,7 +166,7 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
     name = posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where))
     with open_members(path, where=where, spool=spool) as members:
         if holds_texts(members):
-            return look_into_texts(members, place, name)
+            return TextLook(place=place, name=name, survey=survey_texts(members))
         labels = survey_labels(members)
         if labels is None or not labels.classes:
             labels = count_labels(NO_LABELS, (() for _ in members.pictures))

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from lamina import installation
-from lamina.commands.look import Look, above, look_into, repository
-from lamina.commands.look_texts import TextLook
+from lamina.commands.look import Look, TextLook, above, look_into, repository
 from lamina.commands.template import Filling, fill, picture_filling, smear_filling, story, text_filling
 from lamina.data.sources.fetched import DOWNLOADS
 from lamina.errors import UserError

@@ -13,8 +13,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from lamina.commands.look import NO_LABELS, Look, Place
-from lamina.commands.look_texts import TextLook
+from lamina.commands.look import NO_LABELS, Look, Place, TextLook
 from lamina.data.sources.copies import OriginSurvey
 from lamina.data.sources.survey import LabelSurvey
 
@@ -53,14 +52,15 @@ class Filling:
 def story(look: Look | TextLook) -> str:
     """Describe in one line what was found in a source."""
     if isinstance(look, TextLook):
-        items = f"{look.texts} texts"
-    elif look.labels.labels == NO_LABELS:
+        return f"{look.survey.texts} texts, {_labeled(look.survey.labels)}"
+    if look.labels.labels == NO_LABELS:
         return f"{look.pictures} pictures without labels, to learn colors from"
-    else:
-        items = f"{look.pictures} pictures"
-    counts = _counted(look.labels.classes)
-    rest = f"{look.labels.unlabeled} unlabeled, {look.labels.ambiguous} ambiguous"
-    return f"{items}, labeled by {look.labels.labels}: {counts}; {rest}"
+    return f"{look.pictures} pictures, {_labeled(look.labels)}"
+
+
+def _labeled(labels: LabelSurvey) -> str:
+    rest = f"{labels.unlabeled} unlabeled, {labels.ambiguous} ambiguous"
+    return f"labeled by {labels.labels}: {_counted(labels.classes)}; {rest}"
 
 
 def _counted(classes: Mapping[str, int], most: int = 12) -> str:
@@ -75,8 +75,8 @@ def picture_filling(look: Look) -> Filling:
     """Choose values, notes and runs for a source of pictures."""
     labeled = look.labels.labels != NO_LABELS
     kinds = f"of {len(look.labels.classes)} classes" if labeled else "without labels"
-    values, notes = _place_values(look.place)
-    notes["source.location"] = f"holds {look.pictures} pictures"
+    values = _place_values(look.place)
+    notes = {"source.location": f"holds {look.pictures} pictures"}
     if look.splits:
         notes["source.splits"] = f"there are {_counted(look.splits)}"
     if not labeled:
@@ -120,12 +120,8 @@ def _runs(labeled: bool, size: int) -> dict[str, Any]:
     return {"dropped": small if size < BACKBONE_SIDE else {}, "examples": ("runs.colors",)}
 
 
-def _place_values(place: Place) -> tuple[dict[str, Any], dict[str, str]]:
-    return {
-        "source.kind": place.kind,
-        "source.location": place.location,
-        "source.sha256": place.sha256,
-    }, {}
+def _place_values(place: Place) -> dict[str, Any]:
+    return {"source.kind": place.kind, "source.location": place.location, "source.sha256": place.sha256}
 
 
 def _label_values(labels: LabelSurvey, items: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -203,17 +199,18 @@ def _pixel_values(look: Look) -> tuple[dict[str, Any], dict[str, str]]:
 
 def text_filling(look: TextLook) -> Filling:
     """Choose values and notes for a source of texts."""
-    values, notes = _place_values(look.place)
-    label_values, label_notes = _label_values(look.labels, "texts")
-    notes["source.location"] = f"holds {look.texts} texts"
-    if look.test_pattern:
-        values["split.test_pattern"] = look.test_pattern
+    survey = look.survey
+    values, notes = _label_values(survey.labels, "texts")
+    values |= _place_values(look.place)
+    notes["source.location"] = f"holds {survey.texts} texts"
+    if survey.test_pattern:
+        values["split.test_pattern"] = survey.test_pattern
         notes["split.test_pattern"] = "the source has a test part"
     return Filling(
         template=TEXTS,
-        title=f"{word(look.name)}: {look.texts} texts of {len(look.labels.classes)} classes.",
-        values=values | label_values,
-        notes=notes | label_notes,
+        title=f"{word(look.name)}: {survey.texts} texts of {len(survey.labels.classes)} classes.",
+        values=values,
+        notes=notes,
     )
 
 

@@ -1,19 +1,16 @@
-"""A look into a source of texts, so that a system can be set up for it."""
+"""A first look into a source of texts: how many there are, and how they are labeled."""
 
 import csv
 import io
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from lamina.data.sources.labels import Labels, folder_label
 from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, normal
 from lamina.data.sources.survey import TABLE_SUFFIXES, LabelSurvey, count_labels
 from lamina.errors import UserError
-
-if TYPE_CHECKING:
-    from lamina.commands.look import Place
 
 TEXT_SUFFIX: Final = ".txt"
 COLUMNS: Final = ("text", "label")
@@ -22,19 +19,15 @@ REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV f
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextLook:
+class TextSurvey:
     """What was found in a source of texts.
 
     Attributes:
-        place: where it is.
-        name: its name for people.
         texts: how many there are.
         labels: how they are labeled.
         test_pattern: pattern for the names of a published test part; None where there is none.
     """
 
-    place: "Place"
-    name: str
     texts: int
     labels: LabelSurvey
     test_pattern: str | None
@@ -47,13 +40,11 @@ def holds_texts(members: Members) -> bool:
     return bool(_texts(members) or _tables(members))
 
 
-def look_into_texts(members: Members, place: "Place", name: str) -> TextLook:
+def survey_texts(members: Members) -> TextSurvey:
     """Count the texts of a source and their labels.
 
     Args:
         members: files of the source; `holds_texts` is true for them.
-        place: where the source is.
-        name: its name for people.
 
     Returns:
         What was found.
@@ -70,7 +61,7 @@ def look_into_texts(members: Members, place: "Place", name: str) -> TextLook:
     if len(labels.classes) < 2:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous
-    return TextLook(place=place, name=name, texts=texts, labels=labels, test_pattern=test_pattern)
+    return TextSurvey(texts=texts, labels=labels, test_pattern=test_pattern)
 
 
 def _texts(members: Members) -> list[str]:
