@@ -13,9 +13,9 @@ import numpy.typing as npt
 from pydantic import Field
 
 from lamina.config import Config
-from lamina.data.texts import WORD, pieces
+from lamina.data.texts import WORD, pieces, without_html
 from lamina.errors import UserError
-from lamina.files import json_digest, write_json
+from lamina.files import file_digest, json_digest, write_json
 
 MATRIX: Final = "matrix.npz"
 VOCABULARY: Final = "vocabulary.txt"
@@ -96,6 +96,10 @@ class Vectorizer:
 
         counts.data *= self.idf[counts.indices]
         return normalize(counts, copy=False).astype(np.float32)
+
+    def transform_raw(self, texts: Sequence[str]) -> Any:
+        """Turn new texts into rows, cleaned as those that were learned from; see `transform`."""
+        return self.transform([without_html(text) for text in texts] if self.strip_html else texts)
 
 
 def learn_vectorizer(
@@ -184,7 +188,8 @@ def write_words(folder: Path, vectorizer: Vectorizer, matrix: Any) -> None:
     if vectorizer.idf is not None:
         np.save(folder / IDF, vectorizer.idf)
     index = {
-        "digest": vectorizer.digest,
+        "digest": json_digest([vectorizer.digest, file_digest(folder / MATRIX)]),
+        "vectorizer": vectorizer.digest,
         "pattern": vectorizer.pattern,
         "rows": int(matrix.shape[0]),
         "settings": vectorizer.settings.model_dump(),
@@ -215,7 +220,7 @@ def read_vectorizer(folder: Path) -> Vectorizer:
             pattern=index["pattern"],
             strip_html=index["strip_html"],
         )
-        if found.digest == index["digest"]:
+        if found.digest == index["vectorizer"]:
             return found
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; `dvc repro` runs the stage words, which makes it") from None
