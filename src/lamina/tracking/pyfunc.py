@@ -26,9 +26,8 @@ class Served(PythonModel):
 
             self.vectorizer = read_vectorizer(Path(context.artifacts["words"]))
 
-    def predict(
-        self, context: PythonModelContext, model_input: np.ndarray | pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> np.ndarray | pd.DataFrame:
+    # without a hint for the input: MLflow takes hints for a schema, and the signature has that already
+    def predict(self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]
         """Predict for pictures, (n, S, S, 3) uint8 RGB, or for texts, a table with the column `text`.
 
         Returns:
