@@ -42,7 +42,7 @@ class LinearClassifier:
         return total
 
 
-def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 1.0) -> LinearClassifier:
+def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 0.03) -> LinearClassifier:
     """Fit a (multinomial) logistic regression with an L2 penalty.
 
     Args:
