@@ -84,7 +84,11 @@ def test_every_reason_is_given_with_its_detail(tmp_path: Path) -> None:
 
 
 def test_the_first_reason_counts(tmp_path: Path) -> None:
-    run(tmp_path, [("a", b"\0\0\0", ()), ("b", b"", ()), ("c", b"one", ()), ("d", b"one two", ("x",))], rules(min_words=2))
+    run(
+        tmp_path,
+        [("a", b"\0\0\0", ()), ("b", b"", ()), ("c", b"one", ()), ("d", b"one two", ("x",))],
+        rules(min_words=2),
+    )
     assert {name: reason for name, (reason, _) in reasons(tmp_path).items()} == {
         "a": "undecodable",
         "b": "empty",
@@ -127,7 +131,7 @@ def test_few_control_characters_leave_a_text() -> None:
     ("html", "text"),
     [
         ("one<br /><br>two<BR/>three", "one\n\ntwo\nthree"),
-        ('<p class="x">a <b>bold</b> <a href=\'y\'>link</a></p>', "a bold link\n"),
+        ("<p class=\"x\">a <b>bold</b> <a href='y'>link</a></p>", "a bold link\n"),
         ("x < y and z > w, I <3 it, <unknown>", "x < y and z > w, I <3 it, <unknown>"),
         ("Tom &amp; Jerry &lt;3", "Tom & Jerry <3"),
         ("no markup", "no markup"),

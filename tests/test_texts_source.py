@@ -79,8 +79,7 @@ def test_a_table_of_files_and_labels_labels_texts_too(tmp_path: Path) -> None:
 def test_each_row_of_a_table_is_a_text(tmp_path: Path) -> None:
     long = "word " * 60_000  # longer than Python's own limit for a cell
     content = (
-        'Label,stars,TEXT\npos,9,"Fine, ""really""\nfine"\nneg,1,dull\n\n'
-        f'"pos, neg",5,both\n,5,none\npos,9,{long}\n'
+        f'Label,stars,TEXT\npos,9,"Fine, ""really""\nfine"\nneg,1,dull\n\n"pos, neg",5,both\n,5,none\npos,9,{long}\n'
     )
     found = table(tmp_path, content)
     assert [one.name for one in found] == [f"table.csv/{number:06d}" for number in range(1, 6)]
@@ -119,7 +118,10 @@ def test_a_column_says_which_rows_belong_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("text,stars\na,9\n", r"table\.csv: expected a first line with the columns text and label, got 'text', 'stars'"),
+        (
+            "text,stars\na,9\n",
+            r"table\.csv: expected a first line with the columns text and label, got 'text', 'stars'",
+        ),
         ("label\npos\n", r"expected a first line with the columns text and label, got 'label'"),
         ("", r"expected a first line with the columns text and label, got ''"),
         ("text,label\n", r"no rows below the first line"),

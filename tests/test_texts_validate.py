@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_texts_split import families, run, system
+from test_texts_split import families, published, run, system
 
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
@@ -35,21 +35,22 @@ def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
     verdict = json.loads((data / "validation" / "verdict.json").read_text())
     expected = sum(one.when != GIVEN for suite in TEXT_SUITES for one in suite.expectations)
     assert verdict["success"]
-    assert said == f"validated: {expected} expectations hold on 7 tables; no data accepted yet to compare with"
-    assert set(verdict["tables"]) == {"raw", "kept", "rejected", "split", "origins", "classes", "shares"}
+    assert said == f"validated: {expected} expectations hold on 8 tables; no data accepted yet to compare with"
+    assert set(verdict["tables"]) == {"raw", "kept", "rejected", "split", "joined", "origins", "classes", "shares"}
     page = (data / "validation" / "docs" / "index.html").read_text()
     assert "every kept text is decoded, in the same order" in page
-    assert "picture" not in page.replace("pictures", "picture").split("<article", 1)[1]
+    assert "picture" not in page
 
 
 def test_published_tests_are_checked(tmp_path: Path) -> None:
-    texts = {f"{part}/{name}": f"{text} {part}" for part in ("train", "test") for name, text in families(20, 1).items()}
-    texts["test/pos/extra.txt"] = "a text of its own words"
-    folder = system(tmp_path / "data", texts)
+    folder = system(tmp_path / "data", published(5))
     run(folder, given="^test/")
-    out = folder / "validation"
-    with pytest.raises(UserError, match="every class is in train"):
-        validate_texts({"validation": 0.2}, [LABELED], folder, out, published="^test/")
+    shares, out = {"validation": 0.2}, folder / "validation"
+    assert "hold on 8 tables" in str(validate_texts(shares, [LABELED], folder, out, published="^test/"))
+    with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):
+        validate_texts(shares, [LABELED], folder, out)
+    with pytest.raises(UserError, match="test holds the published texts, and no others"):
+        validate_texts(shares, [LABELED], folder, out, published="^test/pos")
 
 
 TABLES = {
@@ -79,6 +80,14 @@ def drop(table: str) -> Callable[[Path], None]:
     return change
 
 
+def one_origin(data: Path) -> None:
+    """Two texts of one origin, which the split has taken for two."""
+    path = data / TABLES["kept"]
+    rows = pd.read_parquet(path)
+    rows.loc[1, "origin"] = rows.loc[0, "origin"]
+    rows.to_parquet(path)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -91,7 +100,8 @@ def drop(table: str) -> Callable[[Path], None]:
         (put("kept", "label", None), "kept: expected that every text has a label"),
         (put("rejected", "reason", "no idea"), "rejected: expected that every reason is a documented one"),
         (put("split", "label", "other"), "split: expected that every row is a kept text, with its label"),
-        (put("split", "origin", "other"), "split: expected that no origin is cut|expected that no origin is cut"),
+        (one_origin, "split: expected that no origin is cut, but 2 of 80 rows"),
+        (put("split", "origin", "other"), "joined: expected that similar texts are of one origin, but 1 of 40 rows"),
         (put("split", "copy", 1), "split: expected that there are no copies"),
         (put("split", "fold", "spare"), "split: expected that no text is spare"),
         (put("split", "part", 2), "split: expected that every row is of a part asked for"),
@@ -125,7 +135,9 @@ def test_the_same_texts_have_not_moved(data: Path) -> None:
 
 def test_longer_texts_are_drift(data: Path, tmp_path: Path) -> None:
     validate(data)
-    longer = system(tmp_path / "longer", {name: f"{text} {text} ünd söme möre" for name, text in families(40, 2).items()})
+    longer = system(
+        tmp_path / "longer", {name: f"{text} {text} ünd söme möre" for name, text in families(40, 2).items()}
+    )
     run(longer)
     with pytest.raises(UserError, match=r"have drifted .*(words|characters|not ASCII) by 100 %"):
         validate(longer, accepted=accepted(data))

@@ -72,7 +72,9 @@ def test_rows_are_those_of_scikit_learn(values: str, ngrams: int) -> None:
     other = kind(
         token_pattern=WORD.pattern, ngram_range=(1, ngrams), binary=values == "binary", vocabulary=found.vocabulary
     )
-    assert set(found.vocabulary) == set(CountVectorizer(token_pattern=WORD.pattern, ngram_range=(1, ngrams)).fit(texts).vocabulary_)
+    assert set(found.vocabulary) == set(
+        CountVectorizer(token_pattern=WORD.pattern, ngram_range=(1, ngrams)).fit(texts).vocabulary_
+    )
     other.fit(texts)
     new = [*texts, "w1 nobody-knows w2", "", "W1 w1"]
     matrix = found.transform(new)
@@ -122,7 +124,10 @@ def test_words_longer_than_any_are_left_out() -> None:
 def test_the_training_fold_alone_decides(tmp_path: Path, values: str) -> None:
     texts, folds = texts_of(50), FOLDS * 10
     plain = run(write_system(tmp_path / "plain", texts, folds), values=values, ngrams=2)
-    held_out = [text if fold == "train" else f"{text} leaked leaked word{place}" for place, (text, fold) in enumerate(zip(texts, folds, strict=True))]
+    held_out = [
+        text if fold == "train" else f"{text} leaked leaked word{place}"
+        for place, (text, fold) in enumerate(zip(texts, folds, strict=True))
+    ]
     other = run(write_system(tmp_path / "other", held_out, folds), values=values, ngrams=2)
     for name in ("vocabulary.txt", "index.json", *(["idf.npy"] if values == "tfidf" else [])):
         assert (plain / name).read_bytes() == (other / name).read_bytes()
@@ -172,7 +177,9 @@ def test_the_matrix_holds_no_pickle(tmp_path: Path) -> None:
 
 def test_an_empty_vocabulary_is_one_line(tmp_path: Path) -> None:
     folder = write_system(tmp_path, texts_of(50), FOLDS * 10)
-    with pytest.raises(UserError, match=r"words\.rare: the vocabulary is empty: .* in 20 training texts, min_texts is 99"):
+    with pytest.raises(
+        UserError, match=r"words\.rare: the vocabulary is empty: .* in 20 training texts, min_texts is 99"
+    ):
         run(folder, "rare", min_texts=99)
     with pytest.raises(UserError, match=r"words: the vocabulary is empty: the training texts hold no words"):
         learn_vectorizer(["...", ""], settings())

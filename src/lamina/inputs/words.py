@@ -139,7 +139,9 @@ def learn_vectorizer(
     chosen = order[in_texts[order] >= settings.min_texts][: settings.vocabulary]
     if not len(chosen):
         most = int(in_texts.max())
-        raise _empty(name, f"the most common word is in {most} training texts, min_texts is {settings.min_texts}; lower it")
+        raise _empty(
+            name, f"the most common word is in {most} training texts, min_texts is {settings.min_texts}; lower it"
+        )
     idf = np.log((1 + counts.shape[0]) / (1 + in_texts[chosen])) + 1 if settings.values == "tfidf" else None
     return Vectorizer(
         settings=settings, vocabulary=tuple(words[place] for place in chosen), idf=idf, strip_html=strip_html
