@@ -20,7 +20,7 @@ from PIL import Image
 
 from lamina.data.decoding import UnreadableError, decode, is_grey, open_picture
 from lamina.data.originals import inside_square
-from lamina.data.pixels import cut_square, whole
+from lamina.data.pixels import cut_square, whole_picture
 from lamina.data.sheets import contact_sheet
 from lamina.maths.color import UNITS, RgbPixels, srgb_to_lab
 
@@ -80,8 +80,8 @@ def accuracy(archive: Path, size: int, sheet: Path | None) -> None:
     errors, shown = [], []
     for photograph in photographs(archive):
         lab = srgb_to_lab(np.asarray(photograph))
-        inside = inside_square(*photograph.size, size, whole(*photograph.size))
-        small = srgb_to_lab(cut_square(photograph, size, whole(*photograph.size)))[inside].astype(np.float32) / UNITS
+        inside = inside_square(*photograph.size, size, whole_picture(*photograph.size))
+        small = srgb_to_lab(cut_square(photograph, size, whole_picture(*photograph.size)))[inside].astype(np.float32) / UNITS
         light, chroma = small[..., 0], small[..., 1:]
         truth = lab[..., 1:] / np.float32(UNITS)
         pictures = [lamina(np.asarray(photograph), one, chroma) for one in (np.full_like(light, 50), light)]

@@ -11,11 +11,11 @@ from lamina.data.alignment import agreement
 from lamina.data.audit import (
     SAME_PICTURE,
     Audit,
-    alike_pairs,
     audit_folds,
     closest_sheet,
     describe_pictures,
-    join_origins,
+    merge_pair_origins,
+    same_content_pairs,
 )
 from lamina.data.augmentation import warp
 from lamina.data.descriptors import COPIES, copies, describe, learn_metric, nearest
@@ -81,9 +81,9 @@ def test_pictures_alike_of_different_origins_become_one(drawn: tuple[pd.DataFram
     table, pixels = drawn[0].assign(origin=drawn[0]["id"].str[-1]), drawn[1].copy()  # sixteen origins
     left, right = 3, next(row for row in range(len(table)) if table["origin"][row] not in ("0", table["origin"][3]))
     pixels[right] = srgb_to_lab(warp(lab_to_srgb(pixels[left]), STILL | WARPS[how]))
-    pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
     assert pairs[["id", "other"]].to_numpy().tolist() == [sorted([table["id"][left], table["id"][right]])]
-    origins = join_origins(table, pairs)
+    origins = merge_pair_origins(table, pairs)
     merged = {table["origin"][left], table["origin"][right]}
     assert set(origins[table["origin"].isin(merged)]) == {min(merged)}
     assert (origins == table["origin"])[~table["origin"].isin(merged)].all()
@@ -96,7 +96,7 @@ def test_the_search_goes_on_for_as_long_as_it_is_worthwhile(
     half = len(table) // 2
     pixels[half : 2 * half] = pixels[:half, :, ::-1]  # every picture and its mirror image
     monkeypatch.setattr("lamina.data.audit.COMPARED", 8)
-    pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
     told = {frozenset(pair) for pair in pairs[["id", "other"]].to_numpy()}
     planted = {frozenset((table["id"][row], table["id"][row + half])) for row in range(half)}
     assert len(told & planted) > 0.9 * half > 8
@@ -135,7 +135,7 @@ def test_a_picture_like_a_given_test_picture_is_spare(
     np.save(tmp_path / "pixels.npy", pixels)
     table.to_parquet(tmp_path / "manifest.parquet")
     pd.concat([table.assign(copy=copy) for copy in (0, 1)]).to_parquet(tmp_path / "plan.parquet")
-    config = SplitConfig(test=0.3, validation=0.15, given="^test/")
+    config = SplitConfig(test=0.3, validation=0.15, test_pattern="^test/")
     summary = split(config, tmp_path, tmp_path, tmp_path / "split", seed=1, parts=parts)
     rows = pd.read_parquet(tmp_path / "split" / "manifest.parquet")
     fold = rows[rows["copy"] == 0].set_index("id")["fold"].loc[table["id"]].to_numpy()
@@ -151,11 +151,11 @@ def test_a_picture_like_a_given_test_picture_is_spare(
 
 def test_where_nothing_is_alike_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn
-    pairs = alike_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
     assert not len(pairs)
-    assert (join_origins(table, pairs) == table["origin"]).all()
+    assert (merge_pair_origins(table, pairs) == table["origin"]).all()
     one = table.assign(origin="all the same")
-    assert not len(alike_pairs(one, pixels, describe_pictures(table["id"], pixels)))
+    assert not len(same_content_pairs(one, pixels, describe_pictures(table["id"], pixels)))
 
 
 def test_a_leak_into_validation_is_one_too(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:

@@ -22,7 +22,7 @@ from lamina import cli
 from lamina.commands.colorize import plan
 from lamina.data.decoding import UnreadableError
 from lamina.data.originals import FLAT, inside_square, read_original, write_original
-from lamina.data.pixels import cut_square, whole
+from lamina.data.pixels import cut_square, whole_picture
 from lamina.data.preparation import ConvertConfig, prepare_picture
 from lamina.errors import UserError
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
@@ -37,7 +37,7 @@ seed: 1
 convert: {{size: {size}, isolate: none}}
 colorize:
   runs:
-    tint: &run {{backbone: small_cnn, weights: none, watch: src/lamina/__init__.py, preprocess: own, decoder: unet,
+    tint: &run {{backbone: small_cnn, weights: none, watch: src/lamina/__init__.py, preprocess: native, decoder: unet,
       loss: mse, encoder: trainable, epochs: 1, batch_size: 8, learning_rate: 1e-3, dropout: 0.0, decay: 1e-4}}
     untrained: *run
     broken: *run
@@ -183,9 +183,9 @@ def test_what_srgb_does_not_hold_keeps_its_lightness_and_loses_chroma() -> None:
 def test_the_square_without_its_edges_is_the_picture(shape: tuple[int, int]) -> None:
     """A picture that is white but for the first and last line of each side, which the square's edges would repeat."""
     width, height = shape
-    rows, columns = inside_square(width, height, SIZE, whole(width, height))
+    rows, columns = inside_square(width, height, SIZE, whole_picture(width, height))
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
-    square = cut_square(Image.fromarray(pixels), SIZE, whole(width, height))
+    square = cut_square(Image.fromarray(pixels), SIZE, whole_picture(width, height))
     inside = square[rows, columns]
     assert 0 < inside.size <= square.size
     padding = [(span.start, SIZE - span.stop) for span in (rows, columns)]
@@ -220,7 +220,7 @@ def test_color_does_not_bleed_over_an_edge() -> None:
     """A sharp edge far finer than the square's pixels, with blue left of it and yellow right."""
     grey = np.full((320, 320), 90, np.uint8)
     grey[:, 165:] = 180
-    small = cut_square(Image.fromarray(grey).convert("RGB"), SIZE, whole(320, 320))
+    small = cut_square(Image.fromarray(grey).convert("RGB"), SIZE, whole_picture(320, 320))
     light = lightness(small)
     shares = (light - light.min()) / np.ptp(light)
     chroma = np.dstack([np.zeros_like(light), -20 + 40 * shares]).astype(np.float32)
@@ -288,7 +288,7 @@ def test_the_square_is_what_the_stage_convert_makes(encoded: bytes) -> None:
 def test_a_stretched_square_shows_nothing_but_the_picture() -> None:
     encoded = encode(waves(90, 30))
     original = read_original(encoded, SIZE, "stretch")
-    expected = prepare_picture(encoded, ConvertConfig(size=SIZE, isolate="none", fit="stretch")).square
+    expected = prepare_picture(encoded, ConvertConfig(size=SIZE, isolate="none", resize="stretch")).square
     np.testing.assert_array_equal(original.square, expected)
     assert original.square[original.inside].shape == (SIZE, SIZE, 3)
 
@@ -296,13 +296,13 @@ def test_a_stretched_square_shows_nothing_but_the_picture() -> None:
 def test_what_a_crop_would_cut_off_is_colored_as_well(system: Path, model: Any, call: Any, tmp_path: Path) -> None:
     Image.fromarray(waves(200, 40)).save(tmp_path / "wide.png")
     told = {}
-    for fit in ("crop", "stretch"):
-        other = shutil.copytree(system, tmp_path / fit)
+    for resize in ("crop", "stretch"):
+        other = shutil.copytree(system, tmp_path / resize)
         params = (other / "params.yaml").read_text()
-        (other / "params.yaml").write_text(params.replace("isolate: none", f"isolate: none, fit: {fit}"))
-        code, _, _ = call("--system", other, tmp_path / "wide.png", "--run", "tint", "--out", tmp_path / f"{fit}-out")
+        (other / "params.yaml").write_text(params.replace("isolate: none", f"isolate: none, resize: {resize}"))
+        code, _, _ = call("--system", other, tmp_path / "wide.png", "--run", "tint", "--out", tmp_path / f"{resize}-out")
         assert code == 0
-        told[fit] = (tmp_path / f"{fit}-out" / "wide.png").read_bytes()
+        told[resize] = (tmp_path / f"{resize}-out" / "wide.png").read_bytes()
     assert told["crop"] == told["stretch"]
     with Image.open(tmp_path / "crop-out" / "wide.png") as picture:
         found = rgb2lab(np.asarray(picture))
@@ -328,7 +328,7 @@ def test_twelve_bits_in_sixteen_are_brought_to_all(kind: str, white: int) -> Non
     grey = np.minimum(waves(top=4095), white)
     found = read_original(encode(grey, kind), SIZE)
     np.testing.assert_allclose(found.pixels, grey * (65535 / 4095), atol=1)
-    assert found.notes == ("of 12 bits in 16, none above 4095, which was taken for white",)
+    assert found.notes == ("12-bit values in 16 bits, none above 4095, which is read as white",)
     assert found.square.max() == pytest.approx(found.pixels.max() >> 8, abs=1), "the network sees it as bright"
 
 
@@ -354,7 +354,7 @@ def test_a_twelve_bit_scan_comes_out_bright_and_says_so(call: Any, tmp_path: Pat
     Image.fromarray(waves(top=4095)).save(tmp_path / "scan.tif")
     code, _, said = call(tmp_path / "scan.tif", "--run", "tint", "--out", tmp_path / "out")
     place = tmp_path / "scan.tif"
-    assert (code, said) == (0, f"note: of 12 bits in 16, none above 4095, which was taken for white: 1, '{place}'\n")
+    assert (code, said) == (0, f"note: 12-bit values in 16 bits, none above 4095, which is read as white: 1, '{place}'\n")
     found = read_deep(tmp_path / "out" / "scan.tif")
     assert np.abs(lightness(found) - lightness(waves(top=65535))).max() < 0.05
 
@@ -364,7 +364,7 @@ def test_float_values_from_0_to_1_come_out_deep(call: Any, tmp_path: Path) -> No
     Image.fromarray(values).save(tmp_path / "scan.tif")
     code, _, said = call(tmp_path / "scan.tif", "--run", "tint", "--out", tmp_path / "out")
     assert code == 0
-    assert said.startswith("note: of float values, 0 taken for black and 1 for white, written with 16 bits: 1, ")
+    assert said.startswith("note: float values, 0 read as black and 1 as white, written with 16 bits: 1, ")
     found = read_deep(tmp_path / "out" / "scan.tif")
     assert found.dtype == np.uint16
     assert np.abs(lightness(found) - lightness(waves(top=65535))).max() < 0.002
@@ -400,7 +400,7 @@ def lab_tiff(colors: np.ndarray) -> bytes:
 def test_lab_tiffs_are_read() -> None:
     colors = cv2.GaussianBlur(np.random.default_rng(0).integers(60, 200, (60, 90, 3)).astype(np.uint8), (0, 0), 4)
     found = read_original(lab_tiff(colors), SIZE)
-    assert found.notes == ("in color already, colored anew from the lightness",)
+    assert found.notes == ("already in color, recolored from its lightness",)
     # scikit-image brings no white to D50, which only tints: lightness is what counts
     assert np.abs(lightness(found.pixels) - lightness(colors)).mean() < 0.5
     greys = read_original(lab_tiff(np.dstack([waves()] * 3)), SIZE)
@@ -472,7 +472,7 @@ def test_deep_colors_are_colored_anew_and_stay_deep(call: Any, tmp_path: Path, k
     code, _, said = call(tmp_path / f"a.{kind}", "--run", "tint", "--out", tmp_path / "out")
     assert (code, said) == (
         0,
-        f"note: in color already, colored anew from the lightness: 1, '{tmp_path / f'a.{kind}'}'\n",
+        f"note: already in color, recolored from its lightness: 1, '{tmp_path / f'a.{kind}'}'\n",
     )
     found = read_deep(tmp_path / "out" / f"a.{kind}")
     assert np.abs(lightness(found[..., :3]) - lightness(colors[..., :3])).max() < 0.01
@@ -499,7 +499,7 @@ def test_the_profile_of_srgb_and_one_that_is_none_change_nothing() -> None:
     assert same.notes == ()
     broken = read_original(encode(plain, icc_profile=b"none"), SIZE)
     np.testing.assert_array_equal(broken.pixels, plain)
-    assert broken.notes == ("color profile not used, taken for sRGB",)
+    assert broken.notes == ("color profile not used, read as sRGB",)
 
 
 def gamma_profile(gamma: float) -> bytes:
@@ -549,8 +549,8 @@ def test_a_format_that_holds_less_is_told_of(tmp_path: Path) -> None:
     deep = read_original(cv2.imencode(".png", np.full((5, 5, 4), 40000, np.uint16))[1].tobytes(), SIZE)
     notes = write_original(np.zeros((5, 5, 3), np.uint8), deep, tmp_path / "a.jpg")
     assert notes == [
-        "written with 8 bits a channel, fewer than it has",
-        "written without its transparency, which the format cannot hold",
+        "written with 8 bits per channel, fewer than the original has",
+        "written without transparency, which the format cannot store",
     ]
 
 
@@ -572,10 +572,10 @@ def test_everything_that_people_should_know_is_a_line(call: Any, tmp_path: Path)
     assert code == 1
     assert out.splitlines()[-1] == f"{tmp_path / 'out'}: 5 pictures colored"
     lines = said.splitlines()
-    assert f"note: without any contrast, colored all the same: 1, '{given / 'flat.png'}'" in lines
-    assert f"note: of several pages or frames, the first was colored: 1, '{given / 'pages.tiff'}'" in lines
+    assert f"note: no contrast, colored anyway: 1, '{given / 'flat.png'}'" in lines
+    assert f"note: several pages or frames, only the first is colored: 1, '{given / 'pages.tiff'}'" in lines
     assert f"note: written as PNG, since the format holds no color: 1, '{given / 'still.gif'}'" in lines
-    anew = f"note: in color already, colored anew from the lightness: 2, '{given / 'red.png'}', '{given / 'red2.png'}'"
+    anew = f"note: already in color, recolored from its lightness: 2, '{given / 'red.png'}', '{given / 'red2.png'}'"
     assert anew in lines
     assert [line for line in lines if line.startswith(f"{given / 'none.png'}: unreadable: not a picture")]
     assert len(lines) == 5

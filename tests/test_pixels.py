@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Fit, around, whole
+from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Fit, around, whole_picture
 from lamina.data.preparation import prepare_picture
 
 
@@ -93,9 +93,9 @@ def test_extreme_boxes_give_squares(box: tuple[int, int, int, int]) -> None:
 
 
 def test_regions_are_square_and_centered() -> None:
-    assert whole(40, 20) == (0, -10, 40, 40)
-    assert whole(40, 20, "crop") == (10, 0, 20, 20)
-    assert whole(40, 20, "stretch") == (0, 0, 40, 20)
+    assert whole_picture(40, 20) == (0, -10, 40, 40)
+    assert whole_picture(40, 20, "crop") == (10, 0, 20, 20)
+    assert whole_picture(40, 20, "stretch") == (0, 0, 40, 20)
     assert around((10, 10, 30, 20)) == (8, 3, 24, 24)
 
 

@@ -1,5 +1,9 @@
-"""Pictures that show the same thing: those of different origins, which are joined before the split, and the leak audit
-after it: for each test picture the nearest picture that training or tuning saw, and whether it is the same."""
+"""Finds pictures with the same content.
+
+Before the split: pictures of different origins that show the same content, so that their origins are merged.
+After the split, the leak audit: for each test picture the nearest training or validation picture, and whether both
+show the same content.
+"""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,89 +18,115 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from lamina.data.alignment import agreement
-from lamina.data.descriptors import COPIES, Floats, copies, describe, learn_metric, nearest
-from lamina.data.duplicates import joined, merge_origins
-from lamina.data.sheets import contact_sheet
+from lamina.data.descriptors import COPIES, Floats, describe, learn_metric, nearest_neighbors, warped_copies
+from lamina.data.duplicates import merge_groups, merge_origins
+from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.progress import progress
 
 SAME_PICTURE: Final = 0.95
-"""The agreement from which a pair is called suspicious.
+"""A pair with at least this agreement is suspicious.
 
-Measured, with the warps that `likeness` names: of warped copies 99 to 100 % agree as well (leukocytes, photographs,
-smears, MNIST), of CIFAR-10, whose pictures have 32 pixels, 89 %. Of 192 photographs and their nearest others none
-agrees better than 0.58; those looked at above the bound in leukocytes, smears and CIFAR-10 show the same thing. Digits
-written by hand may agree as well by chance.
+Measured with the warps named in `lamina.data.descriptors`: 99 to 100 % of warped copies reach it (leukocytes,
+photographs, smears, MNIST), 89 % for CIFAR-10 with its 32 pixels. Of 192 photographs and their nearest neighbors none
+exceeds 0.58. All inspected pairs above the bound in leukocytes, smears and CIFAR-10 show the same content.
+Handwritten digits may reach it by chance.
 """
-COMPARED: Final = 512  # of the closest pairs: their pixels are compared, at about 100 a second and core
+COMPARED: Final = 512  # closest pairs whose pixels are compared, about 100 per second and core
 
-_WORTHWHILE: Final = 0.1  # share of compared pairs that show the same thing for which the next closest are compared too
-_LEARNED_FROM: Final = 300  # pictures from whose copies the metric is learned
-_KNOWN: Final = 4_096  # pictures whose distance to another origin says what is usual
-_CHUNK: Final = 1_024  # pictures described between two signs of progress
-_PAIRS: Final = 16  # in a sheet
+_WORTHWHILE: Final = 0.1  # compare the next closest pairs too if at least this share shows the same content
+_METRIC_PICTURES: Final = 300  # pictures whose warped copies the metric is learned from
+_REFERENCE_PICTURES: Final = 4_096  # pictures that define which distance to another origin is usual
+_CHUNK: Final = 1_024  # pictures described per step of the progress bar
+_PAIRS: Final = 16  # pairs on a sheet
 _PER_ROW: Final = 4
 
 
-# what `alike_pairs` returns where it finds none
-NOTHING_ALIKE: Final = pd.DataFrame({"id": [], "other": [], "distance": [], "agreement": []}).astype(
+# what `same_content_pairs` returns where it finds no pairs
+NO_PAIRS: Final = pd.DataFrame({"id": [], "other": [], "distance": [], "agreement": []}).astype(
     {"id": str, "other": str}
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What the audit found: `pairs` (docs/files.md, `audit.parquet`), and how many of them are suspicious."""
+    """Result of the leak audit.
+
+    Attributes:
+        pairs: A row per test picture, as in `audit.parquet` (docs/files.md).
+        suspicious: Number of pairs with an agreement of at least `SAME_PICTURE`.
+    """
 
     pairs: pd.DataFrame
     suspicious: int
 
 
-def alike_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> pd.DataFrame:
-    """Find pictures that are told to be of different origins and yet show the same thing, whichever way it lies.
+def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> pd.DataFrame:
+    """Find pictures of different origins that show the same content in any orientation.
 
-    originals: `id`, `origin`, a row for each of `pixels`, as for `audit_folds`; described: of `describe_pictures`.
-    Returns `id`, `other`, `distance`, `agreement` (from `SAME_PICTURE` on), best first. The closest pairs are compared,
-    `COMPARED` at a time, for as long as enough of them show the same thing.
+    The closest pairs are compared, `COMPARED` at a time, as long as enough of them show the same content.
+
+    Args:
+        originals: Columns `id` and `origin`, a row per picture.
+        pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `originals`.
+        described: (N, d), from `describe_pictures`.
+
+    Returns:
+        Columns `id`, `other`, `distance` and `agreement` (at least `SAME_PICTURE`), best first.
     """
     order, ids, codes = _by_id(originals)
-    found, distance = nearest(described[order], described[order], (codes, codes))
+    found, distance = nearest_neighbors(described[order], described[order], (codes, codes))
     pairs = pd.DataFrame({"left": np.arange(len(ids)), "right": found, "distance": np.round(distance, 3)})
     pairs = pairs[np.isfinite(pairs["distance"])]
     pairs[["left", "right"]] = np.sort(pairs[["left", "right"]].to_numpy(), axis=1)
     closest = pairs.drop_duplicates(["left", "right"]).sort_values(["distance", "left", "right"], ignore_index=True)
-    agreed: list[float] = []
+    agreements: list[float] = []
     for start in range(0, len(closest), COMPARED):
         some = closest.iloc[start : start + COMPARED]
-        agreed += _agreements(list(zip(order[some["left"]], order[some["right"]], strict=True)), pixels)
-        if np.mean(np.array(agreed[start:]) >= SAME_PICTURE) < _WORTHWHILE:
+        agreements += _agreements(list(zip(order[some["left"]], order[some["right"]], strict=True)), pixels)
+        if np.mean(np.array(agreements[start:]) >= SAME_PICTURE) < _WORTHWHILE:
             break
-    closest = closest.head(len(agreed))
+    closest = closest.head(len(agreements))
     left, right = ids[closest["left"]], ids[closest["right"]]
-    listed = pd.DataFrame({"id": left, "other": right, "distance": closest["distance"], "agreement": agreed})
-    listed = listed[listed["agreement"] >= SAME_PICTURE]
-    return listed.sort_values(["agreement", "id", "other"], ascending=[False, True, True], ignore_index=True)
+    compared = pd.DataFrame({"id": left, "other": right, "distance": closest["distance"], "agreement": agreements})
+    same = compared[compared["agreement"] >= SAME_PICTURE]
+    return same.sort_values(["agreement", "id", "other"], ascending=[False, True, True], ignore_index=True)
 
 
-def join_origins(originals: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
-    """The origins of pictures, those of `alike_pairs` made one. originals: `id`, `origin`."""
+def merge_pair_origins(originals: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
+    """Merge the origins of the pictures in each pair.
+
+    Args:
+        originals: Columns `id` and `origin`.
+        pairs: From `same_content_pairs`.
+
+    Returns:
+        The new origin of each row of `originals`.
+    """
     place = pd.Series(np.arange(len(originals)), index=originals["id"])
     edges = np.stack([place[pairs["id"]], place[pairs["other"]]], axis=1)
-    return merge_origins(originals["origin"], joined(np.arange(len(originals)), edges))
+    return merge_origins(originals["origin"], merge_groups(np.arange(len(originals)), edges))
 
 
 def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> Audit:
-    """Find for each test picture its nearest in training and validation, whichever way it lies.
+    """Find the nearest training or validation picture of each test picture, in any orientation.
 
-    originals: `id`, `origin`, `fold`, a row for each of `pixels`, (N, S, S, 3) int16 CIELAB x 100, and of `described`
-    (of `describe_pictures`); spare ones take no part. The order of pictures does not count; ties go to the smaller id.
-    Time grows with test times other pictures, memory with pictures alone (300 bytes each).
+    The order of the pictures does not change the result; ties go to the smaller id. Time grows with test pictures
+    times other pictures, memory with the number of pictures (300 bytes each).
+
+    Args:
+        originals: Columns `id`, `origin` and `fold`, a row per picture; those of fold `spare` are ignored.
+        pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `originals`.
+        described: (N, d), from `describe_pictures`.
+
+    Returns:
+        The pairs, suspicious ones first, then by distance.
     """
     order, _, _ = _by_id(originals)
     table, described = originals.iloc[order].reset_index(drop=True), described[order]
     test, seen = (np.flatnonzero(table["fold"].isin(folds)) for folds in (["test"], ["train", "validation"]))
-    found, distance = nearest(described[test], described[seen])
+    found, distance = nearest_neighbors(described[test], described[seen])
     pairs = pd.DataFrame(
         {
             "id": table["id"].to_numpy()[test],
@@ -109,55 +139,68 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -
     closest = np.lexsort((pairs["id"], pairs["distance"]))[:COMPARED]
     places = list(zip(order[test[closest]], order[seen[found[closest]]], strict=True))
     pairs["agreement"] = pd.Series(_agreements(places, pixels), index=closest).reindex(pairs.index)
-    doubt = pairs["agreement"].where(pairs["agreement"] >= SAME_PICTURE, -1.0)
-    pairs = pairs.assign(doubt=doubt).sort_values(["doubt", "distance", "id"], ascending=[False, True, True])
-    return Audit(pairs=pairs.drop(columns="doubt").reset_index(drop=True), suspicious=int((doubt > 0).sum()))
+    suspicion = pairs["agreement"].where(pairs["agreement"] >= SAME_PICTURE, -1.0)
+    pairs = pairs.assign(suspicion=suspicion).sort_values(
+        ["suspicion", "distance", "id"], ascending=[False, True, True]
+    )
+    return Audit(pairs=pairs.drop(columns="suspicion").reset_index(drop=True), suspicious=int((suspicion > 0).sum()))
 
 
 def closest_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
-    """Draw the first pairs of an audit, each test picture left of its nearest, with names and figures below.
+    """Draw the first pairs of an audit: each test picture left of its nearest, with names and measures below.
 
-    pairs: of `audit_folds`; manifest: `id`, `name`, a row for each of `pixels`.
+    Args:
+        pairs: From `audit_folds`.
+        manifest: Columns `id` and `name`, a row per picture.
+        pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `manifest`.
     """
     shown = pairs.head(_PAIRS)
-    figures = [f"agreement {pair['agreement']:.2f}, distance {pair['distance']:.1f}" for _, pair in shown.iterrows()]
-    return _pairs_sheet(shown["id"], shown["nearest"], ("test", shown["fold"]), figures, manifest, pixels)
+    measures = [f"agreement {pair['agreement']:.2f}, distance {pair['distance']:.1f}" for _, pair in shown.iterrows()]
+    return _pairs_sheet(shown["id"], shown["nearest"], ("test", shown["fold"]), measures, manifest, pixels)
 
 
 def joined_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
-    """Draw the first pairs of `alike_pairs` side by side; arguments as for `closest_sheet`."""
+    """Draw the first pairs of `same_content_pairs` side by side; other arguments as for `closest_sheet`."""
     shown = pairs.head(_PAIRS)
-    figures = [f"agreement {agreed:.2f}" for agreed in shown["agreement"]]
-    return _pairs_sheet(shown["id"], shown["other"], ("left", ["right"] * len(shown)), figures, manifest, pixels)
+    measures = [f"agreement {value:.2f}" for value in shown["agreement"]]
+    return _pairs_sheet(shown["id"], shown["other"], ("left", ["right"] * len(shown)), measures, manifest, pixels)
 
 
 def _pairs_sheet(
     lefts: Iterable[str],
     rights: Iterable[str],
     sides: tuple[str, Iterable[str]],
-    figures: Sequence[str],
+    measures: Sequence[str],
     manifest: pd.DataFrame,
     pixels: LabPixels,
 ) -> Image.Image:
     place = pd.Series(np.arange(len(manifest)), index=manifest["id"])
     names = manifest.set_index("id")["name"].map(lambda name: str(name).rsplit("/", 1)[-1])
     drawn, captions = [], []
-    for left, right, side, words in zip(lefts, rights, sides[1], figures, strict=True):
+    for left, right, side, measure in zip(lefts, rights, sides[1], measures, strict=True):
         here, there = (lab_to_srgb(np.array(pixels[place[picture]])) for picture in (left, right))
         drawn.append(np.hstack([here, np.full((len(here), max(1, len(here) // 32), 3), 255, np.uint8), there]))
-        captions.append(f"{sides[0]}: {names[left]}\n{side}: {names[right]}\n{words}")
+        captions.append(f"{sides[0]}: {names[left]}\n{side}: {names[right]}\n{measure}")
     starts = range(0, len(drawn), _PER_ROW)
     rows = [drawn[start : start + _PER_ROW] for start in starts]
-    words_below = [captions[start : start + _PER_ROW] for start in starts]
-    return contact_sheet(rows, [""] * len(rows), words_below, cell=(256, 128))
+    texts = [captions[start : start + _PER_ROW] for start in starts]
+    return contact_sheet(rows, [""] * len(rows), texts, cell=(256, 128))
 
 
 def describe_pictures(ids: "pd.Series[str]", pixels: LabPixels) -> Floats:
-    """Describe pictures in the metric that a few of them, evenly chosen, teach: (N, d), row by row as `pixels`."""
+    """Compute descriptors of pictures, in a metric learned from warped copies of some of them.
+
+    Args:
+        ids: Hexadecimal ids of the pictures; they seed the warps, so that the order does not matter.
+        pixels: (N, S, S, 3) int16, CIELAB x 100, may be memory-mapped.
+
+    Returns:
+        (N, d) float32.
+    """
     order = np.argsort(ids.to_numpy(str), kind="stable")
-    some = order[_evenly(len(order), _LEARNED_FROM)]
-    warped = [copies(pixels[place], np.random.default_rng(int(ids.iloc[place], 16))) for place in some]
-    described = describe([copy for of_one in warped for copy in of_one])
+    some = order[evenly_spaced(len(order), _METRIC_PICTURES)]
+    warped = [warped_copies(pixels[place], np.random.default_rng(int(ids.iloc[place], 16))) for place in some]
+    described = describe([copy for copies in warped for copy in copies])
     metric = learn_metric(describe([pixels[place] for place in some]), described.reshape(len(some), COPIES, -1))
 
     def describe_chunk(start: int) -> Floats:
@@ -175,22 +218,18 @@ def describe_pictures(ids: "pd.Series[str]", pixels: LabPixels) -> Floats:
 
 
 def _by_id(originals: pd.DataFrame) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.str_], npt.NDArray[np.intp]]:
-    """The order of the ids, the ids in it, and the numbers of their origins."""
+    """The sorted order of the ids, and in that order the ids and the numbers of their origins."""
     order = np.argsort(originals["id"].to_numpy(str), kind="stable")
     table = originals.iloc[order]
     return order, table["id"].to_numpy(str), pd.factorize(table["origin"])[0].astype(np.intp)
 
 
-def _evenly(count: int, most: int) -> npt.NDArray[np.intp]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
-
-
 def _unusual(distance: npt.NDArray[np.float64], seen: Floats, origins: "pd.Series[str]") -> npt.NDArray[np.float64]:
-    """Share of pictures seen in training whose nearest of another origin is closer than each distance: 0 to 1."""
+    """Share (0 to 1) of training pictures that are closer to another origin than each distance."""
     codes = pd.factorize(origins)[0].astype(np.intp)
-    some = _evenly(len(seen), _KNOWN)
-    known = np.sort(nearest(seen[some], seen, (codes[some], codes))[1])
-    return np.round(np.searchsorted(known, distance, side="left") / len(known), 4)
+    some = evenly_spaced(len(seen), _REFERENCE_PICTURES)
+    usual = np.sort(nearest_neighbors(seen[some], seen, (codes[some], codes))[1])
+    return np.round(np.searchsorted(usual, distance, side="left") / len(usual), 4)
 
 
 def _agreements(places: Sequence[tuple[int, int]], pixels: LabPixels) -> list[float]:

@@ -1,4 +1,4 @@
-"""Augmentation as a plan: a row of numbers per copy, and the warp that carries a row out."""
+"""Augmentation as a plan: a row of numbers per copy, and the warp that applies a row to a picture."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,7 +25,16 @@ _IDENTITY: Final = dict(zip(PLAN_COLUMNS, (0.0, 0.0, 0.0, False, False, 1.0, 1.0
 
 
 class AugmentConfig(Config):
-    """Section `augment` of params.yaml."""
+    """Section `augment` of params.yaml.
+
+    Attributes:
+        copies: Warped copies per picture.
+        rotation: Largest rotation in degrees, in both directions.
+        shift: Largest shift, as a share of the side.
+        flip_horizontal: Whether copies may be mirrored left to right.
+        flip_vertical: Whether copies may be mirrored top to bottom.
+        color: Largest change of each RGB channel: a factor between 1 - color and 1 + color.
+    """
 
     copies: int = Field(ge=0, le=1000)
     rotation: float = Field(ge=0, le=180)
@@ -36,74 +45,100 @@ class AugmentConfig(Config):
 
 
 def draw_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int) -> pd.DataFrame:
-    """Draw what each copy of each picture shall look like.
+    """Draw the random warp of each copy of each picture.
 
-    manifest: `id` (16 hexadecimal digits), `origin`, `label`. Returns `id`, `origin`, `label`, `copy` (0: the
-    untouched original, then 1..copies) and `PLAN_COLUMNS`: degrees counter-clockwise, shares of the side,
-    yes or no, factors. A picture's copies depend on the seed and its id alone, not on the other pictures.
+    The copies of a picture depend only on the seed and its id, not on the other pictures.
+
+    Args:
+        manifest: Columns `id` (16 hexadecimal digits), `origin` and `label`.
+        config: Number of copies and bounds of the warps.
+        seed: Seed of the random numbers.
+
+    Returns:
+        Columns `id`, `origin`, `label`, `copy` (0: the unchanged original, then 1 to `config.copies`) and
+        `PLAN_COLUMNS`: degrees counter-clockwise, shares of the side, booleans, factors.
     """
     repeats = config.copies + 1
-    draws = np.stack([_draws([seed, int(picture, 16)], config.copies) for picture in manifest["id"]])
-    untouched = np.zeros((len(manifest), 1, len(PLAN_COLUMNS)))
-    values = np.concatenate([untouched, draws], axis=1).reshape(-1, len(PLAN_COLUMNS))
+    draws = np.stack([_uniform([seed, int(picture, 16)], config.copies) for picture in manifest["id"]])
+    originals = np.zeros((len(manifest), 1, len(PLAN_COLUMNS)))
+    values = np.concatenate([originals, draws], axis=1).reshape(-1, len(PLAN_COLUMNS))
     plan = manifest[["id", "origin", "label"]].loc[manifest.index.repeat(repeats)].reset_index(drop=True)
     plan["copy"] = np.tile(np.arange(repeats, dtype=np.int16), len(manifest))
-    for name, drawn in _within_reach(values, config).items():
+    for name, drawn in _scale(values, config).items():
         identity = _IDENTITY[name]
         plan[name] = np.where(plan["copy"] == 0, identity, drawn).astype(type(identity))
     return plan
 
 
-def draw_anew(rows: pd.DataFrame, config: AugmentConfig, *, seed: int, epoch: int) -> pd.DataFrame:
-    """Draw how rows look in one epoch of a training, all of them, what are originals in the plan as well.
+def draw_fresh(rows: pd.DataFrame, config: AugmentConfig, *, seed: int, epoch: int) -> pd.DataFrame:
+    """Draw new warps for one epoch of training, for every row, originals included.
 
-    rows: `id`, `copy` (from 0). Returns, in their order, `copy` (counted from 1, since none is untouched) and
-    `PLAN_COLUMNS`. What a row looks like depends on the seed, the epoch, its id and its copy alone.
+    The warp of a row depends only on the seed, the epoch, its id and its copy.
+
+    Args:
+        rows: Columns `id` and `copy` (from 0).
+        config: Bounds of the warps.
+        seed: Seed of the random numbers.
+        epoch: Number of the epoch.
+
+    Returns:
+        Rows in the same order: `copy` (from 1, since no row is unchanged) and `PLAN_COLUMNS`.
     """
     pictures, which = np.unique(rows["id"].to_numpy(), return_inverse=True)
     most = int(rows["copy"].max()) + 1
-    draws = np.stack([_draws([seed, epoch, int(picture, 16)], most) for picture in pictures])
-    drawn = _within_reach(draws[which, rows["copy"].to_numpy()], config)
+    draws = np.stack([_uniform([seed, epoch, int(picture, 16)], most) for picture in pictures])
+    drawn = _scale(draws[which, rows["copy"].to_numpy()], config)
     return pd.DataFrame({"copy": rows["copy"].to_numpy() + 1} | drawn)
 
 
-def _within_reach(values: np.ndarray, config: AugmentConfig) -> dict[str, np.ndarray]:
-    """`PLAN_COLUMNS` from numbers between -1 and 1, (rows, columns)."""
-    reach = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
+def _scale(values: np.ndarray, config: AugmentConfig) -> dict[str, np.ndarray]:
+    """Scale numbers from -1 to 1, (rows, columns), to the ranges of `PLAN_COLUMNS`."""
+    largest = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
     allowed = {"flip_horizontal": config.flip_horizontal, "flip_vertical": config.flip_vertical}
     return {
         name: (column > 0) & allowed[name] if name in allowed else _IDENTITY[name] + column * most
-        for name, column, most in zip(PLAN_COLUMNS, values.T, reach, strict=True)
+        for name, column, most in zip(PLAN_COLUMNS, values.T, largest, strict=True)
     }
 
 
-def _draws(seed: list[int], copies: int) -> np.ndarray:
+def _uniform(seed: list[int], copies: int) -> np.ndarray:
     """Uniform numbers from -1 to 1, (copies, columns)."""
     return np.random.default_rng(seed).uniform(-1, 1, (copies, len(PLAN_COLUMNS)))
 
 
 def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
-    """Carry out one row of a plan.
+    """Apply one row of a plan: flip, rotate about the center, shift, then scale the channels.
 
-    rgb: (S, S, 3) uint8; row: `PLAN_COLUMNS`. Returns (S, S, 3) uint8. Flips first, then the rotation
-    about the middle, then the shift, sampled once (bilinear); points outside take the nearest pixel.
+    Pixels are sampled once, bilinearly; points outside the picture take its nearest pixel.
+
+    Args:
+        rgb: (S, S, 3) uint8.
+        row: `PLAN_COLUMNS`.
+
+    Returns:
+        (S, S, 3) uint8.
     """
-    four = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # which OpenCV warps in half the time of three channels
+    rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # OpenCV warps four channels in half the time of three
     gains = np.diag([row["gain_red"], row["gain_green"], row["gain_blue"]])
-    warped: RgbPixels = cv2.transform(cv2.cvtColor(_moved(four, row), cv2.COLOR_RGBA2RGB), gains)  # rounded, 0 to 255
+    warped: RgbPixels = cv2.transform(cv2.cvtColor(_warp_geometry(rgba, row), cv2.COLOR_RGBA2RGB), gains)
     return warped
 
 
-def turn(lab: LabPixels, row: Mapping[str, Any]) -> LabPixels:
-    """Carry out one row of a plan, but for its gains: what colors are learned from keeps them.
+def warp_lab(lab: LabPixels, row: Mapping[str, Any]) -> LabPixels:
+    """Apply one row of a plan without its gains, for tasks that learn true colors.
 
-    lab: (S, S, 3) int16 CIELAB x 100. Returns the same shape, sampled as by `warp`, in CIELAB.
+    Args:
+        lab: (S, S, 3) int16, CIELAB x 100.
+        row: `PLAN_COLUMNS`.
+
+    Returns:
+        The same shape and type, sampled as by `warp`.
     """
-    turned: LabPixels = _moved(lab, row)
-    return turned
+    warped: LabPixels = _warp_geometry(lab, row)
+    return warped
 
 
-def _moved(pixels: Any, row: Mapping[str, Any]) -> Any:
+def _warp_geometry(pixels: Any, row: Mapping[str, Any]) -> Any:
     side = pixels.shape[0]
     middle = (side - 1) / 2
     across = -1.0 if row["flip_horizontal"] else 1.0

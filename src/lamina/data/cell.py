@@ -1,19 +1,18 @@
-"""Find the leukocyte in a picture of a stained blood smear, and set it alone on a flat ground.
+"""Finds the leukocyte (white blood cell) in a picture of a stained blood smear, and isolates it on a flat background.
 
-Nothing is learned, and no color or length is fixed: absorbed light is counted from each picture's own empty
-field, stains are told apart by the picture's own nuclei and red cells, lengths are shares of the picture, of the
-nucleus, or of the red cells beside it.
+Nothing is learned, and no color or length is fixed. The picture's own empty background is the zero of absorbance, its
+own nuclei and red cells define the stains, and lengths are shares of the picture, the nucleus or the red cells.
 
-1. Absorbance (Beer-Lambert): the logarithm of the empty field's color over each pixel's.
-2. Nuclei absorb red and green light but hardly blue, red cells green and blue. So red + green - 2 blue, cut by
-   Otsu's threshold, leaves nuclei and platelets; size tells these two apart.
-3. How like the cell each pixel is: how much nuclear stain it holds, and how much commoner its color is about the
-   nucleus than far from it.
-4. The outline: one radius in each of `_RAYS` directions, what is like the cell inside and the rest outside,
-   neighbours close to each other; the best of all by dynamic programming. Colors and middle are then taken from
-   this outline, and the outline drawn once more.
+1. Absorbance (Beer-Lambert law): logarithm of the background color divided by each pixel's color.
+2. Nuclei absorb red and green light but little blue; red cells absorb green and blue. So Otsu's threshold on
+   red + green - 2 blue keeps nuclei and platelets, and size separates these two.
+3. Cell score of each pixel: how much nuclear stain it has, and how much more frequent its color is near the nucleus
+   than far from it.
+4. Outline: one radius in each of `_RAYS` directions. Dynamic programming finds the outline with high scores inside,
+   low scores outside, and neighboring radii close to each other. Colors and center are then measured inside this
+   outline, and it is found once more.
 
-Sources: Ruifrok & Johnston 2001 (stains), Otsu 1979 (thresholds), Viterbi 1967 (the best outline).
+Sources: Ruifrok & Johnston 2001 (stains), Otsu 1979 (thresholds), Viterbi 1967 (dynamic programming).
 """
 
 from collections.abc import Sequence
@@ -31,42 +30,43 @@ from lamina.maths.color import RgbPixels
 
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
-Points = npt.NDArray[np.float64]  # (n, 2), x and y; a pixel's middle lies at a half
+Points = npt.NDArray[np.float64]  # (n, 2), x and y; the center of the first pixel is (0.5, 0.5)
 ColorNumbers = npt.NDArray[np.int32]
 
-# The same in every picture, so that it tells nothing of slide, stain or light. In the middle of the range: near
-# zero in the input conventions of most networks, and as far from pale cytoplasm as from dark nuclei.
-GROUND: Final = (128, 128, 128)
+# The same in every picture, so that it reveals nothing of slide, stain or light. The middle of the range: near zero
+# after the preprocessing of most networks, and equally far from pale cytoplasm and dark nuclei.
+BACKGROUND: Final = (128, 128, 128)
 
-# Chosen on drawn smears and on one half of 344 real pictures with a told box; both halves then agreed.
-_SIDE: Final = 256  # pixels of the longer side that the search runs on
-_LEAST_SIDE: Final = 16  # pixels; less shows no outline
-_STRAY_LIGHT: Final = 32  # levels added, or the noise of near-black pixels would pass for much stain
-_LEAST_VIOLET: Final = 0.25  # absorbance, red + green - 2 blue: paler than any nucleus
-_LEAST_SHARE: Final = 0.003  # of the picture that a nucleus covers
-_LEAST_RADIUS: Final = 0.6  # of a red cell's: platelets are smaller, nuclei of lymphocytes about as large
-_PALLOR: Final = 0.9  # of its convex hull that a hole fills: the pale middle of a red cell; gaps between cells are bent
-_LEAST_OF_LARGEST: Final = 0.25  # area of a further nucleus
-_LOBE_GAP: Final = 0.5  # half the widest between lobes, in radii of the largest
-_LOBE: Final = 1.1  # of a red cell's radius: a lobe is thinner, a touching nucleus thicker
-_CORE: Final = 0.6  # of the radius of a disc of the same area: three alike are thinner, two alike thicker
-_CYTOPLASM: Final = 0.05  # of the nucleus' stain
-_RIM: Final = 0.3  # radii of the nucleus around it that count as cytoplasm at first
-_COLORS: Final = 24  # bins of each channel's absorbance
-_RAYS: Final = 64  # a multiple of four, so that quarter turns of a picture turn the outline
-_STEPS: Final = 48  # of a ray
-_REACH: Final = 3.2  # of a ray, in radii of the nucleus
-_SMEARED: Final = 1.0  # pixels by which smoothing widens a cell: without, a rim of the slide shows
-_BENDING: Final = 0.05  # price of a step in or out from ray to ray
+# Chosen on drawn smears and on one half of 344 real pictures with a labeled box; the other half gave the same result.
+_SIDE: Final = 256  # longer side in pixels during the search
+_LEAST_SIDE: Final = 16  # pixels; smaller pictures show no outline
+_STRAY_LIGHT: Final = 32  # grey levels added, so that noise of near-black pixels does not look like strong stain
+_LEAST_VIOLET: Final = 0.25  # absorbance, red + green - 2 blue; every nucleus has more
+_LEAST_SHARE: Final = 0.003  # smallest nucleus, as a share of the picture
+_LEAST_RADIUS: Final = 0.6  # smallest nucleus, in radii of a red cell: platelets are smaller, lymphocyte nuclei about 1
+_PALLOR: Final = 0.9  # a hole that fills this share of its convex hull is a red cell's pale center, not a gap of cells
+_LEAST_OF_LARGEST: Final = 0.25  # smallest area of a further nucleus, as a share of the largest
+_LOBE_GAP: Final = 0.5  # half the widest gap between lobes, in radii of the largest
+_LOBE: Final = 1.1  # red cell radii: a lobe is thinner, a touching nucleus thicker
+_CORE: Final = 0.6  # radii of a disc of the same area: three equal parts are thinner, two equal parts thicker
+_CYTOPLASM: Final = 0.05  # stain of cytoplasm, as a share of the nucleus'
+_RIM: Final = 0.3  # width of the first guess of the cytoplasm, in radii of the nucleus
+_COLORS: Final = 24  # bins of absorbance per channel
+_RAYS: Final = 64  # a multiple of four, so that rotating a picture by 90 degrees rotates the outline
+_STEPS: Final = 48  # per ray
+_RAY_LENGTH: Final = 3.2  # in radii of the nucleus
+_BLUR: Final = 1.0  # pixels by which smoothing widens a cell; else a rim of background shows
+_BENDING: Final = 0.05  # cost of a step in or out from ray to ray
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
     """A leukocyte in a picture.
 
-    box: (left, top, right, bottom) in pixels, inside the picture, right and bottom excluded.
-    outline: (n, 2) float64, x and y in pixels, a closed polygon; beyond the picture's edge where that cuts the cell.
-    count: how many leukocytes the picture shows. This is the one with the largest nucleus.
+    Attributes:
+        box: (left, top, right, bottom) in pixels, inside the picture, right and bottom excluded.
+        outline: (n, 2) float64, x and y in pixels, a closed polygon; it leaves the picture if the edge cuts the cell.
+        count: Number of leukocytes in the picture; this one has the largest nucleus.
     """
 
     box: Box
@@ -75,10 +75,15 @@ class Cell:
 
 
 def find_cell(rgb: RgbPixels) -> Cell | None:
-    """Find the leukocyte, nucleus and cytoplasm; None where the picture shows none.
+    """Find the leukocyte with the largest nucleus.
 
-    rgb: (height, width, 3) uint8, of any size. Grey pictures have no stain, and so no cell.
-    Of several the one with the largest nucleus. About 10 ms; flips and quarter turns of a picture give the same cell.
+    Takes about 10 ms. Flips and quarter turns of a picture give the same cell.
+
+    Args:
+        rgb: (height, width, 3) uint8, of any size.
+
+    Returns:
+        The cell (nucleus and cytoplasm), or None if there is none; a grey picture has no stain and so no cell.
     """
     height, width = rgb.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
@@ -96,43 +101,49 @@ def find_cell(rgb: RgbPixels) -> Cell | None:
 
 
 def isolate_cell(rgb: RgbPixels, cell: Cell, size: int) -> RgbPixels:
-    """Cut a square around a cell and bring it to size x size, all that is not the cell replaced by `GROUND`.
+    """Cut out the square around a cell, replace everything else by `BACKGROUND`, and resize it.
 
-    rgb: (height, width, 3) uint8, the picture that the cell was found in. The square lies around the middle of
-    the cell's box, as `lamina.data.pixels.around` lays it; what lies beyond the picture is ground as well.
-    Returns (size, size, 3) uint8. Shrinking averages areas, enlarging is bicubic.
+    The square is that of `lamina.data.pixels.around`. Shrinking averages areas, enlarging is bicubic.
+
+    Args:
+        rgb: (height, width, 3) uint8, the picture that the cell was found in.
+        cell: From `find_cell`.
+        size: Side of the result in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
     """
     x, y, side, _ = around(cell.box)
-    # Ground goes in at full size, so that shrinking mixes nothing of the slide into the rim.
+    # The background is replaced at full size, so that shrinking mixes nothing of the slide into the cell's border.
     corner = (int(np.floor(x)), int(np.floor(y)))
-    square = _on_ground(rgb, cell.outline, corner, int(np.ceil(side)) + 1)
+    square = _on_background(rgb, cell.outline, corner, int(np.ceil(side)) + 1)
     kernel = Image.Resampling.BOX if side >= size else Image.Resampling.BICUBIC
     area = (x - corner[0], y - corner[1], x - corner[0] + side, y - corner[1] + side)
     return np.asarray(Image.fromarray(square).resize((size, size), kernel, box=area))
 
 
-def _on_ground(rgb: RgbPixels, outline: Points, corner: tuple[int, int], side: int) -> RgbPixels:
-    """The square of whole pixels at a corner, (side, side, 3), what the outline holds on ground."""
+def _on_background(rgb: RgbPixels, outline: Points, corner: tuple[int, int], side: int) -> RgbPixels:
+    """The square of whole pixels at a corner, (side, side, 3): the inside of the outline on `BACKGROUND`."""
     x, y = corner
-    square = np.full((side, side, 3), GROUND, np.uint8)
-    there = rgb[max(0, y) : y + side, max(0, x) : x + side]
-    rows, columns = (slice(max(0, -at), max(0, -at) + n) for at, n in zip((y, x), there.shape[:2], strict=True))
+    square = np.full((side, side, 3), BACKGROUND, np.uint8)
+    inside = rgb[max(0, y) : y + side, max(0, x) : x + side]
+    rows, columns = (slice(max(0, -at), max(0, -at) + n) for at, n in zip((y, x), inside.shape[:2], strict=True))
     cover = _filled(outline - corner, (side, side), soft=True)[rows, columns, None] / np.float32(255)
-    square[rows, columns] = np.rint(there * cover + square[rows, columns] * (1 - cover))
+    square[rows, columns] = np.rint(inside * cover + square[rows, columns] * (1 - cover))
     return square
 
 
-def agreement(found: Sequence[float], told: Sequence[float]) -> float:
-    """Intersection over union of two boxes (left, top, right, bottom): 0 apart .. 1 the same."""
-    width = min(found[2], told[2]) - max(found[0], told[0])
-    height = min(found[3], told[3]) - max(found[1], told[1])
+def box_overlap(found: Sequence[float], labeled: Sequence[float]) -> float:
+    """Return the intersection over union, 0 to 1, of two boxes (left, top, right, bottom)."""
+    width = min(found[2], labeled[2]) - max(found[0], labeled[0])
+    height = min(found[3], labeled[3]) - max(found[1], labeled[1])
     shared = max(0.0, width) * max(0.0, height)
-    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (found, told)]
+    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (found, labeled)]
     return shared / (sum(areas) - shared) if shared else 0.0
 
 
 def _absorbance(rgb: RgbPixels) -> Floats:
-    """Light absorbed beyond what the empty field absorbs, (3, h, w), natural logarithm; 0 is empty."""
+    """Absorbance relative to the empty background, (3, h, w), natural logarithm; 0 is background."""
     light = np.stack(cv2.split(cv2.GaussianBlur(rgb, (0, 0), 1)))
     bright = light.sum(axis=0, dtype=np.float32)
     empty = bright >= _otsu(bright)
@@ -142,7 +153,7 @@ def _absorbance(rgb: RgbPixels) -> Floats:
 
 
 def _otsu(values: Floats) -> float:
-    """Otsu's threshold over 256 bins; the value itself where all are the same."""
+    """Otsu's threshold over 256 bins; the value itself if all values are equal."""
     low, high = float(values.min()), float(values.max())
     bins = np.rint((values - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
     level, _ = cv2.threshold(bins.reshape(1, -1), 0, 255, cv2.THRESH_OTSU)
@@ -150,14 +161,14 @@ def _otsu(values: Floats) -> float:
 
 
 def _violet(absorbed: Floats) -> Mask:
-    """Where stain is as violet as in nuclei and platelets."""
+    """Pixels that are as violet as nuclei and platelets."""
     red, green, blue = absorbed
-    score = np.maximum(red + green - 2 * np.maximum(blue, 0), 0)  # bluer than the empty field is no stain
+    score = np.maximum(red + green - 2 * np.maximum(blue, 0), 0)  # bluer than the background is no stain
     return _opened(np.asarray(score > max(_otsu(score), _LEAST_VIOLET)), 1)
 
 
 def _red_cells(absorbed: Floats, violet: Mask) -> Mask:
-    """What is stained at all, far from all that is violet."""
+    """Stained pixels far from violet ones."""
     near = _dilated(violet, max(3, round(0.02 * max(violet.shape))))
     if near.all():
         return np.zeros_like(near)
@@ -166,7 +177,7 @@ def _red_cells(absorbed: Floats, violet: Mask) -> Mask:
 
 
 def _nuclei(violet: Mask, red: Mask) -> list[Mask]:
-    """The nuclei, largest first: lobes put together, touching cells parted, platelets left out."""
+    """The nuclei, largest first: lobes joined, touching cells separated, platelets left out."""
     _, sizes = _parts(violet)
     if len(sizes) == 0:
         return []
@@ -176,12 +187,12 @@ def _nuclei(violet: Mask, red: Mask) -> list[Mask]:
     together, _ = _parts(_closed(violet, max(1, round(gap))))
     together[~violet] = 0
     large = [together == number for number, size in enumerate(np.bincount(together.ravel())) if number and size > least]
-    found = [nucleus for group in large for nucleus in _parted(group, red_radius) if nucleus.sum() >= least]
+    found = [nucleus for group in large for nucleus in _separate(group, red_radius) if nucleus.sum() >= least]
     return sorted(found, key=np.sum, reverse=True)
 
 
 def _red_radius(red: Mask) -> float:
-    """Radius of the red cells in pixels: half the width of what they cover, lone or in clumps; 0 where none is."""
+    """Radius of the red cells in pixels: half the width of the area that they cover; 0 without red cells."""
     if not red.any():
         return 0.0
     covered = _closed(red, 1).astype(np.uint8)
@@ -195,12 +206,12 @@ def _red_radius(red: Mask) -> float:
 
 
 def _depth(mask: Mask) -> Floats:
-    """Distance of each pixel inside to the outside; what the picture's edge cuts goes on beyond it."""
+    """Distance of each pixel inside to the outside; beyond the picture's edge a shape continues."""
     return np.asarray(cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5), np.float32)
 
 
-def _parted(nucleus: Mask, red_radius: float) -> list[Mask]:
-    """Nuclei that lie so close that they count as one, told from lobes, which are smaller than a red cell."""
+def _separate(nucleus: Mask, red_radius: float) -> list[Mask]:
+    """Separate touching nuclei, but not lobes, which are smaller than a red cell."""
     least = max(_LOBE * red_radius, _CORE * _radius(nucleus))
     cores, sizes = _parts(_depth(nucleus) >= least)
     if len(sizes) < 2 or red_radius == 0:
@@ -220,10 +231,10 @@ def _outline(absorbed: Floats, violet: Mask, red: Mask, nucleus: Mask) -> Points
     inside, outside = distance <= max(2.0, _RIM * radius), distance > 1.5 * radius
     middle = _middle(nucleus)
     for _ in range(2):
-        likeness = np.asarray((stain + _color_likeness(colors, inside, outside)) / 2, np.float32)
-        likeness[violet] = 0  # another cell's nucleus, a platelet, or a lobe
-        likeness[nucleus] = 1
-        outline = _star(likeness, middle, _REACH * radius)
+        score = np.asarray((stain + _color_score(colors, inside, outside)) / 2, np.float32)
+        score[violet] = 0  # another cell's nucleus, a platelet, or a lobe
+        score[nucleus] = 1
+        outline = _best_outline(score, middle, _RAY_LENGTH * radius)
         inside = (_filled(outline, nucleus.shape) > 0) | nucleus
         outside = ~_dilated(inside, 2)
         middle = _middle(inside)
@@ -231,23 +242,23 @@ def _outline(absorbed: Floats, violet: Mask, red: Mask, nucleus: Mask) -> Points
 
 
 def _nuclear_stain(absorbed: Floats, nucleus: Mask, red: Mask) -> Floats:
-    """How surely each pixel holds the nucleus' stain beside the red cells', -1..1."""
+    """Evidence, -1 to 1, that a pixel has the stain of the nucleus in addition to that of red cells."""
     stains = [np.median(absorbed[:, where], axis=1) for where in (nucleus, red) if where.any()]
-    weights = np.linalg.pinv(np.stack(stains))[:, 0]  # a sum of 1: as much as in the nucleus
+    weights = np.linalg.pinv(np.stack(stains))[:, 0]  # a sum of 1 means as much stain as the nucleus
     red_light, green, blue = (np.float32(weight / _CYTOPLASM) for weight in weights)
     share = absorbed[0] * red_light + absorbed[1] * green + absorbed[2] * blue
     return np.asarray(np.clip(share - 1, -1, 1), np.float32)
 
 
 def _binned(absorbed: Floats, nucleus: Mask) -> ColorNumbers:
-    """The number of each pixel's color, absorbance cut into `_COLORS` bins a channel."""
+    """The number of each pixel's color: absorbance in `_COLORS` bins per channel."""
     full = float(np.median(absorbed[:, nucleus], axis=1).max())
     red, green, blue = np.clip((absorbed * (0.8 / full) + 0.2) * _COLORS, 0, _COLORS - 1).astype(np.int32)
     return np.asarray((red * _COLORS + green) * _COLORS + blue, np.int32)
 
 
-def _color_likeness(colors: ColorNumbers, inside: Mask, outside: Mask) -> Floats:
-    """How much commoner each pixel's color is inside than outside, -1..1: half the logarithm of the ratio."""
+def _color_score(colors: ColorNumbers, inside: Mask, outside: Mask) -> Floats:
+    """How much more frequent each pixel's color is inside than outside, -1 to 1: half the logarithm of the ratio."""
     a, b = (_frequencies(colors[where]) for where in (inside, outside))
     return np.asarray(np.clip(np.log((a + 1e-5) / (b + 1e-5)) / 2, -1, 1)[colors], np.float32)
 
@@ -258,38 +269,38 @@ def _frequencies(colors: ColorNumbers) -> Floats:
     return np.asarray(smooth.ravel() / max(float(smooth.sum()), 1e-9), np.float32)
 
 
-def _star(likeness: Floats, middle: tuple[float, float], reach: float) -> Points:
-    """The outline that holds most of what is like the cell and least of the rest: (_RAYS, 2), x and y."""
+def _best_outline(score: Floats, middle: tuple[float, float], length: float) -> Points:
+    """The outline with the highest sum of scores inside: (_RAYS, 2), x and y. length: of a ray in pixels."""
     angles = np.arange(_RAYS) * (2 * np.pi / _RAYS)
     rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     radii = (np.arange(_STEPS) + 0.5) / _STEPS
-    places = np.asarray(middle) + reach * radii[:, None] * rays[:, None]
-    along = ndimage.map_coordinates(likeness, [places[..., 1], places[..., 0]], order=1, mode="constant")
-    held = np.cumsum(along * radii * (4 / _STEPS), axis=1)  # a step further out covers more
-    steps = _smoothest(held) + 1
-    lengths = np.maximum(reach / _STEPS * steps - _SMEARED, 1)
+    places = np.asarray(middle) + length * radii[:, None] * rays[:, None]
+    along = ndimage.map_coordinates(score, [places[..., 1], places[..., 0]], order=1, mode="constant")
+    gains = np.cumsum(along * radii * (4 / _STEPS), axis=1)  # a step farther out covers a larger area
+    steps = _best_steps(gains) + 1
+    lengths = np.maximum(length / _STEPS * steps - _BLUR, 1)
     return np.asarray(np.asarray(middle) + 0.5 + lengths[:, None] * rays, np.float64)
 
 
-def _smoothest(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """One step a ray, the largest sum of gains less the bending, closed: Viterbi, twice around."""
+def _best_steps(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """One step per ray of a closed outline, with the largest sum of gains minus bending costs (Viterbi, two rounds)."""
     rays, steps = gain.shape
-    lap = np.arange(2 * rays) % rays
+    ray_of = np.arange(2 * rays) % rays
     jumps = np.arange(-2, 3)
-    price = _BENDING * jumps[:, None] ** 2
+    cost = _BENDING * jumps[:, None] ** 2
     came_from = np.empty((2 * rays, steps), np.intp)
     best, edge, all_steps = np.zeros(steps), np.full(2, -np.inf), np.arange(steps)
     reached = all_steps + jumps[:, None] + 2
-    for turn in range(2 * rays):
-        choices = np.concatenate([edge, best, edge])[reached] - price
+    for index in range(2 * rays):
+        choices = np.concatenate([edge, best, edge])[reached] - cost
         chosen = choices.argmax(axis=0)
-        came_from[turn] = all_steps + jumps[chosen]
-        best = choices[chosen, all_steps] + gain[lap[turn]]
+        came_from[index] = all_steps + jumps[chosen]
+        best = choices[chosen, all_steps] + gain[ray_of[index]]
     path = np.empty(2 * rays, np.intp)
     path[-1] = best.argmax()
-    for turn in range(2 * rays - 1, 0, -1):
-        path[turn - 1] = came_from[turn, path[turn]]
-    return np.roll(path[rays // 2 : rays // 2 + rays], rays // 2)  # where neither end is felt
+    for index in range(2 * rays - 1, 0, -1):
+        path[index - 1] = came_from[index, path[index]]
+    return np.roll(path[rays // 2 : rays // 2 + rays], rays // 2)  # the middle round, which the open ends do not affect
 
 
 def _radius(mask: Mask) -> float:
@@ -303,15 +314,15 @@ def _middle(mask: Mask) -> tuple[float, float]:
 
 
 def _filled(outline: Points, shape: tuple[int, int], *, soft: bool = False) -> npt.NDArray[np.uint8]:
-    """What an outline holds: 255 inside, 0 outside, between them along a soft rim."""
+    """Mask of an outline: 255 inside, 0 outside; soft: values between at the border."""
     canvas = np.zeros(shape, np.uint8)
-    fixed = np.rint((outline - 0.5) * 16).astype(np.int32)  # to cv2 a pixel's middle is whole
+    fixed = np.rint((outline - 0.5) * 16).astype(np.int32)  # in OpenCV a pixel's center has whole coordinates
     cv2.fillPoly(canvas, [fixed], 255, lineType=cv2.LINE_AA if soft else cv2.LINE_8, shift=4)
     return canvas
 
 
 def _bounds(outline: Points, width: int, height: int) -> Box:
-    """The box of what an outline holds inside the picture."""
+    """The bounding box of an outline inside the picture."""
     nexts = np.roll(outline, -1, axis=0)
     line = np.concatenate([outline + share * (nexts - outline) for share in np.arange(8) / 8])
     seen = line[((line >= 0) & (line <= (width, height))).all(axis=1)]
@@ -323,7 +334,7 @@ def _bounds(outline: Points, width: int, height: int) -> Box:
 
 
 def _parts(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Connected parts, numbered from 1, and their sizes in pixels."""
+    """Connected parts, numbered from 1, and their areas in pixels."""
     _, parts, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     return parts, facts[1:, cv2.CC_STAT_AREA]
 

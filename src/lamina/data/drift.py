@@ -1,6 +1,6 @@
-"""What a delivery of pictures is like in numbers, and how far it is from the one that was accepted.
+"""Statistics of a delivery of pictures, and how far it has drifted from the accepted delivery.
 
-`DataProfile` is what is kept of a delivery: quantiles and counts, neither pictures nor their names.
+`DataProfile` stores quantiles and counts only: no pictures and no names.
 """
 
 from collections.abc import Mapping
@@ -38,14 +38,18 @@ Values = Mapping[Quantity, npt.NDArray[np.float64]]
 
 
 class ValidateConfig(Config):
-    """Section `validate` of params.yaml. drift: the share of the pictures that may move, beside what chance makes."""
+    """Section `validate` of params.yaml.
+
+    Attributes:
+        drift: Share of the pictures, 0 to 1, that may change in addition to what chance explains.
+    """
 
     drift: float = Field(default=0.2, ge=0, le=1)
 
 
 def _ascending(values: list[float]) -> list[float]:
     if values != sorted(values):
-        raise ValueError("expected numbers that do not fall")
+        raise ValueError("expected numbers in ascending order")
     return values
 
 
@@ -58,17 +62,26 @@ Quantiles = Annotated[
 
 
 class Sample(Config):
-    """How many pictures there are, and as how many independent ones they count at least."""
+    """Size of a set of pictures.
+
+    Attributes:
+        pictures: Number of pictures.
+        independent: Effective sample size: as many independent pictures they are worth at least.
+    """
 
     pictures: int = Field(ge=1)
     independent: float = Field(ge=1, allow_inf_nan=False)
 
 
 class DataProfile(Config):
-    """What is kept of a delivery.
+    """Statistics of a delivery.
 
-    delivered: before the filter; kept: after it; quantiles: 0, 5, ..., 100 % over the kept pictures; classes and
-    rejected: numbers of pictures, by class (none where no labels are told) and by reason.
+    Attributes:
+        delivered: Pictures before the filter.
+        kept: Pictures after the filter.
+        quantiles: 0, 5, ..., 100 % of each quantity over the kept pictures.
+        classes: Pictures per class; empty without labels.
+        rejected: Pictures per reason.
     """
 
     delivered: Sample
@@ -80,7 +93,12 @@ class DataProfile(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """A delivery as measured: a profile, and the values of every kept picture, (n,) by quantity, rounded."""
+    """A measured delivery.
+
+    Attributes:
+        profile: Its statistics.
+        values: The rounded values of the kept pictures, (n,) per quantity.
+    """
 
     profile: DataProfile
     values: Values
@@ -89,7 +107,15 @@ class Delivery:
 def measure(
     values: Values, *, delivered: Sample, kept: Sample, classes: Mapping[str, int], rejected: Mapping[str, int]
 ) -> Delivery:
-    """Make a delivery's profile. values: (n,) by quantity, as measured; the others: see `DataProfile`."""
+    """Compute the profile of a delivery.
+
+    Args:
+        values: Measured values of the kept pictures or texts, (n,) per quantity.
+        delivered: See `DataProfile`, as for all others.
+        kept: What the filter kept.
+        classes: Pictures per class.
+        rejected: Pictures per reason.
+    """
     rounded: Values = {quantity: np.round(values[quantity], _DIGITS[quantity]) for quantity in values}
     profile = DataProfile(
         delivered=delivered,
@@ -102,9 +128,17 @@ def measure(
 
 
 def read_profile(path: Path, *, remedy: str) -> DataProfile | None:
-    """Read a profile; None where the file holds `{}`: nothing was accepted yet.
+    """Read a profile.
 
-    Raises UserError, which ends with `remedy`, where the file is missing or holds something else.
+    Args:
+        path: A JSON file.
+        remedy: What the user can do; ends every error message.
+
+    Returns:
+        The profile, or None if the file holds `{}`: nothing was accepted yet.
+
+    Raises:
+        UserError: If the file is missing or holds something else.
     """
     try:
         content = path.read_bytes()
@@ -113,15 +147,23 @@ def read_profile(path: Path, *, remedy: str) -> DataProfile | None:
         raise UserError(f"no {path}; {remedy}") from None
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        where = ".".join(str(key) for key in problem["loc"] if key != "[key]") or "all of it"
-        raise UserError(f"{path}: no profile of data: {where}: {problem['msg']}; {remedy}") from None
+        where = ".".join(str(key) for key in problem["loc"] if key != "[key]") or "the whole file"
+        raise UserError(f"{path}: not a profile of data: {where}: {problem['msg']}; {remedy}") from None
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON ({error}); {remedy}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """How far one quantity has moved: `moved` and `bound` are shares of the pictures, the others are to be read."""
+    """How far one quantity has drifted.
+
+    Attributes:
+        quantity: Its name.
+        accepted: Its accepted value, as text.
+        now: Its present value, as text.
+        moved: Share of the pictures, 0 to 1, that changed.
+        bound: Largest allowed share, 0 to 1.
+    """
 
     quantity: str
     accepted: str
@@ -131,7 +173,7 @@ class Movement:
 
     @property
     def too_far(self) -> bool:
-        """Whether it is beyond its bound."""
+        """Whether `moved` exceeds `bound`."""
         return self.moved > self.bound
 
     def __str__(self) -> str:
@@ -140,11 +182,18 @@ class Movement:
 
 
 def movements(accepted: DataProfile, delivery: Delivery, drift: float) -> list[Movement]:
-    """How far a delivery is from the accepted one, a row for each quantity, the classes, and each reason to reject.
+    """Compare a delivery with the accepted one.
 
-    drift: the share of the pictures that may move; each bound is that and what chance makes. Per-picture quantities
-    show their medians, classes the one whose share changed most. Classes are compared where both have some; a reason
-    that one does not know is 0 there.
+    Quantities show their medians, classes the class whose share changed most. Classes are compared only if both
+    deliveries have labels; a reason that one delivery lacks counts as 0.
+
+    Args:
+        accepted: The accepted profile.
+        delivery: The new delivery.
+        drift: Share of the pictures that may change; each bound adds the noise that chance explains.
+
+    Returns:
+        A row per quantity, one for the classes, and one per reason of rejection.
     """
     rows = _quantities(accepted, delivery, drift)
     if accepted.classes and delivery.profile.classes:
@@ -177,8 +226,8 @@ def _classes(accepted: DataProfile, now: DataProfile, drift: float) -> Movement:
         for name in sorted(before.keys() | after.keys())
     }
     most = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
-    told, tells = (f"{most} {100 * share:.3g} %" for share in shares[most])
-    return _movement("classes", told, tells, total_variation(before, after), drift + noise)
+    old, new = (f"{most} {100 * share:.3g} %" for share in shares[most])
+    return _movement("classes", old, new, total_variation(before, after), drift + noise)
 
 
 def _rejected(accepted: DataProfile, now: DataProfile, drift: float) -> list[Movement]:
@@ -186,8 +235,8 @@ def _rejected(accepted: DataProfile, now: DataProfile, drift: float) -> list[Mov
     for reason in sorted(accepted.rejected.keys() | now.rejected.keys()):
         before, after = (one.rejected.get(reason, 0) / one.delivered.pictures for one in (accepted, now))
         noise = share_noise(before, after, accepted.delivered.independent, now.delivered.independent)
-        told, tells = (f"{100 * share:.3g} %" for share in (before, after))
-        rows.append(_movement(f"rejected: {reason}", told, tells, abs(before - after), drift + noise))
+        old, new = (f"{100 * share:.3g} %" for share in (before, after))
+        rows.append(_movement(f"rejected: {reason}", old, new, abs(before - after), drift + noise))
     return rows
 
 

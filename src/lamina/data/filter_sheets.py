@@ -1,4 +1,4 @@
-"""Sheets of what the filter kept, what it rejected and why, and what it took for one picture: for people to look at."""
+"""Contact sheets of the pictures that the filter kept, rejected (by reason), and grouped as near duplicates."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,23 +11,27 @@ from PIL import Image
 from lamina.data.decoding import UnreadableError, decode, open_picture, shown_size
 from lamina.data.filters import REASONS
 from lamina.data.shards import Shard, read_shard
-from lamina.data.sheets import contact_sheet
+from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.maths.color import RgbPixels
 
-PICTURES: Final = 8  # in a row of kept and of rejected ones
-CLASSES: Final = 12  # rows of kept ones
-GROUPS, MEMBERS = 8, 6  # rows of near duplicates, and pictures in each
+PICTURES: Final = 8  # per row of kept or rejected pictures
+CLASSES: Final = 12  # rows of kept pictures
+GROUPS, MEMBERS = 8, 6  # rows of near duplicates, pictures per row
 
-_CELL: Final = (168, 126)  # wide enough for what names and details mostly are
-_BLANK: Final = np.full((_CELL[1], _CELL[1], 3), 229, np.uint8)  # stands for a picture that cannot be read
+_CELL: Final = (168, 126)  # pixels; wide enough for most names and details
+_BLANK: Final = np.full((_CELL[1], _CELL[1], 3), 229, np.uint8)  # placeholder of a picture that cannot be read
 
 
 def near_duplicates(kept: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
-    """List the pictures that were taken for near duplicates of one another.
+    """List the pictures that have near duplicates.
 
-    kept: `id`, `name`, `origin` (as merged), `part`, `group`, `row` (where the bytes are); groups: (n,) numbers.
-    Returns `group` (from 1, in the order of first names), `id`, `name`, `origin`, of groups of two and more, and
-    `place`: the row of `kept`.
+    Args:
+        kept: Columns `id`, `name` and `origin` (after merging).
+        groups: (n,) group numbers, from `near_duplicate_groups`.
+
+    Returns:
+        Columns `group` (from 1, in the order of first names), `id`, `name`, `origin`, and `place`: the row in `kept`.
+        Only groups of at least two pictures are listed.
     """
     sizes = pd.Series(groups).map(pd.Series(groups).value_counts()).to_numpy()
     place = np.flatnonzero(sizes > 1)
@@ -37,23 +41,29 @@ def near_duplicates(kept: pd.DataFrame, groups: np.ndarray) -> pd.DataFrame:
 
 
 def kept_sheet(raw: Path, kept: pd.DataFrame) -> Image.Image:
-    """A row for each of the first classes: some of its pictures, evenly chosen; without labels one row of all.
+    """Draw a row of pictures per class, for the first `CLASSES`; without labels one row of all pictures.
 
-    kept: `name`, `label`, and where the bytes are (`part`, `group`, `row`); at least one row.
+    Args:
+        raw: Folder of the Parquet files.
+        kept: Columns `name`, `label`, and `part`, `group`, `row` (where the bytes are); at least one row.
     """
     labels = kept["label"].fillna("").astype(str)
     rows = []
     for label in sorted(set(labels))[:CLASSES]:
         found = kept[labels == label]
-        chosen = np.unique(np.linspace(0, len(found) - 1, PICTURES).round().astype(int))
-        rows.append((f"{label or 'all'} ({len(found)})", found.iloc[chosen]))
+        rows.append((f"{label or 'all'} ({len(found)})", found.iloc[evenly_spaced(len(found), PICTURES)]))
     return _sheet(raw, rows)
 
 
 def rejected_sheet(raw: Path, rejected: pd.DataFrame) -> Image.Image | None:
-    """A row for each reason: the first pictures, with name and detail; None where nothing was rejected.
+    """Draw a row of the first rejected pictures per reason, with name and detail.
 
-    rejected: `name`, `reason`, `detail`, and where the bytes are.
+    Args:
+        raw: Folder of the Parquet files.
+        rejected: Columns `name`, `reason`, `detail`, `part`, `group` and `row`.
+
+    Returns:
+        The sheet, or None if no picture is rejected.
     """
     by_reason = [(reason, rejected[rejected["reason"] == reason]) for reason in REASONS]
     rows = [(f"{reason} ({len(found)})", found.head(PICTURES)) for reason, found in by_reason if len(found)]
@@ -61,9 +71,15 @@ def rejected_sheet(raw: Path, rejected: pd.DataFrame) -> Image.Image | None:
 
 
 def groups_sheet(raw: Path, kept: pd.DataFrame, listed: pd.DataFrame) -> Image.Image | None:
-    """A row for each of the first groups of near duplicates, with the origin they share; None where there is none.
+    """Draw a row per group of near duplicates, for the first `GROUPS`, labeled with their common origin.
 
-    kept: as above; listed: of `near_duplicates`.
+    Args:
+        raw: Folder of the Parquet files.
+        kept: As for `kept_sheet`.
+        listed: From `near_duplicates`.
+
+    Returns:
+        The sheet, or None if there are no near duplicates.
     """
     rows = [
         (f"{found['origin'].iloc[0]} ({len(found)})", kept.iloc[found["place"].head(MEMBERS)])
@@ -73,13 +89,13 @@ def groups_sheet(raw: Path, kept: pd.DataFrame, listed: pd.DataFrame) -> Image.I
 
 
 def _sheet(raw: Path, rows: Sequence[tuple[str, pd.DataFrame]]) -> Image.Image:
-    """Labels and the pictures beside them, decoded from their shards, each of which is read once."""
-    wanted = pd.concat([found for _, found in rows])
+    """Draw labeled rows of pictures; each shard is read once."""
+    shown = pd.concat([found for _, found in rows])
     drawn: dict[tuple[str, int, int], RgbPixels] = {}
-    for part, group in sorted(set(zip(wanted["part"], wanted["group"], strict=True))):
-        rows_here = wanted.loc[(wanted["part"] == part) & (wanted["group"] == group), "row"].unique()
+    for part, group in sorted(set(zip(shown["part"], shown["group"], strict=True))):
+        rows_here = shown.loc[(shown["part"] == part) & (shown["group"] == group), "row"].unique()
         encoded = read_shard(raw, Shard(part=part, group=group, rows=0, size=0), ["encoded"], rows_here)["encoded"]
-        drawn |= {(part, group, row): _small(one) for row, one in zip(rows_here, encoded, strict=True)}
+        drawn |= {(part, group, row): _decode_small(one) for row, one in zip(rows_here, encoded, strict=True)}
     places = [list(zip(found["part"], found["group"], found["row"], strict=True)) for _, found in rows]
     pictures = [[drawn[place] for place in row] for row in places]
     captions = [[_caption(picture) for _, picture in found.iterrows()] for _, found in rows]
@@ -91,7 +107,7 @@ def _caption(picture: "pd.Series[str]") -> str:
     return f"{name}\n{picture['detail']}" if picture.get("detail") else name
 
 
-def _small(encoded: bytes) -> RgbPixels:
+def _decode_small(encoded: bytes) -> RgbPixels:
     try:
         picture = open_picture(encoded)
         small = decode(picture, least=min(1.0, 2 * _CELL[0] / max(shown_size(picture))))

@@ -1,4 +1,4 @@
-"""Which pictures are kept: facts read off each picture, then one reason for each that is dropped."""
+"""Decides which pictures are kept, and gives one reason for each picture that is dropped."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +23,13 @@ REASONS: Final = (
 
 
 class FilterConfig(Config):
-    """Section `filter` of params.yaml."""
+    """Section `filter` of params.yaml.
+
+    Attributes:
+        drop_grayscale: Whether pictures without color are dropped.
+        min_side: Smallest allowed width and height in pixels.
+        drop_duplicates: Whether only the first of identical files is kept.
+    """
 
     drop_grayscale: bool
     min_side: int = Field(ge=1)
@@ -32,7 +38,15 @@ class FilterConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class FilterRules:
-    """What a picture must satisfy, gathered from the sections `filter`, `source` and `convert`."""
+    """What a picture must satisfy, from the sections `filter`, `source` and `convert`.
+
+    Attributes:
+        filter: Section `filter`.
+        labeled: Whether a picture must have exactly one label.
+        classes: The allowed labels; None: all.
+        boxed: Whether a picture must have exactly one box.
+        celled: Whether a picture must show a white blood cell.
+    """
 
     filter: FilterConfig
     labeled: bool
@@ -42,13 +56,17 @@ class FilterRules:
 
 
 def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
-    """Give every picture its reason to be dropped, or none.
+    """Find the reason why each picture is dropped, or none.
 
-    pictures: columns `name`, `label`, `label_count`, `boxes`, `sha256`, `error`, `width`, `height`, `grey`, `cell`.
-    Returns `reason` (null: kept) and `detail`, same index; where several hold, the first of `REASONS`.
+    Args:
+        pictures: Columns `name`, `label`, `label_count`, `boxes`, `sha256`, `error`, `width`, `height`, `grey`, `cell`.
+        rules: What a picture must satisfy.
+
+    Returns:
+        Columns `reason` (null: kept; the first of `REASONS` that applies) and `detail`, with the same index.
     """
     verdicts = pd.DataFrame({"reason": None, "detail": ""}, index=pictures.index, dtype=object)
-    for reason, mask, detail in _findings(pictures, rules):
+    for reason, mask, detail in _checks(pictures, rules):
         mask &= verdicts["reason"].isna()
         verdicts.loc[mask, "reason"] = reason
         verdicts.loc[mask, "detail"] = detail[mask] if isinstance(detail, pd.Series) else detail
@@ -56,8 +74,8 @@ def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     return verdicts
 
 
-def _findings(pictures: pd.DataFrame, rules: FilterRules) -> list[tuple[str, pd.Series, pd.Series | str]]:
-    """(reason, where it holds, detail) in the order of `REASONS`."""
+def _checks(pictures: pd.DataFrame, rules: FilterRules) -> list[tuple[str, pd.Series, pd.Series | str]]:
+    """(reason, mask of the pictures, detail) in the order of `REASONS`."""
     sides = pictures[["width", "height"]]
     size = sides["width"].astype(str) + "x" + sides["height"].astype(str)
     label = pictures["label"].fillna("").astype(str)
@@ -69,17 +87,17 @@ def _findings(pictures: pd.DataFrame, rules: FilterRules) -> list[tuple[str, pd.
     return [
         ("unreadable", pictures["error"] != "", pictures["error"]),
         ("too small", sides.min(axis=1) < least, size + f" is smaller than filter.min_side={least}"),
-        ("grayscale", pictures["grey"] & rules.filter.drop_grayscale, "no color in it"),
-        ("unlabeled", (pictures["label_count"] == 0) & rules.labeled, "no label told"),
-        ("ambiguous", (pictures["label_count"] > 1) & rules.labeled, "labels told: " + label),
+        ("grayscale", pictures["grey"] & rules.filter.drop_grayscale, "no color"),
+        ("unlabeled", (pictures["label_count"] == 0) & rules.labeled, "no label"),
+        ("ambiguous", (pictures["label_count"] > 1) & rules.labeled, "several labels: " + label),
         ("excluded class", excluded, label + " is not in source.classes"),
         ("bad box", ~boxed & rules.boxed, found + " boxes, expected one that lies in the picture"),
-        ("no cell", pictures["cell"].isna() & rules.celled, "no white blood cell found in it"),
+        ("no cell", pictures["cell"].isna() & rules.celled, "no white blood cell found"),
     ]
 
 
 def _drop_duplicates(pictures: pd.DataFrame, verdicts: pd.DataFrame, rules: FilterRules) -> None:
-    """Same bytes: keep the first name, or none where their labels differ."""
+    """Of identical files keep the first name, or none if their labels differ."""
     if not rules.filter.drop_duplicates:
         return
     kept = pictures[verdicts["reason"].isna()]

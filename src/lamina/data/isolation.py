@@ -1,4 +1,4 @@
-"""Cells that were found beside the boxes that were told: how far they agree, and a sheet to look at."""
+"""Compares the cells that are found with labeled boxes, and draws a sheet of both."""
 
 from pathlib import Path
 from typing import Final
@@ -8,78 +8,87 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lamina.data.cell import agreement, find_cell, isolate_cell
+from lamina.data.cell import box_overlap, find_cell, isolate_cell
 from lamina.data.decoding import decode, open_picture
 from lamina.data.pixels import box_fits
 from lamina.data.shards import Shard, read_shard
-from lamina.data.sheets import contact_sheet
+from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.maths.color import RgbPixels
 
-HIT: Final = 0.5  # intersection over union from which a found cell counts as the one told, as in Pascal VOC
+HIT: Final = 0.5  # a found cell is correct from this intersection over union on, as in Pascal VOC
 
-_IN_A_ROW: Final = 6
-_CELL: Final = (192, 144)  # pixels in the sheet
-_TOLD, _FOUND = (250, 204, 21), (22, 163, 74)  # yellow, green
+_PER_ROW: Final = 6
+_CELL: Final = (192, 144)  # pixels on the sheet
+_LABELED, _FOUND = (250, 204, 21), (22, 163, 74)  # yellow, green
 
 
 def compare_cells(pictures: pd.DataFrame) -> pd.DataFrame:
-    """Hold the cells found against the boxes told, where a picture has just one.
+    """Compare the found cells with the labeled boxes, for pictures with exactly one box.
 
-    pictures: `id`, `name`, `boxes`, `cell`, `error`, `width`, `height`, and where the bytes are.
-    Returns the readable ones: `id`, `name`, `cell`, `told` (null where there is not one box that fits), `agreement`
-    (intersection over union, 0 where no cell was found, missing where none was told) and where the bytes are.
+    Args:
+        pictures: Columns `id`, `name`, `boxes`, `cell`, `error`, `width`, `height`, `part`, `group` and `row`.
+
+    Returns:
+        The readable pictures: `id`, `name`, `cell`, `told` (the labeled box; null if there is not exactly one that
+        fits), `agreement` (intersection over union; 0 if no cell is found, missing if no box is labeled), `part`,
+        `group` and `row`.
     """
     readable = pictures[pictures["error"] == ""]
     rows = zip(readable["boxes"], readable["width"], readable["height"], strict=True)
-    told = [boxes[0] if len(boxes) == 1 and box_fits(boxes[0], *shape) else None for boxes, *shape in rows]
+    labeled = [boxes[0] if len(boxes) == 1 and box_fits(boxes[0], *shape) else None for boxes, *shape in rows]
     compared = readable[["id", "name", "cell", "part", "group", "row"]].assign(
-        told=pd.Series(told, readable.index, dtype=object)
+        told=pd.Series(labeled, readable.index, dtype=object)
     )
     pairs = zip(compared["cell"], compared["told"], strict=True)
     compared["agreement"] = [
-        np.nan if box is None else 0.0 if cell is None else agreement(cell, box) for cell, box in pairs
+        np.nan if box is None else 0.0 if cell is None else box_overlap(cell, box) for cell, box in pairs
     ]
     return compared.reset_index(drop=True)
 
 
 def cells_sheet(raw: Path, compared: pd.DataFrame) -> Image.Image | None:
-    """Pictures with what was found (green) and told (yellow), and below each the cell by itself.
+    """Draw pictures with the found outline (green) and the labeled box (yellow), and below each the isolated cell.
 
-    compared: of `compare_cells`. Where boxes were told the pictures that agree least, those in the middle and those
-    that agree best; else some, evenly chosen. None where no cell was found.
+    With enough labeled boxes, the rows show the least, median and best agreement; else evenly chosen pictures.
+
+    Args:
+        raw: Folder of the Parquet files.
+        compared: From `compare_cells`.
+
+    Returns:
+        The sheet, or None if no cell is found.
     """
     found = compared[compared["cell"].notna()].sort_values(["agreement", "name"], ignore_index=True)
     if not len(found):
         return None
-    told = found[found["agreement"].notna()]
-    if len(told) > 3 * _IN_A_ROW:
-        middle = (len(told) - _IN_A_ROW) // 2
-        starts = {"agree least": 0, "in the middle": middle, "agree best": len(told) - _IN_A_ROW}
-        rows = {words: told[start : start + _IN_A_ROW] for words, start in starts.items()}
+    labeled = found[found["agreement"].notna()]
+    if len(labeled) > 3 * _PER_ROW:
+        middle = (len(labeled) - _PER_ROW) // 2
+        starts = {"agree least": 0, "in the middle": middle, "agree best": len(labeled) - _PER_ROW}
+        rows = {label: labeled[start : start + _PER_ROW] for label, start in starts.items()}
     else:
-        rows = {"found": found.iloc[np.unique(np.linspace(0, len(found) - 1, _IN_A_ROW).round().astype(int))]}
-    drawn = [(words, [_draw(raw, row) for _, row in some.iterrows()]) for words, some in rows.items()]
-    pictures = [list(row) for _, pairs in drawn for row in zip(*pairs, strict=True)]
-    captions = [
-        line for some in rows.values() for line in ([_caption(row) for _, row in some.iterrows()], [""] * len(some))
-    ]
-    return contact_sheet(pictures, [label for words in rows for label in (words, "")], captions, cell=_CELL)
+        rows = {"found": found.iloc[evenly_spaced(len(found), _PER_ROW)]}
+    pictures, captions = list[tuple[RgbPixels, ...]](), list[list[str]]()
+    for some in rows.values():
+        pictures += zip(*[_draw(raw, row) for _, row in some.iterrows()], strict=True)
+        captions += [[_caption(row) for _, row in some.iterrows()], [""] * len(some)]
+    return contact_sheet(pictures, [label for name in rows for label in (name, "")], captions, cell=_CELL)
 
 
 def _draw(raw: Path, row: pd.Series) -> tuple[RgbPixels, RgbPixels]:
-    """The picture with outline and box, and the cell by itself."""
+    """The picture with outline and box, and the isolated cell."""
     shard = Shard(part=row["part"], group=row["group"], rows=0, size=0)
     encoded = read_shard(raw, shard, ["encoded"], [row["row"]])["encoded"][0]
     rgb = np.array(decode(open_picture(encoded)))
     cell = find_cell(rgb)
-    alone = np.zeros((1, 1, 3), np.uint8) if cell is None else isolate_cell(rgb, cell, _CELL[1])
+    isolated = np.zeros((1, 1, 3), np.uint8) if cell is None else isolate_cell(rgb, cell, _CELL[1])
     thick = max(2, round(max(rgb.shape) / 100))
     if row["told"] is not None:
         left, top, right, bottom = (int(side) for side in row["told"])
-        cv2.rectangle(rgb, (left, top), (right, bottom), _TOLD, thick)
+        cv2.rectangle(rgb, (left, top), (right, bottom), _LABELED, thick)
     if cell is not None:
         cv2.polylines(rgb, [np.rint(cell.outline).astype(np.int32)], True, _FOUND, thick)
-    return rgb, alone
+    return rgb, isolated
 
 
 def _caption(row: pd.Series) -> str:

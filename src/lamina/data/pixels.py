@@ -1,4 +1,4 @@
-"""Squares of pictures: where they lie, and how they are brought to size."""
+"""Squares of pictures: which region becomes the square, and how it is resized."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
@@ -12,27 +12,30 @@ from lamina.maths.color import RgbPixels
 
 Box = Sequence[int]  # (left, top, right, bottom) in pixels
 
-BOX_MARGIN: Final = 0.1  # of the box's longer side, added all around, so that the object's rim stays
+BOX_MARGIN: Final = 0.1  # share of the box's longer side, added on all sides to keep the object's border
 
-
-Fit = Literal["pad", "crop", "stretch"]
+Resize = Literal["pad", "crop", "stretch"]
 
 
 class ConvertConfig(Config):
     """Section `convert` of params.yaml.
 
-    fit: how a whole picture that is no square becomes one, see `whole`. no_cell: what becomes of a picture in which no
-    cell is found, where `isolate` is `cell`.
+    Attributes:
+        size: Side of the square in pixels.
+        isolate: What the square shows: `none`: the whole picture, `box`: the labeled box, `cell`: the white blood cell
+            that is found, on a flat background.
+        resize: How a whole picture that is no square becomes one; see `whole_picture`.
+        no_cell: Whether a picture without a cell is dropped or kept whole, if `isolate` is `cell`.
     """
 
     size: int = Field(ge=8, le=2048)
     isolate: Literal["none", "box", "cell"]
-    fit: Fit = "pad"
+    resize: Resize = "pad"
     no_cell: Literal["drop", "whole"] = "drop"
 
 
 class Region(NamedTuple):
-    """The part of a picture that becomes a square, in its pixels; it may reach beyond the picture."""
+    """The part of a picture that becomes a square, in pixels; may extend beyond the picture."""
 
     left: float
     top: float
@@ -40,24 +43,27 @@ class Region(NamedTuple):
     height: float
 
     def scaled(self, factor: float) -> "Region":
-        """The same part of the picture at another size."""
+        """Return the same region of the picture resized by `factor`."""
         return Region(*(value * factor for value in self))
 
 
-def whole(width: int, height: int, fit: Fit = "pad") -> Region:
-    """A whole picture as a square.
+def whole_picture(width: int, height: int, resize: Resize = "pad") -> Region:
+    """Return the region that shows a whole picture.
 
-    fit: pad: the square over its longer side, the picture in the middle; crop: the square over its shorter side, in the
-    middle of the picture; stretch: all of it and nothing else, however wide.
+    Args:
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+        resize: `pad`: a square of the longer side, the picture in the middle. `crop`: a square of the shorter side, in
+            the middle of the picture. `stretch`: exactly the picture, so that its proportions change.
     """
-    if fit == "stretch":
+    if resize == "stretch":
         return Region(0, 0, width, height)
-    side = max(width, height) if fit == "pad" else min(width, height)
+    side = max(width, height) if resize == "pad" else min(width, height)
     return _square(width / 2, height / 2, side)
 
 
 def around(box: Box) -> Region:
-    """The square over a box's longer side, with `BOX_MARGIN` all around, the box in its middle."""
+    """Return the square around a box: its longer side plus `BOX_MARGIN` on all sides, with the box in the middle."""
     left, top, right, bottom = box
     return _square((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) * (1 + 2 * BOX_MARGIN))
 
@@ -67,17 +73,24 @@ def _square(x: float, y: float, side: float) -> Region:
 
 
 def box_fits(box: Box, width: int, height: int) -> bool:
-    """Whether a box holds at least a pixel and its middle lies in the picture."""
+    """Whether a box has at least one pixel and its center lies in the picture."""
     left, top, right, bottom = box
     inside = 0 <= (left + right) / 2 < width and 0 <= (top + bottom) / 2 < height
     return inside and right > left and bottom > top
 
 
 def cut_square(picture: Image.Image, size: int, region: Region) -> RgbPixels:
-    """Bring a part of a picture to size x size.
+    """Resize a region of a picture to size x size.
 
-    picture: RGB, upright. Returns (size, size, 3) uint8. Shrinking averages areas, enlarging is bicubic; where
-    the part reaches beyond the picture, its nearest pixels go on.
+    Shrinking averages areas, enlarging is bicubic. Beyond the picture its edge pixels repeat.
+
+    Args:
+        picture: Upright RGB.
+        size: Side of the square in pixels.
+        region: What to cut out, in pixels of the picture.
+
+    Returns:
+        (size, size, 3) uint8.
     """
     columns = span(region.left, region.width, picture.width, size)
     rows = span(region.top, region.height, picture.height, size)
@@ -90,8 +103,13 @@ def cut_square(picture: Image.Image, size: int, region: Region) -> RgbPixels:
 
 
 class Span(NamedTuple):
-    """One axis of a region: its part in the picture, in the picture's pixels, and the pixels of the result that
-    `missing` tells before and after that part."""
+    """One axis of a region.
+
+    Attributes:
+        start: Start of the part inside the picture, in pixels of the picture.
+        stop: End of that part.
+        missing: Pixels of the result before and after that part.
+    """
 
     start: float
     stop: float
@@ -99,10 +117,15 @@ class Span(NamedTuple):
 
 
 def span(start: float, side: float, extent: int, size: int) -> Span:
-    """Where one axis of a region meets a picture.
+    """Intersect one axis of a region with a picture.
 
-    start, side: of the region, extent: of the picture, in the picture's pixels; size: pixels of the result. Its part
-    in the picture goes to whole pixels of the result, of which one at least is left.
+    The part inside the picture is rounded to whole pixels of the result, at least one.
+
+    Args:
+        start: Start of the region in pixels of the picture.
+        side: Length of the region in pixels of the picture.
+        extent: Length of the picture in pixels.
+        size: Length of the result in pixels.
     """
     stop = start + side
     before = min(size - 1, max(0, round(-start / side * size)))

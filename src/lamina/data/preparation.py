@@ -1,8 +1,8 @@
-"""Each picture decoded once: facts for the filter and a square in CIELAB for the array, both kept in a memo.
+"""Decodes each picture once and caches the result: facts for the filter, and a square in CIELAB for the array.
 
-The memo holds packs: an array of squares and a table of facts each, under keys that say what they were made of. Stages
-ask for every picture, and only what is lacking is made: after an interruption the rest, after a new delivery what is
-new. What is not asked for any more goes; the memo as a whole may be removed at any time.
+The cache holds packs: an array of squares and a table of facts each, with a key per picture that says what they were
+made from. Stages request all pictures, and only missing ones are computed: after an interruption the rest, after a new
+delivery the new pictures. Packs that are no longer used are removed. The whole cache may be removed at any time.
 """
 
 import math
@@ -19,22 +19,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lamina.data.decoding import Look, UnreadableError, look, open_picture, shown_size
-from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole
+from lamina.data.decoding import Inspected, UnreadableError, inspect_picture, open_picture, shown_size
+from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole_picture
 from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
 from lamina.files import copy_bytes, discard, file_digest, json_digest, staged
 from lamina.maths.color import RgbPixels, srgb_to_lab
 from lamina.progress import progress
 
-MEMO: Final = Path(".lamina/prepared")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
+MEMO: Final = Path(".lamina/prepared")  # in a system's folder, but no output of a stage: DVC deletes outputs
 THUMBNAIL: Final = 16  # side in pixels
 
-# What a pack holds at most: as much as a shard, for an interruption loses no more than the packs in hand; but not
-# less, where new pictures stand among many, since every pack takes a moment to open.
+# Largest pack. An interruption loses the packs that are being written, so they must not be large; but opening a pack
+# takes time, so new pictures of many shards share one.
 _PACK_PICTURES: Final = 256
 _PACK_BYTES: Final = 8 * 2**20  # of encoded pictures
 
-_TOLD: Final = ["id", "name", "label", "label_count", "origin", "boxes", "sha256"]
+_COLUMNS: Final = ["id", "name", "label", "label_count", "origin", "boxes", "sha256"]
 _FACTS: Final = pa.schema(
     [
         ("key", pa.string()),
@@ -46,19 +46,24 @@ _FACTS: Final = pa.schema(
         ("thumbnail", pa.binary()),
     ]
 )
-Lot: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: of each shard their keys, by row
+Batch: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: for each shard their keys, by row
 
-# what decides a picture's facts and square beside the picture itself and the settings
+# code and libraries that determine a picture's facts and square, in addition to the picture and the settings
 _MODULES: Final = ("data/cell.py", "data/decoding.py", "data/pixels.py", "data/preparation.py", "maths/color.py")
 _LIBRARIES: Final = ("numpy", "opencv-python-headless", "pillow", "scipy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A picture as it was seen, the square made of it, (S, S, 3) uint8, and the box of the cell in it, if one was
-    looked for and found."""
+    """A decoded picture and its square.
 
-    look: Look
+    Attributes:
+        inspected: The decoded picture.
+        square: (S, S, 3) uint8.
+        cell: Box of the white blood cell, if `convert.isolate` is `cell` and one is found.
+    """
+
+    inspected: Inspected
     square: RgbPixels
     cell: Box | None = None
 
@@ -67,9 +72,11 @@ class Prepared:
 class Preparation:
     """All pictures of a raw folder, in its order.
 
-    pictures: what the raw folder tells of each, and where its bytes are (`part`, `group`, `row`); `error`, `width`,
-    `height`, `grey`, `cell` (see `Prepared`); where its square is (`pack`, `place`).
-    thumbnails: (n, 16, 16, 3) uint8, black where a picture is unreadable.
+    Attributes:
+        folder: Folder of the packs.
+        pictures: A row per picture: its columns in the raw folder and where its bytes are (`part`, `group`, `row`);
+            `error`, `width`, `height`, `grey`, `cell`; where its square is (`pack`, `place`).
+        thumbnails: (n, 16, 16, 3) uint8, black for unreadable pictures.
     """
 
     folder: Path
@@ -77,9 +84,16 @@ class Preparation:
     thumbnails: np.ndarray
 
     def write_squares(self, pictures: pd.DataFrame, file: BinaryIO) -> None:
-        """Write the squares of some of the pictures, in their order, as they are kept: (S, S, 3) int16 CIELAB x 100.
+        """Write the squares of some pictures, each (S, S, 3) int16, CIELAB x 100.
 
-        They are copied in runs and never become arrays: touching them through a memory map takes longer.
+        Runs of neighboring squares are copied as bytes, which is faster than a memory map.
+
+        Args:
+            pictures: Rows of `self.pictures`, in the order to write.
+            file: An open binary file.
+
+        Raises:
+            UserError: If a pack is shorter than it should be.
         """
         follows = (pictures["pack"] == pictures["pack"].shift()) & (pictures["place"] == pictures["place"].shift() + 1)
         runs = pictures.groupby((~follows).cumsum())["place"].agg(["first", "size"])
@@ -97,19 +111,24 @@ class Preparation:
 def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Preparation:
     """Prepare every picture of a raw folder.
 
-    memo: the folder that keeps what was made, see `MEMO`; what: a word for the progress shown.
+    Args:
+        raw: Folder of the Parquet files.
+        config: Size and content of the squares.
+        memo: Folder of the cache, see `MEMO`.
+        what: Name of the progress bar.
     """
-    pictures = read_pictures(raw, _TOLD)
+    pictures = read_pictures(raw, _COLUMNS)
     keys = _keys(pictures, config)
     packs = memo / _digest(config)
-    known = _read_facts(packs)
-    lacking = pictures[~keys.isin(known["key"]) & ~keys.duplicated()].assign(key=keys)
-    tasks = [(raw, lot, config, packs) for lot in _lots(lacking, list_shards(raw))]
-    sizes = [sum(len(keys) for _, keys in lot) for _, lot, _, _ in tasks]
-    shards = [shard for _, lot, _, _ in tasks for shard, _ in lot]
+    cached = _read_facts(packs)
+    missing = pictures[~keys.isin(cached["key"]) & ~keys.duplicated()].assign(key=keys)
+    batches = _batches(missing, list_shards(raw))
+    tasks = [(raw, batch, config, packs) for batch in batches]
+    sizes = [sum(len(keys) for _, keys in batch) for batch in batches]
+    shards = [shard for batch in batches for shard, _ in batch]
     made = list(map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what))
-    facts = pd.concat([known, *made]).drop_duplicates("key").set_index("key").loc[keys]
-    _tidy(memo, packs, set(facts["pack"]))
+    facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
+    _remove_unused(memo, packs, set(facts["pack"]))
     thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
     return Preparation(
         folder=packs,
@@ -121,34 +140,41 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
 def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] = ()) -> Prepared:
     """Decode a picture, no larger than needed, and make its square.
 
-    boxes: those told of it, in pixels as shown; where `config.isolate` is `box` and there is one that fits, it is cut
-    out. Raises UnreadableError.
+    Args:
+        encoded: Bytes of the file.
+        config: Size and content of the square.
+        boxes: Labeled boxes, in pixels as shown. If `config.isolate` is `box` and there is exactly one that fits, the
+            square shows it.
+
+    Raises:
+        UnreadableError: If the picture cannot be decoded.
     """
     opened = open_picture(encoded)
     if config.isolate == "cell":
-        return _isolate(look(opened, 1.0), config)
+        return _isolate(inspect_picture(opened, 1.0), config)
     shape = shown_size(opened)
     boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
-    region = around(boxes[0]) if boxed else whole(*shape, config.fit)
-    seen = look(opened, config.size / min(region.width, region.height))
-    return Prepared(
-        look=seen, square=cut_square(seen.picture, config.size, region.scaled(seen.picture.width / shape[0]))
-    )
+    region = around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
+    inspected = inspect_picture(opened, config.size / min(region.width, region.height))
+    picture = inspected.picture
+    square = cut_square(picture, config.size, region.scaled(picture.width / shape[0]))
+    return Prepared(inspected=inspected, square=square)
 
 
-def _isolate(seen: Look, config: ConvertConfig) -> Prepared:
-    from lamina.data.cell import find_cell, isolate_cell  # brings SciPy's image filters, which nothing else needs
+def _isolate(inspected: Inspected, config: ConvertConfig) -> Prepared:
+    from lamina.data.cell import find_cell, isolate_cell  # imports SciPy's image filters, which nothing else needs
 
-    rgb = np.asarray(seen.picture)
+    picture = inspected.picture
+    rgb = np.asarray(picture)
     cell = find_cell(rgb)
     if cell is None:
-        region = whole(*seen.picture.size, config.fit)
-        return Prepared(look=seen, square=cut_square(seen.picture, config.size, region))
-    return Prepared(look=seen, square=isolate_cell(rgb, cell, config.size), cell=cell.box)
+        square = cut_square(picture, config.size, whole_picture(*picture.size, config.resize))
+        return Prepared(inspected=inspected, square=square)
+    return Prepared(inspected=inspected, square=isolate_cell(rgb, cell, config.size), cell=cell.box)
 
 
 def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
-    """What each picture's facts and square are made of: its bytes, and its box where that is cut out."""
+    """A key per picture: the digest of its bytes, and its box if that is cut out."""
     digests: pd.Series = pictures["sha256"]
     if config.isolate != "box":
         return digests
@@ -157,18 +183,18 @@ def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
 
 def _digest(config: ConvertConfig) -> str:
     code = [file_digest(Path(__file__).parents[1] / module) for module in _MODULES]
-    return json_digest([config.size, config.isolate, config.fit, code, [version(name) for name in _LIBRARIES]])[:16]
+    return json_digest([config.size, config.isolate, config.resize, code, [version(name) for name in _LIBRARIES]])[:16]
 
 
 def _read_facts(packs: Path) -> pd.DataFrame:
-    """The facts of all packs that are whole."""
-    whole_ones = [path for path in sorted(packs.glob("[0-9a-f]*.parquet")) if path.with_suffix(".npy").exists()]
-    tables = [pq.ParquetFile(path).read(use_threads=False) for path in whole_ones]
-    return _placed(tables, [path.stem for path in whole_ones])
+    """The facts of all complete packs."""
+    paths = [path for path in sorted(packs.glob("[0-9a-f]*.parquet")) if path.with_suffix(".npy").exists()]
+    tables = [pq.ParquetFile(path).read(use_threads=False) for path in paths]
+    return _with_places(tables, [path.stem for path in paths])
 
 
-def _placed(tables: Sequence[pa.Table], packs: Sequence[str]) -> pd.DataFrame:
-    """The facts of some packs, one after another, and where each one's square is: `pack` and `place` in it."""
+def _with_places(tables: Sequence[pa.Table], packs: Sequence[str]) -> pd.DataFrame:
+    """The facts of some packs, and where each square is: `pack`, and `place` in it."""
     rows = [table.num_rows for table in tables]
     pack = pd.array(np.repeat(np.array(packs, object), rows), dtype="str")
     place = np.concatenate([*map(np.arange, [0, *rows])])
@@ -176,75 +202,86 @@ def _placed(tables: Sequence[pa.Table], packs: Sequence[str]) -> pd.DataFrame:
     return facts.assign(pack=pack, place=place)
 
 
-def _lots(lacking: pd.DataFrame, shards: Sequence[Shard]) -> list[Lot]:
-    """Cut the pictures that are lacking, in their order, into what a pack holds; those of a shard stay together.
+def _batches(missing: pd.DataFrame, shards: Sequence[Shard]) -> list[Batch]:
+    """Divide the missing pictures, in their order, into batches of the size of a pack; shards are not divided.
 
-    lacking: their `part`, `group`, `row` and `key`.
+    missing: columns `part`, `group`, `row` and `key`.
     """
-    by_place = {place: rows.set_index("row")["key"] for place, rows in lacking.groupby(["part", "group"])}
-    lots: list[Lot] = []
+    by_place = {place: rows.set_index("row")["key"] for place, rows in missing.groupby(["part", "group"])}
+    batches: list[Batch] = []
     pictures, size = 0, 0.0
     for shard in shards:
         keys = by_place.get((shard.part, shard.group))
         if keys is None:
             continue
         more = len(keys) * shard.size / shard.rows
-        if not lots or pictures + len(keys) > _PACK_PICTURES or size + more > _PACK_BYTES:
-            lots.append([])
+        if not batches or pictures + len(keys) > _PACK_PICTURES or size + more > _PACK_BYTES:
+            batches.append([])
             pictures, size = 0, 0.0
-        lots[-1].append((shard, keys))
+        batches[-1].append((shard, keys))
         pictures, size = pictures + len(keys), size + more
-    return lots
+    return batches
 
 
-def make_pack(raw: Path, lot: Lot, config: ConvertConfig, packs: Path) -> pd.DataFrame:
-    """Prepare some pictures and write their pack, the facts last: they say that it is whole. Returns the facts."""
-    every = [key for _, keys in lot for key in keys]
-    pack = json_digest(every)[:16]
+def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd.DataFrame:
+    """Prepare a batch of pictures and write its pack. The facts are written last: they mark the pack as complete.
+
+    Args:
+        raw: Folder of the Parquet files.
+        batch: The pictures.
+        config: Size and content of the squares.
+        packs: Folder of the packs.
+
+    Returns:
+        The facts, a row per picture.
+    """
+    all_keys = [key for _, keys in batch for key in keys]
+    pack = json_digest(all_keys)[:16]
     facts = []
     with staged(packs / f"{pack}.npy") as part, part.open("wb") as file:
-        header = {"descr": "<i2", "fortran_order": False, "shape": (len(every), config.size, config.size, 3)}
+        header = {"descr": "<i2", "fortran_order": False, "shape": (len(all_keys), config.size, config.size, 3)}
         np.lib.format.write_array_header_1_0(file, header)
-        for shard, keys in lot:
+        for shard, keys in batch:
             pictures = read_shard(raw, shard, ["encoded", "boxes"], keys.index)
             for key, encoded, boxes in zip(keys, pictures["encoded"], pictures["boxes"], strict=True):
-                square, told = _describe(encoded, boxes, config)
-                file.write(srgb_to_lab(square).data)  # one by one, from memory that is used again: faster than by map
-                facts.append({"key": key, **told})
+                square, measured = _square_and_facts(encoded, boxes, config)
+                file.write(srgb_to_lab(square).data)  # faster than writing to a memory map
+                facts.append({"key": key, **measured})
     table = pa.Table.from_pylist(facts, _FACTS)
     with staged(packs / f"{pack}.parquet") as part:
         pq.write_table(table, part)
-    return _placed([table], [pack])
+    return _with_places([table], [pack])
 
 
-def _describe(encoded: bytes, boxes: Sequence[Box], config: ConvertConfig) -> tuple[RgbPixels, dict[str, Any]]:
-    """A picture's square and facts; the square of an unreadable one is black."""
+def _square_and_facts(encoded: bytes, boxes: Sequence[Box], config: ConvertConfig) -> tuple[RgbPixels, dict[str, Any]]:
+    """A picture's square and facts; the square of an unreadable picture is black."""
     try:
-        made = prepare_picture(encoded, config, boxes)
+        prepared = prepare_picture(encoded, config, boxes)
     except UnreadableError as error:
         black = np.zeros((config.size, config.size, 3), np.uint8)
         thumbnail = bytes(3 * THUMBNAIL**2)
         return black, {"error": str(error), "width": 0, "height": 0, "grey": False, "thumbnail": thumbnail}
-    return made.square, {
+    inspected = prepared.inspected
+    return prepared.square, {
         "error": "",
-        "width": made.look.width,
-        "height": made.look.height,
-        "grey": made.look.grey,
-        "cell": made.cell,
-        "thumbnail": _thumbnail(made.look.small),
+        "width": inspected.width,
+        "height": inspected.height,
+        "grey": inspected.grey,
+        "cell": prepared.cell,
+        "thumbnail": _thumbnail(inspected.small),
     }
 
 
 def _thumbnail(small: Image.Image) -> bytes:
-    # the box filter counts whole pixels alone, so that a picture at another size would look a little different
+    # not the box filter: it takes whole pixels only, so that a resized copy would differ slightly
     return small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR).tobytes()
 
 
-def _tidy(memo: Path, packs: Path, asked: set[str]) -> None:
-    """Remove what was made with other settings, and packs of which no picture was asked for."""
+def _remove_unused(memo: Path, packs: Path, used: set[str]) -> None:
+    """Remove packs of other settings, and packs without a requested picture."""
     for path in memo.iterdir() if memo.exists() else ():
         if path != packs:
             discard(path)
     for path in packs.glob("*"):
-        if path.stem not in asked:
+        if path.stem not in used:
             discard(path)

@@ -1,4 +1,4 @@
-"""What each stored picture's pixels range over and average to: the facts that expectations are held against."""
+"""Range and mean of the pixels of each stored picture; expectations are checked against them."""
 
 from typing import Final
 
@@ -12,16 +12,19 @@ from lamina.progress import progress
 
 RANGES: Final = ("l_min", "l_max", "a_min", "a_max", "b_min", "b_max", "tint")
 MEANS: Final = ("l_mean", "a_mean", "b_mean", "l_std", "chroma")
-_BYTES_AT_ONCE: Final = 1 << 25  # memory stays flat however many pictures there are
+_BYTES_AT_ONCE: Final = 1 << 25  # memory does not grow with the number of pictures
 
 
 def profile(pixels: LabPixels) -> pd.DataFrame:
-    """Measure range and mean of every picture's channels.
+    """Measure range and mean of the channels of every picture.
 
-    pixels: (n, S, S, 3) int16, CIELAB x 100, may be memory-mapped: some 32 MiB of it are read at a time.
-    Returns n rows of `RANGES` and `MEANS`, in CIELAB units: least and largest L, a and b, and `tint`, how far from
-    grey any pixel lies along a or b: 0 exactly where every pixel is grey; mean L, a and b, the standard deviation
-    of L, and `chroma`, how far from grey the pixels lie on average.
+    Args:
+        pixels: (n, S, S, 3) int16, CIELAB x 100, may be memory-mapped; about 32 MiB are read at a time.
+
+    Returns:
+        n rows of `RANGES` and `MEANS`, in CIELAB units: minimum and maximum of L, a and b; `tint`, the largest |a| or
+        |b| of any pixel (0 for a grey picture); mean L, a and b; standard deviation of L; `chroma`, the mean distance
+        from grey.
     """
     count = len(pixels)
     step = max(1, _BYTES_AT_ONCE // max(1, pixels[:1].nbytes))
@@ -38,9 +41,9 @@ def profile(pixels: LabPixels) -> pd.DataFrame:
 
 
 def _ranges(pixels: LabPixels) -> npt.NDArray[np.int16]:
-    """(n, 6): least and largest value of each channel in turn."""
+    """(n, 6): minimum and maximum of each channel in turn."""
     count, height, width, channels = pixels.shape
-    # rows of whole lines first: NumPy reduces long runs many times faster than runs of three values
+    # whole lines first: NumPy reduces long runs many times faster than runs of three values
     lines = pixels.reshape(count, height, width * channels)
     least = lines.min(axis=1).reshape(count, width, channels).min(axis=1)
     largest = lines.max(axis=1).reshape(count, width, channels).max(axis=1)
@@ -48,7 +51,7 @@ def _ranges(pixels: LabPixels) -> npt.NDArray[np.int16]:
 
 
 def _means(pixels: LabPixels) -> npt.NDArray[np.float64]:
-    """(n, 5): `MEANS`, in hundredths."""
+    """(n, 5): `MEANS`, x 100."""
     channels = pixels.reshape(len(pixels), -1, 3)
     chroma = np.hypot(channels[..., 1], channels[..., 2], dtype=np.float32).mean(axis=1, dtype=np.float64)
     spread = channels[..., 0].std(axis=1, dtype=np.float64)

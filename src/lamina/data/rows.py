@@ -1,4 +1,4 @@
-"""Rows of the split manifest as pixels: the stored original, warped by its plan as it is read."""
+"""Reads rows of the split manifest as pixels: the stored original, warped by the augmentation plan on reading."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,35 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import PLAN_COLUMNS, turn, warp
+from lamina.data.augmentation import PLAN_COLUMNS, warp, warp_lab
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where a system's data lies."""
+    """Folders of a system's data."""
 
     lab: Path = Path("data/lab")
     augmented: Path = Path("data/augmented")
     split: Path = Path("data/split")
+    pixels: Path = Path("data/pixels")
     features: Path = Path("data/features")
+    words: Path = Path("data/words")
+
+    def of_input(self, name: str) -> Path:
+        """Return the folder of an input: `pixels`, `features/NAME` or `words/NAME`."""
+        kind, _, entry = name.partition("/")
+        return Path(getattr(self, kind)) / entry
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Pictures by row of a manifest (`id`, `copy`): nothing is held in memory but the plan.
+    """Pictures of the rows of a manifest; only the plan is held in memory.
 
-    pixels: (N, S, S, 3) int16 CIELAB x 100, memory-mapped; place: (rows,) index into `pixels`;
-    plan: (rows,) `copy` and `PLAN_COLUMNS`.
+    Attributes:
+        pixels: (N, S, S, 3) int16, CIELAB x 100, memory-mapped.
+        place: (rows,) index of each row's original in `pixels`.
+        plan: `copy` and `PLAN_COLUMNS` of each row.
     """
 
     pixels: LabPixels
@@ -42,11 +51,18 @@ class Rows:
         return int(self.pixels.shape[1])
 
     def read(self, rows: Sequence[int] | np.ndarray) -> RgbPixels:
-        """RGB pixels of some rows, (len(rows), S, S, 3) uint8; the same row is the same pixels each time."""
+        """Read some rows as RGB; a row has the same pixels each time.
+
+        Args:
+            rows: Row numbers.
+
+        Returns:
+            (len(rows), S, S, 3) uint8.
+        """
         rows = np.asarray(rows)
         originals, which = np.unique(self.place[rows], return_inverse=True)
         rgb = lab_to_srgb(self.pixels[originals])
-        chosen = cast(list[dict[str, Any]], self.plan.iloc[rows].to_dict("records"))  # its columns' names are strings
+        chosen = cast(list[dict[str, Any]], self.plan.iloc[rows].to_dict("records"))  # column names are strings
         return np.stack(
             [
                 rgb[source] if row["copy"] == 0 else warp(rgb[source], row)
@@ -55,27 +71,42 @@ class Rows:
         )
 
     def read_lab(self, rows: Sequence[int] | np.ndarray) -> LabPixels:
-        """CIELAB of some rows, (len(rows), S, S, 3) int16 x 100: turned as planned, in their true colors."""
+        """Read some rows as CIELAB, warped as planned but with their true colors.
+
+        Args:
+            rows: Row numbers.
+
+        Returns:
+            (len(rows), S, S, 3) int16, CIELAB x 100.
+        """
         rows = np.asarray(rows)
         lab: LabPixels = self.pixels[self.place[rows]]
         plan = self.plan.iloc[rows]
-        for at in np.flatnonzero(plan["copy"]):
-            lab[at] = turn(lab[at], cast(dict[str, Any], plan.iloc[at].to_dict()))
+        for index in np.flatnonzero(plan["copy"]):
+            lab[index] = warp_lab(lab[index], cast(dict[str, Any], plan.iloc[index].to_dict()))
         return lab
 
     def batches(self, size: int) -> Iterator[RgbPixels]:
-        """All rows in order, `size` at a time (the last batch may be shorter)."""
+        """Yield all rows in order as RGB, `size` at a time; the last batch may be shorter."""
         for start in range(0, len(self), size):
             yield self.read(np.arange(start, min(start + size, len(self))))
 
     def lab_batches(self, size: int) -> Iterator[LabPixels]:
-        """The same in CIELAB, as `read_lab` reads it."""
+        """Yield all rows in order as CIELAB (see `read_lab`), `size` at a time; the last batch may be shorter."""
         for start in range(0, len(self), size):
             yield self.read_lab(np.arange(start, min(start + size, len(self))))
 
 
 def open_rows(manifest: pd.DataFrame, folders: Folders) -> Rows:
-    """Open the pictures of a split manifest (`id`, `copy`), in its order."""
+    """Open the pictures of a split manifest.
+
+    Args:
+        manifest: Columns `id` and `copy`.
+        folders: Where pixels and plan are stored.
+
+    Returns:
+        Pictures in the order of the manifest.
+    """
     pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")
     ids = pd.read_parquet(folders.lab / "manifest.parquet", columns=["id"])["id"]
     place = pd.Series(np.arange(len(ids)), index=ids).loc[manifest["id"]].to_numpy()

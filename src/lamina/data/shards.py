@@ -1,4 +1,4 @@
-"""The raw pictures as shards: the unit in which data stages work, in parallel and in little memory."""
+"""Shards of the raw pictures: data stages process them in parallel and in little memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,20 @@ from lamina.progress import progress
 
 R = TypeVar("R")
 
-FEW_PICTURES = 48  # below this, starting workers costs more than they save
-LARGE_PICTURE = 10_000  # bytes: from about 200 x 200 pixels of JPEG on
+FEW_PICTURES = 48  # below this, starting workers takes longer than they save
+LARGE_PICTURE = 10_000  # bytes: a JPEG of about 200 x 200 pixels
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Shard:
-    """One row group of one Parquet file under `data/raw/`: so many rows, so many bytes."""
+    """One row group of a Parquet file under `data/raw/`.
+
+    Attributes:
+        part: Name of the file.
+        group: Number of the row group.
+        rows: Number of pictures.
+        size: Bytes, uncompressed.
+    """
 
     part: str
     group: int
@@ -31,7 +38,11 @@ class Shard:
 
 
 def list_shards(raw: Path) -> list[Shard]:
-    """All shards of a raw folder, in the order of their pictures' names."""
+    """List the shards of a raw folder, in the order of their pictures' names.
+
+    Raises:
+        UserError: If there is none.
+    """
     return [
         Shard(part=part.name, group=group, rows=rows.num_rows, size=rows.total_byte_size)
         for part in _parts(raw)
@@ -44,12 +55,20 @@ def list_shards(raw: Path) -> list[Shard]:
 def _parts(raw: Path) -> list[Path]:
     parts = sorted(raw.glob("part-*.parquet"))
     if not parts:
-        raise UserError(f"{raw}: no part-*.parquet found; run the download stage first")
+        raise UserError(f"{raw}: no part-*.parquet in it; run the stage download first")
     return parts
 
 
 def read_pictures(raw: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read columns of all pictures, and where each is: `part`, `group`, and `row` within the group."""
+    """Read columns of all pictures.
+
+    Args:
+        raw: Folder of the Parquet files.
+        columns: Names of the columns to read.
+
+    Returns:
+        The columns, and where each picture is stored: `part`, `group`, and `row` in the group.
+    """
     tables: list[pd.DataFrame] = []
     for part in _parts(raw):
         with pq.ParquetFile(part) as file:
@@ -60,34 +79,53 @@ def read_pictures(raw: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_shard(raw: Path, shard: Shard, columns: Sequence[str], rows: ArrayLike) -> pd.DataFrame:
-    """Read columns of some pictures of one shard, in the order of `rows`."""
+    """Read columns of some pictures of one shard.
+
+    Args:
+        raw: Folder of the Parquet files.
+        shard: Where the pictures are.
+        columns: Names of the columns to read.
+        rows: Row numbers in the shard.
+
+    Returns:
+        A row per picture, in the order of `rows`.
+    """
     path = raw / shard.part
     with pq.ParquetFile(path, metadata=_footer(path, path.stat().st_mtime_ns)) as file:
-        pictures: pd.DataFrame = (
-            file.read_row_group(shard.group, columns=list(columns)).take(np.asarray(rows)).to_pandas()
-        )
-    return pictures
+        table: pd.DataFrame = file.read_row_group(shard.group, columns=list(columns)).take(np.asarray(rows)).to_pandas()
+    return table
 
 
 @lru_cache(maxsize=64)
 def _footer(path: Path, changed: int) -> pq.FileMetaData:
-    """A part's footer, which takes longer to read than a shard of thumbnails. changed: when the part was written."""
+    """The footer of a file, cached: reading it takes longer than reading a shard of thumbnails.
+
+    changed: modification time, so that a rewritten file is read again.
+    """
     return pq.read_metadata(path)
 
 
 def map_shards(
     work: Callable[..., R], tasks: Sequence[tuple[Any, ...]], *, sizes: Sequence[int], picture: float, what: str
 ) -> Iterator[R]:
-    """Call `work(*task)` for every task on all cores and yield the results in order.
+    """Call `work(*task)` for every task on all cores.
 
-    work: a module-level function from files to small facts or arrays; tasks: its arguments. sizes: pictures in each
-    task; picture: mean bytes of one. Decoding large pictures leaves Python's lock alone, so threads do; for
-    thumbnails the lock is what counts, so they get processes. Within `joblib.parallel_config(backend="dask")`
-    the same calls go past one machine.
+    Large pictures use threads, because decoding them releases Python's lock; small ones use processes. Within
+    `joblib.parallel_config(backend="dask")` the same calls run on several machines.
+
+    Args:
+        work: A module-level function from files to small facts or arrays.
+        tasks: Its arguments, a tuple per call.
+        sizes: Number of pictures in each task.
+        picture: Mean bytes of a picture.
+        what: Name of the progress bar.
+
+    Yields:
+        The results, in the order of the tasks.
     """
     if not tasks:
         return
-    import joblib  # takes a moment, and often nothing is lacking
+    import joblib  # slow to import, and often there is nothing to do
 
     jobs = 1 if sum(sizes) < FEW_PICTURES else -1
     prefer = "threads" if picture >= LARGE_PICTURE else "processes"
@@ -98,5 +136,5 @@ def map_shards(
 
 
 def mean_bytes(shards: Sequence[Shard]) -> float:
-    """Mean bytes of a picture, with what is told of it."""
+    """Mean bytes of a picture with its metadata; 0 without pictures."""
     return sum(shard.size for shard in shards) / max(1, sum(shard.rows for shard in shards))

@@ -1,10 +1,11 @@
-"""Contact sheets: rows of small pictures with words beside and below them, to be looked at by people."""
+"""Contact sheets: rows of small pictures with labels on the left and captions below."""
 
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import distribution
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 WHITE = (255, 255, 255)
@@ -26,18 +27,23 @@ def contact_sheet(
     captions: Sequence[Sequence[str]] | None = None,
     cell: int | tuple[int, int] = 96,
 ) -> Image.Image:
-    """Lay pictures out on white, one row after the other.
+    """Draw pictures in rows on a white page; the same arguments give the same pixels.
 
-    rows: pictures, each (height, width, 3) uint8 RGB of any size; rows may differ in length.
-    row_labels: the words left of each row. captions: the words below each picture, in the shape of `rows`
-    (an empty string for none), which may hold several lines. cell: side in pixels of the square that each picture is
-    fitted into, or width and height. Words too long for their place end in an ellipsis. The same arguments give
-    the same pixels.
-    Raises ValueError where labels or captions do not match the rows, or there is no row.
+    Args:
+        rows: Pictures of each row, (height, width, 3) uint8 RGB of any size; rows may differ in length.
+        row_labels: Text left of each row. Text that is too long ends in an ellipsis.
+        captions: Text below each picture, in the shape of `rows`; may have several lines, or be empty.
+        cell: Side in pixels of the square that each picture is fitted into, or its (width, height).
+
+    Returns:
+        An RGB picture.
+
+    Raises:
+        ValueError: If there is no row, or labels or captions do not match the rows.
     """
     if not rows:
-        raise ValueError("a contact sheet needs at least one row, got none")
-    words = captions if captions is not None else [[""] * len(row) for row in rows]
+        raise ValueError("a contact sheet needs at least one row, got 0")
+    texts = captions if captions is not None else [[""] * len(row) for row in rows]
     below = CAPTION_HEIGHT * max((text.count("\n") + 1 for row in captions or [] for text in row), default=0)
     across, down = (cell, cell) if isinstance(cell, int) else cell
     label_width = _label_width(row_labels)
@@ -46,11 +52,11 @@ def contact_sheet(
     height = 2 * MARGIN + len(rows) * (down + below + GAP) - GAP
     sheet = Image.new("RGB", (width, height), WHITE)
     draw = ImageDraw.Draw(sheet)
-    for index, (row, label, row_words) in enumerate(zip(rows, row_labels, words, strict=True)):
+    for index, (row, label, row_texts) in enumerate(zip(rows, row_labels, texts, strict=True)):
         top = MARGIN + index * (down + below + GAP)
         label_text = _shorten(label, LABEL_SIZE, label_width)
         draw.text((MARGIN, top + down // 2), label_text, INK, _font(LABEL_SIZE), anchor="lm")
-        for column, (pixels, caption) in enumerate(zip(row, row_words, strict=True)):
+        for column, (pixels, caption) in enumerate(zip(row, row_texts, strict=True)):
             left = MARGIN + label_width + column * (across + GAP)
             _place(sheet, draw, pixels, (left, top), (across, down))
             for line, text in enumerate(caption.split("\n")):
@@ -62,7 +68,7 @@ def contact_sheet(
 def _place(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, pixels: np.ndarray, corner: tuple[int, int], cell: tuple[int, int]
 ) -> None:
-    """Put a picture in the middle of its cell, its shape kept, with a thin frame that shows white borders."""
+    """Center a picture in its cell, keep its proportions, and draw a thin frame so that white borders show."""
     picture = ImageOps.contain(Image.fromarray(pixels), cell, Image.Resampling.LANCZOS)
     left = corner[0] + (cell[0] - picture.width) // 2
     top = corner[1] + (cell[1] - picture.height) // 2
@@ -73,6 +79,11 @@ def _place(
 def _label_width(labels: Sequence[str]) -> int:
     widest = max((_font(LABEL_SIZE).getlength(label) for label in labels), default=0.0)
     return min(WIDEST_LABEL, round(widest)) + 2 * GAP if widest else 0
+
+
+def evenly_spaced(count: int, most: int) -> NDArray[np.intp]:
+    """Indices, at most `most` and evenly spaced, of `count` items; first and last are among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def _shorten(text: str, size: int, room: int) -> str:
@@ -86,8 +97,8 @@ def _shorten(text: str, size: int, room: int) -> str:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own font knows no letter beyond ASCII; matplotlib brings DejaVu Sans, which has most scripts.
-    # Only its file is wanted: to import matplotlib takes longer than to draw a sheet.
+    # Pillow's own font has only ASCII letters; matplotlib ships DejaVu Sans, which covers most scripts.
+    # The file is found without importing matplotlib, which takes longer than drawing a sheet.
     path = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")
-    # The basic layout does not depend on which text-shaping library a machine happens to have.
+    # The basic layout does not depend on the text-shaping library of the machine.
     return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)

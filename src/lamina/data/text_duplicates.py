@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lamina.data.duplicates import joined, merge_origins
+from lamina.data.duplicates import merge_groups, merge_origins
 from lamina.data.texts import words_key
 
 SHINGLE: Final = 5  # words that follow each other
@@ -174,4 +174,4 @@ def merge_similar(origins: "pd.Series[str]", pairs: pd.DataFrame) -> "pd.Series[
     Returns:
         (n,) origins; several that became one have the first of their names.
     """
-    return merge_origins(origins, joined(np.arange(len(origins)), pairs[["left", "right"]].to_numpy()))
+    return merge_origins(origins, merge_groups(np.arange(len(origins)), pairs[["left", "right"]].to_numpy()))

@@ -304,7 +304,7 @@ def main() -> None:
     drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
     accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
     parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    data, out, given = Path("data"), Path("data/validation"), split.given
+    data, out, given = Path("data"), Path("data/validation"), split.test_pattern
     print(validate(split.shares, asked_for, data, out, accepted=accepted, drift=drift, parts=parts, given=given))
 
 

@@ -1,7 +1,7 @@
-"""Pictures in a zip or tar archive, read member by member and never unpacked to files.
+"""Reads the files of a zip or tar archive one by one, without unpacking them to disk.
 
-A zip and a plain tar are read in place. A compressed tar can only be read from front to back, while pictures
-come sorted: it is decompressed once to a file without a name, which is gone as soon as it is closed.
+A zip and a plain tar are read in place. A compressed tar can be read only from front to back, but pictures are needed
+in sorted order: it is decompressed once to a temporary file without a name.
 """
 
 import bz2
@@ -23,10 +23,10 @@ from lamina.data.sources.members import MAX_MEMBERS, MEMBER_BYTES, Members, chec
 from lamina.errors import UserError
 from lamina.progress import progress
 
-# An archive may hold so many times its own size, but always a GiB: real ones of text reach 30.
+# Largest content, in multiples of the archive's size, but always 1 GiB; real archives of text reach 30.
 MAX_EXPANSION: Final = 100
 ALWAYS_ALLOWED: Final = 2**30
-LONGEST_HEADER: Final = 2**20  # of a tar's extended headers; real ones hold a name or two
+LONGEST_HEADER: Final = 2**20  # bytes of a tar's extended header; real ones hold one or two names
 CHUNK: Final = 2**20
 
 DAMAGED: Final = (
@@ -44,7 +44,7 @@ DAMAGED: Final = (
 DECOMPRESSORS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 )
-# (offset, bytes there) -> what the file is
+# (offset, bytes at that offset, kind of file)
 SIGNATURES: Final = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"PK\x05\x06", "zip"),
@@ -64,11 +64,19 @@ SIGNATURES: Final = (
 
 @contextmanager
 def open_archive(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
-    """Open a zip, or a tar plain or compressed by gzip, bzip2 or xz.
+    """Open a zip, or a tar (plain or compressed by gzip, bzip2 or xz).
 
-    where: how messages name the archive; spool: a folder with room for a compressed tar's content. Raises
-    UserError, here or on reading, for what is no archive, damaged, encrypted or too large, and for members
-    that are links or devices or whose names point outside.
+    Args:
+        path: The archive.
+        where: Name of the archive in error messages.
+        spool: Folder for the content of a compressed tar.
+
+    Yields:
+        The files of the archive.
+
+    Raises:
+        UserError: Here or on reading, if it is no archive, or damaged, encrypted or too large; for members that are
+            links or devices, or whose names point outside.
     """
     with ExitStack() as stack:
         try:
@@ -79,14 +87,14 @@ def open_archive(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
         if kind in DECOMPRESSORS:
             file, kind = _decompress(file, kind, where, stack.enter_context(tempfile.TemporaryFile(dir=spool))), "tar"
             if _kind(file) != "tar":
-                raise UserError(f"{where}: a single compressed file; expected an archive: pack a folder as zip or tar")
+                raise UserError(f"{where}: a single compressed file, expected an archive; pack a folder as zip or tar")
         if kind not in ("zip", "tar"):
             raise UserError(f"{where}: this is {kind}; expected a zip or tar archive (tar.gz, tar.bz2, tar.xz)")
         yield _zip(file, where) if kind == "zip" else _tar(file, where)
 
 
 def _kind(file: BinaryIO) -> str:
-    """What a file is, by its first bytes: zip, tar, a compression, or what to tell the person."""
+    """Kind of a file by its first bytes: zip, tar, a compression, or words for an error message."""
     file.seek(0)
     head = file.read(tarfile.BLOCKSIZE)
     file.seek(0)
@@ -99,16 +107,16 @@ def _kind(file: BinaryIO) -> str:
         return "an HTML or XML page (an error page saved by a download?)"
     if _is_old_tar(head):
         return "tar"
-    if zipfile.is_zipfile(file):  # one that unpacks itself begins as a program
+    if zipfile.is_zipfile(file):  # a self-extracting zip starts with a program
         return "zip"
-    return "not an archive that is known here"
+    return "not a known kind of archive"
 
 
 def _is_old_tar(head: bytes) -> bool:
     try:
         tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError):
-        return head.count(0) == tarfile.BLOCKSIZE  # a tar of nothing
+        return head.count(0) == tarfile.BLOCKSIZE  # an empty tar
     return True
 
 
@@ -119,14 +127,14 @@ def _allowed(packed: int) -> int:
 def _refuse_expansion(where: str, packed: int) -> UserError:
     return UserError(
         f"{where}: would unpack to more than {_allowed(packed) // 2**20} MiB, {MAX_EXPANSION} times its size; "
-        "if it is to be trusted, unpack it yourself and use kind: folder"
+        "if you trust it, unpack it yourself and set kind: folder"
     )
 
 
 def _damaged(where: str, error: BaseException, name: str | None = None) -> UserError:
-    said = " ".join(str(error).split())[:200] or type(error).__name__
-    at = f" at {name!r}" if name else ""
-    return UserError(f"{where}: the archive is damaged or cut short{at} ({said}); download or pack it again")
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    place = f" at {name!r}" if name else ""
+    return UserError(f"{where}: the archive is damaged or cut short{place} ({reason}); download or pack it again")
 
 
 def _check_count(count: int, where: str) -> None:
@@ -136,7 +144,7 @@ def _check_count(count: int, where: str) -> None:
 
 def _check_size(size: int, name: str, where: str) -> None:
     if size > MEMBER_BYTES:
-        raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; take it out")
+        raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
 
 
 def _zip(file: BinaryIO, where: str) -> Members:
@@ -156,13 +164,13 @@ def _zip(file: BinaryIO, where: str) -> Members:
         info = infos[name]
         _check_size(info.file_size, name, where)
         try:
-            return archive.read(info)  # never more than `file_size`: zipfile stops there
+            return archive.read(info)  # zipfile stops at `file_size`
         except NotImplementedError as error:
             raise UserError(f"{where}: cannot unpack {name!r}: {error}; pack the archive again as plain zip") from None
         except DAMAGED as error:
             raise _damaged(where, error, name) from None
         except OSError as error:
-            if error.errno is None:  # what the bzip2 decompressor raises; a disk's errors have a number
+            if error.errno is None:  # from the bzip2 decompressor; errors of the disk have a number
                 raise _damaged(where, error, name) from None
             raise
 
@@ -170,7 +178,7 @@ def _zip(file: BinaryIO, where: str) -> Members:
 
 
 def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
-    """Open a zip whose names are UTF-8, flagged or not (as macOS packs), or else code page 437."""
+    """Open a zip with names in UTF-8, with or without its flag (macOS sets none), or else in code page 437."""
     try:
         return zipfile.ZipFile(file, metadata_encoding="utf-8")
     except UnicodeDecodeError:
@@ -181,21 +189,21 @@ def _zip_name(info: zipfile.ZipInfo, where: str) -> str:
     name = checked_name(info.filename, where)
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise UserError(f"{where}: {name!r} is a link or a device; refused: pack the files themselves")
+        raise UserError(f"{where}: {name!r} is a link or a device; refused; pack the files themselves")
     if info.flag_bits & 1 and not info.is_dir():
         raise UserError(f"{where}: {name!r} is encrypted; pack the archive again without a password")
     return name
 
 
 class _Header(tarfile.TarInfo):
-    """A tar header that does not let an extended header fill the memory, or lead backwards."""
+    """A tar header that refuses huge extended headers, which fill the memory, and negative sizes."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
         header = super().frombuf(buf, encoding, errors)
         extended = header.type not in (*tarfile.REGULAR_TYPES, tarfile.DIRTYPE)
         if header.size < 0 or (extended and header.size > LONGEST_HEADER):
-            raise tarfile.ReadError(f"a header of type {header.type!r} tells a size of {header.size}")
+            raise tarfile.ReadError(f"a header of type {header.type!r} has a size of {header.size}")
         return header
 
 
@@ -220,31 +228,31 @@ def _tar(file: BinaryIO, where: str) -> Members:
 
 
 def _tar_files(file: BinaryIO, where: str) -> Iterator[tuple[str, int, int]]:
-    """(name, offset, size) of each file; raises one of DAMAGED where the chain of headers breaks."""
+    """Yield (name, offset, size) of each file; raises one of DAMAGED if the chain of headers breaks."""
     with tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive:
         count, offset = 0, -1
         while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header
+            archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all headers in memory
             count += 1
             _check_count(count, where)
             if archive.offset <= offset:
-                raise tarfile.ReadError("a header leads backwards")
+                raise tarfile.ReadError("a header points backwards")
             offset = archive.offset
             name = checked_name(member.name, where)
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
-                raise UserError(f"{where}: {name!r} is a link, a device or sparse; refused: pack the files themselves")
+                raise UserError(f"{where}: {name!r} is a link, a device or sparse; refused; pack the files themselves")
             if not is_ignored(name):
                 yield name, member.offset_data, member.size
         file.seek(archive.offset)
-        # tarfile takes a broken header, or none, for the end; that is a block of zeros
+        # tarfile stops silently at a broken or missing header; a real end is a block of zeros
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("a header is broken, or the end is missing")
 
 
 def _decompress(file: BinaryIO, kind: str, where: str, spool: BinaryIO) -> BinaryIO:
-    """Copy a compressed file's content to `spool`, counting what comes out."""
+    """Decompress a file to `spool`, up to the allowed size."""
     packed = file.seek(0, 2)
     file.seek(0)
     try:

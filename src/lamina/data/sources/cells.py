@@ -1,7 +1,7 @@
-"""Blood cells drawn as densities of stain: leukocytes of four classes, red cells and platelets.
+"""Draws blood cells as densities of stain: leukocytes of four classes, red cells and platelets.
 
-Shapes are signed distances, so that edges are smooth at any scale; lengths are micrometres, or shares of
-the cell's radius where said so. Sizes and looks: Bain, Blood Cells: A Practical Guide, 5th edition, 2015.
+Shapes are signed distances, so that edges are smooth at any scale. Lengths are in micrometers, or in shares of the
+cell's radius where noted. Source of sizes and appearance: Bain, Blood Cells: A Practical Guide, 5th edition, 2015.
 """
 
 import itertools
@@ -20,14 +20,27 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Morphology:
-    """What the cells of a class look like; each range is drawn from anew for each cell.
+    """Appearance of the cells of a class; each cell draws its own values from the ranges.
 
-    radius: micrometres. The nucleus is a chain of lobes on an arc, joined by strands: `lobes` (low, high)
-    in number, and in shares of the cell's radius: `lobe` radius, `arc` radius, `step` between neighbours,
-    `strand` half width. chromatin: density of purple; grain: of its texture, micrometres; clumps: its contrast;
-    lacy: 0 clumped .. 1 net-like. cytoplasm: density of eosin, azure, purple. granules: density of eosin
-    and purple in each; granule: their radius, micrometres; cover: their share of the cytoplasm, which
-    may be above 1 as they overlap. vacuoles: their number. ragged: of the outline, 0..1.
+    The nucleus is a chain of lobes on an arc, connected by strands.
+
+    Attributes:
+        radius: Radius of the cell in micrometers.
+        lobes: Number of lobes (low, high).
+        lobe: Radius of a lobe, as a share of the cell's radius.
+        arc: Radius of the arc, as a share of the cell's radius.
+        step: Distance of neighboring lobes, as a share of the cell's radius.
+        strand: Half width of a strand, as a share of the cell's radius.
+        chromatin: Density of purple in the nucleus.
+        grain: Size of its texture in micrometers.
+        clumps: Contrast of its texture.
+        lacy: 0 (clumped) to 1 (net-like).
+        cytoplasm: Density of eosin, azure and purple.
+        granules: Density of eosin and purple in each granule.
+        granule: Radius of a granule in micrometers.
+        cover: Area of all granules as a share of the cytoplasm; may exceed 1, because they overlap.
+        vacuoles: Number of vacuoles (low, high).
+        ragged: Irregularity of the outline, 0 to 1.
     """
 
     radius: Range
@@ -115,7 +128,7 @@ TYPICAL: Mapping[str, Morphology] = MappingProxyType(
     {"eosinophil": _EOSINOPHIL, "lymphocyte": _LYMPHOCYTE, "monocyte": _MONOCYTE, "neutrophil": _NEUTROPHIL}
 )
 
-# What makes the task as hard as it is: cells that people, too, disagree on.
+# Cells that experts disagree on as well; they make the task hard.
 ATYPICAL: Mapping[str, Morphology] = MappingProxyType(
     {
         # three lobes, granules few and pale
@@ -172,10 +185,14 @@ ATYPICAL: Mapping[str, Morphology] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Leukocyte:
-    """A leukocyte on its field.
+    """A drawn leukocyte.
 
-    x, y: its centre, and its radius, in pixels; cell: (SIDE, SIDE), the share of each pixel that it covers;
-    density: (SIDE, SIDE, 4), of `STAINS`.
+    Attributes:
+        x: Horizontal position of its center in pixels.
+        y: Vertical position of its center in pixels.
+        radius: Radius in pixels.
+        cell: (SIDE, SIDE), share of each pixel that it covers.
+        density: (SIDE, SIDE, 4), of `STAINS`.
     """
 
     x: float
@@ -186,7 +203,7 @@ class Leukocyte:
 
 
 def leukocyte(morphology: Morphology, slide: Slide, rng: np.random.Generator) -> Leukocyte:
-    """Draw one leukocyte, whole inside the picture, at a place and angle of its own."""
+    """Draw one leukocyte at a random place and angle, completely inside the picture."""
     radius = rng.uniform(*morphology.radius) * slide.scale
     reach = min(1.25 * radius, SIDE / 2 - 1)
     x, y = np.clip(SIDE / 2 + rng.normal(0, 22, 2), reach, SIDE - reach)
@@ -208,13 +225,13 @@ def leukocyte(morphology: Morphology, slide: Slide, rng: np.random.Generator) ->
         x=float(x),
         y=float(y),
         radius=radius,
-        cell=_placed(cell, left, top),
-        density=_placed(body, left, top),
+        cell=_on_field(cell, left, top),
+        density=_on_field(body, left, top),
     )
 
 
 def red_cells(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Field:
-    """Draw the red cells around a leukocyte: (SIDE, SIDE, 4). They lie beside it, some under its rim."""
+    """Draw red cells next to a leukocyte, some partly under it: density (SIDE, SIDE, 4)."""
     radius = slide.red_radius * slide.scale
     count = rng.poisson(slide.crowding)
     apart = radius * (2.05 - 1.1 * slide.clumping)
@@ -230,7 +247,7 @@ def red_cells(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Fiel
 
 
 def platelets(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Field:
-    """Draw a few platelets: (SIDE, SIDE, 4). Purple grains in a pale blue body, 2-3 micrometres across."""
+    """Draw a few platelets, purple grains in a pale blue body of 2 to 3 micrometers: density (SIDE, SIDE, 4)."""
     density = np.zeros((SIDE, SIDE, len(STAINS)), np.float32)
     for x, y in rng.uniform(0, SIDE, (rng.poisson(2.0), 2)):
         radius = rng.uniform(0.8, 1.7) * slide.scale
@@ -294,14 +311,14 @@ def _chromatin(morphology: Morphology, beyond: Field, nucleus: Field, scale: flo
 
 
 def _chain(u: Field, v: Field, morphology: Morphology, rng: np.random.Generator) -> Field:
-    """Signed distance to lobes on an arc and the strands between them (shares of the cell's radius)."""
+    """Signed distance to lobes on an arc and the strands between them, in shares of the cell's radius."""
     count = int(rng.integers(*morphology.lobes, endpoint=True))
     arc = rng.uniform(*morphology.arc)
     angles = np.cumsum([rng.uniform(*morphology.step) / max(arc, 0.1) for _ in range(count)])
     distance = arc * rng.normal(1.0, 0.12, count)
     points = np.stack([distance * np.cos(angles), distance * np.sin(angles)], 1)
     if count > 1:
-        points = points - 0.5 * points.mean(0)  # an arc that is open to one side lies nearer to the middle
+        points = points - 0.5 * points.mean(0)  # an arc that is open to one side lies nearer to the center
     parts = [_lobe(u - x, v - y, rng.uniform(*morphology.lobe), rng) for x, y in points]
     width = rng.uniform(*morphology.strand)
     parts += [_segment(u, v, a, b) - width for a, b in itertools.pairwise(points)]
@@ -329,7 +346,7 @@ def _outline(u: Field, v: Field, rng: np.random.Generator, wobble: float) -> Fie
 
 
 def _coordinates(x: float, y: float, radius: float, side: int, rng: np.random.Generator) -> tuple[Field, Field]:
-    """Turned coordinates of a patch's pixels around (x, y), in shares of `radius`."""
+    """Rotated coordinates of a patch's pixels around (x, y), in shares of `radius`."""
     turn = rng.uniform(0, 2 * np.pi)
     across, down = (np.arange(side) - x) / radius, (np.arange(side)[:, None] - y) / radius
     u, v = across * np.cos(turn) + down * np.sin(turn), down * np.cos(turn) - across * np.sin(turn)
@@ -342,7 +359,7 @@ def _inside(distance: Field, edge: float) -> Field:
 
 
 def _discs(side: int, count: int, radius: Range, scale: float, rng: np.random.Generator) -> Field:
-    """Small soft discs strewn over a patch: (side, side), 0..1. radius: micrometres."""
+    """Small soft discs at random places of a patch: (side, side), 0 to 1. radius: in micrometers."""
     finer = 3
     canvas = np.zeros((side * finer, side * finer), np.uint8)
     shift = 4  # cv2 takes positions in fixed point
@@ -357,15 +374,15 @@ def _frame(x: float, y: float, radius: float, room: float) -> tuple[int, int, in
     return int(np.floor(x - reach)), int(np.floor(y - reach)), int(2 * reach) + 2
 
 
-def _placed(patch: Field, left: int, top: int) -> Field:
-    whole = np.zeros((SIDE, SIDE, *patch.shape[2:]), np.float32)
-    _add(whole, patch, left, top)
-    return whole
+def _on_field(patch: Field, left: int, top: int) -> Field:
+    field = np.zeros((SIDE, SIDE, *patch.shape[2:]), np.float32)
+    _add(field, patch, left, top)
+    return field
 
 
-def _add(whole: Field, patch: Field, left: int, top: int) -> None:
-    """Add a patch in place, cut where it leaves the picture."""
+def _add(field: Field, patch: Field, left: int, top: int) -> None:
+    """Add a patch to the picture in place; parts outside are ignored."""
     side = patch.shape[0]
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + side, SIDE), min(top + side, SIDE)
     if x0 < x1 and y0 < y1:
-        whole[y0:y1, x0:x1] += patch[y0 - top : y1 - top, x0 - left : x1 - left]
+        field[y0:y1, x0:x1] += patch[y0 - top : y1 - top, x0 - left : x1 - left]

@@ -1,4 +1,4 @@
-"""A source on the web: its files are fetched once, checked, kept in the system's folder, and read there."""
+"""A source on the web: its files are downloaded once, checked, kept in the system's folder, and read there."""
 
 import hashlib
 import os
@@ -22,16 +22,16 @@ from lamina.progress import progress
 
 DOWNLOADS: Final = Path(".lamina/downloads")  # in the system's folder
 MIRROR: Final = "LAMINA_MIRROR"
-SINGLE_SUFFIXES: Final = (*PICTURE_SUFFIXES, ".csv", ".tsv", ".xml")  # what is read as it is; all else is an archive
-LONGEST_NAME: Final = 50  # characters of a kept file's: at most 200 bytes, where file systems allow 255
+SINGLE_SUFFIXES: Final = (*PICTURE_SUFFIXES, ".csv", ".tsv", ".xml")  # files that are no archives
+LONGEST_NAME: Final = 50  # characters of a file's name: at most 200 bytes; file systems allow 255
 
-# What is wrong with a file, in words that follow its name, or None where it is the right one.
+# Returns what is wrong with a file, as words that follow its name; None if it is correct.
 Check = Callable[[Path], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Obtained:
-    """A file that is here. where: how messages name it."""
+    """A local file. where: its name in error messages."""
 
     path: Path
     where: str
@@ -39,11 +39,22 @@ class Obtained:
 
 @contextmanager
 def open_fetched(config: SourceConfig, system: Path, *, patience: Patience = PATIENCE) -> Iterator[Members]:
-    """Fetch what `source.location` names, unless it is here already, and open it.
+    """Download the files at `source.location`, unless they are already here, and open them.
 
-    One archive gives its members as they are; of several files, an archive's members stand under its name
-    without suffix, any other under its own. Raises UserError where no place gives a file that fits
-    its digest, or where LAMINA_MIRROR names no folder or holds another file by that name.
+    The members of a single archive keep their names. Of several files, an archive's members get its name without
+    suffix as a folder, and other files keep their names.
+
+    Args:
+        config: Section `source` of params.yaml.
+        system: Folder of the system.
+        patience: Timeouts and retries.
+
+    Yields:
+        The files of the source.
+
+    Raises:
+        UserError: If no URL returns a file that matches its digest, or LAMINA_MIRROR names no folder or has another
+            file of that name.
     """
     several = len(config.locations) > 1
     with ExitStack() as stack:
@@ -51,7 +62,7 @@ def open_fetched(config: SourceConfig, system: Path, *, patience: Patience = PAT
         parts = []
         for url, digest in zip(config.locations, config.digests, strict=True):
             name = file_name(url)
-            check = fits_digest(digest) if digest else partial(_fits_members, config, name, system)
+            check = fits_digest(digest) if digest else partial(_members_problem, config, name, system)
             found = obtain(url, config.mirrors, check, system / DOWNLOADS, session=session, patience=patience)
             members = stack.enter_context(_open(found, name, system))
             parts.append((_prefix(name) if several else "", members))
@@ -59,33 +70,38 @@ def open_fetched(config: SourceConfig, system: Path, *, patience: Patience = PAT
 
 
 def remedy(system: Path) -> str:
-    """What to do where files were obtained and yet hold something else."""
-    shelf = _shelf()
-    renew = f"remove {system / DOWNLOADS} to fetch anew"
-    return renew if shelf is None else f"look at the files in {MIRROR} {str(shelf)!r}, {renew}"
+    """Return what the user can do if the downloaded files are not the expected ones."""
+    mirror = _local_mirror()
+    renew = f"remove {system / DOWNLOADS} to download again"
+    return renew if mirror is None else f"check the files in {MIRROR} {str(mirror)!r}, {renew}"
 
 
 def fits_digest(expected: str | None, key: str = "source.sha256") -> Check:
-    """The check of a file's SHA-256, which every file passes where None is expected. key: where it was given."""
-    return partial(_fits_digest, expected, key)
+    """Return a check of a file's SHA-256.
+
+    Args:
+        expected: The digest; None: every file passes.
+        key: The setting that contains the digest, for error messages.
+    """
+
+    def check(path: Path) -> str | None:
+        if expected is None or (found := file_digest(path)) == expected:
+            return None
+        return f"{key} expects {expected}, got {found}"
+
+    return check
 
 
-def _fits_digest(expected: str | None, key: str, path: Path) -> str | None:
-    if expected is None or (found := file_digest(path)) == expected:
-        return None
-    return f"{key} expects {expected}, got {found}"
-
-
-def _fits_members(config: SourceConfig, name: str, system: Path, path: Path) -> str | None:
-    """Whether a file of unknown digest opens, and where it is the only one, holds what `source.members` says."""
+def _members_problem(config: SourceConfig, name: str, system: Path, path: Path) -> str | None:
+    """Check that a file without a digest can be opened and, if it is the only one, matches `source.members`."""
     with ExitStack() as stack:
         try:
             members = stack.enter_context(_open(Obtained(path=path, where=name), name, system))
         except UserError as error:
             return str(error).removeprefix(f"{name}: ")
         if len(config.locations) > 1 or config.members is None:
-            return None  # several are checked together, as they are read
-        used = used_names(members, config)  # what is wrong here is in params.yaml: no other place would help
+            return None  # several files are checked together when they are read
+        used = used_names(members, config)  # an error here is in params.yaml: another URL would not help
         members, digests = recorded(members)
         try:
             for one in progress(used, what="check", unit="files"):
@@ -98,15 +114,26 @@ def _fits_members(config: SourceConfig, name: str, system: Path, path: Path) -> 
 def obtain(
     url: str, mirrors: tuple[str, ...], check: Check, folder: Path, *, session: Session, patience: Patience = PATIENCE
 ) -> Obtained:
-    """Find the file of an address: in LAMINA_MIRROR, kept in `folder`, or fetched to there.
+    """Find the file of a URL: in LAMINA_MIRROR, kept in `folder`, or by downloading it to `folder`.
 
-    A kept file that does not fit is fetched anew, and the last one that came is kept although it does not fit, so
-    that a digest can be mended without fetching again. Raises UserError with each place and its reason.
+    A kept file that fails the check is downloaded again. The last downloaded file is kept even if it fails the check,
+    so that the digest can be corrected without another download.
+
+    Args:
+        url: URL of the file.
+        mirrors: Other URLs, see `places`.
+        check: What a correct file must satisfy.
+        folder: Folder of downloads.
+        session: Connections to reuse.
+        patience: Timeouts and retries.
+
+    Raises:
+        UserError: With each URL and its reason.
     """
     name = file_name(url)
-    shelf = _shelf()
-    if shelf is not None and (shelf / name).is_file():
-        return _on_shelf(shelf / name, check)
+    mirror = _local_mirror()
+    if mirror is not None and (mirror / name).is_file():
+        return _in_local_mirror(mirror / name, check)
     kept = {place: folder / _kept_name(place) for place in places(url, mirrors)}
     unfit = {}
     for place, file in kept.items():
@@ -118,7 +145,7 @@ def obtain(
     reasons = []
     for place, file in kept.items():
         try:
-            problem = _fetch_anew(place, file, check, session, patience)
+            problem = _fetch_and_check(place, file, check, session, patience)
         except FetchError as error:
             reasons.append(f"{shown(place)}: {error}" + (f", and {file}: {unfit[place]}" if place in unfit else ""))
             continue
@@ -129,11 +156,11 @@ def obtain(
             return Obtained(path=file, where=shown(url))
         reasons.append(f"{shown(place)}: {problem}")
         unfit[place] = problem
-    raise UserError(_refusal(name, reasons, shelf, [kept[place] for place in unfit]))
+    raise UserError(_refusal(name, reasons, mirror, [kept[place] for place in unfit]))
 
 
-def _fetch_anew(place: str, file: Path, check: Check, session: Session, patience: Patience) -> str | None:
-    """Fetch a file and check it; from the start, where it does not fit and was put together from several answers."""
+def _fetch_and_check(place: str, file: Path, check: Check, session: Session, patience: Patience) -> str | None:
+    """Download and check a file; once more if it fails the check and was assembled from several answers."""
     resumed = fetch(place, file, session=session, patience=patience)
     problem = check(file)
     if problem is not None and resumed:
@@ -142,24 +169,24 @@ def _fetch_anew(place: str, file: Path, check: Check, session: Session, patience
     return problem
 
 
-def _refusal(name: str, reasons: list[str], shelf: Path | None, kept: list[Path]) -> str:
-    lacking = f"; {MIRROR} {str(shelf)!r} holds no file {name!r}" if shelf is not None else ""
+def _refusal(name: str, reasons: list[str], mirror: Path | None, kept: list[Path]) -> str:
+    missing = f"; {MIRROR} {str(mirror)!r} has no file {name!r}" if mirror is not None else ""
     if kept:
-        remedy = f"if it is the right file, mend the digest: {kept[-1]} is kept and will be used"
+        remedy = f"if it is the right file, correct the digest: {kept[-1]} is kept and will be used"
     else:
-        remedy = f"mend source.location, add source.mirrors, or put {name!r} into a folder that {MIRROR} names"
-    return f"cannot fetch {name!r}: {'; '.join(reasons)}{lacking}; {remedy}"
+        remedy = f"correct source.location, add source.mirrors, or put {name!r} into a folder that {MIRROR} names"
+    return f"cannot fetch {name!r}: {'; '.join(reasons)}{missing}; {remedy}"
 
 
-def _shelf() -> Path | None:
+def _local_mirror() -> Path | None:
     """The folder that LAMINA_MIRROR names, if it is set."""
-    told = os.environ.get(MIRROR)
-    if told and not Path(told).is_dir():
-        raise UserError(f"{MIRROR} names {told!r}, which is no folder; mend it, or unset it")
-    return Path(told) if told else None
+    folder = os.environ.get(MIRROR)
+    if folder and not Path(folder).is_dir():
+        raise UserError(f"{MIRROR} names {folder!r}, which is no folder; correct it, or unset it")
+    return Path(folder) if folder else None
 
 
-def _on_shelf(file: Path, check: Check) -> Obtained:
+def _in_local_mirror(file: Path, check: Check) -> Obtained:
     problem = check(file)
     if problem is not None:
         raise UserError(
@@ -173,7 +200,7 @@ def _kept_name(url: str) -> str:
 
 
 def _prefix(name: str) -> str:
-    """Where a file's members stand among those of others: `train.tar.gz` gives `train/`, `labels.csv` nothing."""
+    """Prefix of a file's members among several files: `train/` for `train.tar.gz`, empty for `labels.csv`."""
     return "" if _is_single(name) else re.sub(r"(\.tar)?\.\w+$", "", name) + "/"
 
 
@@ -188,5 +215,5 @@ def _open(found: Obtained, name: str, spool: Path) -> Iterator[Members]:
             yield members
         return
     if found.path.stat().st_size > MEMBER_BYTES:
-        raise UserError(f"{found.where}: is larger than {MEMBER_BYTES // 2**20} MiB; take it out")
+        raise UserError(f"{found.where}: is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
     yield Members(where=found.where, names=(name,), read=lambda _: found.path.read_bytes())

@@ -1,4 +1,4 @@
-"""A folder of pictures."""
+"""Reads the files of a folder."""
 
 import os
 from collections.abc import Iterator
@@ -11,17 +11,25 @@ from lamina.errors import UserError
 
 @contextmanager
 def open_folder(path: Path, *, where: str) -> Iterator[Members]:
-    """List a folder's files, in all folders below it; links are followed.
+    """List the files of a folder and of all folders below it; links are followed.
 
-    Raises UserError for a link that leads nowhere or in a circle, for what is neither file nor folder,
-    and for what may not be read.
+    Args:
+        path: The folder.
+        where: Name of the folder in error messages.
+
+    Yields:
+        The files of the folder.
+
+    Raises:
+        UserError: Here or on reading, for a broken or circular link, for what is neither file nor folder, and for what
+            cannot be read.
     """
 
     def read(name: str) -> bytes:
         file = path / name
         try:
             if file.stat().st_size > MEMBER_BYTES:
-                raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; take it out")
+                raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
             return file.read_bytes()
         except OSError as error:
             raise UserError(f"{where}: cannot read {name!r}: {error.strerror}") from None
@@ -44,7 +52,7 @@ def _walk(folder: Path, where: str, prefix: str, above: tuple[Path, ...]) -> Ite
         elif entry.is_dir():
             inner = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
             if inner in above:
-                raise UserError(f"{where}: {name!r} links to a folder that it lies in; remove the link")
+                raise UserError(f"{where}: {name!r} links to a folder that contains it; remove the link")
             yield from _walk(Path(entry.path), where, f"{name}/", (*above, inner))
         else:
             raise UserError(f"{where}: {name!r} is neither file nor folder (a broken link or a device); remove it")

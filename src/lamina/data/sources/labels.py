@@ -1,4 +1,4 @@
-"""What a source tells about its pictures' labels: by folder, or by a CSV with columns file and label."""
+"""Labels of the pictures of a source: by folder, or from a CSV with the columns file and label."""
 
 import csv
 import io
@@ -18,17 +18,21 @@ SEPARATORS: Final = (",", ";", "\t")
 
 
 def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
-    """Give the function from a picture's name to the labels told of it.
+    """Return a function from the name of a picture to its labels.
 
-    labels: `folder` (the folder that a picture lies in, unless that is the root or the single top folder),
-    `none`, or the name of a CSV inside the source. A picture of two cells has two labels, be they the same.
-    Raises UserError where the CSV is broken or names files that are not there, or no folder tells a label.
+    Args:
+        members: Files of the source.
+        labels: `folder` (the folder that a picture lies in, unless it is the root or the single top folder), `none`,
+            or the name of a CSV in the source.
+
+    Raises:
+        UserError: If the CSV is broken or names files that do not exist, or no picture lies in a folder.
     """
     if labels == "none":
         return lambda name: ()
     if labels != "folder":
-        told = read_labels(members, members.find(labels, "source.labels"))
-        return lambda name: told.get(name, ())
+        table = read_labels(members, members.find(labels, "source.labels"))
+        return lambda name: table.get(name, ())
     if not any(folder_label(members, name) for name in members.pictures):
         raise UserError(
             f"{members.where}: source.labels is 'folder', but all {len(members.pictures)} {members.content} lie "
@@ -39,41 +43,58 @@ def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
 
 
 def folder_label(members: Members, name: str) -> Labels:
-    """The name of the folder that a picture lies in; nothing at the root or in the single top folder."""
+    """Return the name of the folder that a picture lies in; empty at the root and in the single top folder."""
     folder = posixpath.dirname(name.removeprefix(members.top))
     return (normal(posixpath.basename(folder)),) if folder else ()
 
 
 def read_labels(members: Members, table: str) -> dict[str, Labels]:
-    """Read a CSV's labels per picture; pictures without one are left out.
+    """Read the labels of the pictures from a CSV.
 
-    table: full name of the CSV. Its `file` cells are relative to its own folder or to the source's root, or
-    else a base name that one picture alone bears; a `label` cell may hold several, separated by commas. Rows
-    that tell the same of a picture count once; the labels of rows that disagree are joined.
+    A `file` cell is relative to the folder of the CSV or to the root, or is a base name that only one picture has. A
+    `label` cell may hold several labels, separated by commas; a picture of two cells has two, even equal ones. Equal
+    rows count once; the labels of different rows are combined.
+
+    Args:
+        members: Files of the source.
+        table: Full name of the CSV.
+
+    Returns:
+        Sorted labels by full name of the picture; pictures without labels are left out.
+
+    Raises:
+        UserError: If the CSV is broken, or a row names no picture or several.
     """
     place = f"{members.where}: {table}"
     locate = _locator(members, table)
-    told: dict[str, Counter[str]] = defaultdict(Counter)
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     lost = []
     for file, cell in parse_labels(members.read(table), place):
         name = locate(file)
         if name is None:
             lost.append(file)
         else:
-            told[name] |= Counter(cell)
+            found[name] |= Counter(cell)
     if lost:
         raise UserError(
-            f"{place}: {len(lost)} rows name what is no picture of the source, or a base name that several share "
-            f"({some(lost)}); mend the column 'file'"
+            f"{place}: {len(lost)} rows name no picture of the source, or a base name that several pictures share "
+            f"({some(lost)}); correct the column 'file'"
         )
-    return {name: tuple(sorted(labels.elements())) for name, labels in told.items() if labels}
+    return {name: tuple(sorted(labels.elements())) for name, labels in found.items() if labels}
 
 
 def parse_labels(data: bytes, place: str) -> Iterator[tuple[str, Labels]]:
-    """Read the rows (file, labels told) of a CSV.
+    """Read the rows of a CSV, separated by comma, semicolon or tab; other columns are skipped.
 
-    UTF-8, UTF-16, Windows-1252 or Latin-1; separated by comma, semicolon or tab; other columns are skipped.
-    place: how messages name the CSV. Raises UserError with the line of what is wrong.
+    Args:
+        data: Bytes in UTF-8, UTF-16, Windows-1252 or Latin-1.
+        place: Name of the CSV in error messages.
+
+    Yields:
+        (file, labels) of each row.
+
+    Raises:
+        UserError: With the line number of the error.
     """
     text = decode_text(data)
     separator = _separator(text)
@@ -101,12 +122,12 @@ def _expected(header: list[str], separator: str) -> str:
 
 
 def is_label_table(data: bytes) -> bool:
-    """Whether a text file's first line names the columns file and label."""
+    """Whether the first line of a text file has the columns file and label."""
     return _separator(decode_text(data)) is not None
 
 
 def _separator(text: str) -> str | None:
-    """The separator under which the first line has both columns."""
+    """The separator for which the first line has both columns."""
     first = text.split("\n", 1)[0].rstrip("\r")
     for separator in SEPARATORS:
         with suppress(csv.Error):
@@ -120,7 +141,7 @@ def _header(cells: list[str]) -> list[str]:
 
 
 def _locator(members: Members, table: str) -> Callable[[str], str | None]:
-    """Give the function from a `file` cell to the picture's full name, or None."""
+    """Return a function from a `file` cell to the full name of the picture, or None."""
     full = {normal(name): name for name in members.pictures}
     bases: dict[str, list[str]] = defaultdict(list)
     for name in full:
@@ -133,7 +154,7 @@ def _locator(members: Members, table: str) -> Callable[[str], str | None]:
             found = full.get(posixpath.normpath(posixpath.join(folder, wanted)))
             if found is not None:
                 return found
-        alike = bases.get(posixpath.basename(wanted), [])
-        return full[alike[0]] if len(alike) == 1 else None
+        matches = bases.get(posixpath.basename(wanted), [])
+        return full[matches[0]] if len(matches) == 1 else None
 
     return locate

@@ -1,4 +1,4 @@
-"""Listings of what is read of a source, as `sha256sum` writes them, and their digest: `source.members`."""
+"""Listings of the files that are read, in the format of `sha256sum`, and their digest: `source.members`."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from lamina.data.sources.members import Members, some
 from lamina.data.sources.text_table import find_text_table
 from lamina.errors import UserError
 
-LISTING: Final = "members.sha256"  # stands beside params.yaml
+LISTING: Final = "members.sha256"  # next to params.yaml
 DIGITS: Final = 64
 
 
 def used_names(members: Members, config: SourceConfig) -> list[str]:
-    """Names of the members that are read under a config: the pictures, the label table, the pictures' box files."""
+    """Return the sorted names of the files that are read: pictures (or texts), the label table, and box files."""
     if find_text_table(members, config) is not None:
         return [members.find(config.labels, "source.labels")]
     names = set(replace(members, content=config.content).pictures)
@@ -29,7 +29,7 @@ def used_names(members: Members, config: SourceConfig) -> list[str]:
 
 
 def recorded(members: Members) -> tuple[Members, dict[str, str]]:
-    """The same members, and a table that gets the SHA-256 of each one when it is read."""
+    """Return the same members, and a dictionary that receives the SHA-256 of each file when it is read."""
     digests: dict[str, str] = {}
 
     def read(name: str) -> bytes:
@@ -41,49 +41,59 @@ def recorded(members: Members) -> tuple[Members, dict[str, str]]:
 
 
 def listing(digests: Mapping[str, str]) -> str:
-    """One line `HEX  NAME` a member, sorted by the whole name: `sha256sum --check` reads it."""
+    """Return a line `DIGEST  NAME` per file, sorted by name; `sha256sum --check` can read it."""
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
 
 
 def listing_problem(digests: Mapping[str, str], expected: str, system: Path) -> str | None:
-    """What differs from `source.members`, in words that follow the source's name; None where nothing does.
+    """Compare the files that were read with `source.members`.
 
-    digests: SHA-256 of each member read; system: the folder where a listing of what was expected may stand.
+    Args:
+        digests: SHA-256 of each file that was read.
+        expected: The value of `source.members`.
+        system: Folder of params.yaml; a listing there tells which files differ.
+
+    Returns:
+        The difference, as words that follow the name of the source; None if there is none.
     """
     found = _digest(listing(digests).encode())
     if found == expected:
         return None
-    said = f"source.members expects {expected}, got {found} of {len(digests)} files"
+    problem = f"source.members expects {expected}, got {found} of {len(digests)} files"
     path = system / LISTING
     if not path.is_file():
-        return f"{said}; a listing {LISTING} beside params.yaml would tell which differ"
-    told = path.read_bytes()
-    if _digest(told) != expected:
-        return f"{said}; {LISTING} is itself not what source.members says (it has {_digest(told)}): mend one of them"
-    return f"{said}: {_difference(_parse(told), digests)}"
+        return f"{problem}; put a listing {LISTING} next to params.yaml to see which differ"
+    listed = path.read_bytes()
+    if _digest(listed) != expected:
+        return f"{problem}; {LISTING} does not match source.members (its digest is {_digest(listed)}): correct one"
+    return f"{problem}: {_difference(_parse(listed), digests)}"
 
 
 def check_listing(digests: Mapping[str, str], expected: str, system: Path, *, where: str, remedy: str) -> None:
-    """Raise UserError where the members read are not those of `source.members`."""
+    """Check the files that were read against `source.members`; see `listing_problem`.
+
+    Raises:
+        UserError: If they differ; `where` names the source, `remedy` says what to do.
+    """
     problem = listing_problem(digests, expected, system)
     if problem:
-        raise UserError(f"{where}: {problem}; {remedy}, or mend source.members")
+        raise UserError(f"{where}: {problem}; {remedy}, or correct source.members")
 
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _parse(told: bytes) -> dict[str, str]:
-    lines = told.decode(errors="replace").split("\n")
+def _parse(listed: bytes) -> dict[str, str]:
+    lines = listed.decode(errors="replace").split("\n")
     return {line[DIGITS + 2 :]: line[:DIGITS] for line in lines if line}
 
 
-def _difference(told: Mapping[str, str], found: Mapping[str, str]) -> str:
-    """How many files changed, are missing, are new, and the first three of each."""
+def _difference(listed: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Numbers of changed, missing and new files, and the first three of each."""
     kinds = {
-        "changed": [name for name in told if name in found and told[name] != found[name]],
-        "missing": [name for name in told if name not in found],
-        "new": [name for name in sorted(found) if name not in told],
+        "changed": [name for name in listed if name in found and listed[name] != found[name]],
+        "missing": [name for name in listed if name not in found],
+        "new": [name for name in sorted(found) if name not in listed],
     }
     return ", ".join(f"{len(names)} {kind} ({some(names)})" for kind, names in kinds.items() if names)

@@ -1,4 +1,4 @@
-"""The files of a folder or an archive, as the rest of a source sees them: sorted names, bytes on demand."""
+"""The files of a folder or an archive: sorted names, bytes on demand."""
 
 import difflib
 import posixpath
@@ -17,7 +17,7 @@ from lamina.errors import UserError
 
 PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"pictures": PICTURE_SUFFIXES, "texts": (".txt",)})
-# What one file may hold: below it, a row group with one huge picture still fits in little memory.
+# Largest file, so that a row group with one huge picture still needs little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000
 IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
@@ -25,9 +25,13 @@ IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 
 @dataclass(frozen=True, kw_only=True)
 class Members:
-    """Files of a source. `names` are sorted, with `/`; `read` gives one's bytes, and may raise UserError.
+    """Files of a source.
 
-    where: how messages name the source; content: which of the files are its items, a key of `SUFFIXES`.
+    Attributes:
+        where: Name of the source in error messages.
+        names: Sorted names, with `/`.
+        read: Returns the bytes of a file by its name; may raise UserError.
+        content: Which of the files are its items, a key of `SUFFIXES`.
     """
 
     where: str
@@ -37,23 +41,29 @@ class Members:
 
     @cached_property
     def pictures(self) -> tuple[str, ...]:
-        """Names of the items (pictures, or texts), by suffix, sorted. Raises UserError where there is none."""
+        """Sorted names of the items (pictures, or texts), by suffix. Raises UserError if there are none."""
         suffixes = SUFFIXES[self.content]
         found = tuple(name for name in self.names if name.lower().endswith(suffixes))
         if not found:
-            raise UserError(f"{self.where}: no {self.content}: looked for {' '.join(suffixes)}, {self._instead()}")
+            raise UserError(f"{self.where}: no {self.content}: looked for {' '.join(suffixes)}, {self._suffixes()}")
         return found
 
     @cached_property
     def top(self) -> str:
-        """`NAME/` where all files share one top folder, else nothing."""
+        """`NAME/` if all files share one top folder, else an empty string."""
         tops = {name.partition("/")[0] if "/" in name else "" for name in self.names}
         return f"{tops.pop()}/" if len(tops) == 1 and "" not in tops else ""
 
     def find(self, name: str, key: str, *, folder: bool = False) -> str:
-        """The full name of a file (or folder) given relative to the root or to the single top folder.
+        """Return the full name of a file or folder.
 
-        key: which key of params.yaml names it. Raises UserError, offering the nearest name.
+        Args:
+            name: Its name, relative to the root or to the single top folder.
+            key: The key of params.yaml that names it, for error messages.
+            folder: Whether to find a folder.
+
+        Raises:
+            UserError: If it does not exist; names the nearest one.
         """
         wanted = posixpath.normpath(name).removeprefix("./")
         known = self._folders if folder else self._known
@@ -62,7 +72,7 @@ class Members:
                 return candidate
         kind = "folder" if folder else "file"
         raise UserError(
-            f"{self.where}: no {kind} {name!r} in it, which {key} names{suggestion(wanted, self._near(known))}"
+            f"{self.where}: no {kind} {name!r} in it, which {key} names{suggestion(wanted, self._no_pictures(known))}"
         )
 
     @cached_property
@@ -78,22 +88,27 @@ class Members:
                 parent = posixpath.dirname(parent)
         return frozenset(folders)
 
-    def _near(self, known: Iterable[str]) -> list[str]:
-        """What may have been meant: everything but pictures, as the person would write it."""
+    def _no_pictures(self, known: Iterable[str]) -> list[str]:
+        """Names of everything but its items, relative to the top folder, for suggestions."""
         suffixes = SUFFIXES[self.content]
         return sorted(name.removeprefix(self.top) for name in known if not name.lower().endswith(suffixes))
 
-    def _instead(self) -> str:
+    def _suffixes(self) -> str:
         if not self.names:
-            return "found nothing at all"
+            return "found no files"
         suffixes = Counter(PurePosixPath(name).suffix.lower() or "(no suffix)" for name in self.names)
         return "found " + ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
 
 
 def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
-    """Several sources as one: each one's names behind its prefix (`train/`, or nothing).
+    """Combine several sources into one.
 
-    Raises UserError where two give the same name.
+    Args:
+        parts: Prefix of the names (`train/`, or empty) and files of each source.
+        where: Name of the combined source in error messages.
+
+    Raises:
+        UserError: If two files get the same name.
     """
     found = [(prefix + name, part, name) for prefix, part in parts for name in part.names]
     names = collect((full for full, _, _ in found), where)
@@ -107,24 +122,32 @@ def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
 
 
 def collect(names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Sort the names of a source's files; refuse a name that is there twice."""
+    """Sort the names of files. Raises UserError for a name that occurs twice."""
     ordered = sorted(names)
     for before, name in pairwise(ordered):
         if before == name:
-            raise UserError(f"{where}: holds {name!r} twice; pack it anew, each file once")
+            raise UserError(f"{where}: holds {name!r} twice; pack it again, with each file once")
     return tuple(ordered)
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a name is hidden, or what macOS and Windows leave behind."""
+    """Whether a file is hidden, or was left behind by macOS or Windows."""
     return any(part.startswith(".") or part.lower() in IGNORED for part in name.split("/"))
 
 
 def checked_name(name: str, where: str) -> str:
-    """A member's name without `./`, or UserError where it could point outside or cannot be written down."""
+    """Return a name without `./`.
+
+    Args:
+        name: Name of a file in a source.
+        where: Name of the source in error messages.
+
+    Raises:
+        UserError: If the name could point outside the source, or is not valid text.
+    """
     reason = _fault(name)
     if reason:
-        raise UserError(f"{where}: {name!a} {reason}; refused: give the files plain relative names")
+        raise UserError(f"{where}: {name!a} {reason}; refused; give the files plain relative names")
     return posixpath.normpath(name) if name else "."
 
 
@@ -149,12 +172,12 @@ def _is_text(name: str) -> bool:
 
 
 def normal(text: str) -> str:
-    """Unicode's composed form: `é` as macOS and as Windows write it are one."""
+    """Return Unicode's composed form (NFC), so that `é` from macOS and from Windows are equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def decode_text(data: bytes) -> str:
-    """Decode what people save as text: UTF-8 with or without mark, UTF-16, else Windows-1252 or Latin-1."""
+    """Decode text in UTF-8 (with or without byte order mark), UTF-16, or else Windows-1252 or Latin-1."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:2]:
@@ -168,7 +191,7 @@ def decode_text(data: bytes) -> str:
 
 
 def suggestion(wanted: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the nearest of the known names, else the first few of them, else nothing."""
+    """Return `; did you mean 'x'?` for the nearest known name, else the first few names, else an empty string."""
     names = list(known)[:10_000]
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
     if near:
@@ -177,6 +200,6 @@ def suggestion(wanted: str, known: Iterable[str]) -> str:
 
 
 def some(items: Iterable[str]) -> str:
-    """The first three of some names, for a message."""
+    """Return the first three names as text for a message."""
     shown = list(items)
     return ", ".join(map(repr, shown[:3])) + (", ..." if len(shown) > 3 else "")

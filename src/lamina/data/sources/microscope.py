@@ -1,7 +1,7 @@
-"""Stain, light and camera of one slide: from the density of stains to the pixels of a photograph.
+"""Stain, light and camera of a slide: converts the density of stains to the pixels of a photograph.
 
-Light that passes a stained cell falls off exponentially with the density of each stain (Beer-Lambert, in
-the form of Ruifrok & Johnston 2001), so overlapping cells darken each other as they do under a microscope.
+Light through a stained cell decreases exponentially with the density of each stain (Beer-Lambert law, in the form of
+Ruifrok & Johnston 2001), so overlapping cells darken each other as under a microscope.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Field = NDArray[np.float32]
 SIDE = 256
 STAINS = ("eosin", "azure", "purple", "hemoglobin")
 
-# Absorbance of red, green and blue light by one unit of each stain; chosen by eye beside real smears.
+# Absorbance of red, green and blue light by one unit of each stain; chosen by comparison with real smears.
 ABSORBANCE = np.array(
     [
         [0.05, 0.85, 0.60],
@@ -29,13 +29,24 @@ ABSORBANCE = np.array(
 
 @dataclass(frozen=True, kw_only=True)
 class Slide:
-    """What the pictures of one slide share.
+    """Properties that all pictures of one slide share.
 
-    scale: pixels a micrometre; absorbance: (4, 3), of `STAINS` in RGB; light: (3,), RGB of the empty
-    field, 0..1; vignette: share of light lost in the corners; blur, grain: in pixels and grey levels;
-    sharpening: of the camera; gamma: of its curve; quality: of its JPEGs; crowding: red cells a picture;
-    clumping: 0 apart .. 1 overlapping; pallor: of the red cells' centres, 0..1; red_radius: micrometres;
-    plasma: density of eosin and azure between the cells; lossless: saved as PNG.
+    Attributes:
+        scale: Pixels per micrometer.
+        absorbance: (4, 3), of `STAINS` in RGB.
+        light: (3,), RGB of the empty background, 0 to 1.
+        vignette: Share of light lost in the corners.
+        blur: Blur in pixels.
+        grain: Noise in grey levels.
+        sharpening: Strength of the camera's sharpening.
+        gamma: Exponent of the camera's curve.
+        quality: Quality of its JPEGs.
+        crowding: Mean number of red cells per picture.
+        clumping: 0 (apart) to 1 (overlapping).
+        pallor: How pale the centers of red cells are, 0 to 1.
+        red_radius: Radius of red cells in micrometers.
+        plasma: Density of eosin and azure between the cells.
+        lossless: Whether pictures are saved as PNG.
     """
 
     scale: float
@@ -55,8 +66,8 @@ class Slide:
     lossless: bool
 
 
-def prepare(rng: np.random.Generator) -> Slide:
-    """Draw a slide: its stain, its light, its camera."""
+def draw_slide(rng: np.random.Generator) -> Slide:
+    """Draw the random stain, light and camera of a slide."""
     strength = rng.lognormal(0.0, 0.16) * rng.lognormal(0.0, 0.15, (4, 1))
     hue = rng.lognormal(0.0, 0.12, (4, 3))
     warmth, tint = rng.normal(0.0, 0.055), rng.normal(0.0, 0.025)
@@ -82,7 +93,7 @@ def prepare(rng: np.random.Generator) -> Slide:
 
 
 def noise(rng: np.random.Generator, side: int, grain: float) -> Field:
-    """Smooth noise, (side, side), mean 0 and deviation 1, with features of about `grain` pixels."""
+    """Return smooth noise, (side, side), mean 0 and standard deviation 1, with features of about `grain` pixels."""
     shrink = max(grain / 2.0, 1.0)
     small = int(np.ceil(side / shrink)) + 1
     field = cv2.GaussianBlur(rng.standard_normal((small, small), dtype=np.float32), (0, 0), grain / shrink / 2)
@@ -93,8 +104,15 @@ def noise(rng: np.random.Generator, side: int, grain: float) -> Field:
 def expose(density: Field, slide: Slide, rng: np.random.Generator) -> Pixels:
     """Photograph a field of view.
 
-    density: (SIDE, SIDE, 4), of `STAINS`. Returns (SIDE, SIDE, 3) uint8 RGB. Light, focus and noise vary
-    a little from picture to picture; one picture in ten is clearly out of focus.
+    Light, focus and noise vary slightly from picture to picture; one in ten pictures is clearly out of focus.
+
+    Args:
+        density: (SIDE, SIDE, 4), of `STAINS`.
+        slide: Stain, light and camera.
+        rng: Source of randomness.
+
+    Returns:
+        (SIDE, SIDE, 3) uint8 RGB.
     """
     plasma = 1 + 0.15 * noise(rng, SIDE, 70)[..., None] * np.array([1, 1, 0, 0], np.float32)
     stained = density + (plasma * np.array([*slide.plasma, 0, 0])).astype(np.float32)

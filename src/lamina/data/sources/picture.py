@@ -1,19 +1,24 @@
-"""What every source yields."""
+"""One picture of a source: what every source yields."""
 
 from dataclasses import dataclass
+
+Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One item of a source, a picture or a text, still encoded.
+    """One encoded item of a source: a picture, or a text.
 
-    name: path inside the source, with `/`; encoded: the file's bytes; labels: those told (two cells have two,
-    be they the same), none where unlabeled; origin: what it was taken from (slide, patient), shared by pictures
-    that must stay in one fold; boxes: (left, top, right, bottom) in pixels of each object of interest.
+    Attributes:
+        name: Path inside the source, with `/`.
+        encoded: Bytes of the file.
+        labels: Its labels; two cells have two labels, even equal ones; empty if unlabeled.
+        origin: What it was taken from (slide, patient). Pictures of one origin stay in one fold.
+        boxes: A box per object of interest.
     """
 
     name: str
     encoded: bytes
     labels: tuple[str, ...]
     origin: str
-    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    boxes: tuple[Box, ...] = ()

@@ -1,8 +1,8 @@
-"""Stained blood smears drawn from a seed, offline: one leukocyte of four classes among red cells.
+"""Draws stained blood smears from a seed, offline: one leukocyte of four classes among red cells.
 
-A folder as folders are: pictures of one slide share stain and light, and among them are grey scans,
-duplicates, a truncated file and one that is no picture. The classes differ in shape and texture; stain and
-light vary so much from slide to slide that mean color tells almost nothing.
+Like a real folder, it has flaws: grey scans, duplicates, a truncated file and a file that is no picture. Pictures of
+one slide share stain and light. The classes differ in shape and texture; stain and light vary so much between slides
+that the mean color says almost nothing about the class.
 """
 
 import io
@@ -17,19 +17,18 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lamina.data.sources.cells import ATYPICAL, TYPICAL, leukocyte, platelets, red_cells
-from lamina.data.sources.microscope import SIDE, Slide, expose, prepare
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.microscope import SIDE, Slide, draw_slide, expose
+from lamina.data.sources.picture import Box, Picture
 
-Box = tuple[int, int, int, int]
 Flaw = Literal["grey", "duplicate", "near duplicate", "truncated", "no picture"]
 
-# Of ten pictures in a row, so many of each class, in an order of chance.
+# Classes of ten pictures in a row, in random order.
 DECK = ("eosinophil",) * 2 + ("lymphocyte",) * 3 + ("monocyte",) * 2 + ("neutrophil",) * 3
 ATYPICAL_SHARE = 0.25
 PICTURES_A_SLIDE = (4, 12)
-FEW = 48  # pictures; below, starting worker processes costs more than they save
-# Of fifty pictures in a row, one each is grey, a duplicate (not in every fourth fifty) and a near
-# duplicate; the first fifty hold the two broken files as well. All flaws fall on places 4 to 39.
+FEW = 48  # pictures; below this, starting worker processes takes longer than they save
+# Of fifty pictures in a row, one is grey, one a near duplicate and one a duplicate (none in every fourth fifty). The
+# two broken files are among the first fifty. All flaws have places 4 to 39 in their fifty.
 FLAW_BLOCK, FLAW_PLACES = 50, range(4, 40)
 ERROR_PAGE = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>Not Found</body></html>\n"
 
@@ -38,8 +37,14 @@ ERROR_PAGE = b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><
 class Shot:
     """One file of the source, before it is drawn.
 
-    index: its place in the order of drawing; slide, number: as its name tells; original: the shot that
-    this one repeats, under a name of its own.
+    Attributes:
+        index: Its place in the order of drawing.
+        slide: Number of its slide.
+        number: Its number on the slide.
+        label: Its class.
+        suffix: `jpg` or `png`.
+        flaw: What is wrong with it.
+        original: The shot that a duplicate repeats.
     """
 
     index: int
@@ -60,11 +65,17 @@ class Shot:
 
 
 def pictures(seed: int, count: int = 600) -> Iterator[Picture]:
-    """Draw `count` pictures, sorted by name, on all cores.
+    """Draw pictures on all cores, about 20 ms each.
 
-    Pictures are 256x256 (a near duplicate may be a little smaller). Each depends on `seed` and its place in
-    the order of drawing only, so those of a smaller `count` are among those of a larger one. The box
-    holds the whole leukocyte. Takes about 20 ms a picture.
+    Pictures are 256x256 (a near duplicate may be slightly smaller). Each depends only on the seed and its place in the
+    order of drawing, so the pictures of a smaller `count` are among those of a larger one.
+
+    Args:
+        seed: Seed of the random numbers.
+        count: Number of pictures.
+
+    Yields:
+        Pictures sorted by name; the box contains the whole leukocyte.
     """
     planned = sorted(shots(seed, count), key=lambda shot: shot.name)
     drawn = joblib.Parallel(n_jobs=1 if count < FEW else -1, return_as="generator", batch_size=8)(
@@ -75,12 +86,12 @@ def pictures(seed: int, count: int = 600) -> Iterator[Picture]:
             yield Picture(name=shot.name, encoded=encoded, labels=(shot.label,), origin=shot.origin, boxes=boxes)
     finally:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of drawings under way that nobody waits for any more
+            warnings.simplefilter("ignore")  # about drawings that are cancelled
             drawn.close()
 
 
 def shots(seed: int, count: int) -> list[Shot]:
-    """Say what each of `count` files will show, in the order of drawing."""
+    """Plan what each of `count` files shows, in the order of drawing."""
     planned: list[Shot] = []
     slide, number, room = -1, 0, 0
     for index in range(count):
@@ -118,7 +129,7 @@ def _flaw(seed: int, index: int) -> Flaw | None:
 
 
 def sheet(seed: int, columns: int = 6, side: int = 160) -> Image.Image:
-    """Draw pictures to look at: a row a class, each picture from another slide, its class written below."""
+    """Draw a sheet: a row per class, each picture from another slide, with its class below."""
     strip, shown = 16, dict.fromkeys(DECK, 0)
     page = Image.new("RGB", (columns * side, len(shown) * (side + strip)), "white")
     pen, used = ImageDraw.Draw(page), set()
@@ -136,9 +147,9 @@ def sheet(seed: int, columns: int = 6, side: int = 160) -> Image.Image:
 
 
 def _file(shot: Shot, seed: int) -> tuple[bytes, tuple[Box, ...]]:
-    """The file's bytes, and the leukocyte's box; none where it holds no picture."""
+    """The bytes of the file, and the box of the leukocyte; no box if it is no picture."""
     if shot.original is not None:
-        return _again(shot, shot.original, seed)
+        return _duplicate(shot, shot.original, seed)
     if shot.flaw == "no picture":
         return ERROR_PAGE, ()
     image, box = draw(shot, seed)
@@ -150,26 +161,30 @@ def _file(shot: Shot, seed: int) -> tuple[bytes, tuple[Box, ...]]:
 
 
 def draw(shot: Shot, seed: int) -> tuple[Image.Image, Box]:
-    """Draw a shot that is no duplicate: the picture before it is encoded, and the leukocyte's box."""
+    """Draw a shot that is no duplicate.
+
+    Returns:
+        The picture before it is encoded, and the box of the leukocyte.
+    """
     slide, rng = _slide(seed, shot.slide), _rng(seed, "drawing", shot.index)
-    looks = ATYPICAL if rng.random() < ATYPICAL_SHARE else TYPICAL
-    white = leukocyte(looks[shot.label], slide, rng)
+    morphologies = ATYPICAL if rng.random() < ATYPICAL_SHARE else TYPICAL
+    white = leukocyte(morphologies[shot.label], slide, rng)
     density = white.density + red_cells(white, slide, rng) + platelets(white, slide, rng)
     rows, columns = (np.flatnonzero((white.cell > 0.5).any(axis)) for axis in (1, 0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
     return Image.fromarray(expose(density, slide, rng)), box
 
 
-def _again(shot: Shot, original: Shot, seed: int) -> tuple[bytes, tuple[Box, ...]]:
-    """The same picture under another name; a near duplicate is saved coarser, smaller or brighter."""
+def _duplicate(shot: Shot, original: Shot, seed: int) -> tuple[bytes, tuple[Box, ...]]:
+    """The same picture under another name; a near duplicate is more compressed, brighter or smaller."""
     encoded, boxes = _file(original, seed)
     if shot.flaw == "duplicate":
         return encoded, boxes
     image = Image.open(io.BytesIO(encoded)).convert("RGB")
-    way = _rng(seed, "again", shot.index).integers(3)
-    if way == 0:
+    change = _rng(seed, "again", shot.index).integers(3)
+    if change == 0:
         return _encoded(image, "jpg", 72), boxes
-    if way == 1:
+    if change == 1:
         return _encoded(image.point(lambda level: level + 2), "jpg", 90), boxes
     side = round(0.95 * SIDE)
     smaller = image.resize((side, side), Image.Resampling.LANCZOS)
@@ -188,9 +203,9 @@ def _encoded(image: Image.Image, suffix: str, quality: int) -> bytes:
 
 @lru_cache(maxsize=64)
 def _slide(seed: int, slide: int) -> Slide:
-    return prepare(_rng(seed, "slide", slide))
+    return draw_slide(_rng(seed, "slide", slide))
 
 
 def _rng(seed: int, what: str, index: int) -> np.random.Generator:
-    """A generator of its own for each thing that is drawn, so that none depends on what came before."""
+    """A separate generator for each thing that is drawn, so that none depends on what was drawn before."""
     return np.random.default_rng(np.random.SeedSequence([seed, *what.encode(), index]))

@@ -1,4 +1,4 @@
-"""A source's pictures, one after another, whatever kind of source it is."""
+"""Opens a source of any kind and yields its pictures one by one."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,12 @@ from lamina.files import file_digest
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """An open source: its pictures, sorted by name, read as they are asked for; and their number."""
+    """An open source.
+
+    Attributes:
+        pictures: Pictures sorted by name, each read when it is requested.
+        total: Number of pictures.
+    """
 
     pictures: Iterator[Picture]
     total: int
@@ -34,17 +39,31 @@ Opener = Callable[[SourceConfig, int, Path], AbstractContextManager[Source]]
 
 
 def open_source(config: SourceConfig, *, seed: int, system: Path) -> AbstractContextManager[Source]:
-    """Open the source that the config names.
+    """Open a source.
 
-    seed: what drawn pictures derive from; system: the folder that `location` is relative to, where a
-    compressed tar is unpacked to a file without a name. Raises UserError, here or while pictures are read.
+    Args:
+        config: Section `source` of params.yaml.
+        seed: Seed of drawn pictures.
+        system: Folder that `location` is relative to; a compressed tar is unpacked to a temporary file there.
+
+    Raises:
+        UserError: Here or while pictures are read, if the source is missing, broken, or not as configured.
     """
     return OPENERS[config.kind](config, seed, system)
 
 
 @contextmanager
 def open_members(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
-    """Open the files of a folder or an archive, whichever is there. spool: as in `open_archive`."""
+    """Open the files of a folder or an archive.
+
+    Args:
+        path: The folder or archive.
+        where: Name of the source in error messages.
+        spool: As in `open_archive`.
+
+    Raises:
+        UserError: If it does not exist; names the nearest file.
+    """
     if not path.exists():
         raise UserError(f"{where}: not found{_nearest(path)}")
     with open_folder(path, where=where) if path.is_dir() else open_archive(path, where=where, spool=spool) as members:
@@ -65,17 +84,17 @@ def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     path = system / location
     if path.exists() and path.is_dir() != (config.kind == "folder"):
         found = "folder" if path.is_dir() else "file"
-        raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; mend source.kind")
+        raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; correct source.kind")
     (digest,) = config.digests
     if digest and path.exists():
         _check_digest(path, location, digest)
     with open_members(path, where=location, spool=system) as members:
-        yield _source(members, config, system, "bring back the files that it was made from")
+        yield _source(members, config, system, "restore the original files")
 
 
 @contextmanager
 def _fetched(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
-    from lamina.data.sources.fetched import open_fetched, remedy  # the code of the web is needed here alone
+    from lamina.data.sources.fetched import open_fetched, remedy  # network code is needed only here
 
     with open_fetched(config, system) as members:
         yield _source(members, config, system, remedy(system))
@@ -85,14 +104,14 @@ def _check_digest(path: Path, where: str, expected: str) -> None:
     found = file_digest(path)
     if found != expected:
         raise UserError(
-            f"{where}: source.sha256 expects {expected}, got {found}; download it again, or mend the digest"
+            f"{where}: source.sha256 expects {expected}, got {found}; download it again, or correct the digest"
         )
 
 
 def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -> Source:
-    """The pictures of some members; after the last one, what was read is checked, where `source.members` says how.
+    """The pictures of some members. With `source.members` all read files are checked after the last one.
 
-    remedy: what to do where it differs.
+    remedy: what to do if they differ.
     """
     members = replace(members, content=config.content)
     if config.members is None:
@@ -117,7 +136,7 @@ def _then(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[P
 
 
 def _read(members: Members, config: SourceConfig) -> Iterator[Picture]:
-    """Check everything that names alone can tell, then read picture by picture."""
+    """Check labels, boxes and origins by names, then read picture by picture."""
     labels = find_labels(members, config.labels)
     boxes = find_boxes(members, config.boxes) if config.boxes else {}
     find_origin = _origins(members.pictures, config.origin, members.where)
@@ -140,7 +159,7 @@ def _origins(names: tuple[str, ...], pattern: str | None, where: str) -> Callabl
     if missed:
         raise UserError(
             f"{where}: source.origin {pattern!r} finds no origin in {len(missed)} of {len(names)} file names "
-            f"({some(missed)}); mend the pattern"
+            f"({some(missed)}); correct the pattern"
         )
     return lambda name: _origin(name, pattern)
 
@@ -159,14 +178,11 @@ def _origin(name: str, pattern: str) -> str:
 def _smear(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     from lamina.data.sources import smear  # drawing needs OpenCV, which reading does not
 
-    yield Source(
-        pictures=(_told(picture, config) for picture in smear.pictures(seed, config.pictures)), total=config.pictures
-    )
+    def configured(picture: Picture) -> Picture:
+        origin = _origins((picture.name,), config.origin, "smear")(picture.name) if config.origin else picture.origin
+        return replace(picture, origin=origin, labels=() if config.labels == "none" else picture.labels)
 
-
-def _told(picture: Picture, config: SourceConfig) -> Picture:
-    origin = _origins((picture.name,), config.origin, "smear")(picture.name) if config.origin else picture.origin
-    return replace(picture, origin=origin, labels=() if config.labels == "none" else picture.labels)
+    yield Source(pictures=map(configured, smear.pictures(seed, config.pictures)), total=config.pictures)
 
 
 @contextmanager

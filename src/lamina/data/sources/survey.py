@@ -1,13 +1,14 @@
-"""A first look into a source: what its pictures, labels and boxes are, so that a system can be set up for it."""
+"""Surveys a new source: its pictures, labels and boxes, so that params.yaml can be written for it."""
 
 import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Final, TypeVar
 
-from lamina.data.decoding import UnreadableError, look, open_picture
+from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
 from lamina.data.sources.members import Members
@@ -16,13 +17,20 @@ from lamina.errors import UserError
 
 T = TypeVar("T")
 
-LOOKED_AT: Final = 200  # pictures, and box files: tells a share of one half within 7 % (95 %)
+SAMPLED: Final = 200  # pictures, and box files: estimates a share of one half within 7 % (95 %)
 TABLE_SUFFIXES: Final = (".csv", ".tsv")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSurvey:
-    """How a source tells labels: `source.labels`, pictures per class, and pictures with none or several."""
+    """Labels of a source.
+
+    Attributes:
+        labels: Value for `source.labels`.
+        classes: Pictures per class.
+        unlabeled: Pictures without a label.
+        ambiguous: Pictures with several labels.
+    """
 
     labels: str
     classes: dict[str, int]
@@ -32,7 +40,14 @@ class LabelSurvey:
 
 @dataclass(frozen=True, kw_only=True)
 class BoxSurvey:
-    """Boxes in a source: `source.boxes`, `source.target`; single: whether most pictures have just one such box."""
+    """Boxes of a source.
+
+    Attributes:
+        boxes: Value for `source.boxes`.
+        target: Value for `source.target`.
+        pictures: Pictures with a box file.
+        single: Whether most pictures have exactly one such box.
+    """
 
     boxes: str
     target: str | None
@@ -42,7 +57,15 @@ class BoxSurvey:
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSurvey:
-    """A sample of the pictures: how many were looked at, could not be read, are grey; their shorter sides."""
+    """A sample of the pictures.
+
+    Attributes:
+        looked_at: Size of the sample.
+        unreadable: Pictures that cannot be decoded.
+        grey: Readable pictures without color.
+        smallest_side: Smallest shorter side in pixels.
+        median_side: Median of the shorter sides in pixels.
+    """
 
     looked_at: int
     unreadable: int
@@ -52,33 +75,42 @@ class PixelSurvey:
 
     @property
     def readable(self) -> int:
-        """How many of those looked at could be read."""
+        """Number of sampled pictures that can be decoded."""
         return self.looked_at - self.unreadable
 
     @property
     def mostly_grey(self) -> bool:
-        """Whether more than half of these are grey."""
+        """Whether more than half of the readable pictures are grey."""
         return self.grey > self.readable / 2
 
 
 def survey_labels(members: Members) -> LabelSurvey | None:
-    """Find the labels: a CSV with columns file and label, else at least two folders; None where neither is there.
+    """Find the labels: a CSV with the columns file and label, or else at least two folders.
 
-    Raises UserError where such a CSV is broken.
+    Returns:
+        The labels, or None if there are neither.
+
+    Raises:
+        UserError: If such a CSV is broken.
     """
     tables = [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
-    told = {table: read_labels(members, table) for table in tables if is_label_table(members.read(table))}
-    if told:
-        table = max(sorted(told), key=lambda name: len(told[name]))
-        return count_labels(table.removeprefix(members.top), (told[table].get(name, ()) for name in members.pictures))
+    found = {table: read_labels(members, table) for table in tables if is_label_table(members.read(table))}
+    if found:
+        table = max(sorted(found), key=lambda name: len(found[name]))
+        return count_labels(table.removeprefix(members.top), (found[table].get(name, ()) for name in members.pictures))
     by_folder = count_labels("folder", (folder_label(members, name) for name in members.pictures))
     return by_folder if len(by_folder.classes) > 1 else None
 
 
-def count_labels(labels: str, told: Iterable[Labels]) -> LabelSurvey:
-    """Count the labels told of each picture. labels: what `source.labels` is."""
+def count_labels(labels: str, cells: Iterable[Labels]) -> LabelSurvey:
+    """Count the labels of the pictures.
+
+    Args:
+        labels: The value of `source.labels`.
+        cells: The labels of each picture.
+    """
     kinds, classes = Counter[int](), Counter[str]()
-    for cell in told:
+    for cell in cells:
         kinds[min(len(cell), 2)] += 1
         if len(cell) == 1:
             classes[cell[0]] += 1
@@ -86,7 +118,11 @@ def count_labels(labels: str, told: Iterable[Labels]) -> LabelSurvey:
 
 
 def survey_boxes(members: Members) -> BoxSurvey | None:
-    """Find Pascal VOC files named as pictures are, and the object that stands exactly once in most of them."""
+    """Find Pascal VOC files with the names of pictures, and the object that occurs exactly once in most of them.
+
+    Returns:
+        The boxes, or None if there are none.
+    """
     pictures = {posixpath.splitext(posixpath.basename(name))[0] for name in members.pictures}
     files = [name for name in members.names if name.lower().endswith(".xml")]
     folders = {posixpath.dirname(name) for name in files if posixpath.splitext(posixpath.basename(name))[0] in pictures}
@@ -107,7 +143,7 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
 def _objects(members: Members, file: str) -> Counter[str] | None:
     try:
         return Counter(name for name, _ in parse_voc(members.read(file), file))
-    except UserError:  # XML of another kind; where boxes are asked for, the download says what is wrong
+    except UserError:  # another kind of XML; the stage download reports it if boxes are configured
         return None
 
 
@@ -116,28 +152,31 @@ def _commonest(counted: tuple[str, int]) -> tuple[int, str]:
 
 
 def survey_pixels(sampled: Iterable[bytes], where: str) -> PixelSurvey:
-    """Decode a sample of the pictures. Raises UserError where none of it can be decoded."""
-    looks = [_look(encoded) for encoded in sampled]
-    facts = [look for look in looks if look is not None]
-    if not facts:
-        raise UserError(f"{where}: none of {len(looks)} pictures looked at can be decoded; are they pictures?")
-    sides = [side for side, _ in facts]
+    """Decode a sample of the pictures.
+
+    Args:
+        sampled: Bytes of each picture.
+        where: Name of the source in error messages.
+
+    Raises:
+        UserError: If none can be decoded.
+    """
+    total, grey, sides = 0, 0, list[int]()
+    for encoded in sampled:
+        total += 1
+        with suppress(UnreadableError):
+            inspected = inspect_picture(open_picture(encoded))
+            sides.append(min(inspected.width, inspected.height))
+            grey += inspected.grey
+    if not sides:
+        raise UserError(f"{where}: none of {total} pictures looked at can be decoded; are they pictures?")
     return PixelSurvey(
-        looked_at=len(looks),
-        unreadable=len(looks) - len(facts),
-        grey=sum(grey for _, grey in facts),
+        looked_at=total,
+        unreadable=total - len(sides),
+        grey=grey,
         smallest_side=min(sides),
         median_side=int(median(sides)),
     )
-
-
-def _look(encoded: bytes) -> tuple[int, bool] | None:
-    """(shorter side in pixels, whether grey), or None where it is no picture."""
-    try:
-        seen = look(open_picture(encoded))
-    except UnreadableError:
-        return None
-    return min(seen.width, seen.height), seen.grey
 
 
 def survey_pictures(
@@ -145,20 +184,27 @@ def survey_pictures(
 ) -> tuple[LabelSurvey, PixelSurvey]:
     """Count the labels of all pictures, and decode a sample of them, in one pass.
 
-    total: how many pictures there are; labels: what `source.labels` is. Raises UserError where none can be decoded.
+    Args:
+        pictures: All pictures.
+        total: Their number.
+        labels: The value of `source.labels`.
+        where: Name of the source in error messages.
+
+    Raises:
+        UserError: If no sampled picture can be decoded.
     """
     places, sampled = set(sample(range(total))), list[bytes]()
 
-    def told() -> Iterator[Labels]:
+    def labels_of_all() -> Iterator[Labels]:
         for index, picture in enumerate(pictures):
             if index in places:
                 sampled.append(picture.encoded)
             yield picture.labels
 
-    return count_labels(labels, told()), survey_pixels(sampled, where)
+    return count_labels(labels, labels_of_all()), survey_pixels(sampled, where)
 
 
-def sample(items: Sequence[T], most: int = LOOKED_AT) -> list[T]:
-    """At most `most` of the items, evenly spaced."""
+def sample(items: Sequence[T], most: int = SAMPLED) -> list[T]:
+    """Return at most `most` evenly spaced items."""
     count = min(len(items), most)
     return [items[index * len(items) // count] for index in range(count)]

@@ -1,4 +1,4 @@
-"""Pictures of a TensorFlow Datasets (TFDS) dataset, encoded as they are stored there."""
+"""Reads the encoded pictures of a TensorFlow Datasets (TFDS) dataset."""
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from lamina.data.sources.catalog import find_builder, full_location, known, library, prepare, reading
+from lamina.data.sources.catalog import find_builder, full_location, known, library, prepare_dataset, read_config
 from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, checked_name, normal
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
@@ -25,10 +25,13 @@ SIGNATURES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Which of a dataset's features are what a source tells.
+    """The features of a dataset that a source needs.
 
-    image: the pictures; file_name: their files' names, where told; labels: class names by ClassLabel feature;
-    main_label: the one that the dataset is about, where it says so or has no other.
+    Attributes:
+        image: Feature of the pictures.
+        file_name: Feature of their file names, if there is one.
+        labels: Names of the classes by ClassLabel feature.
+        main_label: The label that the dataset declares as its target, or its only one.
     """
 
     image: str
@@ -39,7 +42,14 @@ class Features:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A prepared dataset. location: its full name with configuration and version; splits: pictures in each."""
+    """A prepared dataset.
+
+    Attributes:
+        location: Full name with configuration and version.
+        features: The features to read.
+        splits: Number of pictures in each split.
+        builder: The builder of the library.
+    """
 
     location: str
     features: Features
@@ -48,35 +58,45 @@ class Dataset:
 
 
 def open_dataset(location: str, labels: str | None = None, content: str = "pictures") -> Dataset:
-    """Open a dataset; prepare it first, if it is not.
+    """Open a dataset; download and prepare it first if necessary.
 
-    location, labels, content: as in the section `source`. Raises UserError for what cannot be such a source, before
-    anything is downloaded where that can be told.
+    Args:
+        location: As in the section `source`.
+        labels: As in the section `source`; checked before the download.
+        content: As in the section `source`.
+
+    Raises:
+        UserError: If the dataset does not exist, cannot be prepared, or is no source of such content.
     """
     where = f"tfds:{location}"
     builder = find_builder(location)
     features = read_features(builder, where, content)
     if labels is not None:
         chosen_label(features, labels, where)
-    prepare(builder, where)
+    prepare_dataset(builder, where)
     splits = {name: int(split.num_examples) for name, split in sorted(builder.info.splits.items())}
     return Dataset(
         location=full_location(builder),
-        features=read_features(builder, where, content),  # once more: some learn their classes from what they download
+        features=read_features(builder, where, content),  # again: some know their classes only after the download
         splits=splits,
         builder=builder,
     )
 
 
 def read_features(builder: Any, where: str, content: str = "pictures") -> Features:
-    """Tell a dataset's features apart.
+    """Find the features of a dataset.
 
-    content: `pictures`, or `texts`, which are the feature `image` then. Raises UserError where the dataset holds none
-    of them, or several without a main one.
+    Args:
+        builder: The builder of the library.
+        where: Name of the dataset in error messages.
+        content: `pictures`, or `texts`, which are the feature `image` then.
+
+    Raises:
+        UserError: If it has no such content, or several per example and no main one.
     """
     kinds = library().features
-    told = builder.info.features
-    features = dict(told.items()) if isinstance(told, kinds.FeaturesDict) else {}
+    declared = builder.info.features
+    features = dict(declared.items()) if isinstance(declared, kinds.FeaturesDict) else {}
     keys = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
     images = _of_kind(features, kinds.Image, but=kinds.LabeledImage)
     labels = _of_kind(features, kinds.ClassLabel)
@@ -85,15 +105,15 @@ def read_features(builder: Any, where: str, content: str = "pictures") -> Featur
     if not images:
         what = "texts, not pictures" if _of_kind(features, kinds.Text) else "no pictures"
         listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
-        raise UserError(f"{where}: holds {what} ({listed or type(told).__name__}); choose a dataset of images")
+        raise UserError(f"{where}: holds {what} ({listed or type(declared).__name__}); choose a dataset of images")
     image = _main(images, keys[:1], "image")
     if image is None:
         raise UserError(
-            f"{where}: has several pictures an example ({', '.join(images)}), and does not say which is meant"
+            f"{where}: has several pictures per example ({', '.join(images)}), and no main one; choose another dataset"
         )
     kind = np.dtype(images[image].np_dtype).name
     if kind not in ("uint8", "uint16"):
-        raise UserError(f"{where}: {image} holds {kind} numbers, which are no picture's colors; choose another dataset")
+        raise UserError(f"{where}: {image} holds {kind} numbers, expected uint8 or uint16; choose another dataset")
     return Features(
         image=image,
         file_name=next((name for name in _of_kind(features, kinds.Text) if _is_file_name(name)), None),
@@ -127,7 +147,7 @@ def _of_kind(features: Mapping[str, Any], kind: Any, but: Any = ()) -> dict[str,
 
 
 def _main(found: Mapping[str, Any], keys: list[str], usual: str = "") -> str | None:
-    """The feature that the dataset names as its main one, or the only one, or the one of the usual name."""
+    """The feature that the dataset declares as its main one, or the only one, or the one with the usual name."""
     candidates = (*keys, *(found if len(found) == 1 else ()), usual)
     return next((name for name in candidates if name in found), None)
 
@@ -137,7 +157,16 @@ def _is_file_name(feature: str) -> bool:
 
 
 def chosen_label(features: Features, labels: str, where: str) -> str | None:
-    """The feature that `source.labels` means. Raises UserError where there is none, or no main one."""
+    """Return the label feature that `source.labels` selects; None for `none`.
+
+    Args:
+        features: Features of the dataset.
+        labels: The value of `source.labels`.
+        where: Name of the dataset in error messages.
+
+    Raises:
+        UserError: If there is no such label, or `folder` is set and there is no main one.
+    """
     if labels == "none" or labels in features.labels:
         return None if labels == "none" else labels
     if not features.labels:
@@ -150,7 +179,7 @@ def chosen_label(features: Features, labels: str, where: str) -> str | None:
 
 
 def usual_label(features: Features, where: str) -> str:
-    """What `source.labels` may well be: `folder`, or the first of several labels. Raises UserError without any."""
+    """Return a default for `source.labels`: `folder`, or the first of several labels. Raises UserError without any."""
     if len(features.labels) < 2 or features.main_label:
         chosen_label(features, "folder", where)
         return "folder"
@@ -158,9 +187,14 @@ def usual_label(features: Features, where: str) -> str:
 
 
 def chosen_splits(dataset: Dataset, splits: tuple[str, ...] | None) -> dict[str, int]:
-    """The splits to read, in the order of the pictures' names, and how many pictures each holds.
+    """Return the number of pictures of each split to read, in the order of the pictures' names.
 
-    splits: names; null: all. Raises UserError for one that does not exist, with those that do.
+    Args:
+        dataset: A prepared dataset.
+        splits: Names; None: all.
+
+    Raises:
+        UserError: If a split does not exist; lists those that do.
     """
     for name in splits or ():
         if name not in dataset.splits:
@@ -176,18 +210,28 @@ def read_pictures(
     find_origin: Callable[[str], str] | None = None,
     content: str = "pictures",
 ) -> tuple[Iterator[Picture], int]:
-    """Pictures of the chosen splits in the order of their names, and how many there are.
+    """Read the pictures of the chosen splits, one at a time, in the order of their names.
 
-    labels, splits, content: as in the section `source`; find_origin: what `source.origin` finds in a file's name, where
-    it is set. A picture's name is SPLIT/NUMBER with a suffix by its bytes, or SPLIT/NUMBER-FILE where the dataset
-    tells files' names. Memory holds one picture at a time. Raises UserError at once where the dataset does not
-    have what is asked for; later, where its files are damaged.
+    A picture's name is SPLIT/NUMBER with a suffix by its bytes, or SPLIT/NUMBER-FILE if the dataset has file names.
+
+    Args:
+        dataset: A prepared dataset.
+        labels: As in the section `source`.
+        splits: As in the section `source`.
+        find_origin: Returns the origin for a file name, if `source.origin` is set.
+        content: As in the section `source`.
+
+    Returns:
+        The pictures (or texts) and their number.
+
+    Raises:
+        UserError: At once if the dataset has no such labels, splits or file names; later if its files are damaged.
     """
     where = f"tfds:{dataset.location}"
     label, chosen = chosen_label(dataset.features, labels, where), chosen_splits(dataset, splits)
     if find_origin and dataset.features.file_name is None:
-        raise UserError(f"{where}: tells no file names for source.origin; set it to null")
-    reading()  # loads TensorFlow now, so that it does not count as time of the first picture
+        raise UserError(f"{where}: has no file names for source.origin; set it to null")
+    read_config()  # loads TensorFlow now, so that the progress bar does not count it as the first picture
     name_ending = _ending if content == "pictures" else _no_ending
     return _pictures(dataset, list(chosen), label, find_origin, name_ending), sum(chosen.values())
 
@@ -218,15 +262,15 @@ def _pictures(
 
 
 def _labels(number: int, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """A label's name, or its number where the dataset names none; nothing where it is unknown (-1)."""
+    """The name of a label, or its number if it has no name; empty if it is unknown (-1)."""
     if number < 0:
         return ()
     return (normal(classes[number]) if number < len(classes) else str(number),)
 
 
-def _file_name(told: bytes) -> str:
-    """A file's base name as a name may hold it: no folders, no control characters."""
-    base = posixpath.basename(told.decode(errors="replace").replace("\\", "/"))
+def _file_name(path: bytes) -> str:
+    """The base name of a file, without control characters."""
+    base = posixpath.basename(path.decode(errors="replace").replace("\\", "/"))
     return "".join(letter for letter in normal(base) if letter.isprintable())
 
 
@@ -242,17 +286,17 @@ def _ending(file: str, encoded: bytes) -> str:
 
 
 def _examples(dataset: Dataset, split: str, label: str | None) -> Iterator[dict[str, Any]]:
-    """Examples of a split in the order in which they are stored, with nothing but what is asked for."""
+    """Examples of a split in their stored order, with the needed features only."""
     tfds, features = library(), dataset.features
-    wanted = {name: True for name in (features.image, features.file_name, label) if name}
-    decoders = tfds.decode.PartialDecoding(wanted, decoders={features.image: tfds.decode.SkipDecoding()})
+    needed = {name: True for name in (features.image, features.file_name, label) if name}
+    decoders = tfds.decode.PartialDecoding(needed, decoders={features.image: tfds.decode.SkipDecoding()})
     try:
         yield from dataset.builder.as_dataset(
-            split=split, shuffle_files=False, decoders=decoders, read_config=reading()
+            split=split, shuffle_files=False, decoders=decoders, read_config=read_config()
         ).as_numpy_iterator()
-    except Exception as error:  # TensorFlow's own kinds, which only TensorFlow names
-        said = " ".join(str(error).split())[:200]
+    except Exception as error:  # TensorFlow's own exceptions, which this module must not import
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"tfds:{dataset.location}: {split!r} cannot be read ({said}); "
+            f"tfds:{dataset.location}: {split!r} cannot be read ({reason}); "
             f"the files in {dataset.builder.data_path} are damaged or incomplete: remove them, or copy them again"
         ) from None

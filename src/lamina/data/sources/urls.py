@@ -1,4 +1,4 @@
-"""Addresses of files on the web, as params.yaml gives them and as messages may show them."""
+"""URLs of files: checks, file names, and a form without secrets for messages."""
 
 import re
 from urllib.parse import quote, unquote, urlsplit
@@ -7,21 +7,26 @@ from lamina.data.sources.members import is_ignored
 
 
 def fault(url: str, *, folder: bool = False) -> str:
-    """What is wrong with an address, in words that follow it; nothing where it is fine.
+    """Check a URL.
 
-    folder: whether it may end in `/`; else its path has to end in a file's name.
+    Args:
+        url: The URL.
+        folder: Whether it may end in `/`; else its path must end in the name of a file.
+
+    Returns:
+        What is wrong, as words that follow the URL; empty if it is valid.
     """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
-        return "is no address"
+        return "is no valid URL"
     if parts.scheme not in ("http", "https"):
-        return "is no address that can be fetched: expected https://... or http://..."
+        return "cannot be downloaded: expected https://... or http://..."
     if not host or not url.isprintable():
-        return "is no address: expected https://HOST/PATH"
+        return "is no valid URL: expected https://HOST/PATH"
     if not (folder and url.endswith("/")) and not _is_name(file_name(url)):
-        return "names no file: expected an address whose path ends in a file's name"
+        return "names no file: expected a URL whose path ends in the name of a file"
     return ""
 
 
@@ -30,26 +35,31 @@ def _is_name(name: str) -> bool:
 
 
 def file_name(url: str) -> str:
-    """The last part of an address' path, decoded; nothing where it ends in `/`."""
+    """Return the last part of a URL's path, decoded; empty if it ends in `/`."""
     return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def shown(url: str) -> str:
-    """An address for a message: without user, password and query, which may hold secrets."""
+    """Return a URL for messages: without user, password and query, which may be secret."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "(an unreadable address)"
+        return "(an invalid URL)"
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}" + ("?..." if parts.query else "")
 
 
 def places(url: str, mirrors: tuple[str, ...]) -> list[str]:
-    """Where to look for a file: its own address, then each mirror's; one that ends in `/` holds it by its name."""
+    """Return the URLs of a file: its own, then those of the mirrors.
+
+    Args:
+        url: URL of the file.
+        mirrors: URLs of the same file, or of folders that contain it; these end in `/`.
+    """
     name = quote(file_name(url))
     return list(dict.fromkeys([url, *(mirror + name if mirror.endswith("/") else mirror for mirror in mirrors)]))
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is meant as an address, of whatever scheme, rather than as a path."""
+    """Whether a text is a URL (of any scheme) rather than a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
