@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -74,28 +76,32 @@ class Vectorizer:
         return len(self.vocabulary)
 
     @cached_property
-    def _counter(self) -> Any:
-        columns = {word: column for column, word in enumerate(self.vocabulary)}
-        return _make_counter(self.settings.ngrams, self.pattern, columns)
+    def _columns(self) -> dict[str, int]:
+        return {word: column for column, word in enumerate(self.vocabulary)}
 
-    def transform(self, texts: Sequence[str]) -> Any:
+    def transform(self, texts: Iterable[str]) -> Any:
         """Turn decoded texts into rows.
 
         Args:
-            texts: n texts.
+            texts: n texts, in memory one at a time.
 
         Returns:
             (n, width) sparse CSR float32; words that the vocabulary lacks count for nothing.
         """
-        counts = self._counter.transform(texts)
+        columns, word = self._columns, re.compile(self.pattern)
+        rows = (
+            np.fromiter(map(columns.get, find_ngrams(text, self.settings.ngrams, word), repeat(-1)), np.int32)
+            for text in texts
+        )
+        counts = _count((row[row >= 0] for row in rows), self.width)
         if self.settings.values == "binary":
             counts.data[:] = 1
         if self.idf is None:
             return counts
         from sklearn.preprocessing import normalize
 
-        counts.data *= self.idf[counts.indices]
-        return normalize(counts, copy=False).astype(np.float32)
+        counts.data *= self.idf[counts.indices].astype(np.float32)
+        return normalize(counts, copy=False)
 
     def transform_raw(self, texts: Sequence[str]) -> Any:
         """Turn new texts into rows, cleaned as those that were learned from; see `transform`."""
@@ -122,15 +128,17 @@ def learn_vectorizer(
     Source:
         Inverse document frequencies as of scikit-learn's `TfidfTransformer` (smoothed): ln((1 + n) / (1 + df)) + 1.
     """
-    counter = _make_counter(settings.ngrams, WORD.pattern)
-    try:
-        counts = counter.fit_transform(texts)
-    except ValueError:  # scikit-learn's "empty vocabulary"
-        raise _empty(name, "the training texts hold no words; look at filter.min_words and the source") from None
-    words = sorted(counter.vocabulary_)
-    columns = np.array([counter.vocabulary_[word] for word in words], np.intp)
-    in_texts = np.bincount(counts.indices, minlength=len(words))[columns]
-    occurrences = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()[columns]
+    columns: defaultdict[str, int] = defaultdict()
+    columns.default_factory = columns.__len__  # a new word gets the next number
+    counts = _count(
+        (np.fromiter(map(columns.__getitem__, find_ngrams(text, settings.ngrams)), np.int32) for text in texts)
+    )
+    if not columns:
+        raise _empty(name, "the training texts hold no words; look at filter.min_words and the source")
+    words = sorted(columns)
+    places = np.fromiter(map(columns.__getitem__, words), np.intp, len(words))
+    in_texts = np.bincount(counts.indices, minlength=len(words))[places]
+    occurrences = np.bincount(counts.indices, counts.data, minlength=len(words))[places]
     order = np.argsort(-occurrences, kind="stable")
     chosen = order[in_texts[order] >= settings.min_texts][: settings.vocabulary]
     if not len(chosen):
@@ -148,14 +156,17 @@ def _empty(name: str, why: str) -> UserError:
     return UserError(f"params.yaml: words{'.' if name else ''}{name}: the vocabulary is empty: {why}")
 
 
-def _make_counter(ngrams: int, pattern: str, vocabulary: dict[str, int] | None = None) -> Any:
-    """scikit-learn's counter of words, with an analyzer that bounds the memory of a huge text."""
-    from sklearn.feature_extraction.text import CountVectorizer
+def _count(rows: Iterable[npt.NDArray[np.int32]], width: int | None = None) -> Any:
+    """Count the columns of each row: (n, width) CSR float32, columns sorted. width: None for one that fits."""
+    from scipy.sparse import csr_matrix
 
-    word = re.compile(pattern)
-    return CountVectorizer(
-        analyzer=lambda text: find_ngrams(text, ngrams, word), vocabulary=vocabulary, dtype=np.float32
-    )
+    found = list(rows)
+    indices = np.concatenate([np.zeros(0, np.int32), *found])
+    ends = np.cumsum([0, *map(len, found)], dtype=np.int64)
+    width = int(indices.max(initial=-1)) + 1 if width is None else width
+    counts = csr_matrix((np.ones(len(indices), np.float32), indices, ends), shape=(len(found), width))
+    counts.sum_duplicates()
+    return counts
 
 
 def find_ngrams(text: str, ngrams: int, word: re.Pattern[str] = WORD) -> Iterator[str]:

@@ -99,6 +99,8 @@ def read_text_tables(
     decoded = pq.read_table(data / "texts" / TEXTS, columns=["id"])["id"].to_pylist()
     split = pd.read_parquet(data / "split" / "manifest.parquet")
     split["label"] = split["label"].astype(object)
+    joined = pd.read_parquet(data / "split" / "joined.parquet")
+    origin_in_split = split.drop_duplicates("id").set_index("id")["origin"]
     names = kept.drop_duplicates("id").set_index("id")["name"]
     split = split.assign(name=split["id"].map(names).fillna(split["id"]))
     texts = split.assign(label=split["label"].fillna("unlabeled"))
@@ -124,6 +126,7 @@ def read_text_tables(
             as_published=(split["fold"] == "test") == is_published,
             part_asked_for=split["part"].isin(range(parts) if parts else [-1]),
         ),
+        "joined": joined.assign(one_origin=joined["id"].map(origin_in_split) == joined["other"].map(origin_in_split)),
         "origins": folds_of_origins(split[split["fold"] != SPARE]),
         "classes": pictures_of_classes(texts),
         "shares": shares_of_folds(texts, shares),

@@ -6,23 +6,28 @@ from typing import Final
 from lamina.data.text_filters import TEXT_REASONS
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
-from lamina.tracking.expectations import Suite, between, one_of, rows, told, unique
+from lamina.tracking.expectations import Suite, between, matching, one_of, rows, told, unique
 from lamina.tracking.suites import DRIFT, GIVEN, LABELED, SUITES
 
 _OF_PICTURES: Final = {suite.table: suite for suite in SUITES}
 
-RAW: Final = replace(
-    _OF_PICTURES["raw"],
-    about="data/raw, one row a text. decisions: how often its name is among the kept and the rejected.",
-    expectations=(
-        rows("there is at least one text", 1),
-        *_OF_PICTURES["raw"].expectations[1:-1],
-        one_of("every text is either kept or rejected, once", "decisions", 1),
-    ),
-)
-
 TEXT_SUITES: Final = (
-    RAW,
+    Suite(
+        table="raw",
+        about="data/raw, one row a text. decisions: how often its name is among the kept and the rejected.",
+        key="name",
+        expectations=(
+            rows("there is at least one text", 1),
+            told("every text has a name", "name"),
+            unique("every name is there once", "name"),
+            told("every text has an id", "id"),
+            unique("every id is there once", "id"),
+            matching("every id is 16 hexadecimal digits", "id", "^[0-9a-f]{16}$"),
+            told("every text has a digest", "sha256"),
+            matching("every digest is a SHA-256", "sha256", "^[0-9a-f]{64}$"),
+            one_of("every text is either kept or rejected, once", "decisions", 1),
+        ),
+    ),
     Suite(
         table="kept",
         about="data/filtered/kept.parquet, one row a text. in_raw: raw holds this id under this name. in_texts: the row "
@@ -70,6 +75,13 @@ TEXT_SUITES: Final = (
             one_of("every row is of a part asked for", "part_asked_for", True),
         ),
     ),
+    Suite(
+        table="joined",
+        about="data/split/joined.parquet, one row a pair of similar texts. one_origin: whether both are of one origin in "
+        "the split.",
+        key="id",
+        expectations=(one_of("similar texts are of one origin", "one_origin", True),),
+    ),
     replace(
         _OF_PICTURES["origins"],
         about="data/split/manifest.parquet, one row an origin. folds: those that hold texts of it. parts: of "
@@ -78,7 +90,7 @@ TEXT_SUITES: Final = (
     replace(_OF_PICTURES["classes"], about="data/split/manifest.parquet, one row a class: its texts in each fold."),
     replace(
         _OF_PICTURES["shares"],
-        about=_OF_PICTURES["shares"].about.replace("original pictures", "texts"),
+        about=_OF_PICTURES["shares"].about.replace("original pictures", "texts").replace("pictures", "texts"),
     ),
 )
 

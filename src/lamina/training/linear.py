@@ -42,7 +42,7 @@ class LinearClassifier:
         return total
 
 
-def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 1.0) -> LinearClassifier:
+def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 0.03) -> LinearClassifier:
     """Fit a (multinomial) logistic regression with an L2 penalty.
 
     Args:
@@ -61,7 +61,8 @@ def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 1.0)
     from sklearn.linear_model import LogisticRegression
 
     _check_labels(labels, classes)
-    fitted = LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS).fit(x, labels)
+    # in float32 the solver gives coefficients of seven digits
+    fitted = LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS).fit(x.astype(np.float64), labels)
     if classes == 2:
         return _of_two(fitted.coef_[0], float(fitted.intercept_[0]))
     return LinearClassifier(coef=fitted.coef_.T.copy(), bias=fitted.intercept_.copy(), link="softmax")

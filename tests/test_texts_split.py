@@ -1,0 +1,220 @@
+"""What the split of texts promises: near duplicates stay in one fold, published tests are kept, and leaks are found."""
+
+import hashlib
+import random
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_texts_filter import rules, write_raw
+
+from lamina.data.text_audit import audit_texts, describe_texts
+from lamina.data.text_duplicates import SAME_TEXT, SHINGLE, similar_pairs, signatures
+from lamina.errors import UserError
+from lamina.maths.splits import SplitConfig
+from lamina.stages.filter_texts import filter_texts
+from lamina.stages.split_texts import TextSplitSummary, split_texts
+
+WORDS = [f"{first}{middle}{last}" for first in "bdfgk" for middle in "aeiou" for last in "lmnrstx"] * 2
+
+
+def sentence(seed: int, length: int = 60) -> list[str]:
+    return random.Random(seed).choices(WORDS, k=length)
+
+
+def changed(words: list[str], count: int, seed: int = 0) -> list[str]:
+    """The words, some of them others, in other case and with other punctuation."""
+    result = list(words)
+    for place in random.Random(seed).sample(range(len(words)), count):
+        result[place] = f"other{place}"
+    return result
+
+
+def disguised(words: list[str]) -> str:
+    return "...  ".join(word.upper() for word in words) + "!?\n"
+
+
+def jaccard(left: list[str], right: list[str]) -> float:
+    sets = [{tuple(words[at : at + SHINGLE]) for at in range(len(words) - SHINGLE + 1)} for words in (left, right)]
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+
+
+def pairs_of(texts: list[str]) -> set[tuple[int, int]]:
+    return {(int(row.left), int(row.right)) for row in similar_pairs(signatures([texts])).itertuples()}
+
+
+def test_case_space_punctuation_and_a_few_words_do_not_hide_a_copy() -> None:
+    originals = [sentence(seed) for seed in range(50)]
+    copies = [changed(words, 3, seed) for seed, words in enumerate(originals)]
+    texts = [" ".join(words) for words in originals] + [disguised(words) for words in copies]
+    assert pairs_of(texts) == {(place, place + 50) for place in range(50)}
+
+
+@given(st.integers(0, 10_000), st.integers(0, 20))
+def test_agreement_is_about_the_share_of_common_shingles(seed: int, count: int) -> None:
+    words = sentence(seed, 200)
+    other = changed(words, count, seed)
+    left, right = signatures([[" ".join(words), disguised(other)]])
+    assert np.mean(left == right) == pytest.approx(jaccard(words, [word.lower() for word in other]), abs=0.22)
+
+
+def test_texts_of_other_words_are_no_copies() -> None:
+    assert pairs_of([" ".join(sentence(seed)) for seed in range(2_000)]) == set()
+
+
+def test_short_texts_are_copies_where_all_words_agree() -> None:
+    texts = ["A fine film", "a fine film!", "a fine actor", "", "...", "film fine a"]
+    assert pairs_of(texts) == {(0, 1)}
+
+
+def test_cuts_into_lists_do_not_count() -> None:
+    texts = [" ".join(sentence(seed, 30)) for seed in range(40)]
+    whole = signatures([texts])
+    assert np.array_equal(whole, signatures([texts[:7], texts[7:8], texts[8:]]))
+    assert whole.shape == (40, 126)
+
+
+def test_many_copies_of_one_text_are_joined_without_comparing_all_pairs() -> None:
+    pairs = similar_pairs(signatures([[" ".join(sentence(1))] * 3_000]))
+    assert len(pairs) < 3 * 3_000
+    assert {*pairs["left"], *pairs["right"]} == set(range(3_000))
+    assert pairs["agreement"].min() == 1
+
+
+def test_a_huge_text_is_hashed_like_a_small_one() -> None:
+    words = sentence(3, 70_000)  # more than are hashed at a time
+    left, right = signatures([[" ".join(words), disguised(words)]])
+    assert np.array_equal(left, right)
+    begun = signatures([[" ".join(words[:69_000])]])[0]
+    assert np.mean(left == begun) > 0.9
+
+
+def system(folder: Path, texts: dict[str, str]) -> Path:
+    items = [(name, text.encode(), (name.split("/")[-2],)) for name, text in texts.items()]
+    write_raw(folder, items, group=20)
+    filter_texts(rules(), folder / "raw", folder / "filtered", folder / "texts")
+    return folder
+
+
+def run(folder: Path, *, seed: int = 1, parts: int = 0, **keys: object) -> tuple[TextSplitSummary, pd.DataFrame]:
+    config = SplitConfig.model_validate({"test": 0.3, "validation": 0.2, **keys})
+    summary = split_texts(config, folder / "filtered", folder / "texts", folder / "split", seed=seed, parts=parts)
+    names = pd.read_parquet(folder / "filtered" / "kept.parquet", columns=["id", "name"])
+    return summary, pd.read_parquet(folder / "split" / "manifest.parquet").merge(names, on="id", validate="1:1")
+
+
+def families(count: int, copies: int) -> dict[str, str]:
+    """Texts of two classes, each there again with other words, far away in the order of names."""
+    texts = {}
+    for number in range(count):
+        label = ("pos", "neg")[number % 2]
+        words = sentence(number)
+        for copy in range(copies):
+            text = " ".join(words) if copy == 0 else disguised(changed(words, 4, copy))
+            texts[f"{label}/{copy}-{number:03d}.txt"] = text
+    return texts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_near_duplicates_never_stand_in_two_folds(tmp_path: Path, seed: int) -> None:
+    summary, manifest = run(system(tmp_path, families(60, 3)), seed=seed, parts=4)
+    family = manifest["name"].str[-7:]
+    assert (manifest.groupby(family)[["fold", "origin", "part"]].nunique() == 1).all(axis=None)
+    assert manifest["origin"].nunique() == 60
+    assert set(manifest["part"]) == set(range(4))
+    assert summary.suspicious == 0
+    joined = pd.read_parquet(tmp_path / "split" / "joined.parquet")
+    assert len(joined) == summary.joined >= 120
+    assert joined["agreement"].between(SAME_TEXT, 1).all()
+
+
+def test_without_joining_the_audit_finds_the_leaks(tmp_path: Path) -> None:
+    summary, manifest = run(system(tmp_path, families(60, 2)), merge_near_duplicates=False)
+    assert summary.joined == 0
+    fold = manifest.set_index("id")["fold"]
+    family = manifest.set_index("id")["name"].str[-7:]
+    leaked = {
+        one for one in fold.index[fold == "test"]
+        if (fold[(family == family[one]) & (family.index != one)] != "test").any()
+    }  # fmt: skip
+    audit = pd.read_parquet(tmp_path / "split" / "audit.parquet")
+    assert len(leaked) > 10
+    assert set(audit["id"][: len(leaked)]) == leaked
+    assert summary.suspicious == len(leaked)
+    assert (family[audit["id"]].to_numpy() == family[audit["nearest"]].to_numpy())[: len(leaked)].all()
+    assert set(audit["id"]) == set(fold.index[fold == "test"])
+    assert (fold[audit["nearest"]].to_numpy() == audit["fold"]).all()
+
+
+def published(leaks: int) -> dict[str, str]:
+    texts = {f"{part}/{label}/{number:03d}.txt": " ".join(sentence(1_000 * at + number))
+             for at, (part, label) in enumerate([("train", "pos"), ("train", "neg"), ("test", "pos"), ("test", "neg")])
+             for number in range(30)}  # fmt: skip
+    for number in range(leaks):
+        again = changed(texts[f"test/pos/{number:03d}.txt"].split(), 2)
+        texts[f"train/pos/9{number:02d}.txt"] = disguised(again)
+    return texts
+
+
+def test_what_is_like_a_published_test_text_trains_nothing(tmp_path: Path) -> None:
+    summary, manifest = run(system(tmp_path, published(7)), given="^test/")
+    assert (manifest["name"].str.startswith("test/") == (manifest["fold"] == "test")).all()
+    assert (summary.texts["spare"], summary.texts["test"]) == (7, 60)
+    assert summary.texts["validation"] == pytest.approx(0.2 * 127, abs=1)
+    assert set(manifest.loc[manifest["fold"] == "spare", "name"].str[:11]) == {"train/pos/9"}
+    assert "7 that share an origin with a published test text take no part" in str(summary)
+
+
+def test_exact_copies_across_published_parts_are_dropped_from_training(tmp_path: Path) -> None:
+    texts = published(0)
+    texts["train/pos/900.txt"] = texts["test/pos/000.txt"]
+    folder = system(tmp_path, texts)
+    rejected = pd.read_parquet(folder / "filtered" / "rejected.parquet")
+    assert list(rejected["name"]) == ["train/pos/900.txt"]
+    assert run(folder, given="^test/")[0].texts["test"] == 60
+
+
+def test_folds_hold_the_shares_and_every_class(tmp_path: Path) -> None:
+    summary, manifest = run(system(tmp_path, families(100, 1)))
+    assert summary.texts == {"train": 50, "validation": 20, "test": 30}
+    assert summary.classes["test"] == {"neg": 15, "pos": 15}
+    assert (manifest["copy"] == 0).all()
+    assert (manifest["part"] == -1).all()
+
+
+def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
+    folder = system(tmp_path, families(30, 2))
+
+    def digests() -> list[str]:
+        run(folder)
+        files = sorted((folder / "split").iterdir())
+        assert [path.name for path in files] == ["audit.parquet", "joined.parquet", "manifest.parquet", "summary.json"]
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+    assert digests() == digests()
+
+
+def test_a_class_named_as_a_column_is_refused(tmp_path: Path) -> None:
+    folder = system(tmp_path, {f"fold/{number}.txt": " ".join(sentence(number)) for number in range(9)})
+    with pytest.raises(UserError, match="class 'fold' has the name of a column"):
+        run(folder)
+
+
+def test_the_audit_compares_all_words_not_rare_ones_alone() -> None:
+    texts = [f"common words of all texts and {word}" for word in ["rare"] * 2 + ["usual"] * 200]
+    texts[0] = "rare"
+    manifest = pd.DataFrame({"id": [f"{place:03d}" for place in range(202)], "fold": ["test"] + ["train"] * 201})
+    audit = audit_texts(manifest, describe_texts([texts]))
+    assert audit.pairs["nearest"][0] == "001"
+    assert 0.3 < audit.pairs["agreement"][0] < 0.95
+
+
+def test_a_test_text_without_rare_words_has_no_nearest() -> None:
+    texts = ["the same"] * 120 + ["another one"]
+    manifest = pd.DataFrame({"id": [f"{place:03d}" for place in range(121)], "fold": ["train"] * 120 + ["test"]})
+    audit = audit_texts(manifest, describe_texts([texts]))
+    assert audit.pairs["nearest"].isna().all()
+    assert audit.pairs["agreement"].tolist() == [0]
