@@ -13,12 +13,12 @@ from lamina.data.audit import (
     NO_PAIRS,
     SAME_PICTURE,
     Audit,
-    same_content_pairs,
     audit_folds,
     closest_sheet,
     describe_pictures,
-    merge_pair_origins,
     joined_sheet,
+    merge_pair_origins,
+    same_content_pairs,
 )
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
