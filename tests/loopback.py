@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-Files = dict[str, bytes]
+from packing import Files
 
 
 class Server:

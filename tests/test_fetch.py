@@ -1,22 +1,18 @@
 """The source `url`: downloads from working servers and from broken ones."""
 
-import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from lamina.commands.new import new
 from lamina.config import read_params, section
@@ -30,7 +26,8 @@ from lamina.data.sources.source import open_source
 from lamina.data.sources.urls import fault, file_name, shown
 from lamina.errors import UserError
 from lamina.stages.download import download
-from loopback import Files, Server
+from loopback import Server
+from packing import Files, picture, tarred, zipped
 from test_copies import copies
 
 ROOT = Path(__file__).parents[1]
@@ -40,31 +37,7 @@ BIG = bytes(range(256)) * 4096  # 1 MiB: more than what sockets hold back, so th
 # ---- what is served
 
 
-def picture(shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (shade % 256, 40, 200)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 PETS: Files = {f"{kind}/{index}.png": picture(index) for kind in ("cat", "dog") for index in range(3)}
-
-
-def packed(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def tarred(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, data in files.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            archive.addfile(header, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def digest(data: bytes) -> str:
@@ -77,7 +50,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     server = Server()
-    server.files = {"big.bin": BIG, "a.zip": packed(PETS)}
+    server.files = {"big.bin": BIG, "a.zip": zipped(PETS)}
     yield server
     server.close()
 
@@ -401,7 +374,7 @@ def test_an_archive_gives_its_members_as_they_are(server: Server, tmp_path: Path
 def test_several_files_are_one_source(server: Server, tmp_path: Path) -> None:
     pets = {"pets/1.png": picture(1), "boxes/7.xml": b"<annotation/>"}
     table = b"file,label\ntrain/pets/1.png,cat\n7.png,dog\n"
-    served = {"train.tar.gz": tarred(pets), "extra.zip": packed({"7.png": picture(7)}), "labels.csv": table}
+    served = {"train.tar.gz": tarred(pets), "extra.zip": zipped({"7.png": picture(7)}), "labels.csv": table}
     served |= {"own.PNG": picture(9)}
     server.files |= served
     urls = [server.url(f"fine/{name}") for name in served]
@@ -413,7 +386,7 @@ def test_several_files_are_one_source(server: Server, tmp_path: Path) -> None:
 
 
 def test_files_of_one_name_in_two_places_of_a_source_are_refused(server: Server, tmp_path: Path) -> None:
-    server.files |= {"a.zip": packed({"1.png": picture()}), "a.tar.gz": tarred({"1.png": picture()})}
+    server.files |= {"a.zip": zipped({"1.png": picture()}), "a.tar.gz": tarred({"1.png": picture()})}
     both = config([server.url("fine/a.zip"), server.url("fine/a.tar.gz")], members="0" * 64)
     assert "the 2 files of source.location: holds 'a/1.png' twice" in refusal(lambda: labels_of(both, tmp_path))
 
@@ -516,7 +489,7 @@ def test_members_are_checked_however_they_are_packed(server: Server, tmp_path: P
 def test_box_files_that_are_used_are_members(server: Server, tmp_path: Path, kind: str) -> None:
     files = {f"{kind}/{kind}{index}.png": picture(index) for kind in ("cat", "dog") for index in range(2)}
     boxes = {"boxes/cat0.xml": b"<annotation/>", "boxes/none.xml": b"<annotation/>"}
-    server.files["a.zip"] = packed(files | boxes)
+    server.files["a.zip"] = zipped(files | boxes)
     (tmp_path / "a.zip").write_bytes(server.files["a.zip"])
     members = digest(listed(files | boxes, [*files, "boxes/cat0.xml"]).encode())
     location = server.url("fine/a.zip") if kind == "url" else "a.zip"
@@ -538,14 +511,14 @@ def test_members_that_differ_are_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / LISTING).write_text(text)
     changed = {**PETS, "cat/0.png": b"x", "cat/9.png": b"y"}
     del changed["dog/2.png"]
-    server.files["a.zip"] = packed(changed)
+    server.files["a.zip"] = zipped(changed)
     source = config(server.url("fine/a.zip"), members=digest(text.encode()))
     said = refusal(lambda: labels_of(source, tmp_path))
     assert "got " in said
     assert "of 6 files: 1 changed ('cat/0.png'), 1 missing ('dog/2.png'), 1 new ('cat/9.png')" in said
     (tmp_path / LISTING).write_text(text + "\n")
     assert "members.sha256 does not match source.members" in refusal(lambda: labels_of(source, tmp_path))
-    server.files["a.zip"] = packed(PETS)
+    server.files["a.zip"] = zipped(PETS)
     assert len(labels_of(source, tmp_path)) == 6
 
 
@@ -553,7 +526,7 @@ def test_members_decide_between_places(
     server: Server, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = digest(listed(PETS, sorted(PETS)).encode())
-    server.files |= {"a.zip": packed({**PETS, "cat/0.png": b"x"}), "cut.zip": server.files["a.zip"][:-40]}
+    server.files |= {"a.zip": zipped({**PETS, "cat/0.png": b"x"}), "cut.zip": server.files["a.zip"][:-40]}
     server.files["b.zip"] = tarred(PETS)
     mirrors = [server.url("fine/cut.zip"), server.url("fine/b.zip")]
     with open_fetched(config(server.url("fine/a.zip"), members=expected, mirrors=mirrors), tmp_path) as members:
@@ -592,7 +565,7 @@ def test_messages_name_the_file_of_a_local_mirror(
 
 
 def test_members_of_several_files_are_checked_together(server: Server, tmp_path: Path) -> None:
-    server.files |= {"cat.zip": packed({"0.png": picture(0)}), "dog.zip": packed({"0.png": picture(1)})}
+    server.files |= {"cat.zip": zipped({"0.png": picture(0)}), "dog.zip": zipped({"0.png": picture(1)})}
     urls = [server.url("fine/cat.zip"), server.url("fine/dog.zip")]
     text = listed({"cat/0.png": picture(0), "dog/0.png": picture(1)}, ["cat/0.png", "dog/0.png"])
     right = config(urls, members=digest(text.encode()))
@@ -619,7 +592,7 @@ def stage(system: Path) -> subprocess.Popen[str]:
 
 
 def test_a_killed_download_resumes(server: Server, tmp_path: Path) -> None:
-    server.files["a.zip"] = packed({**PETS, "noise.bin": os.urandom(2**20)})
+    server.files["a.zip"] = zipped({**PETS, "noise.bin": os.urandom(2**20)})
     source = {"kind": "url", "location": server.url("slow/a.zip")}
     system = system_of(tmp_path / "system", {**source, "sha256": digest(server.files["a.zip"])})
     running = stage(system)
@@ -667,7 +640,7 @@ def many(count: int = 12) -> Files:
 
 
 def test_a_system_is_made_from_an_address(server: Server, project: Path) -> None:
-    server.files["pets.zip"] = packed(many())
+    server.files["pets.zip"] = zipped(many())
     url, system = server.url("cut/pets.zip?x=1"), project / "pets"
     right = digest(server.files["pets.zip"])
     lines = new(system, url, pipeline=project / "dvc.yaml", sha256=right)
@@ -698,7 +671,7 @@ def test_what_cannot_be_fetched_leaves_nothing(
 
 
 def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> None:
-    server.files["pets.zip"] = packed(many())
+    server.files["pets.zip"] = zipped(many())
     url, system = server.url("fine/pets.zip"), project / "pets"
     with pytest.raises(UserError, match=r"pets\.zip: --sha256 expects 0000"):
         new(system, url, pipeline=project / "dvc.yaml", sha256="0" * 64)
@@ -710,7 +683,7 @@ def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> N
 
 def test_a_digest_is_checked_for_an_archive_on_disk_too(server: Server, project: Path) -> None:
     archive = project / "pets.zip"
-    archive.write_bytes(packed(many()))
+    archive.write_bytes(zipped(many()))
     with pytest.raises(UserError, match=r"pets\.zip: --sha256 expects 0000"):
         new(project / "one", str(archive), pipeline=project / "dvc.yaml", sha256="0" * 64)
     new(project / "two", str(archive), pipeline=project / "dvc.yaml", sha256=digest(archive.read_bytes()))
@@ -725,7 +698,7 @@ def test_a_system_of_copies_gets_its_pattern_and_keeps_them_together(server: Ser
     kinds = ["cat" if int(name.split("_")[1]) % 2 else "dog" for name in names]
     files = {f"{kind}/{name}": picture(index) for index, (kind, name) in enumerate(zip(kinds, names, strict=True))}
     extra = {"cat/17.png": picture(250), "dog/18.png": picture(251)}
-    server.files["copies.zip"] = packed({**files, **extra})
+    server.files["copies.zip"] = zipped({**files, **extra})
     new(project / "pets", server.url("fine/copies.zip"), pipeline=project / "dvc.yaml")
     text = (project / "pets/params.yaml").read_text()
     assert f"24 origins of {len(names)} pictures, and 2 whose names are not such stand alone" in text

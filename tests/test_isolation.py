@@ -18,6 +18,7 @@ from lamina.maths.color import srgb_to_lab
 from lamina.stages.convert import convert
 from lamina.stages.download import download
 from lamina.stages.filter import FilterSummary, filter_pictures
+from packing import voc
 
 
 def cells(**change: str) -> ConvertConfig:
@@ -48,10 +49,8 @@ def blood(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if len(picture.boxes) == 1:
             name = Path(picture.name).name
             (system / "pictures" / name).write_bytes(picture.encoded)
-            sides = zip(("xmin", "ymin", "xmax", "ymax"), picture.boxes[0], strict=True)
-            box = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
-            text = f"<annotation><object><name>cell</name><bndbox>{box}</bndbox></object></annotation>"
-            (system / "pictures" / "boxes" / f"{Path(name).stem}.xml").write_text(text)
+            boxes = system / "pictures" / "boxes" / f"{Path(name).stem}.xml"
+            boxes.write_bytes(voc(("cell", *picture.boxes[0])))
     bare = np.full((120, 160, 3), (231, 214, 222), np.uint8)
     Image.fromarray(bare).save(system / "pictures" / "bare.png")
     return system

@@ -19,6 +19,7 @@ from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.download import GROUP_PICTURES, download
+from packing import voc
 
 WHOLE = ConvertConfig(size=16, isolate="none")
 
@@ -121,10 +122,8 @@ def test_another_box_is_another_square_and_the_others_stay(tmp_path: Path) -> No
     draw(tmp_path / "pictures", range(5))
     config = SourceConfig(kind="folder", location=".", boxes="boxes")
     for number in range(5):
-        box = "<xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax>"
-        text = f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
         (tmp_path / "boxes").mkdir(exist_ok=True)
-        (tmp_path / "boxes" / f"{number:04d}.xml").write_text(text)
+        (tmp_path / "boxes" / f"{number:04d}.xml").write_bytes(voc(("x", 2, 2, 20, 20)))
     memo, boxed = tmp_path.parent / f"{tmp_path.name}-memo", ConvertConfig(size=16, isolate="box")
     raw = tmp_path.parent / f"{tmp_path.name}-raw"
     download(config, tmp_path, raw, seed=0)

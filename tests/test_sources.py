@@ -1,7 +1,6 @@
 """Folders and archives as sources: their labels and boxes, and the stage download."""
 
 import gzip
-import io
 import os
 import random
 import stat
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from lamina.config import section
 from lamina.data.sources import archive as archives
@@ -30,24 +28,9 @@ from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
 from lamina.files import PIECE, PiecewiseWriter, file_digest
 from lamina.stages.download import GROUP_BYTES, GROUP_PICTURES, download, row_groups, to_table, write_parts
+from packing import Files, picture, tarred, voc, zipped
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-Files = dict[str, bytes]
-
-
-def picture(shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (shade, 40, 200)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def voc(*objects: tuple[str, object, object, object, object]) -> bytes:
-    items = "".join(
-        f"<object><name>{name}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
-        for name, a, b, c, d in objects
-    )
-    return f"<annotation><filename>x</filename>{items}</annotation>".encode()
-
 
 FILES: Files = {
     "pets/cat/b.jpg": picture(1),
@@ -70,18 +53,12 @@ def to_folder(path: Path, files: Files) -> Path:
 
 
 def to_zip(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in files.items():
-            file.writestr(name, data)
+    path.write_bytes(zipped(files))
     return path
 
 
 def to_tar(path: Path, files: Files, compression: str = "", prefix: str = "") -> Path:
-    with tarfile.open(path, f"w:{compression}") as file:  # type: ignore[call-overload]
-        for name, data in files.items():
-            header = tarfile.TarInfo(prefix + name)
-            header.size = len(data)
-            file.addfile(header, io.BytesIO(data))
+    path.write_bytes(tarred(files, compression, prefix))
     return path
 
 
@@ -509,8 +486,7 @@ def test_an_archive_that_would_unpack_without_bound_is_refused(
 
 @pytest.mark.parametrize("packing", PACKERS)
 def test_a_huge_member_is_refused(tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("archive", "folder"):
-        monkeypatch.setattr(f"lamina.data.sources.{module}.MEMBER_BYTES", 2**20)
+    monkeypatch.setattr("lamina.data.sources.members.MEMBER_BYTES", 2**20)
     path = PACKERS[packing](tmp_path / "a", {"a.jpg": b"", "cat/a.jpg": random.Random(1).randbytes(2**20 + 1)})
     with pytest.raises(UserError, match=r"'cat/a.jpg' is larger than 1 MiB"):
         read(path)

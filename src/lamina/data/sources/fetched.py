@@ -14,7 +14,7 @@ from lamina.data.sources.archive import open_archive
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.fetch import PATIENCE, FetchError, Patience, Session, fetch
 from lamina.data.sources.listing import listing_problem, recorded, used_names
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, compose
+from lamina.data.sources.members import PICTURE_SUFFIXES, Members, check_size, compose
 from lamina.data.sources.urls import file_name, places, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -214,6 +214,5 @@ def _open(found: Obtained, name: str, spool: Path) -> Iterator[Members]:
         with open_archive(found.path, where=found.where, spool=spool) as members:
             yield members
         return
-    if found.path.stat().st_size > MEMBER_BYTES:
-        raise UserError(f"{found.where}: is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
+    check_size(found.path.stat().st_size, name, found.where)
     yield Members(where=found.where, names=(name,), read=lambda _: found.path.read_bytes())

@@ -115,6 +115,17 @@ def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
     return Members(where=where, names=names, read=read)
 
 
+def check_size(size: int, name: str, where: str) -> None:
+    """Raise UserError if a file has more than `MEMBER_BYTES` bytes."""
+    if size > MEMBER_BYTES:
+        raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
+
+
+def stem(name: str) -> str:
+    """Return the base name of a file without its suffix, in composed Unicode."""
+    return normal(posixpath.splitext(posixpath.basename(name))[0])
+
+
 def collect(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Sort the names of files. Raises UserError for a name that occurs twice."""
     ordered = sorted(names)

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
-from lamina.data.sources.members import Members
+from lamina.data.sources.members import Members, stem
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
 
@@ -123,9 +123,9 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
     Returns:
         The boxes, or None if there are none.
     """
-    pictures = {posixpath.splitext(posixpath.basename(name))[0] for name in members.pictures}
+    pictures = {stem(name) for name in members.pictures}
     files = [name for name in members.names if name.lower().endswith(".xml")]
-    folders = {posixpath.dirname(name) for name in files if posixpath.splitext(posixpath.basename(name))[0] in pictures}
+    folders = {posixpath.dirname(name) for name in files if stem(name) in pictures}
     if not folders:
         return None
     folder = posixpath.commonpath(folders) or "."

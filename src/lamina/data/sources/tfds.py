@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from lamina.data.sources.catalog import find_builder, full_location, known, library, prepare_dataset, read_config
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, checked_name, normal
+from lamina.data.sources.members import PICTURE_SUFFIXES, check_size, checked_name, normal
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
 
@@ -218,10 +218,9 @@ def _pictures(
     for split in splits:
         for index, example in enumerate(_examples(dataset, split, label)):
             encoded = example[features.image]
-            if len(encoded) > MEMBER_BYTES:
-                raise UserError(f"{where}: picture {index} of {split!r} is larger than {MEMBER_BYTES // 2**20} MiB")
             file = _file_name(example[features.file_name]) if features.file_name else ""
             name = checked_name(f"{split}/{index:08d}{_ending(file, encoded)}", where)
+            check_size(len(encoded), name, where)
             yield Picture(
                 name=name,
                 encoded=encoded,
