@@ -28,8 +28,8 @@ from lamina.stages.split import split
 
 SIZE = 64
 WARPS = {
-    "flip_tta": {"flip_horizontal": True},
-    "turned by 20 degrees": {"angle": 20.0},
+    "mirrored": {"flip_horizontal": True},
+    "rotated by 20 degrees": {"angle": 20.0},
     "upside down and shifted": {"angle": 180.0, "shift_x": 0.1, "shift_y": -0.1},
     "on its side and recolored": {"angle": 90.0, "gain_red": 1.08, "gain_blue": 0.92},
 }

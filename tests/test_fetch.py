@@ -78,30 +78,31 @@ def left(folder: Path) -> list[str]:
 # ---- one file
 
 
-@pytest.mark.parametrize("behaviour", ["fine", "unmeasured", "moved"])
-def test_a_file_comes_whole_at_once(server: Server, tmp_path: Path, patience: Patience, behaviour: str) -> None:
-    assert get(server.url(f"{behaviour}/big.bin"), tmp_path, patience) == BIG
+@pytest.mark.parametrize("behavior", ["fine", "unmeasured", "moved"])
+def test_a_file_comes_whole_at_once(server: Server, tmp_path: Path, patience: Patience, behavior: str) -> None:
+    assert get(server.url(f"{behavior}/big.bin"), tmp_path, patience) == BIG
     assert left(tmp_path) == ["12345678-file"]
     assert patience.sleep.__self__ == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("behaviour", ["cut", "stutter", "unversioned", "capped"])
+@pytest.mark.parametrize("behavior", ["cut", "stutter", "unversioned", "capped"])
 def test_what_was_cut_is_resumed_and_no_byte_sent_twice(
-    server: Server, tmp_path: Path, patience: Patience, behaviour: str
+    server: Server, tmp_path: Path, patience: Patience, behavior: str
 ) -> None:
-    assert get(server.url(f"{behaviour}/big.bin"), tmp_path, patience) == BIG
+    assert get(server.url(f"{behavior}/big.bin"), tmp_path, patience) == BIG
     assert server.ranges()[0] is None
     assert server.ranges()[1] == f"bytes={server.log[0][2]}-"
     assert sum(sent for _, _, sent in server.log) == len(BIG)
     assert left(tmp_path) == ["12345678-file"]
 
 
-@pytest.mark.parametrize("behaviour", ["unranged", "replaced", "sneaky"])
+@pytest.mark.parametrize("behavior", ["unranged", "replaced", "sneaky"])
 def test_a_file_that_changed_or_cannot_be_resumed_is_downloaded_again(
-    server: Server, tmp_path: Path, patience: Patience, behaviour: str
+    server: Server, tmp_path: Path, patience: Patience, behavior: str
 ) -> None:
-    assert get(server.url(f"{behaviour}/big.bin"), tmp_path, patience) == BIG
-    again = [None] if behaviour == "sneaky" else []  # only what heeds If-Range, or no Range, answers whole at once
+    assert get(server.url(f"{behavior}/big.bin"), tmp_path, patience) == BIG
+    # a server that obeys If-Range, or knows no Range, sends the whole file at once
+    again = [None] if behavior == "sneaky" else []
     assert server.ranges() == [None, f"bytes={len(BIG) // 2}-", *again]
     assert left(tmp_path) == ["12345678-file"]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Resize, around, whole_picture
+from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Resize, square_around, whole_picture
 from lamina.data.preparation import prepare_picture
 
 
@@ -96,7 +96,7 @@ def test_regions_are_square_and_centered() -> None:
     assert whole_picture(40, 20) == (0, -10, 40, 40)
     assert whole_picture(40, 20, "crop") == (10, 0, 20, 20)
     assert whole_picture(40, 20, "stretch") == (0, 0, 40, 20)
-    assert around((10, 10, 30, 20)) == (8, 3, 24, 24)
+    assert square_around((10, 10, 30, 20)) == (8, 3, 24, 24)
 
 
 def test_jpeg_at_reduced_scale_is_near_the_full_decode() -> None:

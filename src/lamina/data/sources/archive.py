@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
-from lamina.data.sources.members import MAX_MEMBERS, Members, check_size, checked_name, collect, is_ignored
+from lamina.data.sources.members import MAX_MEMBERS, Members, check_size, checked_name, is_ignored, sorted_names
 from lamina.errors import UserError
 from lamina.progress import progress
 
@@ -173,7 +173,7 @@ def _zip(file: BinaryIO, where: str) -> Members:
                 problem = f"{where}: cannot unpack {name!r}: {error}; pack the archive again as plain zip"
                 raise UserError(problem) from None
 
-    return Members(where=where, names=collect((name for name, _ in files), where), read=read)
+    return Members(where=where, names=sorted_names((name for name, _ in files), where), read=read)
 
 
 def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
@@ -209,7 +209,7 @@ class _Header(tarfile.TarInfo):
 def _tar(file: BinaryIO, where: str) -> Members:
     with _reported_damage(where):
         found = list(_tar_files(file, where))
-    names = collect((name for name, _, _ in found), where)
+    names = sorted_names((name for name, _, _ in found), where)
     places = {name: (offset, size) for name, offset, size in found}
 
     def read(name: str) -> bytes:

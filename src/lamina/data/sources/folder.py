@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamina.data.sources.members import Members, check_size, checked_name, collect, is_ignored
+from lamina.data.sources.members import Members, check_size, checked_name, is_ignored, sorted_names
 from lamina.errors import UserError
 
 
@@ -33,7 +33,7 @@ def open_folder(path: Path, *, where: str) -> Iterator[Members]:
         except OSError as error:
             raise UserError(f"{where}: cannot read {name!r}: {error.strerror}") from None
 
-    names = collect(_walk(path, where, "", (path.resolve(),)), where)
+    names = sorted_names(_walk(path, where, "", (path.resolve(),)), where)
     yield Members(where=where, names=names, read=read)
 
 

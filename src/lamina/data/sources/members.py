@@ -94,7 +94,7 @@ class Members:
         return "found " + ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
 
 
-def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
+def combine(parts: Iterable[tuple[str, Members]], where: str) -> Members:
     """Combine several sources into one.
 
     Args:
@@ -105,7 +105,7 @@ def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
         UserError: If two files get the same name.
     """
     found = [(prefix + name, part, name) for prefix, part in parts for name in part.names]
-    names = collect((full for full, _, _ in found), where)
+    names = sorted_names((full for full, _, _ in found), where)
     places = {full: (part, name) for full, part, name in found}
 
     def read(full: str) -> bytes:
@@ -123,10 +123,10 @@ def check_size(size: int, name: str, where: str) -> None:
 
 def stem(name: str) -> str:
     """Return the base name of a file without its suffix, in composed Unicode."""
-    return normal(posixpath.splitext(posixpath.basename(name))[0])
+    return to_nfc(posixpath.splitext(posixpath.basename(name))[0])
 
 
-def collect(names: Iterable[str], where: str) -> tuple[str, ...]:
+def sorted_names(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Sort the names of files. Raises UserError for a name that occurs twice."""
     ordered = sorted(names)
     for before, name in pairwise(ordered):
@@ -176,7 +176,7 @@ def _is_text(name: str) -> bool:
     return "\0" not in name
 
 
-def normal(text: str) -> str:
+def to_nfc(text: str) -> str:
     """Return Unicode's composed form (NFC), so that `é` from macOS and from Windows are equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 

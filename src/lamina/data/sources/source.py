@@ -14,7 +14,7 @@ from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.folder import open_folder
 from lamina.data.sources.labels import find_labels
-from lamina.data.sources.listing import check_listing, recorded
+from lamina.data.sources.listing import check_listing, with_digests
 from lamina.data.sources.members import Members, some, suggestion
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
@@ -114,12 +114,12 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     """
     if config.members is None:
         return Source(pictures=_read(members, config), total=len(members.pictures))
-    members, digests = recorded(members)
+    members, digests = with_digests(members)
     checked = partial(check_listing, digests, config.members, system, where=members.where, remedy=remedy)
-    return Source(pictures=_then(_read(members, config), checked), total=len(members.pictures))
+    return Source(pictures=_followed_by(_read(members, config), checked), total=len(members.pictures))
 
 
-def _then(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
+def _followed_by(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
     yield from pictures
     action()
 

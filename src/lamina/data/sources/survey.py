@@ -134,7 +134,7 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
     if not objects:
         return None
     once = Counter(name for names in objects for name, count in names.items() if count == 1)
-    target = next((name for name, count in sorted(once.items(), key=_commonest) if count > len(objects) / 2), None)
+    target = next((name for name, count in sorted(once.items(), key=_most_common) if count > len(objects) / 2), None)
     alone = sum(names.total() == 1 for names in objects) > len(objects) / 2
     single = len(found) > len(members.pictures) / 2 and (alone or target is not None)
     return BoxSurvey(boxes=folder.removeprefix(members.top), target=target, pictures=len(found), single=single)
@@ -147,7 +147,7 @@ def _objects(members: Members, file: str) -> Counter[str] | None:
         return None
 
 
-def _commonest(counted: tuple[str, int]) -> tuple[int, str]:
+def _most_common(counted: tuple[str, int]) -> tuple[int, str]:
     return -counted[1], counted[0]
 
 
