@@ -226,8 +226,8 @@ def with_brightness(*values: object) -> Callable[[Profile], Profile]:
     [
         ("", "not valid JSON"),
         ("<<<<<<< HEAD\n{}", "not valid JSON"),
-        ("[]", "not a profile of data: all of it: "),
-        ("null", "not a profile of data: all of it: "),
+        ("[]", "not a profile of data: the whole file: "),
+        ("null", "not a profile of data: the whole file: "),
         (without("kept"), "kept: Field required"),
         (lambda profile: profile | {"pictures": 3}, "pictures: Extra inputs are not permitted"),
         (
@@ -237,7 +237,7 @@ def with_brightness(*values: object) -> Callable[[Profile], Profile]:
         (lambda profile: profile | {"classes": {"a": 1.5}}, "classes.a: .*valid integer"),
         (lambda profile: profile | {"quantiles": {"brigthness": []}}, "quantiles.brigthness: .*'brightness'"),
         (with_brightness(1.0, 2.0), "quantiles.brightness: .*at least 21 items"),
-        (with_brightness(*range(21, 0, -1)), "quantiles.brightness: .*numbers that do not fall"),
+        (with_brightness(*range(21, 0, -1)), "quantiles.brightness: .*numbers in ascending order"),
         (with_brightness(*[float("nan")] * 21), "quantiles.brightness.0: .*finite number"),
     ],
 )

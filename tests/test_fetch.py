@@ -580,7 +580,7 @@ def test_members_of_several_files_are_checked_together(server: Server, tmp_path:
 
 def system_of(folder: Path, source: dict[str, object]) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(json.dumps({"code": ".", "seed": 1, "source": source}))
+    (folder / "params.yaml").write_text(json.dumps({"seed": 1, "source": source}))
     return folder
 
 

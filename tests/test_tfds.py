@@ -512,7 +512,7 @@ def test_a_host_that_cannot_be_reached_is_reported_at_once(server: list[Any], fe
 
 def stage(system: Path, directory: Path, **source: Any) -> subprocess.CompletedProcess[str]:
     values = {"kind": "tfds", **source}
-    YAML().dump({"code": ".", "seed": 1, "source": values}, system / "params.yaml")
+    YAML().dump({"seed": 1, "source": values}, system / "params.yaml")
     # an address where nobody listens stands for a machine without internet
     environment = {**os.environ, "TFDS_DATA_DIR": str(directory), "HTTPS_PROXY": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "lamina.stages.download"]
