@@ -36,7 +36,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 def network(size: int, decoder: str) -> tuple[keras.Model, keras.Model]:
     """What learns, and what makes colors of it."""
     side = predicted_side(size, "mse")
-    told = {"weights": "none", "preprocess": "own", "outputs": 2, "dropout": 0.0, "seed": 13, "frozen": False}
+    told = {"weights": "none", "preprocess": "native", "outputs": 2, "dropout": 0.0, "seed": 13, "frozen": False}
     return build_colorizer("small_cnn", size=size, side=side, decoder=decoder, **told), build_tail(side, size, None)
 
 
@@ -45,7 +45,7 @@ def lamina_steps(rows: Rows, decoder: str, precision: Precision, batch: int) -> 
     learns, tail = network(rows.size, decoder)
     compute_in(learns, precision)
     trainer = ColorTrainer(learns, TUNED, tail=tail, rare=None)
-    return lambda order: ColorExamples(rows).learn(trainer, order, batch)
+    return lambda order: ColorExamples(rows).train_epoch(trainer, order, batch)
 
 
 def keras_steps(

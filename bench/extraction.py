@@ -48,7 +48,7 @@ def make_ways(backbone: str, rows: Rows, folder: Path) -> dict[str, Way]:
     from lamina.models.engine import Engine, compile_engine
 
     size = rows.size
-    network = build_extractor(backbone, weights="none", pooling="avg", preprocess="own", size=size, seed=13)
+    network = build_extractor(backbone, weights="none", pooling="avg", preprocess="native", size=size, seed=13)
     pixels = rows.read(np.arange(len(rows)))
     floats = pixels.astype(np.float32)
     engines = {name: compile_engine(network, name) for name in ("float32", "bfloat16")}

@@ -33,16 +33,16 @@ def make_features(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..., list[float]]:
     """Learn with some numbers for so many epochs, giving each one's training loss."""
     from lamina.tasks.runs import TransferRun, Tuned
-    from lamina.training.heads import Head, learn, make_fold
+    from lamina.training.heads import Head, make_fold, train_head
 
-    named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+    named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
     run = TransferRun.model_validate(named | NUMBERS | {"epochs": 1, "batch_size": BATCH})
     folds = [make_fold(features[part], labels[part], CLASSES) for part in (slice(rows), slice(rows, None))]
     mean, variance = features[:rows].mean(0, dtype=np.float32), features[:rows].var(0, dtype=np.float32)
 
     def one(numbers: dict[str, float], epochs: int) -> list[float]:
         head = Head(run, Tuned.model_validate(numbers), *folds, mean=mean, variance=variance, seed=13)
-        learn(head, epochs=epochs)
+        train_head(head, epochs=epochs)
         return [row["train_loss"] for row in head.history]
 
     return one

@@ -31,7 +31,7 @@ def steps_of(examples: PictureExamples, precision: Precision, batch: int) -> Cal
     network = build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13)
     compute_in(network, precision)
     trainer = ClassTrainer(network, TUNED)
-    return lambda order: examples.learn(trainer, order, batch)
+    return lambda order: examples.train_epoch(trainer, order, batch)
 
 
 def keras_steps(examples: PictureExamples, batch: int) -> Callable[[np.ndarray], object]:

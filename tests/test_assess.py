@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.tasks.classify.assessment import ClassAssessor, assess
 
 from lamina.data.augmentation import AugmentConfig, draw_plan
 from lamina.data.rows import Folders
@@ -18,7 +19,6 @@ from lamina.maths.scores import score
 from lamina.maths.splits import SplitConfig
 from lamina.stages.assess import AssessSummary, assess_run
 from lamina.stages.split import split
-from lamina.tasks.classify.assessment import ClassAssessor, assess
 from lamina.tasks.runs import Tuned, read_run
 
 SIDE, PICTURES, PARTS = 16, 72, 3
@@ -28,7 +28,7 @@ PARAMS = {
     "transfer": {
         "runs": {
             "head": RUN
-            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
         }
     },
     "scratch": {"runs": {"cnn": RUN | {"network": "small_cnn", "epochs": 1}}},
@@ -164,7 +164,9 @@ def test_a_split_of_other_parts_is_refused() -> None:
 
 @pytest.mark.parametrize("section", ["", "assess: {repeats: 0, folds: 0, control: false}\n"])
 def test_where_nothing_is_asked_nothing_is_trained_nor_loaded(system: Path, tmp_path: Path, section: str) -> None:
-    run = "{backbone: mobilenet_v2, weights: none, watch: x, pooling: avg, preprocess: own, epochs: 1, batch_size: 8, "
+    run = (
+        "{backbone: mobilenet_v2, weights: none, watch: x, pooling: avg, preprocess: native, epochs: 1, batch_size: 8, "
+    )
     run += "learning_rate: 0.1, dropout: 0.1, decay: 0.0}"
     params = f"seed: 1\nsplit: {{test: 0.3, validation: 0.2}}\ntransfer: {{runs: {{head: {run}}}}}\n{section}"
     (tmp_path / "params.yaml").write_text(params)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.stages.assess_colors import ColorAssessSummary, assess_run
+from lamina.tasks.colorize.assessment import COLUMNS, ColorAssessor, assess_colors, dealt
 
 from lamina.config import validated
 from lamina.data.augmentation import AugmentConfig, draw_plan
@@ -20,13 +22,18 @@ from lamina.maths.color_scores import score_pictures, squared_errors, summarise
 from lamina.maths.crossvalidation import AgainConfig, AssessConfig
 from lamina.results.repeats import Training
 from lamina.stages import assess_colors as stage
-from lamina.stages.assess_colors import ColorAssessSummary, assess_run
-from lamina.tasks.colorize.assessment import COLUMNS, ColorAssessor, assess_colors, dealt
 from lamina.tasks.colorize.learning import ColorTask
 from lamina.tasks.runs import ColorizeRun, Tuned, read_run
 
 SIDE, PICTURES, PARTS = 16, 72, 2
-RUN = {"backbone": "small_cnn", "weights": "none", "watch": "x", "preprocess": "own", "decoder": "unet", "loss": "mse"}
+RUN = {
+    "backbone": "small_cnn",
+    "weights": "none",
+    "watch": "x",
+    "preprocess": "native",
+    "decoder": "unet",
+    "loss": "mse",
+}
 RUN |= {"encoder": "trainable", "epochs": 3, "batch_size": 8, "learning_rate": 4e-3, "dropout": 0.0, "decay": 0.001}
 TUNED = Tuned(learning_rate=4e-3, dropout=0.0, decay=0.001)
 SEEDS = {"validation": 0.2, "split_seed": 1, "seed": 5}
@@ -272,7 +279,7 @@ seed: 1
 split: {test: 0.3, validation: 0.2}
 colorize:
   runs:
-    colors: {backbone: small_cnn, weights: none, watch: x, preprocess: own, decoder: unet, loss: mse,
+    colors: {backbone: small_cnn, weights: none, watch: x, preprocess: native, decoder: unet, loss: mse,
              encoder: trainable, epochs: 1, batch_size: 8, learning_rate: 0.1, dropout: 0.1, decay: 0.0}
 scratch:
   runs:

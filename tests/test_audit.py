@@ -135,7 +135,7 @@ def test_a_picture_with_the_content_of_a_published_test_picture_is_spare(
     np.save(tmp_path / "pixels.npy", pixels)
     table.to_parquet(tmp_path / "manifest.parquet")
     pd.concat([table.assign(copy=copy) for copy in (0, 1)]).to_parquet(tmp_path / "plan.parquet")
-    config = SplitConfig(test=0.3, validation=0.15, given="^test/")
+    config = SplitConfig(test=0.3, validation=0.15, test_pattern="^test/")
     summary = split(config, tmp_path, tmp_path, tmp_path / "split", seed=1, parts=parts)
     rows = pd.read_parquet(tmp_path / "split" / "manifest.parquet")
     fold = rows[rows["copy"] == 0].set_index("id")["fold"].loc[table["id"]].to_numpy()

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.stages.evaluate_colors import EvaluateSummary, evaluate_colors
 from PIL import Image
 
 from lamina.data.augmentation import AugmentConfig, draw_plan, warp
@@ -13,7 +14,6 @@ from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.maths.color_scores import summarise
-from lamina.stages.evaluate_colors import EvaluateSummary, evaluate_colors
 from lamina.stages.train import train
 from lamina.stages.tune import tune
 from lamina.tasks.classify.learning import open_task
@@ -23,7 +23,14 @@ from lamina.tuning.search import TuneConfig
 
 SIDE = 16
 TUNED = Tuned(learning_rate=2e-3, dropout=0.0, decay=0.001)
-RUN = {"backbone": "small_cnn", "weights": "none", "watch": "x", "preprocess": "own", "decoder": "unet", "loss": "mse"}
+RUN = {
+    "backbone": "small_cnn",
+    "weights": "none",
+    "watch": "x",
+    "preprocess": "native",
+    "decoder": "unet",
+    "loss": "mse",
+}
 RUN |= {"encoder": "trainable", "epochs": 6, "batch_size": 8, "learning_rate": 2e-3, "dropout": 0.0, "decay": 0.001}
 SEARCH = {"trials": 3, "epochs": 1, "learning_rate": [1e-5, 1e-2], "dropout": [0.0, 0.5], "decay": [1e-5, 1e-2]}
 
@@ -145,11 +152,11 @@ def test_an_encoder_that_is_given_other_values_than_it_learned_from_is_noted(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = str(trained / "model.keras")
-    for preprocess in ("own", "rescale"):
+    for preprocess in ("native", "rescale"):
         run = run_of(weights=weights, watch=weights, preprocess=preprocess, epochs=1)
         train("other", "colorize", run, TUNED, Folders(), tmp_path, Silent(), seed=1)
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
-    assert notes == [f"note: {weights} learned by preprocess: own; this run gives it rescale"]
+    assert notes == [f"note: {weights} learned by preprocess: native; this run gives it rescale"]
 
 
 def test_sheets_show_grey_learned_and_true_pictures(trained: Path) -> None:

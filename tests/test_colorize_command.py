@@ -37,7 +37,7 @@ seed: 1
 convert: {{size: {size}, isolate: none}}
 colorize:
   runs:
-    tint: &run {{backbone: small_cnn, weights: none, watch: src/lamina/__init__.py, preprocess: own, decoder: unet,
+    tint: &run {{backbone: small_cnn, weights: none, watch: src/lamina/__init__.py, preprocess: native, decoder: unet,
       loss: mse, encoder: trainable, epochs: 1, batch_size: 8, learning_rate: 1e-3, dropout: 0.0, decay: 1e-4}}
     untrained: *run
     broken: *run

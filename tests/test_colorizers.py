@@ -20,7 +20,7 @@ TUNED = Tuned(learning_rate=1e-3, dropout=0.1, decay=0.0)
 
 
 def network(backbone: str = "small_cnn", size: int = 32, **changed: object) -> keras.Model:
-    told = {"weights": "none", "preprocess": "own", "decoder": "unet", "outputs": 2, "dropout": 0.1, "seed": 1}
+    told = {"weights": "none", "preprocess": "native", "decoder": "unet", "outputs": 2, "dropout": 0.1, "seed": 1}
     told |= {"side": predicted_side(size, "mse"), "frozen": False}
     return build_colorizer(backbone, size=size, **(told | changed))
 
@@ -97,7 +97,7 @@ def test_a_frozen_encoder_stays_and_a_trainable_one_learns() -> None:
         built = network(frozen=frozen)
         before = [weight.copy() for weight in built.get_layer(BACKBONE_LAYER).get_weights()]
         trainer = ColorTrainer(built, TUNED, tail=build_tail(32, 32, None), rare=None)
-        trainer.learn(lightness(4, 32), np.full((4, 32, 32, 2), 20, np.float32))
+        trainer.train_step(lightness(4, 32), np.full((4, 32, 32, 2), 20, np.float32))
         after = built.get_layer(BACKBONE_LAYER).get_weights()
         assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)) == frozen
 
@@ -117,7 +117,7 @@ def test_losses_and_measure_are_what_the_formulas_say() -> None:
     bins = random.integers(0, len(BINS), (2, 32, 32, 5)).astype(np.int32)
     shares = random.dirichlet(np.ones(5), (2, 32, 32)).astype(np.float32)
     colors = random.normal(0, 20, (2, 32, 32, 2)).astype(np.float32)
-    loss, mse = trainer.judge(lightness(2, 32), (colors, bins, shares))
+    loss, mse = trainer.eval_step(lightness(2, 32), (colors, bins, shares))
     logits = np.asarray(built(lightness(2, 32), training=False), np.float64)
     logs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     told = (np.take_along_axis(logs, bins.astype(np.int64), axis=-1) * shares).sum(axis=-1)
@@ -144,7 +144,7 @@ def test_a_mirrored_colorizer_gives_the_mirror_image_the_mirrored_colors(tmp_pat
     np.testing.assert_allclose(found, (once + beside[:, :, ::-1]) / 2, atol=1e-4)
     np.testing.assert_allclose(turned, found[:, :, ::-1], atol=1e-4)
     assert np.abs(once - found).max() > 0.1  # else the network had seen no difference
-    again = network(weights=str(path), start="whole", seed=1)
+    again = network(weights=str(path), initialize="whole", seed=1)
     np.testing.assert_array_equal(again(given), built(given))
 
 
@@ -153,7 +153,7 @@ def test_an_encoder_serves_as_weights_of_a_backbone_and_of_another_colorizer(
 ) -> None:
     built, path = saved
     learned = built.get_layer(BACKBONE_LAYER).get_weights()
-    extractor = build_extractor("small_cnn", weights=str(path), pooling="avg", preprocess="own", size=48, seed=1)
+    extractor = build_extractor("small_cnn", weights=str(path), pooling="avg", preprocess="native", size=48, seed=1)
     other = network(weights=str(path), decoder="conv", seed=1)
     for found in (extractor, other):
         for mine, theirs in zip(found.get_layer(BACKBONE_LAYER).get_weights(), learned, strict=True):
@@ -162,15 +162,15 @@ def test_an_encoder_serves_as_weights_of_a_backbone_and_of_another_colorizer(
 
 def test_a_colorizer_starts_whole_from_another_of_its_kind(saved: tuple[keras.Model, Path]) -> None:
     built, path = saved
-    again = network(weights=str(path), start="whole", seed=1)
+    again = network(weights=str(path), initialize="whole", seed=1)
     np.testing.assert_array_equal(again(lightness(2, 32)), built(lightness(2, 32)))
     with pytest.raises(UserError, match=r"model\.keras does not fit this network: .*up0_conv"):
-        network(weights=str(path), start="whole", decoder="conv")
+        network(weights=str(path), initialize="whole", decoder="conv")
 
 
 def test_pooling_over_stages_gives_mean_and_deviation_of_every_scale() -> None:
     pixels = np.random.default_rng(0).uniform(0, 255, (3, 48, 48, 3)).astype(np.float32)
-    extractor = build_extractor("small_cnn", weights="none", pooling="scales", preprocess="own", size=48, seed=1)
+    extractor = build_extractor("small_cnn", weights="none", pooling="scales", preprocess="native", size=48, seed=1)
     found = np.asarray(extractor(pixels))
     maps = keras.tree.flatten(extractor.get_layer(BACKBONE_LAYER)(pixels / 127.5 - 1))
     assert [one.shape[1] for one in maps] == [24, 12, 6, 3]

@@ -1,4 +1,4 @@
-"""Cross-validation's parts and folds, and the control: what they promise for any origins and classes."""
+"""Tests of the parts and folds of cross-validation, and of the control with shuffled labels."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lamina.config import validated
 from lamina.errors import UserError
-from lamina.maths.control import DEALS, LEVEL, chance_test, deal_labels, units
+from lamina.maths.control import LEVEL, SHUFFLES, chance_test, shuffle_labels, units
 from lamina.maths.crossvalidation import SPARE, AssessConfig, fold_of, partition
 
 
@@ -25,16 +25,16 @@ def pictures(origins: int, classes: int, seed: int) -> pd.DataFrame:
     return pd.concat([table.assign(copy=copy) for copy in range(3)], ignore_index=True)
 
 
-def parted(table: pd.DataFrame, parts: int, seed: int) -> pd.DataFrame:
+def with_parts(table: pd.DataFrame, parts: int, seed: int) -> pd.DataFrame:
     return table.assign(part=table["origin"].map(partition(list(table["origin"]), list(table["label"]), parts, seed)))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 12), st.integers(2, 4), st.integers(2, 6), st.integers(0, 10**6))
-def test_each_picture_is_tested_once_and_no_origin_is_on_two_sides(
+def test_each_picture_is_tested_once_and_no_origin_is_in_two_folds(
     origins: int, classes: int, parts: int, seed: int
 ) -> None:
-    table = parted(pictures(origins, classes, seed), parts, seed)
+    table = with_parts(pictures(origins, classes, seed), parts, seed)
     assert (table.groupby("origin")["part"].nunique() == 1).all()
     assert set(table["part"]) == set(range(parts))
     tested: list[str] = []
@@ -52,17 +52,17 @@ def test_each_picture_is_tested_once_and_no_origin_is_on_two_sides(
     assert sorted(tested) == sorted(set(table["id"]))
 
 
-def test_parts_are_alike_in_size_and_classes() -> None:
-    table = parted(pictures(60, 3, 1), 5, 1)
+def test_parts_have_about_the_same_size_and_classes() -> None:
+    table = with_parts(pictures(60, 3, 1), 5, 1)
     share = pd.crosstab(table["part"], table["label"])
     assert (share / share.sum() - 0.2).abs().max(axis=None) < 0.03
 
 
-def test_order_of_pictures_and_names_of_classes_are_nothing() -> None:
+def test_order_of_pictures_and_names_of_classes_do_not_matter() -> None:
     table = pictures(20, 3, 2)
     part = partition(list(table["origin"]), list(table["label"]), 4, 7)
-    mixed = table.sample(frac=1, random_state=3)
-    pd.testing.assert_series_equal(partition(list(mixed["origin"]), list(mixed["label"]), 4, 7), part)
+    shuffled = table.sample(frac=1, random_state=3)
+    pd.testing.assert_series_equal(partition(list(shuffled["origin"]), list(shuffled["label"]), 4, 7), part)
     renamed = table["label"].map({"class-0": "z", "class-1": "y", "class-2": "x"})
     pd.testing.assert_series_equal(partition(list(table["origin"]), list(renamed), 4, 7), part)
 
@@ -71,10 +71,10 @@ def test_order_of_pictures_and_names_of_classes_are_nothing() -> None:
     ("few", "parts", "match"),
     [
         (3, 5, r"class 'few' comes from 3 origins: fold 3 of 0 to 4 would have none of it; ask for fewer folds"),
-        (2, 2, r"class 'few' comes from 2 origins: beside fold 0 there is none of it for validation; ask for fewer"),
+        (2, 2, r"class 'few' comes from 2 origins: outside fold 0 there is none of it for validation; ask for fewer"),
     ],
 )
-def test_a_class_that_a_fold_would_lack_is_named(few: int, parts: int, match: str) -> None:
+def test_a_class_that_a_fold_would_miss_is_named(few: int, parts: int, match: str) -> None:
     labels = ["many"] * 20 + ["few"] * few
     with pytest.raises(UserError, match=f"^assess.folds: {match}"):
         partition([f"o{number}" for number in range(len(labels))], labels, parts, 0)
@@ -88,21 +88,21 @@ def test_one_fold_is_refused() -> None:
     assert validated({}, "assess", AssessConfig) == AssessConfig(repeats=0, folds=0, control=False)
 
 
-def test_dealt_labels_are_the_same_in_number_and_whole_for_each_origin_and_class() -> None:
+def test_shuffled_labels_have_the_same_counts_and_one_label_for_each_unit() -> None:
     table = pictures(10, 3, 5)
     table.loc[::2, "label"] = "class-9"  # origins now hold two classes
-    dealt = deal_labels(table, 1)
-    pd.testing.assert_frame_equal(dealt.drop(columns="label"), table.drop(columns="label"))
-    told, now = (frame.groupby(units(table))["label"] for frame in (table, dealt))
-    assert (now.nunique() == 1).all()
-    assert sorted(now.first()) == sorted(told.first())
-    assert (dealt["label"] != table["label"]).mean() > 0.4
-    pd.testing.assert_frame_equal(deal_labels(table, 1), dealt)
-    assert (deal_labels(table, 2)["label"] != dealt["label"]).any()
+    shuffled = shuffle_labels(table, 1)
+    pd.testing.assert_frame_equal(shuffled.drop(columns="label"), table.drop(columns="label"))
+    before, after = (frame.groupby(units(table))["label"] for frame in (table, shuffled))
+    assert (after.nunique() == 1).all()
+    assert sorted(after.first()) == sorted(before.first())
+    assert (shuffled["label"] != table["label"]).mean() > 0.4
+    pd.testing.assert_frame_equal(shuffle_labels(table, 1), shuffled)
+    assert (shuffle_labels(table, 2)["label"] != shuffled["label"]).any()
 
 
-def test_the_control_raises_as_few_false_alarms_as_it_says() -> None:
-    # answers that follow the pictures' own classes, as those of a network that learned by chance from dealt labels
+def test_the_false_alarm_rate_of_the_control_is_as_stated() -> None:
+    # predictions that follow the true classes, as of a network that ignores the shuffled labels
     random = np.random.default_rng(8)
     found = []
     for seed in range(150):
@@ -118,19 +118,19 @@ def test_the_control_raises_as_few_false_alarms_as_it_says() -> None:
     assert np.mean(held) >= 0.9
 
 
-def test_chance_is_the_mean_over_all_deals() -> None:
+def test_chance_is_the_mean_over_all_shuffles() -> None:
     found = chance_test(list("aabb"), list("aaab"), list("1234"), seed=1)
-    # of the answers three are a and one b, of the labels half: (3 / 2 + 1 / 2) / 4
+    # three predictions are a and one is b, half of the labels are each: (3 / 2 + 1 / 2) / 4
     assert found["chance"] == 0.5
-    # the six deals of two a among four pictures make 3, 3, 3, 1, 1 or 1 right
+    # the six ways to place two a among four pictures give 3, 3, 3, 1, 1 or 1 correct
     assert found["accuracy"] == 0.75
     assert found["p"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_what_saw_the_labels_is_caught() -> None:
+def test_predictions_that_used_the_test_labels_fail() -> None:
     label = np.random.default_rng(0).permutation(np.repeat(["a", "b", "c"], 12))
     found = chance_test(label, label, np.arange(36), seed=1)
-    assert found["p"] == 1 / (DEALS + 1) < LEVEL
+    assert found["p"] == 1 / (SHUFFLES + 1) < LEVEL
     assert not found["passed"]
     leaked = np.where(np.arange(36) < 18, label, np.roll(label, 1))
     assert not chance_test(leaked, label, np.arange(36), seed=1)["passed"]

@@ -29,7 +29,7 @@ SMALL = {
     "transfer": {
         "runs": {
             "head": {
-                "backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "own",
+                "backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "native",
                 "watch": "src/lamina/__init__.py",
                 "precision": "float32",
                 "epochs": 3, "batch_size": 16, "learning_rate": "tune", "dropout": 0.2, "decay": 0.001,
@@ -39,7 +39,7 @@ SMALL = {
     "colorize": {
         "runs": {
             COLORS: {
-                "backbone": "small_cnn", "weights": "models/tiny/model.keras", "preprocess": "own",
+                "backbone": "small_cnn", "weights": "models/tiny/model.keras", "preprocess": "native",
                 "watch": "models/tiny/model.keras",
                 "decoder": "unet", "loss": "mse", "encoder": "trainable",
                 "epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "decay": 0.001,

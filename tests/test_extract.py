@@ -27,7 +27,7 @@ from lamina.tasks.runs import TransferRun
 
 SIDE, PICTURES, COPIES = 32, 240, 4  # rows for two chunks and a bit
 HEAD = {"epochs": 4, "batch_size": 8, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
-BACKBONE = {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+BACKBONE = {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
 
 
 def run_with(**change: object) -> TransferRun:
@@ -68,7 +68,7 @@ def network():
     return build_extractor("mobilenet_v2", **{**BACKBONE_BUILD, "size": SIDE})
 
 
-BACKBONE_BUILD = {"weights": "none", "pooling": "avg", "preprocess": "own", "seed": 1}
+BACKBONE_BUILD = {"weights": "none", "pooling": "avg", "preprocess": "native", "seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ import numpy as np
 from lamina.models.backbones import build_extractor
 from lamina.models.engine import compile_engine
 
-network = build_extractor("mobilenet_v2", weights="none", pooling="avg", preprocess="own", size=320, seed=1)
+network = build_extractor("mobilenet_v2", weights="none", pooling="avg", preprocess="native", size=320, seed=1)
 engine = compile_engine(network, "float32")
 pictures = np.random.default_rng(0).integers(0, 256, (32, 320, 320, 3)).astype(np.uint8)
 engine.batch = 1
@@ -202,7 +202,7 @@ def test_a_batch_that_finds_no_memory_is_halved() -> None:
     batch = int(done.stdout.removeprefix("(32, 1280) "))
     assert 1 <= batch < 32
     said = [line for line in done.stderr.splitlines() if line.startswith("extract:")]
-    assert said[-1] == f"extract: no memory for {2 * batch} pictures at once; going on with {batch}"
+    assert said[-1] == f"extract: no memory for {2 * batch} pictures at once; continuing with {batch}"
 
 
 def test_no_memory_for_one_picture_is_one_line(engine: Engine) -> None:
@@ -246,13 +246,13 @@ def test_runs_that_differ_in_their_heads_share_their_features(extracted: Path) -
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        ({"kind": "pretext", "params": {}}, "learned by preprocess: chroma; this run gives it own"),
+        ({"kind": "pretext", "params": {}}, "learned by preprocess: chroma; this run gives it native"),
         (
             {"kind": "colorize", "params": {"preprocess": "rescale"}},
-            "learned by preprocess: rescale; this run gives it own",
+            "learned by preprocess: rescale; this run gives it native",
         ),
         ({"kind": "scratch", "params": {}}, ""),
-        ({"kind": "transfer", "params": {"preprocess": "own"}}, ""),
+        ({"kind": "transfer", "params": {"preprocess": "native"}}, ""),
         ([], ""),
         (None, ""),
     ],
@@ -264,7 +264,7 @@ def test_weights_that_learned_from_other_values_are_noted(
     shutil.copy(extracted / "backbone.keras", weights)
     if record is not None:
         (tmp_path / "record.json").write_text(json.dumps(record))
-    run = run_with(weights=str(weights), watch=str(weights), preprocess="own")
+    run = run_with(weights=str(weights), watch=str(weights), preprocess="native")
     extract_run(run, Folders(), folder(tmp_path, "one"), seed=1)
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     assert notes == ([f"note: {weights} {said}"] if said else [])

@@ -632,7 +632,6 @@ def test_a_stage_that_cannot_fetch_ends_with_one_line(server: Server, tmp_path: 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     return tmp_path
 
 
@@ -644,7 +643,7 @@ def test_a_system_is_made_from_an_address(server: Server, project: Path) -> None
     server.files["pets.zip"] = zipped(many())
     url, system = server.url("cut/pets.zip?x=1"), project / "pets"
     right = digest(server.files["pets.zip"])
-    lines = new(system, url, pipeline=project / "dvc.yaml", sha256=right)
+    lines = new(system, url, sha256=right)
     assert lines[0].startswith("found 24 pictures, labeled by folder: cat (12), dog (12)")
     source = section(read_params(system), "source", SourceConfig)
     assert (source.kind, source.location, source.sha256, source.members) == ("url", url, right, None)
@@ -667,17 +666,17 @@ def test_what_cannot_be_fetched_leaves_nothing(
     server: Server, project: Path, path: str, sha256: str | None, words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        new(project / "deep/pets", server.url(path), pipeline=project / "dvc.yaml", sha256=sha256)
-    assert left(project) == [".dvc", "dvc.yaml"]
+        new(project / "deep/pets", server.url(path), sha256=sha256)
+    assert left(project) == [".dvc"]
 
 
 def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> None:
     server.files["pets.zip"] = zipped(many())
     url, system = server.url("fine/pets.zip"), project / "pets"
     with pytest.raises(UserError, match=r"pets\.zip: --sha256 expects 0000"):
-        new(system, url, pipeline=project / "dvc.yaml", sha256="0" * 64)
+        new(system, url, sha256="0" * 64)
     assert left(system) == [".lamina"]
-    new(system, url, pipeline=project / "dvc.yaml")
+    new(system, url)
     assert len(server.log) == 1
     assert left(system) == [".gitignore", ".lamina", "baselines", "dvc.yaml", "params.yaml"]
 
@@ -686,12 +685,12 @@ def test_a_digest_is_checked_for_an_archive_on_disk_too(server: Server, project:
     archive = project / "pets.zip"
     archive.write_bytes(zipped(many()))
     with pytest.raises(UserError, match=r"pets\.zip: --sha256 expects 0000"):
-        new(project / "one", str(archive), pipeline=project / "dvc.yaml", sha256="0" * 64)
-    new(project / "two", str(archive), pipeline=project / "dvc.yaml", sha256=digest(archive.read_bytes()))
+        new(project / "one", str(archive), sha256="0" * 64)
+    new(project / "two", str(archive), sha256=digest(archive.read_bytes()))
     assert read_params(project / "two")["source"]["sha256"] == digest(archive.read_bytes())
     for source in ("smear", str(project / ".dvc")):
         with pytest.raises(UserError, match="leave it out"):
-            new(project / "three", source, pipeline=project / "dvc.yaml", sha256="0" * 64)
+            new(project / "three", source, sha256="0" * 64)
 
 
 def test_a_system_of_copies_gets_its_pattern_and_keeps_them_together(server: Server, project: Path) -> None:
@@ -700,9 +699,9 @@ def test_a_system_of_copies_gets_its_pattern_and_keeps_them_together(server: Ser
     files = {f"{kind}/{name}": picture(index) for index, (kind, name) in enumerate(zip(kinds, names, strict=True))}
     extra = {"cat/17.png": picture(250), "dog/18.png": picture(251)}
     server.files["copies.zip"] = zipped({**files, **extra})
-    new(project / "pets", server.url("fine/copies.zip"), pipeline=project / "dvc.yaml")
+    new(project / "pets", server.url("fine/copies.zip"))
     text = (project / "pets/params.yaml").read_text()
-    assert f"24 origins of {len(names)} pictures, and 2 whose names are not such stand alone" in text
+    assert f"24 origins of {len(names)} pictures; 2 other names are origins of their own" in text
     source = section(read_params(project / "pets"), "source", SourceConfig)
     assert source.origin == COPY_OR_OTHER
     with open_source(source, seed=1, system=project / "pets") as opened:

@@ -13,7 +13,7 @@ from lamina.data.rows import Folders
 from lamina.tasks.classify.learning import HeadTask, open_task
 from lamina.tasks.runs import TransferRun, Tuned
 from lamina.training.head_cache import HeadCache
-from lamina.training.heads import Head, _logits, learn, make_fold
+from lamina.training.heads import Head, _logits, make_fold, train_head
 from lamina.training.history import DivergedError, EpochRow
 from lamina.training.learner import Learned
 from lamina.training.training_options import TrainingOptions
@@ -21,7 +21,7 @@ from lamina.training.training_options import TrainingOptions
 TRAIN, VALIDATION, WIDTH, CLASSES = 85, 40, 24, 3
 STILL = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.01)
 DROPPING = Tuned(learning_rate=1e-3, dropout=0.4, decay=0.001)
-NETWORK = {"backbone": "vgg16", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+NETWORK = {"backbone": "vgg16", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
 
 
 def run(**options: object) -> TransferRun:
@@ -202,11 +202,11 @@ def poison(head: Head) -> None:
 
 def test_a_loss_that_is_no_number_ends_training_and_leaves_the_last_good_weights() -> None:
     head = opened().head(DROPPING)
-    learn(head, epochs=2)
+    train_head(head, epochs=2)
     good = head.kept
     poison(head)
-    with pytest.raises(DivergedError, match=r"^smears: the loss is not a number any more in epoch 3; lower learning_"):
-        learn(head, epochs=4, what="smears")
+    with pytest.raises(DivergedError, match=r"^smears: the loss is not finite in epoch 3; lower learning_"):
+        train_head(head, epochs=4, what="smears")
     assert head.kept is good
     assert len(head.history) == 2
 
@@ -270,8 +270,8 @@ def test_the_epochs_of_a_shorter_run_are_not_learned_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened().learn(DROPPING, TrainingOptions(epochs=3, head_cache=saved(tmp_path, "shorter")))
-    calls, whole = [], Head.learn
-    monkeypatch.setattr(Head, "learn", lambda head, what="train": calls.append(1) or whole(head, what))
+    calls, whole = [], Head.train_epoch
+    monkeypatch.setattr(Head, "train_epoch", lambda head, what="train": calls.append(1) or whole(head, what))
     opened().learn(DROPPING, TrainingOptions(epochs=5, head_cache=saved(tmp_path)))
     assert len(calls) == 2
     assert capsys.readouterr().err.splitlines()[0] == ("head: the first 3 of 5 epochs are those of shorter: taken over")

@@ -39,7 +39,7 @@ PARAMS = {
     "transfer": {
         "runs": {
             "head": RUN
-            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+            | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
         }
     },
     "scratch": {"runs": {"cnn": RUN | {"network": "small_cnn"}}},
@@ -164,7 +164,7 @@ def test_a_loss_that_is_no_number_ends_training() -> None:
     task = open_task("cnn", read_run(PARAMS, "cnn")[1], Folders(), seed=1)
     trainer = ClassTrainer(task.build(TUNED), TUNED)
     trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
-    with pytest.raises(UserError, match=r"the loss is not a number any more in epoch 1; lower learning_rate"):
+    with pytest.raises(UserError, match=r"the loss is not finite in epoch 1; lower learning_rate"):
         fit(trainer, task.train, task.validation, epochs=2, batch_size=8, seed=1, on_epoch=lambda row: None)
 
 

@@ -30,7 +30,7 @@ OWN = [name for name, spec in BACKBONES.items() if spec.module is None]
 
 
 def extractor(name: str, **change: object) -> Any:
-    told = {"weights": "none", "pooling": "avg", "preprocess": "own", "size": BACKBONES[name].smallest, "seed": 1}
+    told = {"weights": "none", "pooling": "avg", "preprocess": "native", "size": BACKBONES[name].smallest, "seed": 1}
     return build_extractor(name, **(told | change))
 
 

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
+from lamina import __version__, installation
 from lamina.cli import main
-from lamina.commands.new import PACKAGE, _make_repository, add_arguments, find_pipeline, new
-from lamina.commands.template import yaml
-from lamina.config import SECTIONS, Config, read_params, section
+from lamina.commands.new import OUTSIDE, _make_repository, add_arguments, find_pipeline, new
+from lamina.commands.template import PICTURES, TEXTS, Filling, fill, word
+from lamina.config import SECTIONS, Config, check_references, named, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.drift import ValidateConfig, read_profile
 from lamina.data.filters import FilterConfig
@@ -26,8 +27,8 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
+from lamina.results.record import system_name
 from lamina.stages.download import download
-from lamina.tasks.runs import read_run, run_names
 from lamina.tuning.search import TuneConfig
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -40,17 +41,30 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
     "validate": ValidateConfig,
     "tune": TuneConfig,
 }
-HOUSE_SOURCE = [
-    "kind", "location", "mirrors", "watch", "sha256", "members", "labels", "boxes", "target", "origin", "classes",
+SOURCE_KEYS = [
+    "kind", "location", "mirrors", "sha256", "members", "labels", "boxes", "target", "origin", "classes",
     "pictures", "splits",
 ]  # fmt: skip
+IGNORED = ["/data/", "/models/", "/weights/", "/reports/", "/exported/", "/.lamina/"]
+PIPELINE = "# lamina 0.1: the pipeline\nstages: {}\n"
+
+
+@pytest.fixture(autouse=True)
+def package(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package with pipelines of no stages; its python is the first on PATH."""
+    folder = tmp_path_factory.mktemp("installed") / "lamina"
+    folder.mkdir()
+    for name in ("dvc.yaml", "texts.dvc.yaml"):
+        (folder / name).write_text(PIPELINE)
+    monkeypatch.setattr(installation, "PACKAGE", folder)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    return folder
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder with a dvc.yaml in a DVC repository, so that none has to be made."""
+    """A DVC repository, so that none has to be made."""
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     return tmp_path
 
 
@@ -79,64 +93,79 @@ def archive(path: Path, files: dict[str, bytes]) -> Path:
 
 
 def make(project: Path, source: object, name: str = "systems/pets") -> tuple[dict[str, Any], list[str]]:
-    told = new(project / name, str(source), pipeline=project / "dvc.yaml")
-    return read_params(project / name), told
+    lines = new(project / name, str(source))
+    params = read_params(project / name)
+    assert check_references(params) == []
+    return params, lines
 
 
-def test_a_system_is_whole_and_its_params_are_valid(project: Path) -> None:
+def names(params: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Names of features and of runs."""
+    return list(named(params, "features")), list(named(params, "runs"))
+
+
+def test_a_system_is_complete_and_its_params_are_valid(project: Path) -> None:
     source = archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture()))
-    params, told = make(project, source)
+    params, lines = make(project, source)
     system = project / "systems" / "pets"
     assert sorted(path.name for path in system.iterdir()) == [".gitignore", "baselines", "dvc.yaml", "params.yaml"]
     assert read_profile(system / "baselines" / "data.json", remedy="") is None
-    assert (system / "dvc.yaml").readlink() == Path("../../dvc.yaml")
-    assert (system / ".gitignore").read_text().split() == ["/data/", "/models/", "/reports/", "/exported/", "/.lamina/"]
-    assert told[-1] == f"cd {system} && dvc repro"
-    assert tuple(params) == SECTIONS
-    assert list(params["source"]) == HOUSE_SOURCE
-    assert (system / params["code"]).resolve() == PACKAGE
+    assert (system / ".gitignore").read_text().split() == IGNORED
+    assert lines[-1] == f"cd {system} && dvc repro"
+    assert list(params) == [name for name in SECTIONS if name != "words"]
+    assert list(params["source"]) == SOURCE_KEYS
     for name, kind in SECTION_CONFIGS.items():
         assert section(params, name, kind)
-    assert list(run_names(params)) == ["densenet121", "small_cnn"]
-    assert all(read_run(params, name) for name in run_names(params))
+    assert names(params) == (["densenet121"], ["densenet121", "small_cnn"])
     summary = download(section(params, "source", SourceConfig), system, project / "raw", seed=params["seed"])
     assert summary.labels == {"cat": 12, "dog": 11}
 
 
+def test_the_pipeline_is_copied_with_the_version(project: Path) -> None:
+    make(project, "smear")
+    pipeline = project / "systems/pets/dvc.yaml"
+    assert not pipeline.is_symlink()
+    assert pipeline.read_text() == f"# lamina 0.1: the pipeline\n# Written by lamina {__version__}\nstages: {{}}\n"
+
+
 @pytest.mark.parametrize("counts", [{"cat": 12, "dog": 11}, {"all": 12}])
-def test_every_line_of_params_is_commented(project: Path, counts: dict[str, int]) -> None:
+def test_every_line_of_params_has_a_comment(project: Path, counts: dict[str, int]) -> None:
     make(project, archive(project / "pets.zip", classes(counts, picture())))
     lines = (project / "systems/pets/params.yaml").read_text().splitlines()
-    bare = [line for line in lines if line and "#" not in line]
-    assert set(bare) <= {"source:", "filter:", "convert:", "augment:", "split:"}
+    assert (
+        lines[0]
+        == f"# pets.zip: {sum(counts.values())} pictures {'of 2 classes' if len(counts) > 1 else 'without labels'}."
+    )
+    assert not [line for line in lines if line and "#" not in line]
+    aligned = [line.index("# ") for line in lines if line and not line.startswith("#")]
+    assert aligned.count(32) > 0.9 * len(aligned)
 
 
 def test_a_labeled_source_shows_how_to_colorize(project: Path) -> None:
     source = archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture()))
-    params, _ = make(project, source)
-    assert params["colorize"] == {"runs": {}}
+    make(project, source)
     path = project / "systems/pets/params.yaml"
-    text = path.read_text().replace("#  ", "   ")
-    head, rest = text.split("colorize:", 1)
-    path.write_text(head + "colorize:" + rest.replace("{}", "", 1))
-    asked_for = read_params(path.parent)
-    assert list(run_names(asked_for)) == ["densenet121", "small_cnn", "colors"]
-    assert read_run(asked_for, "colors")[0] == "colorize"
+    text = path.read_text()
+    start = text.index("#   colors:")
+    example, _, rest = text[start:].partition("\n\n")
+    path.write_text(text[:start] + example.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + rest)
+    params = read_params(path.parent)
+    assert names(params)[1] == ["densenet121", "small_cnn", "colors"]
+    assert (params["runs"]["colors"]["task"], params["runs"]["colors"]["decay"]) == ("colorize", 1e-4)
 
 
 @pytest.mark.parametrize("table", [{}, {"labels.csv": b"file,label\n"}])
-def test_pictures_without_labels_are_learned_to_color(project: Path, table: dict[str, bytes]) -> None:
+def test_without_labels_the_only_run_colorizes(project: Path, table: dict[str, bytes]) -> None:
     files = {f"pets/cat/{number}.png": picture(grey=number < 5) for number in range(10)}
     boxes = {f"pets/boxes/{number}.xml": voc("cat") for number in range(10)}
-    params, told = make(project, archive(project / "pets.zip", files | boxes | table))
-    assert told[0] == "found 10 pictures without labels, to learn colors from"
+    params, lines = make(project, archive(project / "pets.zip", files | boxes | table))
+    assert lines[0] == "found 10 pictures without labels, to learn colors from"
     assert (params["source"]["labels"], params["source"]["classes"]) == ("none", None)
     assert (params["filter"]["drop_grayscale"], params["convert"]["isolate"]) == (True, "none")
-    assert run_names(params) == {"colors": "colorize"}
-    assert read_run(params, "colors")[1].measure == "mse"
+    assert names(params) == ([], ["colors"])
+    assert "none: no labels" in (project / "systems/pets/params.yaml").read_text()
     assert all(section(params, name, kind) for name, kind in SECTION_CONFIGS.items())
     system = project / "systems" / "pets"
-    assert (system / params["colorize"]["runs"]["colors"]["watch"]).is_file()
     summary = download(section(params, "source", SourceConfig), system, project / "raw", seed=params["seed"])
     assert str(summary).endswith("no classes")
 
@@ -155,9 +184,9 @@ def test_a_csv_is_preferred_to_folders(project: Path) -> None:
     files = classes({"a": 12, "b": 12}, picture(), "")
     rows = "".join(f"{name},{'red' if index % 2 else 'blue'}\n" for index, name in enumerate(files))
     listing = {"other.csv": b"a,b\n1,2\n", "tables/labels.csv": f"file,label\n{rows}".encode()}
-    params, told = make(project, archive(project / "pets.zip", {**files, **listing}))
+    params, lines = make(project, archive(project / "pets.zip", {**files, **listing}))
     assert params["source"]["labels"] == "tables/labels.csv"
-    assert "labeled by tables/labels.csv: blue (12), red (12); 0 unlabeled, 0 ambiguous" in told[0]
+    assert "labeled by tables/labels.csv: blue (12), red (12); 0 unlabeled, 0 ambiguous" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +216,8 @@ def test_the_subject_of_boxes_is_guessed(
 def test_sizes_fit_the_pictures(project: Path, side: int, size: int, least: int) -> None:
     params, _ = make(project, archive(project / "pets.zip", classes({"cat": 10, "dog": 10}, picture(side))))
     assert (params["convert"]["size"], params["filter"]["min_side"]) == (size, least)
-    assert list(run_names(params)) == (["small_cnn"] if size < 32 else ["densenet121", "small_cnn"])
+    backbones = [] if size < 32 else ["densenet121"]
+    assert names(params) == (backbones, [*backbones, "small_cnn"])
 
 
 @pytest.mark.parametrize("share", [0, 9, 11, 20])
@@ -208,17 +238,23 @@ def test_smear_needs_no_files(project: Path) -> None:
     params, _ = make(project, "smear")
     config = section(params, "source", SourceConfig)
     assert (config.kind, config.location, config.pictures) == ("smear", None, 600)
-    assert (project / "systems/pets" / config.watch).is_file()
-    assert list(params["source"]) == HOUSE_SOURCE
+    assert list(params["source"]) == SOURCE_KEYS
+    assert names(params) == (["densenet121"], ["densenet121", "small_cnn"])
 
 
-def test_paths_are_relative_within_the_project(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_path_is_absolute(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     files = classes({"cat": 10, "dog": 10}, picture())
-    params, _ = make(project, archive(project / "a b: #1.zip", files), "one")
-    assert params["source"]["location"] == params["source"]["watch"] == "../a b: #1.zip"
+    params, lines = make(project, archive(project / "a b: #1.zip", files), "one")
+    assert params["source"]["location"] == "../a b: #1.zip"
+    assert OUTSIDE not in lines
     elsewhere = archive(tmp_path_factory.mktemp("elsewhere") / "pets.zip", files)
-    params, _ = make(project, elsewhere, "two")
-    assert params["source"]["location"] == str(elsewhere)
+    params, lines = make(project, elsewhere, "two")
+    assert params["source"]["location"] == os.path.relpath(elsewhere, project / "two")
+    assert OUTSIDE in lines
+    assert not Path(params["source"]["location"]).is_absolute()
+    (project / "link.zip").symlink_to(elsewhere)
+    _, lines = make(project, project / "link.zip", "three")
+    assert OUTSIDE in lines
 
 
 def test_a_folder_is_a_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,12 +262,12 @@ def test_a_folder_is_a_source(project: Path, monkeypatch: pytest.MonkeyPatch) ->
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_bytes(data)
     monkeypatch.chdir(project)
-    lines = new(Path("my system"), "pets", pipeline=project / "dvc.yaml")
+    lines = new(Path("my system"), "pets")
     assert lines[-1] == "cd 'my system' && dvc repro"
     params = read_params(Path("my system"))
     assert (params["source"]["kind"], params["source"]["location"]) == ("folder", "../pets")
-    with pytest.raises(UserError, match="lies inside the source pets"):
-        new(Path("pets/system"), "pets", pipeline=project / "dvc.yaml")
+    with pytest.raises(UserError, match="is inside the source pets"):
+        new(Path("pets/system"), "pets")
 
 
 def test_lines_of_a_gitignore_stay(project: Path) -> None:
@@ -239,7 +275,84 @@ def test_lines_of_a_gitignore_stay(project: Path) -> None:
     (project / "mine" / ".gitignore").write_text("notes\n/data/")
     make(project, "smear", "mine")
     lines = (project / "mine" / ".gitignore").read_text().split()
-    assert lines == ["notes", "/data/", "/models/", "/reports/", "/exported/", "/.lamina/"]
+    assert lines == ["notes", "/data/", *IGNORED[1:]]
+
+
+# ---- texts
+
+
+def texts(counts: dict[str, int], top: str = "reviews/") -> dict[str, bytes]:
+    return {
+        f"{top}{name}/{index}.txt": f"{name} film {index}".encode()
+        for name, count in counts.items()
+        for index in range(count)
+    }
+
+
+def test_a_source_of_texts_is_recognized(project: Path) -> None:
+    params, lines = make(project, archive(project / "reviews.zip", texts({"bad": 12, "good": 11}) | {"read.me": b"x"}))
+    assert lines[0] == "found 23 texts, labeled by folder: bad (12), good (11); 0 unlabeled, 0 ambiguous"
+    assert list(params) == ["seed", "source", "filter", "split", "validate", "words", "runs", "tune", "assess"]
+    assert (params["source"]["content"], params["source"]["labels"]) == ("texts", "folder")
+    assert list(params["words"]) == ["common", "bigrams"]
+    assert {name: run["input"] for name, run in params["runs"].items()} == {
+        "dense": "words/common", "logistic": "words/common", "nb_svm": "words/bigrams",
+    }  # fmt: skip
+    assert params["split"]["test_pattern"] is None
+    lines = (project / "systems/pets/params.yaml").read_text().splitlines()
+    assert not [line for line in lines if line and "#" not in line]
+
+
+def test_a_published_test_part_of_texts_is_used(project: Path) -> None:
+    files = texts({"bad": 12, "good": 12}, "train/") | texts({"bad": 10, "good": 10}, "test/")
+    params, _ = make(project, archive(project / "reviews.zip", files))
+    assert params["split"]["test_pattern"] == "^test/"
+
+
+@pytest.mark.parametrize(("suffix", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
+def test_a_table_of_texts_is_recognized(project: Path, suffix: str, separator: str) -> None:
+    rows = [
+        f'{number}{separator}"a, ""b""\n{"c" * 200_000 if number == 3 else ""}"{separator}{"ab"[number % 2]}'
+        for number in range(24)
+    ]
+    table = "\n".join([separator.join(("number", "Text", "label")), *rows, f"24{separator}x{separator}", ""])
+    params, lines = make(project, archive(project / "reviews.zip", {f"tables/all.{suffix}": table.encode()}))
+    assert params["source"]["labels"] == f"all.{suffix}"
+    assert lines[0] == f"found 25 texts, labeled by all.{suffix}: a (12), b (12); 1 unlabeled, 0 ambiguous"
+
+
+def test_a_table_alone_is_refused_with_the_remedy(project: Path) -> None:
+    (project / "all.csv").write_text("text,label\nx,a\n")
+    with pytest.raises(UserError, match=r"all\.csv: is a table; put it into a folder of its own, and name that folder"):
+        make(project, project / "all.csv")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"a.txt": b"x", "b.txt": b"y"}, "fewer than two labels found for its texts; put .txt files into one folder"),
+        ({"all.csv": b"text,label\nx,a\n"}, "fewer than two labels found"),
+        ({"all.csv": b'text,label\n"x"y,a\n'}, "all.csv, line 2: not a CSV"),
+        ({"all.csv": b"words,label\nx,a\n"}, "no pictures"),
+    ],
+)
+def test_texts_that_teach_nothing_are_refused(project: Path, files: dict[str, bytes], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        make(project, archive(project / "reviews.zip", files))
+    assert not (project / "systems").exists()
+
+
+def test_pictures_with_a_text_next_to_them_are_pictures(project: Path) -> None:
+    files = classes({"cat": 12, "dog": 11}, picture()) | {"pets/cat/readme.txt": b"cats"}
+    params, _ = make(project, archive(project / "pets.zip", files))
+    assert "content" not in params["source"]
+
+
+def test_without_a_pipeline_for_texts_nothing_is_left(project: Path, package: Path) -> None:
+    (package / "texts.dvc.yaml").unlink()
+    with pytest.raises(UserError, match=r"texts\.dvc\.yaml: not found; install a complete or newer lamina"):
+        make(project, archive(project / "reviews.zip", texts({"bad": 12, "good": 11})))
+    assert not (project / "systems").exists()
 
 
 # ---- what is refused, and leaves nothing
@@ -271,7 +384,7 @@ def test_a_system_is_never_overwritten(project: Path, name: str) -> None:
 @pytest.mark.parametrize("table", [{}, {"labels.csv": b"file,label\n"}])
 def test_grey_pictures_without_labels_are_refused(project: Path, table: dict[str, bytes]) -> None:
     files = {f"cat/{number}.png": picture(grey=number < 6) for number in range(10)}
-    with pytest.raises(UserError, match=r"nothing to learn: no labels .* 6 of 10 looked at are grey.* file,label$"):
+    with pytest.raises(UserError, match=r"nothing to learn: no labels .* 6 of 10 in a sample are grey.* file,label$"):
         make(project, archive(project / "pets.zip", files | table))
     assert not (project / "systems").exists()
 
@@ -289,67 +402,152 @@ def test_a_missing_source_is_refused_with_the_nearest(project: Path) -> None:
 
 def test_after_a_failure_nothing_is_left(project: Path) -> None:
     (project / ".dvc").rmdir()
-    (project / ".git").mkdir()  # no repository in truth, so `dvc init` fails
+    (project / ".git").mkdir()  # not a real repository, so `dvc init` fails
     with pytest.raises(UserError, match="`dvc init` failed: "):
         make(project, "smear")
-    assert sorted(path.name for path in project.iterdir()) == [".git", "dvc.yaml"]
+    assert sorted(path.name for path in project.iterdir()) == [".git"]
+    (project / "mine").mkdir()
+    for ignore in (project / ".gitignore", project / "mine/.gitignore"):
+        ignore.write_text("notes")
+    with pytest.raises(UserError, match="`dvc init` failed: "):
+        make(project, "smear", "mine")
+    assert [path.name for path in (project / "mine").iterdir()] == [".gitignore"]
+    assert (project / ".gitignore").read_text() == (project / "mine/.gitignore").read_text() == "notes"
 
 
 # ---- DVC
 
 
+ODD = "Fotos de células ç"
+
+
+def dvc(*arguments: str, cwd: Path) -> None:
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_dvc_repository_is_made_where_there_is_none(tmp_path: Path) -> None:
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    _, told = make(tmp_path, "smear", "mine")
-    assert (tmp_path / "mine" / ".dvc").is_dir()
-    assert f"made a DVC repository in {tmp_path / 'mine'} (without git)" in told
-    assert _make_repository(tmp_path / "mine") == []
+    system = tmp_path / ODD
+    _, lines = make(tmp_path, "smear", ODD)
+    assert (system / ".dvc").is_dir()
+    assert (system / ".gitignore").read_text().split() == [*IGNORED, "/mlflow/"]
+    assert f"made a DVC repository in {system} (without git)" in lines
+    assert lines[-1] == f"cd '{system}' && dvc repro"
+    assert _make_repository(system) == []
+    dvc("repro", cwd=system)
 
 
 def test_in_git_the_repository_is_made_at_its_root(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    _, told = make(tmp_path, "smear", "a/b")
-    assert (tmp_path / ".dvc" / "config").is_file()
-    assert f"made a DVC repository in {tmp_path}" in told
-    command = [sys.executable, "-m", "dvc", "repro"]
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(command, cwd=tmp_path / "a/b", env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    root = tmp_path / ODD
+    subprocess.run(["git", "init", "--quiet", str(root)], check=True)
+    _, lines = make(root, "smear", "a/b")
+    assert (root / ".dvc" / "config").is_file()
+    assert (root / ".gitignore").read_text().split() == ["/mlflow/"]
+    assert (root / "a/b/.gitignore").read_text().split() == IGNORED
+    assert f"made a DVC repository in {root}" in lines
+    dvc("repro", cwd=root / "a/b")
+
+
+def test_the_next_command_finds_the_right_python(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/my env/bin/python")
+    _, lines = make(project, "smear")
+    assert lines[-1] == f"cd {project / 'systems/pets'} && PATH='/opt/my env/bin':\"$PATH\" dvc repro"
+
+
+def test_in_a_checkout_the_pipeline_is_linked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "src" / "lamina"
+    package.mkdir(parents=True)
+    (tmp_path / ".dvc").mkdir()
+    for file in (
+        tmp_path / "dvc.yaml",
+        tmp_path / "pyproject.toml",
+        package / "__init__.py",
+        package / "texts.dvc.yaml",
+    ):
+        file.write_text(PIPELINE)
+    monkeypatch.setattr(installation, "PACKAGE", package)
+    make(tmp_path, "smear", "pipelines/a")
+    assert (tmp_path / "pipelines/a/dvc.yaml").readlink() == Path("../../dvc.yaml")
+    make(tmp_path, archive(tmp_path / "reviews.zip", texts({"bad": 12, "good": 11})), "pipelines/b")
+    assert (tmp_path / "pipelines/b/dvc.yaml").readlink() == Path("../../src/lamina/texts.dvc.yaml")
+    subprocess.run(["git", "init", "--quiet", str(tmp_path / "other")], check=True)
+    (tmp_path / "other" / ".dvc").mkdir()
+    make(tmp_path / "other", "smear", "c")  # another repository: a link would lead out of it
+    assert not (tmp_path / "other/c/dvc.yaml").is_symlink()
+
+
+def test_a_system_is_named_after_its_folder_except_for_the_default(project: Path) -> None:
+    make(project, "smear")
+    assert system_name(project / "systems/pets") == "pets"
+    assert system_name(Path(__file__).parents[1]) == "default"
 
 
 # ---- the rest
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3), max_leaves=5
-)
+NAMES = st.text(min_size=1, max_size=20)
 
 
-@given(VALUES)
-def test_values_come_back_from_yaml(value: object) -> None:
-    assert YAML(typ="safe", pure=True).load(f"key: {yaml(value)}  # comment\n") == {"key": value}
+@given(location=NAMES, classes=st.lists(NAMES, min_size=1, max_size=3), size=st.integers(), note=NAMES)
+def test_values_come_back_from_yaml(location: str, classes: list[str], size: int, note: str) -> None:
+    values = {"source.location": location, "source.classes": classes, "convert.size": size, "source.origin": None}
+    text = fill(Filling(template=PICTURES, title=word(note), values=values, notes={"source.classes": word(note)}))
+    for parser in (YAML(typ="safe", pure=True), YAML(typ="rt")):
+        params = parser.load(text)
+        assert params["source"]["location"] == location
+        assert params["source"]["classes"] == classes
+        assert params["convert"]["size"] == size
+        assert params["source"]["origin"] is None
 
 
-@pytest.mark.parametrize("place", ["dvc.yaml", "src/lamina/dvc.yaml"])
+@pytest.mark.parametrize("template", [PICTURES, TEXTS])
+def test_a_template_without_values_stays_as_it_is(template: str) -> None:
+    path = Path(__file__).parents[1] / "src" / "lamina" / "commands" / template
+    assert (
+        fill(Filling(template=template, title="x", values={})).partition("\n\n")[2]
+        == path.read_text().partition("\n\n")[2]
+    )
+
+
 def test_the_pipeline_is_found_in_a_checkout_and_in_a_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lamina.commands.new.PACKAGE", tmp_path / "src" / "lamina")
-    with pytest.raises(UserError, match=r"dvc\.yaml: not found; install lamina again"):
-        find_pipeline()
+    assert find_pipeline("dvc.yaml") == package / "dvc.yaml"
+    monkeypatch.setattr(installation, "PACKAGE", tmp_path / "src" / "lamina")
+    with pytest.raises(UserError, match=r"dvc\.yaml: not found; install a complete"):
+        find_pipeline("dvc.yaml")
     (tmp_path / "src" / "lamina").mkdir(parents=True)
-    (tmp_path / place).write_text("stages: {}\n")
-    assert find_pipeline() == tmp_path / place
+    for file in ("pyproject.toml", "src/lamina/__init__.py", "dvc.yaml"):
+        (tmp_path / file).touch()
+    assert find_pipeline("dvc.yaml") == tmp_path / "dvc.yaml"
 
 
-def test_a_wheel_holds_the_pipeline(tmp_path: Path) -> None:
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    assert zipfile.ZipFile(wheel).read("lamina/dvc.yaml") == (root / "dvc.yaml").read_bytes()
+@pytest.mark.parametrize(
+    ("head", "needed"),
+    [
+        ("# lamina 99.1: the pipeline\n", "99.1"),
+        ("# lamina 0.1: the pipeline\n# Written by lamina 99.0.0\n", "99.0.0"),
+        ("\n# Written by lamina 99.0.0\n# x\n", "99.0.0"),
+        ("# lamina 0.0.9\n", None),
+        (f"# Written by lamina {__version__}.0\n", None),
+        ("# a pipeline\nstages: {}\n# lamina 99.1\n", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_system_of_a_newer_lamina_is_refused(tmp_path: Path, head: str | None, needed: str | None) -> None:
+    if head is not None:
+        (tmp_path / "dvc.yaml").write_text(f"{head}stages: {{}}\n")
+    if needed is None:
+        installation.check_version(tmp_path)
+        return
+    words = (
+        rf"dvc\.yaml: written for lamina {needed}, but {__version__} is installed; run `pip install --upgrade lamina`"
+    )
+    with pytest.raises(UserError, match=words):
+        installation.check_version(tmp_path)
 
 
 def test_a_system_is_named_once(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -362,8 +560,8 @@ def test_a_system_is_named_once(project: Path, capsys: pytest.CaptureFixture[str
 def test_arguments() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    told = parser.parse_args(["here", "--from", "pets.zip"])
-    assert (told.folder, told.source) == (Path("here"), "pets.zip")
+    parsed = parser.parse_args(["here", "--from", "pets.zip"])
+    assert (parsed.folder, parsed.source) == (Path("here"), "pets.zip")
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")
@@ -381,3 +579,10 @@ def test_the_real_cifar(project: Path) -> None:
     params, _ = make(project, SHARED / "cifar10.zip")
     assert (params["source"]["labels"], params["source"]["classes"]) == ("folder", None)
     assert (params["convert"]["size"], params["filter"]["min_side"], params["augment"]["copies"]) == (32, 32, 0)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")
+def test_the_real_reviews(project: Path) -> None:
+    params, lines = make(project, SHARED / "imdb.zip")
+    assert lines[0] == "found 50000 texts, labeled by folder: neg (25000), pos (25000); 0 unlabeled, 0 ambiguous"
+    assert params["split"]["test_pattern"] == "^test/"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.stages.evaluate_pretext import evaluate_pretext, summarise
 from PIL import Image
 
 from lamina.commands import colorize, explain, export, predict
@@ -21,7 +22,6 @@ from lamina.maths.crossvalidation import SPARE
 from lamina.models.backbones import BACKBONE_LAYER, CONVENTION_LAYER, build_extractor, convention
 from lamina.models.chroma import SPREAD
 from lamina.models.saving import save_model
-from lamina.stages.evaluate_pretext import evaluate_pretext, summarise
 from lamina.stages.extract import extract_run
 from lamina.stages.report import report
 from lamina.stages.train import train
@@ -261,7 +261,7 @@ def test_a_bad_option_is_refused_with_its_place(changed: dict[str, object], matc
 
 def test_a_colorizer_cannot_be_given_chroma() -> None:
     told = RUN | {"loss": "mse", "encoder": "trainable", "preprocess": "chroma"}
-    with pytest.raises(UserError, match=r"colors\.preprocess: .*'own' or 'rescale'"):
+    with pytest.raises(UserError, match=r"colors\.preprocess: .*'native' or 'rescale'"):
         read_run({"colorize": {"runs": {"colors": told}}}, "colors")
 
 
@@ -269,7 +269,7 @@ def test_color_alone_needs_float32() -> None:
     told = HEAD | {"weights": "none", "watch": "x", "precision": "bfloat16"}
     with pytest.raises(UserError, match=r"head\.preprocess: chroma: bfloat16 leaves too little .* float32"):
         read_run({"transfer": {"runs": {"head": told}}}, "head")
-    assert read_run({"transfer": {"runs": {"head": told | {"preprocess": "own"}}}}, "head")
+    assert read_run({"transfer": {"runs": {"head": told | {"preprocess": "native"}}}}, "head")
 
 
 # ---- what is said of it

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from lamina.tasks.classify.fine_tuning import learn_whole
 from ruamel.yaml import YAML
 
 from lamina.config import section
@@ -21,7 +22,6 @@ from lamina.inputs.pixels import PictureExamples
 from lamina.maths.color import srgb_to_lab
 from lamina.models.keras_runtime import keras, tf
 from lamina.stages.extract import extract_run
-from lamina.tasks.classify.fine_tuning import learn_whole
 from lamina.tasks.classify.learning import balanced_weights, class_task, open_task
 from lamina.tasks.runs import Tuned, read_run
 from lamina.training.checkpoint import Checkpoint, State
@@ -37,7 +37,7 @@ AUGMENT = {"copies": 1, "rotation": 10.0, "shift": 0.1, "flip_horizontal": True,
 TUNED = {"learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 STILL = Tuned(learning_rate=1e-2, dropout=0.0, decay=0.0)
 RUN = TUNED | {"epochs": 4, "batch_size": 8}
-HEAD = RUN | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "own"}
+HEAD = RUN | {"backbone": "mobilenet_v2", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
 FINE = {"layers": 3, "epochs": 3, "learning_rate": 1e-4}
 EVERYTHING = {"patience": 3, "class_weights": "balanced", "label_smoothing": 0.1, "average": 0.9}
 PARAMS = {
@@ -183,8 +183,8 @@ def test_losses_are_weighted_and_smoothed_as_the_formula_says(smoothing: float, 
     trainer = ClassTrainer(
         network, STILL, class_weights=None if weights is None else np.array(weights), label_smoothing=smoothing
     )
-    assert float(trainer.judge(inputs, labels)[0]) == pytest.approx(plain.sum(), rel=1e-4)
-    learned = float(trainer.learn(inputs, labels)[0])
+    assert float(trainer.eval_step(inputs, labels)[0]) == pytest.approx(plain.sum(), rel=1e-4)
+    learned = float(trainer.train_step(inputs, labels)[0])
     assert learned == pytest.approx((expected * (1 if weights is None else np.array(weights)[labels])).sum(), rel=1e-4)
 
 
@@ -193,13 +193,13 @@ def test_losses_are_weighted_and_smoothed_as_the_formula_says(smoothing: float, 
 
 @pytest.mark.parametrize("average", [0.0, 0.8])
 def test_training_stops_when_patience_ends_and_keeps_the_best_weights(average: float) -> None:
-    trainer = ClassTrainer(small_network(), STILL, average=average)
+    trainer = ClassTrainer(small_network(), STILL, ema_decay=average)
     history = fitted(trainer, epochs=200, patience=4)
     losses = [row["validation_loss"] for row in history]
     best = int(np.argmin(losses))
     assert len(history) == best + 1 + 4 < 200
     assert kept_row(history, 4) is history[best]
-    loss, right = random_examples(40, 1).judge(trainer, 8)
+    loss, right = random_examples(40, 1).evaluate(trainer, 8)
     assert (loss / 40, right / 40) == pytest.approx((losses[best], history[best]["validation_accuracy"]), rel=1e-6)
 
 
@@ -208,7 +208,7 @@ def test_without_patience_the_last_weights_are_kept() -> None:
     history = fitted(trainer, epochs=30)
     assert len(history) == 30
     assert kept_row(history, None) is history[-1]
-    assert random_examples(40, 1).judge(trainer, 8)[0] / 40 == pytest.approx(history[-1]["validation_loss"])
+    assert random_examples(40, 1).evaluate(trainer, 8)[0] / 40 == pytest.approx(history[-1]["validation_loss"])
     assert min(row["validation_loss"] for row in history) < history[-1]["validation_loss"]
 
 
@@ -219,20 +219,20 @@ def test_the_best_epoch_is_one_of_the_last_phase() -> None:
 
 def test_averages_follow_the_weights_and_the_statistics() -> None:
     network, examples = small_network(normalised=True), random_examples(16, 3)
-    trainer = ClassTrainer(network, STILL, average=0.6)
+    trainer = ClassTrainer(network, STILL, ema_decay=0.6)
     expected = network.get_weights()
     for step in range(1, 9):
-        trainer.learn(tf.cast(np.asarray(examples.rows), tf.float32), examples.labels)
+        trainer.train_step(tf.cast(np.asarray(examples.rows), tf.float32), examples.labels)
         decay = min(0.6, (1 + step) / (10 + step))
         expected = [decay * a + (1 - decay) * w for a, w in zip(expected, network.get_weights(), strict=True)]
     raw = network.get_weights()
-    for found, average, weight in zip(trainer.judged_weights(), expected, raw, strict=True):
+    for found, average, weight in zip(trainer.evaluated_weights(), expected, raw, strict=True):
         np.testing.assert_allclose(found, average, rtol=1e-4, atol=1e-6)
         assert not np.allclose(average, weight, rtol=1e-4), "statistics of batch normalisations included"
     np.testing.assert_array_equal(
         np.concatenate([w.ravel() for w in network.get_weights()]), np.concatenate([w.ravel() for w in raw])
     )
-    trainer.settle([])
+    trainer.keep_weights([])
     np.testing.assert_allclose(network.get_weights()[0], expected[0], rtol=1e-4, atol=1e-6)
 
 
@@ -412,7 +412,7 @@ def test_a_training_that_stopped_midway_goes_on_to_the_same_weights(tmp_path: Pa
         out = keras.layers.Dense(3, activation="softmax", kernel_initializer=keras.initializers.GlorotUniform(seed=1))(
             dropout
         )
-        return ClassTrainer(keras.Model(network.inputs, out), STILL, average=0.8)
+        return ClassTrainer(keras.Model(network.inputs, out), STILL, ema_decay=0.8)
 
     whole = trainer()
     expected = fitted(whole, epochs=8, patience=5)
@@ -457,7 +457,7 @@ def test_a_damaged_state_is_named_and_not_executed(damage: str, tmp_path: Path) 
     else:
         with zipfile.ZipFile(path, "w") as file:
             file.writestr("other", "x")
-    with pytest.raises(UserError, match=r"x\.npz: not a training's state .*; delete it and run again"):
+    with pytest.raises(UserError, match=r"x\.npz: not a training state .*; delete it and run again"):
         Checkpoint(path).load()
 
 

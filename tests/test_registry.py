@@ -268,7 +268,7 @@ class TestColorizer:
 
     @pytest.fixture
     def colored(self, system: Path) -> Path:
-        told = {"backbone": "small_cnn", "weights": "none", "watch": "params.yaml", "preprocess": "own", **RUN}
+        told = {"backbone": "small_cnn", "weights": "none", "watch": "params.yaml", "preprocess": "native", **RUN}
         told |= {"decoder": "unet", "loss": "mse", "encoder": "trainable"}
         params = json.loads((system / "params.yaml").read_text()) | {"colorize": {"runs": {"colors": told}}}
         (system / "params.yaml").write_text(json.dumps(params))

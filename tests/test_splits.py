@@ -1,4 +1,4 @@
-"""The split: disjoint, complete, stratified, near its ratios, and blind to order and names."""
+"""Tests of the split: disjoint, complete, stratified, near its shares, independent of order and names."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ SHARES = SplitConfig(test=0.3, validation=0.15).shares
 
 
 def pictures(origins: int, classes: int, per_origin: int, seed: int) -> pd.DataFrame:
-    """Pictures whose origins hold 1..per_origin of them, of any class; each class in at least 3 origins."""
+    """Origins of 1..per_origin pictures of any class; each class occurs in at least 3 origins."""
     random = np.random.default_rng(seed)
     sizes = random.integers(1, per_origin + 1, origins)
     origin = np.repeat([f"slide-{number:03d}" for number in range(origins)], sizes)
@@ -53,7 +53,7 @@ def test_single_pictures_are_split_exactly(count: int, classes: int, seed: int) 
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_groups_stay_within_the_largest_origin_of_the_ratio(seed: int) -> None:
+def test_folds_are_within_half_the_largest_origin_of_their_share(seed: int) -> None:
     table = pictures(60, 4, 12, seed)
     fold = table["origin"].map(split_origins(table["origin"], table["label"], SHARES, seed))
     largest = table["origin"].value_counts().max()
@@ -61,7 +61,7 @@ def test_groups_stay_within_the_largest_origin_of_the_ratio(seed: int) -> None:
         assert abs((fold == name).sum() - share * len(table)) <= largest / 2
 
 
-def test_order_of_pictures_and_names_of_classes_are_nothing() -> None:
+def test_order_of_pictures_and_names_of_classes_do_not_matter() -> None:
     table = pictures(50, 4, 5, 1)
     fold = split_origins(table["origin"], table["label"], SHARES, 7)
     shuffled = table.sample(frac=1, random_state=3)
@@ -70,7 +70,7 @@ def test_order_of_pictures_and_names_of_classes_are_nothing() -> None:
     pd.testing.assert_series_equal(split_origins(table["origin"], renamed, SHARES, 7), fold)
 
 
-def test_another_seed_is_another_split() -> None:
+def test_another_seed_gives_another_split() -> None:
     table = pictures(50, 2, 2, 1)
     one, other = (split_origins(table["origin"], table["label"], SHARES, seed) for seed in (1, 2))
     assert (one != other).any()
@@ -89,25 +89,25 @@ def test_a_class_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
         split(SplitConfig(test=0.3, validation=0.15), tmp_path, tmp_path, tmp_path / "split", seed=1)
 
 
-def test_shares_must_leave_something_to_train_with() -> None:
+def test_shares_must_leave_pictures_for_training() -> None:
     with pytest.raises(ValueError, match="must leave pictures to train with"):
         SplitConfig(test=0.8, validation=0.2)
 
 
-# ---- a test set that is given
+# ---- published test sets
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 5), st.integers(1, 6), st.integers(0, 10**6))
-def test_a_given_test_set_is_the_test_and_nothing_of_its_origins_is_trained_on(
+def test_a_published_test_set_is_the_test_fold_and_its_origins_are_not_trained_on(
     origins: int, classes: int, most: int, seed: int
 ) -> None:
     table = pictures(origins, classes, most, seed)
     drawn = np.random.default_rng(seed).random(len(table)) < 0.1
-    table["given"] = np.where(table["origin"].str.startswith("sure"), table["origin"].str.startswith("sure-0"), drawn)
-    table["fold"] = split_around(table["given"].to_numpy(), table["origin"], table["label"], 0.1, seed)
-    assert ((table["fold"] == "test") == table["given"]).all()
-    touched = table.groupby("origin")["given"].transform("any")
+    table["is_test"] = np.where(table["origin"].str.startswith("sure"), table["origin"].str.startswith("sure-0"), drawn)
+    table["fold"] = split_around(table["is_test"].to_numpy(), table["origin"], table["label"], 0.1, seed)
+    assert ((table["fold"] == "test") == table["is_test"]).all()
+    touched = table.groupby("origin")["is_test"].transform("any")
     assert (table["fold"].isin(["test", SPARE]) == touched).all()
     assert (table[~touched].groupby("origin")["fold"].nunique() == 1).all()
     assert (pd.crosstab(table["fold"], table["label"]).loc[["train", "validation"]] > 0).all(axis=None)
@@ -115,10 +115,10 @@ def test_a_given_test_set_is_the_test_and_nothing_of_its_origins_is_trained_on(
 
 def test_validation_stays_a_share_of_all_pictures() -> None:
     table = pictures(400, 2, 1, 5)
-    given = np.arange(len(table)) % 2 == 0
-    fold = split_around(given, table["origin"], table["label"], 0.2, 5)
+    is_test = np.arange(len(table)) % 2 == 0
+    fold = split_around(is_test, table["origin"], table["label"], 0.2, 5)
     assert abs((fold == "validation").sum() - 0.2 * len(table)) <= 1
-    assert (fold[given] == "test").all()
+    assert (fold[is_test] == "test").all()
 
 
 @pytest.mark.parametrize(("top", "pattern"), [("", "^test/"), ("pets/", "^test/"), ("pets/", "^pets/test/")])
@@ -131,34 +131,39 @@ def test_a_pattern_is_searched_with_or_without_the_top_folder(top: str, pattern:
     ("pattern", "words"),
     [("^exam/", "'^exam/' is found in none of 4 names ('a/1.png', ...)"), ("png$", "'png$' is found in all 4 names")],
 )
-def test_a_pattern_that_parts_nothing_is_refused(pattern: str, words: str) -> None:
+def test_a_pattern_found_in_no_name_or_all_names_is_refused(pattern: str, words: str) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         find_published_test(["a/1.png", "a/2.png", "test/3.png", "test/4.png"], pattern)
 
 
 @pytest.mark.parametrize(
-    ("labels", "given", "validation", "words"),
+    ("labels", "is_test", "validation", "message"),
     [
         (
             "aaabbbb",
             "1000111",
             0.1,
-            "1 origins of class 'b' are left beside .* leave the class out",
+            "1 origins of class 'b' are left without test pictures, .* leave the class out",
         ),
-        ("aaabbbb", "0001100", 0.1, "no picture of class 'a' is given to test; mend the pattern, or leave the class"),
-        ("aaabbbb", "1001000", 0.8, "0.8 of 7 pictures are all of the 5 that split.given leaves; lower it"),
-        ("", "1111110", 0.1, "split.given: 1 origins are left beside .* one each; add pictures of other origins$"),
+        ("aaabbbb", "0001100", 0.1, "matches no picture of class 'a'; correct the pattern, or leave the class"),
+        ("aaabbbb", "1001000", 0.8, "0.8 of 7 pictures takes all 5 that split.test_pattern leaves; lower it"),
+        (
+            "",
+            "1111110",
+            0.1,
+            "split.test_pattern: 1 origins are left without .* one each; add pictures of other origins$",
+        ),
     ],
 )
-def test_a_given_test_set_that_leaves_too_little_is_refused(
-    labels: str, given: str, validation: float, words: str
+def test_a_published_test_set_that_leaves_too_few_pictures_is_refused(
+    labels: str, is_test: str, validation: float, message: str
 ) -> None:
-    flags = np.array([flag == "1" for flag in given])
-    origins = [f"o{number}" for number in range(len(given))]
-    with pytest.raises(UserError, match=words):
-        split_around(flags, origins, list(labels) or [""] * len(given), validation, 1)
+    flags = np.array([flag == "1" for flag in is_test])
+    origins = [f"o{number}" for number in range(len(is_test))]
+    with pytest.raises(UserError, match=message):
+        split_around(flags, origins, list(labels) or [""] * len(is_test), validation, 1)
 
 
-def test_pictures_without_labels_are_no_class_in_messages() -> None:
+def test_messages_name_no_class_for_pictures_without_labels() -> None:
     with pytest.raises(UserError, match=r"the pictures come from 2 origins, but 3 .* add pictures of other origins$"):
         split_origins(["a", "b"], ["", ""], SHARES, 0)

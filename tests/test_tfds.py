@@ -34,7 +34,6 @@ from lamina.data.sources.members import checked_name
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
-from lamina.tasks.runs import run_names
 
 Examples = Iterator[tuple[int, dict[str, Any]]]
 CLASSES = ("cat", "dog", "eel")
@@ -546,8 +545,7 @@ def test_without_internet_the_stage_ends_at_once_with_one_line(tmp_path: Path) -
 
 def test_a_new_system_fits_the_dataset(directory: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    lines = new(tmp_path / "pets", "tfds:lamina_pets", pipeline=tmp_path / "dvc.yaml")
+    lines = new(tmp_path / "pets", "tfds:lamina_pets")
     assert lines[0] == "found 58 pictures, labeled by folder: cat (15), dog (14), eel (13); 16 unlabeled, 0 ambiguous"
     params = read_params(tmp_path / "pets")
     source = section(params, "source", SourceConfig)
@@ -560,8 +558,7 @@ def test_a_new_system_fits_the_dataset(directory: Path, tmp_path: Path) -> None:
 
 def test_a_new_system_keeps_grey_pictures_and_chooses_among_labels(directory: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    lines = new(tmp_path / "digits", "tfds:lamina_digits/large", pipeline=tmp_path / "dvc.yaml")
+    lines = new(tmp_path / "digits", "tfds:lamina_digits/large")
     assert lines[0].startswith("found 36 pictures, labeled by digit: ")
     params = read_params(tmp_path / "digits")
     source = section(params, "source", SourceConfig)
@@ -573,12 +570,11 @@ def test_a_new_system_keeps_grey_pictures_and_chooses_among_labels(directory: Pa
 
 def test_a_new_system_of_a_dataset_without_labels_colorizes(directory: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
-    lines = new(tmp_path / "masks", "tfds:lamina_masks", pipeline=tmp_path / "dvc.yaml")
+    lines = new(tmp_path / "masks", "tfds:lamina_masks")
     assert lines[0].endswith("without labels, to learn colors from")
     params = read_params(tmp_path / "masks")
     source = section(params, "source", SourceConfig)
-    assert (source.labels, list(run_names(params))) == ("none", ["colors"])
+    assert (source.labels, list(params["runs"])) == ("none", ["colors"])
     with open_source(source, seed=1, system=tmp_path / "masks") as opened:
         assert {picture.labels for picture in opened.pictures} == {()}
 
@@ -586,5 +582,5 @@ def test_a_new_system_of_a_dataset_without_labels_colorizes(directory: Path, tmp
 @pytest.mark.parametrize("location", ["lamina_verses", "lamina_pairs", "mnits"])
 def test_a_new_system_of_what_is_no_such_source_leaves_nothing(directory: Path, tmp_path: Path, location: str) -> None:
     with pytest.raises(UserError, match="tfds:"):
-        new(tmp_path / "system", f"tfds:{location}", pipeline=tmp_path / "dvc.yaml")
+        new(tmp_path / "system", f"tfds:{location}")
     assert not list(tmp_path.iterdir())

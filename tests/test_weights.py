@@ -16,19 +16,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+from lamina.stages.modules import list_modules
 from ruamel.yaml import YAML
 
 from lamina.errors import UserError
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
-from lamina.stages.modules import list_modules
 
 ROOT = Path(__file__).parents[1]
 
 
 def trunk(name: str, weights: str | Path = "none", *, size: int = 32, seed: int = 1) -> Any:
-    told = {"weights": str(weights), "pooling": "avg", "preprocess": "own", "size": size, "seed": seed}
+    told = {"weights": str(weights), "pooling": "avg", "preprocess": "native", "size": size, "seed": seed}
     return build_extractor(name, **told).get_layer(BACKBONE_LAYER)
 
 
@@ -220,7 +220,7 @@ def system(tmp_path: Path) -> Path:
         "watch": weights,
         "precision": "float32",
         "pooling": "avg",
-        "preprocess": "own",
+        "preprocess": "native",
     }
     params |= {
         "code": str(ROOT / "src" / "lamina"),

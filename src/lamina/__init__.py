@@ -1,3 +1,3 @@
 """From a folder of pictures to a tracked, tuned, honestly tested classifier."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

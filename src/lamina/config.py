@@ -1,14 +1,14 @@
-"""Strict reading of `params.yaml`: every value typed and bounded, every unknown key refused.
+"""Strict reading of `params.yaml`: every value has a type and a range; unknown keys are errors.
 
-The sections' own classes stand beside the code that they steer (`SplitConfig` in `lamina.maths.splits`,
-and so on); here is what they share.
+The class of each section is in the module that uses it (`SplitConfig` in `lamina.maths.splits`). This module has what
+they share.
 """
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lamina.errors import UserError
+from lamina.old_params import check_old
 
 SECTIONS: Final = (
-    "code",
     "seed",
     "source",
     "filter",
@@ -26,16 +26,19 @@ SECTIONS: Final = (
     "augment",
     "split",
     "validate",
-    "transfer",
-    "scratch",
-    "colorize",
-    "pretext",
+    "weights",
+    "features",
+    "words",
+    "runs",
     "tune",
     "assess",
 )
-GROUPS: Final = ("transfer", "scratch", "colorize", "pretext")  # sections that hold nothing but `runs`
+NAMED: Final = ("features", "words", "runs")  # sections that map names to entries
+
+Params: TypeAlias = dict[str, Any]
 
 RUN_NAME: Final = "[A-Za-z][A-Za-z0-9_-]*"  # a folder's name, a part of a DVC stage's and of a shell line
+PUBLISHED: Final = "weights/imagenet/{}.weights.h5"  # where the stage `weights` keeps the published weights
 
 # Keras and NumPy take seeds below 2**32; the trials of a search add their numbers to it
 SEEDS: Final = 2**31
@@ -50,72 +53,150 @@ class Config(BaseModel):
 C = TypeVar("C", bound=Config)
 
 
-def read_params(system: Path) -> dict[str, Any]:
-    """Read `params.yaml` of a system's folder and check what does not belong to one section's own class.
+def read_params(system: Path) -> Params:
+    """Read `params.yaml` and check what no section's own class checks.
 
-    That is the names of the sections, `code`, and the groups of runs with the runs' names.
-    YAML 1.2 as DVC reads it: `1e-5` is a number. Raises UserError with the place of what is wrong.
+    That is the names of the sections, keys of lamina 0.1, and the names of features, words and runs.
+    The file is YAML 1.2, as DVC reads it: `1e-5` is a number.
+
+    Args:
+        system: folder that holds `params.yaml`.
+
+    Returns:
+        The sections by name, as they stand in the file.
+
+    Raises:
+        UserError: the file is missing or not valid, with the place of what is wrong.
     """
     path = system / "params.yaml"
     params = _load(path)
     if not isinstance(params, dict):
         found = "nothing" if params is None else shown(params)
         raise UserError(f"{path}: expected sections ({', '.join(SECTIONS)}), found {found}")
+    check_old(params)
     for name in params:
         if name not in SECTIONS:
             raise UserError(f"{path}: unknown section {_unknown(name, SECTIONS)}")
-    _check_code(params)
-    for group in GROUPS:
-        runs_of(params, group)
+    for name in NAMED:
+        named(params, name)
     return params
 
 
-def runs_of(params: Mapping[str, Any], group: str) -> Mapping[str, Any]:
-    """What is told of each run of a group ("transfer"), by its name; nothing where the group has none.
+def named(params: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    """Return the entries of `features`, `words` or `runs` by name.
 
-    Raises UserError where that is no mapping, has other keys than `runs`, or a name that breaks the rule.
+    Args:
+        params: content of `params.yaml`.
+        section: name of the section.
+
+    Returns:
+        The entries, unchecked; empty where the section is missing or null.
+
+    Raises:
+        UserError: the section is no mapping, or a name breaks the rule.
     """
-    told = _mapping(params.get(group), group, "expected a mapping with the key runs")
-    for key in told:
-        if key != "runs":
-            raise UserError(f"params.yaml: unknown key {_unknown(key, ['runs'], place=f'{group}.')}")
-    runs = _mapping(told.get("runs"), f"{group}.runs", "expected a mapping of runs by name, {} for none")
-    for name in runs:
+    entries = _mapping(params.get(section), section, "expected a mapping of entries by name, {} for none")
+    for name in entries:
         if not isinstance(name, str) or not re.fullmatch(RUN_NAME, name):
             raise UserError(
-                f"params.yaml: {group}.runs: run {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
+                f"params.yaml: {section}: {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
                 "that starts with a letter; rename it"
             )
-    return runs
+    return entries
+
+
+def check_references(params: Mapping[str, Any]) -> list[str]:
+    """Check that what runs name is there: inputs, published weights, models of other runs.
+
+    Args:
+        params: content of `params.yaml`, as `read_params` returns it.
+
+    Returns:
+        One line for each of `features` and `words` that no run uses.
+
+    Raises:
+        UserError: a run names an input, published weights or another run that is not there.
+    """
+    runs = named(params, "runs")
+    shared = [f"{kind}/{name}" for kind in ("features", "words") for name in named(params, kind)]
+    for name, settings in runs.items():
+        _check_input(f"runs.{name}.input", _setting(settings, "input"), ["pixels", *shared])
+    for kind in ("features", "runs"):
+        for name, settings in named(params, kind).items():
+            _check_weights(f"{kind}.{name}.weights", _setting(settings, "weights"), params)
+    used = [_setting(settings, "input") for settings in runs.values()]
+    return [
+        f"note: params.yaml: no run has input: {one}; it is computed but not used" for one in shared if one not in used
+    ]
+
+
+def _setting(settings: Any, key: str) -> Any:
+    return settings.get(key) if isinstance(settings, dict) else None
+
+
+def _check_input(place: str, name: Any, known: list[str]) -> None:
+    if isinstance(name, str) and name not in known:
+        near = nearest(name, known)
+        advice = f"did you mean {near!r}? " if near else ""
+        raise UserError(f"params.yaml: {place}: no input {name!r}; {advice}there are: {', '.join(known)}")
+
+
+def _check_weights(place: str, path: Any, params: Mapping[str, Any]) -> None:
+    if not isinstance(path, str):
+        return
+    listed = _setting(params.get("weights"), "imagenet")
+    head, tail = PUBLISHED.split("{}")
+    if path.startswith(head) and path.endswith(tail):
+        name = path.removeprefix(head).removesuffix(tail)
+        if not isinstance(listed, list) or name not in listed:
+            raise UserError(f"params.yaml: {place}: {path} is not fetched; add {name} to the list weights.imagenet")
+    if path.startswith("models/"):
+        run = path.split("/")[1]
+        if run not in named(params, "runs"):
+            raise UserError(f"params.yaml: {place}: {path}: no run {_unknown(run, named(params, 'runs'))}")
 
 
 def section(params: Mapping[str, Any], name: str, kind: type[C]) -> C:
-    """Build the config of class `kind` from the section `name` ("split")."""
+    """Build the config of class `kind` from the section `name` ("split").
+
+    Raises:
+        UserError: the section is missing or not valid.
+    """
     if name not in params:
         raise UserError(f"params.yaml: the section {name} is missing; add it")
     return validated(params[name], name, kind)
 
 
-def validated(told: Any, place: str, kind: type[C]) -> C:
-    """Build the config of class `kind` from what is told at `place` ("split", "transfer.runs.tiny").
+def validated(value: Any, place: str, kind: type[C]) -> C:
+    """Build the config of class `kind` from the value at a place.
 
-    Raises UserError with the place, the value and what was expected; unknown keys come before all else, since
-    they are what a misspelt key looks like, and get the nearest known one.
+    Unknown keys are reported first, with the nearest known one: a misspelled key is unknown and missing at once.
+
+    Args:
+        value: what stands there.
+        place: where it stands, for messages ("split", "runs.tiny").
+        kind: class of the section.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: with the place, the value and what was expected.
     """
     try:
-        return kind.model_validate(told)
+        return kind.model_validate(value)
     except ValidationError as error:
         problems = sorted(error.errors(), key=lambda problem: problem["type"] not in ("extra_forbidden", "invalid_key"))
         raise UserError(f"params.yaml: {_problem(problems[0], place, kind)}") from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is most like; None where none is close."""
+    """Find the known name that is most like `name`; None where none is close."""
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
 
 
 def shown(value: Any) -> str:
-    """A value for a message: its type and, in at most 80 characters, itself."""
+    """Format a value for a message: its type and at most 80 characters of it."""
     if value is None:
         return "null"
     return f"{type(value).__name__} {_cut(repr(value))}"
@@ -134,9 +215,9 @@ def _load(path: Path) -> Any:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        raise UserError(f"{path}: not valid YAML: {where}{_one_line(said)}") from None
-    # beside YAMLError, what int(), datetime and the like say of a scalar, and endless nesting
+        problem = ", ".join(part for part in (error.context, error.problem) if part)
+        raise UserError(f"{path}: not valid YAML: {where}{_one_line(problem)}") from None
+    # int(), datetime and others raise errors of their own for some scalars; deep nesting raises RecursionError
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {_one_line(error)}") from None
 
@@ -145,14 +226,8 @@ def _cut(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _one_line(said: object) -> str:
-    return " ".join(str(said).split())
-
-
-def _check_code(params: Mapping[str, Any]) -> None:
-    code = params.get("code", ".")
-    if not isinstance(code, str) or not code:
-        raise UserError(f"params.yaml: code: expected the path of the package's folder, got {shown(code)}")
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
 
 
 def _mapping(value: Any, place: str, expected: str) -> Mapping[Any, Any]:
@@ -173,17 +248,19 @@ def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
         case "model_type":
             keys = list(_within(kind, problem["loc"]).model_fields)
             return f"{where}: expected a mapping with the keys {', '.join(keys)}, got {shown(problem['input'])}"
-    said = problem["msg"].removeprefix("Value error, ")
+    text = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    got = "" if isinstance(value, str) and repr(value) in said else f", got {_cut(repr(value))}"
-    return f"{where}: {said[:1].lower()}{said[1:]}{got}"
+    got = "" if isinstance(value, str) and repr(value) in text else f", got {_cut(repr(value))}"
+    return f"{where}: {text[:1].lower()}{text[1:]}{got}"
 
 
 def _within(kind: type[Config], place: Sequence[int | str]) -> type[Config]:
-    """The class of the mapping that stands at a place within a config."""
+    """Class of the mapping at a place within a config."""
     for name in place:
-        told = kind.model_fields[str(name)].annotation
-        kind = next(one for one in (told, *get_args(told)) if isinstance(one, type) and issubclass(one, Config))
+        annotation = kind.model_fields[str(name)].annotation
+        kind = next(
+            one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, Config)
+        )
     return kind
 
 

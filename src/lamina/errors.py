@@ -1,9 +1,9 @@
-"""The one error that people are meant to read."""
+"""The one error type whose message is written for users."""
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend.
+    """An error that the user can fix.
 
-    Its text is one line: what, where, what was expected, what to do.
-    Commands and stages print that line and end with exit code 2.
+    The message is one line: what went wrong, where, what was expected, what to do.
+    Commands and stages print this line to stderr and exit with code 2.
     """

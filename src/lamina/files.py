@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, how large ones are written, and digests of what they hold."""
+"""Atomic writes, large writes in pieces, and digests of files."""
 
 import hashlib
 import io
@@ -15,15 +15,15 @@ from lamina.errors import UserError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-PIECE: Final = 2**16  # bytes that are copied or written at a time: they stay in the processor's cache
+PIECE: Final = 2**16  # bytes copied or written at a time; this fits the processor's cache
 
 
-def _beside(out: Path) -> Path:
-    return out.parent / f".part-{out.name}"  # keeps the suffix, by which libraries choose a format
+def _temporary_path(out: Path) -> Path:
+    return out.parent / f".part-{out.name}"  # the suffix stays: libraries choose the format by it
 
 
 def discard(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it; nothing there is fine."""
+    """Delete a file, a link or a folder with its contents; do nothing if the path does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -32,12 +32,16 @@ def discard(path: Path) -> None:
 
 @contextmanager
 def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Give a path beside `out` to write to; rename it to `out` when all went well.
+    """Yield a temporary path next to `out`; rename it to `out` if the body succeeds.
 
-    out: the file (or, with `folder=True`, the folder) that shall appear. What stood there before is
-    replaced only at the end; after an error, or Ctrl-C, nothing of the new one is left.
+    An existing `out` is replaced only at the end. After an error or Ctrl-C, it is unchanged and the temporary file is
+    deleted.
+
+    Args:
+        out: the file to write, or the folder if `folder` is true.
+        folder: whether to create a folder.
     """
-    part = _beside(out)
+    part = _temporary_path(out)
     part.parent.mkdir(parents=True, exist_ok=True)
     discard(part)
     if folder:
@@ -52,10 +56,14 @@ def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, count: int) -> None:
-    """Copy the next `count` bytes of a file to another. Raises UserError where there are not so many."""
+    """Copy the next `count` bytes of one file to another.
+
+    Raises:
+        UserError: if `source` ends before that.
+    """
     buffer = memoryview(bytearray(PIECE))
     while count:
-        read = source.readinto(buffer[: min(count, PIECE)])  # type: ignore[attr-defined]  # typeshed leaves it out
+        read = source.readinto(buffer[: min(count, PIECE)])  # type: ignore[attr-defined]  # missing in typeshed
         if not read:
             raise UserError(f"{source.name}: cut short by {count} bytes; remove it and run again")
         target.write(buffer[:read])
@@ -63,10 +71,10 @@ def copy_bytes(source: BinaryIO, target: BinaryIO, count: int) -> None:
 
 
 class PiecewiseWriter(io.BufferedWriter):
-    """A file to write whose large data reach the system in pieces.
+    """A binary file for writing that passes large data to the system in small pieces.
 
-    In one piece they ask it for large pages, whose search costs a virtual machine more than twice the time
-    (0.9 GB: 2.0 s in the kernel against 0.9 s).
+    If large data are written in one piece, the system searches for large memory pages; on a virtual machine this more
+    than doubles the time (0.9 GB: 2.0 s in the kernel against 0.9 s).
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,24 +88,35 @@ class PiecewiseWriter(io.BufferedWriter):
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all: sorted keys, so that the same value is the same bytes."""
+    """Write `value` as JSON, atomically. Keys are sorted: the same value gives the same bytes."""
     with staged(path) as part:
         part.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file that a stage wrote; raises UserError where it is not valid JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error}); delete it and run `dvc repro`") from None
+
+
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def json_digest(value: Any) -> str:
-    """SHA-256 of a JSON-like value, in hexadecimal; key order does not count."""
+    """Return the SHA-256 of a JSON-like value, in hexadecimal; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def release(mapped: Any) -> None:
-    """Give back the memory that reading an array from its file took, where it is memory-mapped; it stays readable."""
+    """Free the memory that reading a memory-mapped array took; the array stays readable.
+
+    Does nothing for other arrays.
+    """
     if isinstance(mapped.base, mmap.mmap):
         mapped.base.madvise(mmap.MADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with rate and time left; plain lines where there is no terminal."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,16 @@ SECONDS_BETWEEN_LINES = 10.0
 def progress(
     items: Iterable[T], *, what: str, unit: str, total: int | None = None, sizes: Sequence[int] | None = None
 ) -> Iterator[T]:
-    """Yield `items`, showing how far it is.
+    """Yield `items` and show how many are done.
 
-    what: a word or two for the work; unit: what is counted ("pictures"); total: how many of them there
-    are, where `items` cannot tell; sizes: how many of them each item holds, where it is not one.
-    On a terminal a bar is drawn; elsewhere a line is printed every ten seconds.
+    On a terminal this draws a bar; elsewhere it prints a line every ten seconds.
+
+    Args:
+        items: the items to yield.
+        what: one or two words for the work, such as "train".
+        unit: what is counted, such as "pictures".
+        total: the total count, if `items` has no length.
+        sizes: how many units each item counts for; 1 each if None.
     """
     count = sum(sizes) if sizes is not None else total if total is not None else _length(items)
     with _bar(what, unit=f" {unit}", total=count) as bar:
@@ -28,7 +33,14 @@ def progress(
 
 
 def progress_bytes(chunks: Iterable[bytes], *, what: str, total: int | None, initial: int = 0) -> Iterator[bytes]:
-    """Yield `chunks`, showing how many MiB of `total` bytes have come, and how fast; `initial`: were there before."""
+    """Yield `chunks` and show how many MiB were received, and the speed.
+
+    Args:
+        chunks: the received bytes.
+        what: one or two words for the work.
+        total: size of the whole file in bytes, if known.
+        initial: bytes that were there before.
+    """
     with _bar(what, unit="iB", unit_scale=True, unit_divisor=1024, total=total, initial=initial) as bar:
         for chunk in chunks:
             yield chunk
@@ -54,7 +66,7 @@ def _length(items: Iterable[object]) -> int | None:
 
 
 class _Lines:
-    """A stream that turns a redrawn bar into lines of their own."""
+    """A text stream that prints each state of the bar as a line of its own."""
 
     def write(self, text: str) -> None:
         text = text.strip("\r\n ")

@@ -1,4 +1,4 @@
-"""Silence where libraries talk past Python: what they print when they are loaded is no affair of the reader's."""
+"""Hide what libraries print to stderr, also from C and C++."""
 
 import io
 import os
@@ -11,21 +11,23 @@ STDERR = 2
 
 @contextmanager
 def quiet_stderr(*, python: bool = True) -> Iterator[None]:
-    """Drop what libraries print to stderr past Python's own stream; with `python`, what that prints as well.
+    """Drop everything that is written to the file descriptor of stderr inside the `with` block.
 
-    Without, other threads may go on telling of their work.
+    Args:
+        python: whether to drop what Python writes to `sys.stderr` as well. If false, other threads can still show
+            their progress.
     """
     sys.stderr.flush()
-    kept, nowhere = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
+    original, devnull = os.dup(STDERR), os.open(os.devnull, os.O_WRONLY)
     stream = sys.stderr
-    if not python and stream is sys.__stderr__:  # else it goes elsewhere anyway
-        sys.stderr = io.TextIOWrapper(io.FileIO(kept, "w", closefd=False), "utf-8", "replace", write_through=True)
-    os.dup2(nowhere, STDERR)
+    if not python and stream is sys.__stderr__:  # otherwise it does not use this descriptor
+        sys.stderr = io.TextIOWrapper(io.FileIO(original, "w", closefd=False), "utf-8", "replace", write_through=True)
+    os.dup2(devnull, STDERR)
     try:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(kept, STDERR)
+        os.dup2(original, STDERR)
         sys.stderr = stream
-        os.close(kept)
-        os.close(nowhere)
+        os.close(original)
+        os.close(devnull)

@@ -1,15 +1,26 @@
-"""Which modules of the package import which, read from the source without running it."""
+"""Which code decides a result: the modules that a module imports, and a digest of what they do.
+
+One rule for the whole package. Stages, studies, caches and records all depend on the code of some modules and of every
+module of the package that these import, directly or not. Comments, docstrings and blank lines do not count: they decide
+nothing. A file that a module names (a template, a style sheet) counts as part of it.
+"""
 
 import ast
+import hashlib
+import io
+import re
+import tokenize
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 PACKAGE: Final = Path(__file__).parent
+DATA_SUFFIXES: Final = (".jinja", ".css", ".yaml", ".py")  # of files that modules name in strings
+_NAMED_IN_TEMPLATES: Final = re.compile(r"""{%-?\s*(?:include|import|from|extends)\s+["']([^"']+)["']""")
 
 
 def module_path(module: str) -> Path | None:
-    """The file of `lamina.a.b`, or None where that names no module (but, say, a class)."""
+    """Return the file of a dotted name such as `lamina.a.b`; None where it names no module (but a class, say)."""
     path = PACKAGE.joinpath(*module.split(".")[1:])
     if path.with_suffix(".py").is_file():
         return path.with_suffix(".py")
@@ -17,48 +28,136 @@ def module_path(module: str) -> Path | None:
 
 
 def source(module: str) -> Path:
-    """The file of `lamina.a.b`. Raises ValueError where that names no module."""
+    """Return the file of a module.
+
+    Raises:
+        ValueError: if the name is not that of a module of this package.
+    """
     path = module_path(module)
     if path is None:
-        raise ValueError(f"{module}: no module of this package")
+        raise ValueError(f"{module}: not a module of this package")
     return path
 
 
 def all_modules() -> list[str]:
-    """Every module of the package, by dotted name; packages' `__init__` excepted, which hold no code."""
+    """List every module of the package by its dotted name, without the packages' own (empty) `__init__`."""
     files = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
     return [".".join((PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts)) for path in files]
 
 
 @cache
 def named_imports(module: str) -> frozenset[str]:
-    """Everything that a module imports anywhere in its text, as dotted names."""
+    """List everything that a module imports anywhere in its text, as dotted names.
+
+    Imports for type checkers alone (`if TYPE_CHECKING:`) are left out: they decide nothing.
+    """
     found = set()
-    for node in ast.walk(ast.parse(source(module).read_bytes())):
+    waiting: list[ast.AST] = [ast.parse(source(module).read_bytes())]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        waiting += ast.iter_child_nodes(node)
     return frozenset(found)
 
 
 @cache
 def imported_modules(module: str) -> frozenset[str]:
-    """The package's own modules that a module imports directly."""
+    """List the package's own modules that a module imports directly."""
     found = set()
     for name in named_imports(module):
         if name.split(".")[0] != PACKAGE.name:
             continue
-        whole, parent = module_path(name), name.rpartition(".")[0]
-        found.add(name if whole and whole.name != "__init__.py" else parent)
+        path, parent = module_path(name), name.rpartition(".")[0]
+        found.add(name if path and path.name != "__init__.py" else parent)
     return frozenset(name for name in found if (path := module_path(name)) and path.name != "__init__.py")
 
 
-def closure(module: str) -> set[str]:
-    """A module and all of the package's modules that it needs, directly or not."""
-    found, waiting = {module}, [module]
+def closure(*modules: str) -> set[str]:
+    """Return modules and all modules of the package that they need, directly or not."""
+    found, waiting = set(modules), list(modules)
     while waiting:
         new = imported_modules(waiting.pop()) - found
         found |= new
         waiting += new
+    return found
+
+
+def named_files(module: str) -> set[Path]:
+    """Return the package's data files that a module names in a string, and the files that those templates include."""
+    folder = source(module).parent
+    names = {
+        node.value
+        for node in ast.walk(ast.parse(source(module).read_bytes()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(DATA_SUFFIXES)
+    }
+    waiting = [folder / name for name in names if (folder / name).is_file()]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in found or path == source(module):
+            continue
+        found.add(path)
+        if path.suffix == ".jinja":
+            included = _NAMED_IN_TEMPLATES.findall(path.read_text(encoding="utf-8"))
+            waiting += [place for name in included for place in (path.parent / name, *PACKAGE.glob(f"*/{name}"))]
+            waiting = [place for place in waiting if place.is_file()]
+    return found
+
+
+def code_lines(*modules: str) -> list[str]:
+    """List what the code of some modules is: a line `DIGEST  PATH` for each file of their closure, sorted by path.
+
+    Args:
+        modules: dotted names.
+
+    Returns:
+        Lines with the SHA-256 of each file's code in hexadecimal, and its path inside the package.
+    """
+    needed = closure(*modules)
+    files = {source(module) for module in needed} | {path for module in needed for path in named_files(module)}
+    return [f"{_digest(path)}  {path.relative_to(PACKAGE).as_posix()}" for path in sorted(files)]
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """Return the SHA-256, in hexadecimal, of the code of some modules and of all that they import."""
+    return hashlib.sha256("\n".join(code_lines(*modules)).encode()).hexdigest()
+
+
+@cache
+def _digest(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    return hashlib.sha256((_code_alone(text) if path.suffix == ".py" else text).encode()).hexdigest()
+
+
+def _code_alone(text: str) -> str:
+    """Return Python code without comments, docstrings and blank lines."""
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for first, last in _docstrings(ast.parse(text)):
+        lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _docstrings(tree: ast.Module) -> list[tuple[int, int]]:
+    """Return the first and last line, counted from 1, of every docstring."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                found.append((first.lineno, first.end_lineno or first.lineno))
     return found

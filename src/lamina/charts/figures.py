@@ -17,6 +17,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from lamina.tuning.importance import number_columns
+
 INK = "#4a4560"
 LINE = "#dcd8e6"
 VIOLET = "#5b3fa8"
@@ -32,11 +34,9 @@ PAGE_COLORS = {
 SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
-NUMBERS = ("learning_rate", "dropout", "decay")
-LOGARITHMIC = ("learning_rate", "decay")  # as they are searched
+LINEAR = ("dropout",)  # numbers that are searched on a linear scale, all others on a logarithmic one
 STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
-CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE of a, b"}
-MSE_OF_L = "MSE of L"
+CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE"}
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
 
@@ -45,16 +45,14 @@ def curve(
     measure: str,
     *,
     level: tuple[str, float] | None = None,
-    may_be_steep: bool = False,
-    title: str | None = None,
 ) -> Figure:
     """Draw a measure of training and validation rows over the epochs.
 
     history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `accuracy` (a rate, drawn in percent) or
-    `mse`. level: name and value of a line to compare with. may_be_steep: whether the axis becomes logarithmic where
-    values fall `STEEP` times. title: in place of that in `CURVES`.
+    `mse`. level: name and value of a line to compare with. The axis becomes logarithmic where values of an error, or
+    the loss next to one, fall `STEEP` times.
     """
-    figure, axes = _figure(title or CURVES[measure])
+    figure, axes = _figure(CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""
     for fold, color, dashes in (("train", VIOLET, "--"), ("validation", PINK, "-")):
         values = history[f"{fold}_{measure}"].to_numpy(dtype=float)
@@ -67,7 +65,7 @@ def curve(
     axes.set_xlabel("epoch", color=INK, fontsize=9)
     if measure == "accuracy":
         axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
-    if may_be_steep:
+    if "train_accuracy" not in history.columns:
         _steepen(axes, history[[f"train_{measure}", f"validation_{measure}"]].to_numpy(dtype=float))
     _legend(axes)
     return figure
@@ -100,7 +98,8 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     are, `accuracy` (a rate) or `mse` (the lowest is best).
     """
     told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
-    number = next((name for name in NUMBERS if told[name].nunique() > 1), NUMBERS[0])
+    numbers = number_columns(trials)
+    number = next((name for name in numbers if told[name].nunique() > 1), numbers[0])
     name = number.replace("_", " ")
     figure, axes = _figure(f"Trials: {TRIED[measure]} by {name}")
     done = _done(told)
@@ -109,14 +108,14 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     if done.any():
         best = told[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
-    if number in LOGARITHMIC:
+    if number not in LINEAR:
         _logarithmic(axes, told[number])
     _tried(axes, told, measure)
     axes.set_xlabel(name, color=INK, fontsize=9)
     return figure
 
 
-def course(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
+def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     """Draw what trials reached in their order, and the best so far; unfinished trials are hollow.
 
     trials: `number`, `state` and `value` (trials without one are left out). A pruned trial stands at the value that it

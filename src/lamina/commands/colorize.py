@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lamina.commands.predict import find_pictures, read_learned
-from lamina.config import read_params
+from lamina.commands.predict import Learned, find_pictures, read_learned
 from lamina.data.decoding import UnreadableError
 from lamina.data.originals import Original, read_original, target_depth, target_suffix, write_original
 from lamina.data.pixels import ConvertConfig
@@ -17,9 +16,8 @@ from lamina.errors import UserError
 from lamina.files import staged
 from lamina.prefetch import prefetch
 from lamina.progress import progress
-from lamina.tasks.runs import read_run, run_names
 
-KIND: Final = "colorize"
+TASK: Final = "colorize"
 STRONGEST: Final = 2.0
 BATCH: Final = 64
 BATCH_PIXELS: Final = 2**23  # that are decoded at once, but for a larger picture
@@ -53,29 +51,18 @@ def run(arguments: Namespace) -> int:
     """
     if not 0 <= arguments.strength <= STRONGEST:
         raise UserError(f"--strength: expected a number from 0 to {STRONGEST:g}, got {arguments.strength:g}")
-    check_kind(arguments.system, arguments.name)
+    learned = read_learned(arguments.system, arguments.name, TASK)
     jobs = plan(arguments.paths, arguments.out)
     waiting = jobs if arguments.force else [job for job in jobs if not job.target.exists()]
     if len(waiting) < len(jobs):
         print(f"{arguments.out}: {len(jobs) - len(waiting)} were there already; --force writes them again")
-    notes, errors = colorize(arguments.system, arguments.name, waiting, arguments.strength)
+    notes, errors = colorize(learned, waiting, arguments.strength)
     for note, pictures in notes.items():
         print(f"note: {note}: {len(pictures)}, {some(map(str, pictures))}", file=sys.stderr)
     for path, error in errors.items():
         print(f"{path}: {error}", file=sys.stderr)
     print(f"{arguments.out}: {len(waiting) - len(errors)} pictures colored")
     return 1 if errors else 0
-
-
-def check_kind(system: Path, name: str) -> None:
-    """Raises UserError, naming the runs that color, where this one does not."""
-    params = read_params(system)
-    kind, _ = read_run(params, name)
-    if kind != KIND:
-        others = [other for other, its in run_names(params).items() if its == KIND]
-        instead = f"runs that color: {', '.join(others)}" if others else "no run does; add one under colorize.runs"
-        learned = "lightness" if kind == "pretext" else "classes"
-        raise UserError(f"run {name!r} learned {learned} (kind {kind}), not colors; {instead}")
 
 
 def plan(paths: Sequence[Path], out: Path) -> list[Job]:
@@ -97,7 +84,7 @@ def plan(paths: Sequence[Path], out: Path) -> list[Job]:
 
 
 def colorize(
-    system: Path, name: str, jobs: Sequence[Job], strength: float = 1.0
+    learned: Learned, jobs: Sequence[Job], strength: float = 1.0
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
     """Color pictures with the model of the run `name` and write them, each whole or not at all.
 
@@ -109,7 +96,6 @@ def colorize(
     errors: dict[Path, str] = {}
     if not jobs:
         return notes, errors
-    learned = read_learned(system, name)
     if learned.convert.isolate == "cell":
         print("note: this system learned from single cells; whole pictures are colored", file=sys.stderr)
     # all of a picture needs its color, what a crop would cut off as well

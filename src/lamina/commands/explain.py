@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_classifier
+from lamina.commands.predict import BATCH, TASK, find_pictures, prepare_batch, read_learned
 from lamina.files import staged
 from lamina.progress import progress
 
@@ -36,7 +36,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     Pictures of one name in several folders are numbered from the second on. Returns why some could not be read, by
     path. Raises UserError where the run or its model is not there.
     """
-    learned = read_classifier(system, name)
+    learned = read_learned(system, name, TASK)
     from lamina.models.loading import load_model
     from lamina.models.saliency import Saliency
     from lamina.tasks.classify.explain import classes_sheet
@@ -53,7 +53,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
         shares = saliency.answers(np.stack(list(pixels.values())))
         for (path, square), share in zip(pixels.items(), shares, strict=True):
             with staged(out / names[path]) as part:
-                classes_sheet(saliency, square, share, learned.classes).save(part)
+                classes_sheet(saliency, square, share, learned.record.classes).save(part)
     return errors
 
 

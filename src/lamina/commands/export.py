@@ -1,6 +1,5 @@
 """Write a run's model for other runtimes: ONNX, OpenVINO and LiteRT, each checked against Keras."""
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lamina.commands.predict import refuse_others
+from lamina.commands.predict import TASK, read_learned
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.maths.color import RgbPixels
+from lamina.results.record import Record, system_name
 
 FORMATS = ("onnx", "openvino", "litert")
 PICTURES = 32  # of the test fold, that an export is checked with
@@ -37,32 +37,27 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
 
     Raises UserError where the run, its model or the system's pictures are not there, or an export differs from Keras.
     """
-    refuse_others(system, name, "is not exported, since exports are checked by their probabilities")
-    folder = system / "models" / name
+    learned = read_learned(system, name, TASK)
     from lamina.models.exporting import export_model
     from lamina.models.loading import load_model
 
-    model = load_model(folder / "model.keras")
+    model = load_model(learned.model)
     done = export_model(
         model,
         list(dict.fromkeys(formats)),
         out or system / "exported" / name,
         test_pictures(system),
-        about(folder),
+        about(learned.record, learned.model),
     )
     return [
         f"{one.folder}: {one.size / 1e6:.1f} MB, probabilities within {one.difference:.1g} of Keras" for one in done
     ]
 
 
-def about(folder: Path) -> dict[str, Any]:
-    """What an export says of the run in `folder`, beside its own files."""
-    try:
-        record = json.loads((folder / "record.json").read_text())
-        told = {key: record[key] for key in ("run", "system", "key", "classes")}
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"{folder / 'record.json'}: not usable ({error}); run `dvc repro` or `dvc pull`") from None
-    return {**told, "model": file_digest(folder / "model.keras")}
+def about(record: Record, model: Path) -> dict[str, Any]:
+    """Return what an export says about the run."""
+    system = system_name(model.parents[2])
+    return {**record.model_dump(include={"run", "key", "classes"}), "system": system, "model": file_digest(model)}
 
 
 def test_pictures(system: Path) -> RgbPixels:

@@ -8,7 +8,7 @@ data, which the stage `validate` compares with; `{}` where nothing was accepted 
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,14 @@ from lamina.maths.comparison import holm
 from lamina.results.baselines import accepted_runs, baseline_path, baseline_text, change, difference, read_present
 from lamina.results.champion import Champion, champion_path, choose, read_champion
 from lamina.results.measures import MEASURES, Change, MeasureName
-from lamina.tasks.runs import KINDS, run_names
+from lamina.results.record import system_name
+from lamina.tasks.registry import TASKS
+from lamina.tasks.runs import run_tasks
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 
 TITLES = ("run", "before", "after", "better", "worse", "p", "verdict")
-NO_RUNS = f"no runs under {', '.join(f'{kind}.runs' for kind, run in KINDS.items() if run.guarded)}"
+NO_RUNS = f"no run of a task that the gate compares ({', '.join(task.name for task in TASKS.values() if task.guarded)})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     verdicts = compare(arguments.system, alpha=arguments.alpha, tolerance=arguments.tolerance)
     print(_table(verdicts))
     print(f"\n{_legend(verdicts)}")
-    markdown = _markdown(verdicts, arguments.system.resolve().name)
+    markdown = _markdown(verdicts, system_name(arguments.system))
     if arguments.markdown:
         with staged(arguments.markdown) as part:
             part.write_text(markdown, encoding="utf-8")
@@ -126,7 +128,7 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
         raise UserError(f"{system / 'params.yaml'}: nothing to accept: {NO_RUNS}; `--accept data` takes the data alone")
     try:
         present = {name: read_present(system, name, MEASURES[measure])[0] for name, measure in runs.items()}
-        champion = choose(system, runs) if runs else None
+        champion = _champion(system, runs) if runs else None
         profile = _read_data(system)
     except UserError as error:
         raise UserError(f"nothing was accepted: {error}") from None
@@ -148,9 +150,15 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
 
 
 def _measures(system: Path) -> dict[str, MeasureName]:
-    """What each run of `params.yaml` that is guarded is judged by."""
-    kinds = {name: KINDS[kind] for name, kind in run_names(read_params(system)).items()}
-    return {name: kind.measure for name, kind in kinds.items() if kind.guarded}
+    """The measure of each run of `params.yaml` that the gate compares."""
+    return {name: task.measure for name, task in run_tasks(read_params(system)).items() if task.guarded}
+
+
+def _champion(system: Path, runs: Collection[str]) -> Champion:
+    """The champion among the runs of the first task that has some."""
+    tasks = run_tasks(read_params(system))
+    leading = next(task for task in TASKS.values() if any(tasks[name] == task for name in runs))
+    return choose(system, [name for name in runs if tasks[name] == leading], leading.measure)
 
 
 def _data_baseline(system: Path) -> Path:

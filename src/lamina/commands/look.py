@@ -1,4 +1,4 @@
-"""A look into a source, whatever its kind, so that a system can be set up for it."""
+"""A look into a source of any kind, so that a system can be set up for it."""
 
 import os
 import posixpath
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import lamina
+from lamina.commands.text_survey import TextSurvey, holds_texts, survey_texts
 from lamina.data.sources.copies import OriginSurvey, survey_origins
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
+    TABLE_SUFFIXES,
     BoxSurvey,
     LabelSurvey,
     PixelSurvey,
@@ -29,24 +30,41 @@ from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.progress import progress
 
-PACKAGE: Final = Path(lamina.__file__).resolve().parent
 TFDS: Final = "tfds:"
-NO_LABELS: Final = "none"  # `source.labels` where none are told
+NO_LABELS: Final = "none"  # `source.labels` of a source without labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a source is, as the section `source` of params.yaml tells it."""
+    """Where a source is, for the section `source` of params.yaml.
+
+    Attributes:
+        kind: `source.kind`.
+        location: `source.location`; a path is relative to the system's folder.
+        sha256: `source.sha256`.
+        outside: whether it is a path outside the system's repository.
+    """
 
     kind: str
     location: str
-    watch: str
     sha256: str | None = None
+    outside: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """What was found in a source. name: what a person calls it; splits: of a dataset, with their pictures."""
+    """What was found in a source of pictures.
+
+    Attributes:
+        place: where it is.
+        name: its name for people.
+        pictures: how many there are.
+        labels: how they are labeled.
+        pixels: what a sample of them looks like.
+        boxes: boxes around their subjects; None where there are none.
+        origins: pattern that groups copies of the same picture; None where there is none.
+        splits: splits of a dataset, with their numbers of pictures.
+    """
 
     place: Place
     name: str
@@ -58,16 +76,40 @@ class Look:
     splits: Mapping[str, int] | None = None
 
 
-def look_into(source: str, folder: Path, sha256: str | None = None) -> Look:
-    """Look into what shall be the source of a system in `folder`.
+@dataclass(frozen=True, kw_only=True)
+class TextLook:
+    """What was found in a source of texts.
 
-    source: path of a folder or an archive, URL of an archive, which is fetched, or `tfds:` and a dataset's name;
-    sha256: the digest that the archive must have. Raises UserError for what is no usable source.
+    Attributes:
+        place: where it is.
+        name: its name for people.
+        survey: how many texts there are, and how they are labeled.
+    """
+
+    place: Place
+    name: str
+    survey: TextSurvey
+
+
+def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | TextLook:
+    """Look into the source of a new system.
+
+    Args:
+        source: path of a folder or an archive; URL of an archive, which is downloaded; or `tfds:` and the name of a
+            dataset.
+        folder: folder of the system.
+        sha256: the digest that the archive must have.
+
+    Returns:
+        What was found: pictures or, where there are none, texts.
+
+    Raises:
+        UserError: the source cannot be used.
     """
     if source.startswith(TFDS):
         if sha256 is not None:
-            raise UserError(f"--sha256: {source} is no file and has none; leave it out")
-        return _look_into_dataset(source.removeprefix(TFDS), folder)
+            raise UserError(f"--sha256: {source} is not a file and has none; leave it out")
+        return _look_into_dataset(source.removeprefix(TFDS))
     if is_url(source):
         path, place = _fetched(source, folder, sha256)
     else:
@@ -75,15 +117,15 @@ def look_into(source: str, folder: Path, sha256: str | None = None) -> Look:
     return _look_into_files(path, place, folder, where=shown(source) if is_url(source) else source)
 
 
-def package_watch(folder: Path) -> str:
-    """What DVC watches where the source is no file: something that is there, and changes with the package alone."""
-    return os.path.relpath(PACKAGE / "__init__.py", folder.resolve())
-
-
 def above(folder: Path, marker: str) -> Path | None:
-    """The nearest folder, from `folder` upwards, that holds `marker`."""
+    """Find the nearest folder, from `folder` upwards, that holds `marker`; None where there is none."""
     folder = folder.resolve()
     return next((parent for parent in (folder, *folder.parents) if (parent / marker).exists()), None)
+
+
+def repository(folder: Path) -> Path:
+    """Root of the repository that holds a system, or will hold it: of DVC, else of git, else its own folder."""
+    return above(folder, ".dvc") or above(folder, ".git") or folder.resolve()
 
 
 def _found(source: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
@@ -91,48 +133,48 @@ def _found(source: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
     path = Path(source)
     if sha256 is not None and path.is_dir():
         raise UserError(f"--sha256: {source} is a folder, which has none; leave it out")
+    if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
+        raise UserError(f"{source}: is a table; put it into a folder of its own, and name that folder")
     problem = fits_digest(sha256, "--sha256")(path) if path.exists() else None
     if problem:
         raise UserError(f"{source}: {problem}; is it the right file?")
-    location = _path(path, folder)
+    location = os.path.relpath(path.resolve(), folder.resolve())
+    if not location.isprintable():
+        raise UserError(f"{location!a}: not a printable name; rename the source")
     kind = "folder" if path.is_dir() else "archive"
-    return path, Place(kind=kind, location=location, watch=location, sha256=sha256)
-
-
-def _path(source: Path, folder: Path) -> str:
-    """A path as params.yaml shall name it: from the folder, unless the person gave an absolute one elsewhere."""
-    root = above(folder, ".dvc") or above(folder, ".git") or folder.resolve()
-    if source.is_absolute() and not source.resolve().is_relative_to(root):
-        return str(source)
-    return os.path.relpath(source.resolve(), folder.resolve())
+    outside = not path.resolve().is_relative_to(repository(folder))
+    return path, Place(kind=kind, location=location, sha256=sha256, outside=outside)
 
 
 def _fetched(url: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
-    """An archive on the web, fetched to where the download stage will look for it."""
+    """An archive on the web, downloaded to the place where the stage `download` looks for it."""
     problem = fault(url)
     if problem:
         raise UserError(f"{shown(url)} {problem}")
     with Session() as session:
         path = obtain(url, (), fits_digest(sha256, "--sha256"), folder / DOWNLOADS, session=session).path
-    return path, Place(kind="url", location=url, watch=package_watch(folder), sha256=file_digest(path))
+    return path, Place(kind="url", location=url, sha256=file_digest(path))
 
 
-def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> Look:
-    """where: how messages name the source."""
+def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> Look | TextLook:
+    """The path must not hold the folder. where: how messages name the source."""
     if path.is_dir() and folder.resolve().is_relative_to(path.resolve()):
         raise UserError(
-            f"{folder}: lies inside the source {where}, which would then hold what is made from it; choose another"
+            f"{folder}: is inside the source {where}, which would then hold its own results; choose another folder"
         )
-    room = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
-    with open_members(path, where=where, spool=room) as members:
+    spool = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
+    name = posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where))
+    with open_members(path, where=where, spool=spool) as members:
+        if holds_texts(members):
+            return TextLook(place=place, name=name, survey=survey_texts(members))
         labels = survey_labels(members)
         if labels is None or not labels.classes:
             labels = count_labels(NO_LABELS, (() for _ in members.pictures))
         pixels = survey_pixels((members.read(name) for name in sample(members.pictures)), where)
-        _demand_something(labels, pixels, where, "put them into one folder per class, or add a CSV with file,label")
+        _check_use(labels, pixels, where, "put them into one folder per class, or add a CSV with file,label")
         return Look(
             place=place,
-            name=posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where)),
+            name=name,
             pictures=len(members.pictures),
             labels=labels,
             pixels=pixels,
@@ -141,17 +183,17 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
         )
 
 
-def _demand_something(labels: LabelSurvey, pixels: PixelSurvey, where: str, remedy: str) -> None:
-    """Refuse pictures that teach neither classes nor colors."""
+def _check_use(labels: LabelSurvey, pixels: PixelSurvey, where: str, remedy: str) -> None:
+    """Refuse pictures from which neither classes nor colors can be learned."""
     if labels.labels == NO_LABELS and pixels.mostly_grey:
         raise UserError(
             f"{where}: nothing to learn: no labels found for its pictures, and {pixels.grey} of {pixels.readable} "
-            f"looked at are grey, which teach no color; {remedy}"
+            f"in a sample are grey, without color to learn; {remedy}"
         )
 
 
-def _look_into_dataset(location: str, folder: Path) -> Look:
-    """A dataset of TensorFlow Datasets, which is prepared first."""
+def _look_into_dataset(location: str) -> Look:
+    """A dataset of TensorFlow Datasets; it is downloaded and prepared first."""
     from lamina.data.sources import tfds  # imports TensorFlow when it reads
 
     where = TFDS + location
@@ -160,9 +202,9 @@ def _look_into_dataset(location: str, folder: Path) -> Look:
     pictures, total = tfds.read_pictures(dataset, labels)
     watched = progress(pictures, what="look", unit="pictures", total=total)
     counted, pixels = survey_pictures(watched, total, labels, where)
-    _demand_something(counted, pixels, where, "choose a dataset with labels, or one in color")
+    _check_use(counted, pixels, where, "choose a dataset with labels, or one in color")
     return Look(
-        place=Place(kind="tfds", location=dataset.location, watch=package_watch(folder)),
+        place=Place(kind="tfds", location=dataset.location),
         name=dataset.location,
         pictures=total,
         labels=counted,

@@ -7,66 +7,88 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from lamina.commands.look import PACKAGE, above, look_into
-from lamina.commands.template import fill, smear_values, source_values, story
+from lamina import installation
+from lamina.commands.look import Look, TextLook, above, look_into, repository
+from lamina.commands.template import Filling, fill, picture_filling, smear_filling, story, text_filling
 from lamina.data.sources.fetched import DOWNLOADS
 from lamina.errors import UserError
-from lamina.files import staged, write_json
+from lamina.files import discard, staged, write_json
 
-IGNORED: Final = ("/data/", "/models/", "/reports/", "/exported/", "/.lamina/")
+IGNORED: Final = ("/data/", "/models/", "/weights/", "/reports/", "/exported/", "/.lamina/")
+IGNORED_AT_ROOT: Final = ("/mlflow/",)  # MLflow's store is at the root of the repository
+OUTSIDE: Final = (
+    "note: source.location lies outside this repository: others cannot reproduce it; copy it inside or use a URL"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `lamina new`."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the system shall be; made if missing")
+    """Add the arguments of `lamina new`."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="folder of the new system; made if missing")
     parser.add_argument(
         "--from",
         dest="source",
         required=True,
         metavar="SOURCE",
-        help="folder, zip or tar, or the URL of one; tfds:NAME; smear",
+        help="folder, zip or tar of pictures or texts, or the URL of an archive; tfds:NAME; smear",
     )
     parser.add_argument("--sha256", metavar="HEX", help="digest that the archive must have")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Set up the system and print what was found, what was written, and what to type next."""
-    for line in new(arguments.folder, arguments.source, pipeline=find_pipeline(), sha256=arguments.sha256):
+    for line in new(arguments.folder, arguments.source, sha256=arguments.sha256):
         print(line)
     return 0
 
 
-def new(folder: Path, source: str, *, pipeline: Path, sha256: str | None = None) -> list[str]:
-    """Make a system in `folder` that reads `source`; all of its files, or none.
+def new(folder: Path, source: str, *, sha256: str | None = None) -> list[str]:
+    """Set up a system; all of its files, or none.
 
-    source: path of a folder or an archive, URL of an archive, `tfds:` and a dataset's name, or `smear`; pipeline: the
-    dvc.yaml to link; sha256: what the archive's digest must be. Returns what to tell the person. Raises UserError
-    for what is no usable source, and where a system stands already. What was fetched stays in the folder even then,
-    so that another attempt does not fetch it again.
+    An archive that was downloaded stays in the folder even after an error, so that another attempt does not
+    download it again.
+
+    Args:
+        folder: folder of the system; made if missing.
+        source: path of a folder or an archive, URL of an archive, `tfds:` and the name of a dataset, or `smear`.
+        sha256: the digest that the archive must have.
+
+    Returns:
+        Lines for the person: what was found, what was written, what to type next.
+
+    Raises:
+        UserError: the source cannot be used, or a system is there already.
     """
     if source == "smear" and sha256 is not None:
         raise UserError("--sha256: smear is drawn here and has none; leave it out")
     _check_target(folder)
     baseline = folder / "baselines" / "data.json"
-    with _all_or_nothing(folder, [folder / ".gitignore", folder / "dvc.yaml", baseline.parent, baseline]):
+    with _all_or_nothing(folder, [folder / "dvc.yaml", baseline.parent, baseline]):
         look = None if source == "smear" else look_into(source, folder, _digest(sha256))
-        told = [f"found {story(look)}" if look else "smear: pictures of stained blood, drawn here"]
-        text = fill(source_values(look) if look else smear_values(folder), folder)
+        lines = [f"found {story(look)}" if look else "smear: pictures of stained blood, drawn by lamina"]
+        lines += [OUTSIDE] if look and look.place.outside else []
+        text = fill(_filling(look))
+        pipeline = find_pipeline("texts.dvc.yaml" if isinstance(look, TextLook) else "dvc.yaml")
         folder.mkdir(parents=True, exist_ok=True)
         if not baseline.exists():
-            write_json(baseline, {})  # what DVC watches must be there
-        _ignore_outputs(folder / ".gitignore")
-        (folder / "dvc.yaml").symlink_to(_link(pipeline, folder))
-        told += _make_repository(folder)
+            write_json(baseline, {})  # DVC needs every dependency to exist
+        _ignore(folder / ".gitignore", IGNORED)
+        _write_pipeline(folder, pipeline)
+        lines += _make_repository(folder)
         with staged(folder / "params.yaml") as part:
             part.write_text(text, encoding="utf-8")
-    told.append(f"wrote {folder / 'params.yaml'}: every line says what it does; look it through")
-    return [*told, f"cd {shlex.quote(str(folder))} && dvc repro"]
+    lines.append(f"wrote {folder / 'params.yaml'}: read it through; every line has a comment")
+    return [*lines, _next_command(folder)]
+
+
+def _filling(look: Look | TextLook | None) -> Filling:
+    if look is None:
+        return smear_filling()
+    return text_filling(look) if isinstance(look, TextLook) else picture_filling(look)
 
 
 def _check_target(folder: Path) -> None:
@@ -77,66 +99,86 @@ def _check_target(folder: Path) -> None:
         raise UserError(f"{folder}: is a file; name a folder")
 
 
-def _digest(told: str | None) -> str | None:
-    if told is not None and not re.fullmatch("[0-9a-fA-F]{64}", told):
-        raise UserError(f"--sha256: expected 64 hexadecimal digits, got {told!r}")
-    return told and told.lower()
+def _digest(digest: str | None) -> str | None:
+    if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+        raise UserError(f"--sha256: expected 64 hexadecimal digits, got {digest!r}")
+    return digest and digest.lower()
 
 
-def find_pipeline() -> Path:
-    """The project's dvc.yaml: at the root of a checkout, or inside an installed package."""
-    for path in (PACKAGE.parents[1] / "dvc.yaml", PACKAGE / "dvc.yaml"):
-        if path.is_file():
-            return path
-    raise UserError(f"{PACKAGE.parents[1] / 'dvc.yaml'}: not found; install lamina again, or check it out whole")
+def find_pipeline(name: str) -> Path:
+    """Find a pipeline of lamina: `dvc.yaml` for pictures, `texts.dvc.yaml` for texts.
+
+    Raises:
+        UserError: this installation does not have it.
+    """
+    root = installation.checkout()
+    places = [*([root / name] if root else []), installation.PACKAGE / name]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise UserError(f"{places[-1]}: not found; install a complete or newer lamina: `pip install --upgrade lamina`")
+    return found
 
 
-def _link(pipeline: Path, folder: Path) -> str:
-    """Where the folder's dvc.yaml points: a relative path within the project, which may then be moved as a whole."""
-    if folder.resolve().is_relative_to(pipeline.parent):
-        return os.path.relpath(pipeline, folder.resolve())
-    return str(pipeline)
+def _write_pipeline(folder: Path, pipeline: Path) -> None:
+    """Link the pipeline within a checkout of lamina; copy it everywhere else."""
+    root = installation.checkout()
+    if root and repository(folder) == root:
+        (folder / "dvc.yaml").symlink_to(os.path.relpath(pipeline, folder.resolve()))
+    else:
+        with staged(folder / "dvc.yaml") as part:
+            part.write_text(installation.stamped(pipeline.read_text(encoding="utf-8")), encoding="utf-8")
 
 
-def _ignore_outputs(path: Path) -> None:
-    """See that git ignores what the stages write; lines that are there stay."""
+def _ignore(path: Path, patterns: Iterable[str]) -> None:
+    """Add patterns to a .gitignore; its lines stay."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    missing = [line for line in IGNORED if line not in lines]
+    missing = [line for line in patterns if line not in lines]
     if missing:
         with staged(path) as part:
             part.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
 
 
 def _make_repository(folder: Path) -> list[str]:
-    """Where the folder lies in no DVC repository, make one: at git's root, or in the folder itself."""
+    """Make a DVC repository, at the root of git or in the folder, unless there is one."""
     if above(folder, ".dvc"):
         return []
     git = above(folder, ".git")
+    root = git or folder
     command = [sys.executable, "-m", "dvc", "init", "--quiet", *([] if git else ["--no-scm"])]
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-    done = subprocess.run(command, cwd=git or folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[:300]
-        raise UserError(f"{git or folder}: `dvc init` failed: {said}")
-    return [f"made a DVC repository in {git or folder}" + ("" if git else " (without git)")]
+        output = " ".join((done.stderr or done.stdout).split())[:300]
+        raise UserError(f"{root}: `dvc init` failed: {output}")
+    _ignore(root / ".gitignore", IGNORED_AT_ROOT)
+    return [f"made a DVC repository in {root}" + ("" if git else " (without git)")]
+
+
+def _next_command(folder: Path) -> str:
+    """What to type next: `python`, as dvc.yaml names it, must be the one that runs this."""
+    here = Path(sys.executable).parent
+    found = shutil.which("python")
+    path = "" if found and Path(found).parent.resolve() == here.resolve() else f'PATH={shlex.quote(str(here))}:"$PATH" '
+    return f"cd {shlex.quote(str(folder))} && {path}dvc repro"
 
 
 @contextmanager
 def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
-    """After an error, remove what was not there before, but for what was fetched."""
+    """After an error, remove what was not there before, except what was downloaded."""
     root = above(folder, ".git") or folder
-    news = [*files, root / ".dvc", root / ".dvcignore"]
-    made = [path for path in news if not os.path.lexists(path)]
+    made = [path for path in (*files, root / ".dvc", root / ".dvcignore") if not os.path.lexists(path)]
+    ignores = {
+        path: path.read_bytes() if path.exists() else None for path in (folder / ".gitignore", root / ".gitignore")
+    }
     downloads = folder.absolute() / DOWNLOADS
     folders = [path for path in (downloads, *downloads.parents) if not path.exists()]
     try:
         yield
     except BaseException:
         for path in made:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            discard(path)
+        for path, content in ignores.items():
+            discard(path) if content is None else path.write_bytes(content)
         for path in folders:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()

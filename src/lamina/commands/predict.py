@@ -18,11 +18,13 @@ from lamina.data.sources.members import PICTURE_SUFFIXES
 from lamina.errors import UserError
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
-from lamina.tasks.runs import ColorizeRun, PretextRun, read_run
+from lamina.results.record import Record, read_record
+from lamina.tasks.runs import read_run, run_folder, run_tasks
 
 if TYPE_CHECKING:
-    from lamina.models.inference import Ask
+    from lamina.models.inference import Predictor
 
+TASK = "classify"
 BATCH = 64
 
 
@@ -38,10 +40,10 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Learned:
-    """A run's model, the classes that it tells apart, and how pictures are prepared for it."""
+    """A run's model, its record, and how pictures are prepared for it."""
 
     model: Path
-    classes: list[str]
+    record: Record
     convert: ConvertConfig
 
 
@@ -86,53 +88,44 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     Raises UserError where the run or its model is not there; a picture that cannot be read gets an
     `error` instead of a class.
     """
-    learned = read_classifier(system, name)
+    learned = read_learned(system, name, TASK)
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
 
-    ask = inference(load_model(learned.model))
+    predictor = inference(load_model(learned.model))
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
-    answers = (_predict_batch(ask, batch, learned) for batch in batches)
+    answers = (_predict_batch(predictor, batch, learned) for batch in batches)
     return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
 
 
-def read_classifier(system: Path, name: str) -> Learned:
-    """`read_learned` of a run that names classes. Raises UserError where it does something else."""
-    refuse_others(system, name, "names no classes")
-    return read_learned(system, name)
+def read_learned(system: Path, name: str, task: str) -> Learned:
+    """Read what a run learned, for a command that serves one task.
 
+    Args:
+        system: the system's folder.
+        name: of the run.
+        task: that the command serves.
 
-def refuse_others(system: Path, name: str, what: str) -> None:
-    """Raise UserError where the run `name` is no classifier; what: why it is not what is asked for."""
-    _, run = read_run(read_params(system), name)
-    if isinstance(run, ColorizeRun):
-        raise UserError(
-            f"{name} colors pictures and {what}; `lamina colorize PATH --run {name} --out FOLDER` has it color some"
-        )
-    if isinstance(run, PretextRun):
-        raise UserError(
-            f"{name} tells lightness from color and {what}; name a run under transfer.runs that takes its weights"
-        )
-
-
-def read_learned(system: Path, name: str) -> Learned:
-    """What the run `name` learned. Raises UserError where there is no such run, or its record is not there."""
+    Raises:
+        UserError: if there is no such run, it has another task, or it is not trained yet.
+    """
     params = read_params(system)
-    read_run(params, name)
+    run = read_run(params, name)
+    if run.task.name != task:
+        others = [other for other, its in run_tasks(params).items() if its.name == task]
+        instead = (
+            f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {task} under runs"
+        )
+        raise UserError(f"run {name!r} has the task {run.task.name}, but this command needs {task}; {instead}")
     config = section(params, "convert", ConvertConfig)
     if config.isolate == "box":
-        print("note: this system learned from pictures cut to their boxes; cut yours likewise", file=sys.stderr)
-    folder = system / "models" / name
-    record = folder / "record.json"
-    if not record.exists():
-        raise UserError(f"{record}: not found; train the run first (`dvc repro`) or bring it (`dvc pull`)")
-    try:
-        told = json.loads(record.read_text(encoding="utf-8"))
-        classes, size = list(told["classes"]), int(told["size"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{record}: not a run's record ({error!r}); train the run again") from None
-    return Learned(folder / "model.keras", classes, config.model_copy(update={"size": size}))
+        print(
+            "note: this system was trained on pictures cut to their boxes; cut yours in the same way", file=sys.stderr
+        )
+    folder = run_folder(system, name)
+    record = read_record(folder)
+    return Learned(folder / "model.keras", record, config.model_copy(update={"size": record.width}))
 
 
 def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Path, RgbPixels], dict[Path, str]]:
@@ -160,22 +153,24 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
 
     Raises UserError where one cannot be read, since answers come back without names.
     """
-    pixels, errors = prepare_batch(pictures, read_learned(system, name).convert)
+    params = read_params(system)
+    task = read_run(params, name).task.name
+    pixels, errors = prepare_batch(pictures, read_learned(system, name, task).convert)
     if errors:
         path, error = next(iter(errors.items()))
         raise UserError(f"{path}: {error}; leave it out")
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def _predict_batch(ask: "Ask", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
+def _predict_batch(predictor: "Predictor", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
     pixels, errors = prepare_batch(batch, learned.convert)
-    found: Iterable[np.ndarray] = ask(np.stack(list(pixels.values()))) if pixels else []
+    found: Iterable[np.ndarray] = predictor(np.stack(list(pixels.values()))) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:
             yield Prediction(path=str(path), predicted=None, probabilities={}, error=errors[path])
         else:
-            shares = {name: float(share) for name, share in zip(learned.classes, rows[path], strict=True)}
+            shares = {name: float(share) for name, share in zip(learned.record.classes, rows[path], strict=True)}
             yield Prediction(path=str(path), predicted=max(shares, key=shares.__getitem__), probabilities=shares)
 
 

@@ -1,202 +1,324 @@
-"""The params.yaml of a new system: the template, filled with what a look into its source found."""
+"""The params.yaml of a new system: a commented template, filled with what `look_into` found in the source."""
 
+import io
 import json
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
-from string import Template
 from typing import Any, Final
 
-from lamina.commands.look import NO_LABELS, PACKAGE, Look, package_watch
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from lamina.commands.look import NO_LABELS, Look, Place, TextLook
 from lamina.data.sources.copies import OriginSurvey
 from lamina.data.sources.survey import LabelSurvey
 
-FEWEST: Final = 10  # pictures of a class: fewer cannot be split into three folds that tell anything
-COMMENT_COLUMN: Final = 32  # of params.yaml, where the setting is not longer
+FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
 SMALLEST_SIDE: Final = 8  # what convert.size allows
 BACKBONE_SIDE: Final = 32  # the smallest picture that densenet121 takes
 # up to so many pictures, so many copies: the number of rows to learn from stays near 20,000
 COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
 
+PICTURES: Final = "params_template.yaml"
+TEXTS: Final = "text_params_template.yaml"
 
-def story(look: Look) -> str:
-    """What was found in a source, on one line."""
+
+@dataclass(frozen=True, kw_only=True)
+class Filling:
+    """What goes into a template.
+
+    Attributes:
+        template: name of its file.
+        title: first line of the result, a comment.
+        values: values by path of keys ("convert.size").
+        notes: what was found, by path of keys; added to the comment there.
+        dropped: paths of features and runs that do not suit the source, each with the reason.
+        examples: paths of runs that stay as comments.
+    """
+
+    template: str
+    title: str
+    values: Mapping[str, Any]
+    notes: Mapping[str, str] = field(default_factory=dict)
+    dropped: Mapping[str, str] = field(default_factory=dict)
+    examples: tuple[str, ...] = ()
+
+
+def story(look: Look | TextLook) -> str:
+    """Describe in one line what was found in a source."""
+    if isinstance(look, TextLook):
+        return f"{look.survey.texts} texts, {_labeled(look.survey.labels)}"
     if look.labels.labels == NO_LABELS:
         return f"{look.pictures} pictures without labels, to learn colors from"
-    counts = _counted(look.labels.classes)
-    rest = f"{look.labels.unlabeled} unlabeled, {look.labels.ambiguous} ambiguous"
-    return f"{look.pictures} pictures, labeled by {look.labels.labels}: {counts}; {rest}"
+    return f"{look.pictures} pictures, {_labeled(look.labels)}"
+
+
+def _labeled(labels: LabelSurvey) -> str:
+    rest = f"{labels.unlabeled} unlabeled, {labels.ambiguous} ambiguous"
+    return f"labeled by {labels.labels}: {_counted(labels.classes)}; {rest}"
 
 
 def _counted(classes: Mapping[str, int], most: int = 12) -> str:
-    shown = [f"{yaml(name)} ({count})" for name, count in classes.items()][:most]
-    return ", ".join(shown) + (f", and {len(classes) - most} more" if len(classes) > most else "")
+    counts = [f"{word(name)} ({count})" for name, count in classes.items()][:most]
+    return ", ".join(counts) + (f", and {len(classes) - most} more" if len(classes) > most else "")
 
 
-def source_values(look: Look) -> dict[str, Any]:
-    """What the template takes from a look into a source."""
-    kinds = f"of {len(look.labels.classes)} classes" if look.labels.labels != NO_LABELS else "without labels"
-    return {
-        "title": f"{yaml(look.name)}: {look.pictures} pictures {kinds}.",
-        **look.place.__dict__,
-        "found_location": f"holds {look.pictures} pictures",
-        "found_splits": look.splits and f"there are {_counted(look.splits)}",
-        **_label_values(look.labels),
-        **_box_values(look),
-        **_origin_values(look.origins),
-        **_pixel_values(look),
-        "flip_vertical": look.labels.labels != NO_LABELS,
-        "found_flip_vertical": look.labels.labels == NO_LABELS and "sky and ground differ in color",
-    }
+# ---- pictures
 
 
-def _label_values(labels: LabelSurvey) -> dict[str, Any]:
+def picture_filling(look: Look) -> Filling:
+    """Choose values, notes and runs for a source of pictures."""
+    labeled = look.labels.labels != NO_LABELS
+    kinds = f"of {len(look.labels.classes)} classes" if labeled else "without labels"
+    values = _place_values(look.place)
+    notes = {"source.location": f"holds {look.pictures} pictures"}
+    if look.splits:
+        notes["source.splits"] = f"there are {_counted(look.splits)}"
+    if not labeled:
+        notes["augment.flip_vertical"] = "sky and ground differ in color"
+    values["augment.flip_vertical"] = labeled
+    for more_values, more_notes in (
+        _label_values(look.labels, "pictures"),
+        _box_values(look),
+        _origin_values(look.origins),
+        _pixel_values(look),
+    ):
+        values |= more_values
+        notes |= more_notes
+    return Filling(
+        template=PICTURES,
+        title=f"{word(look.name)}: {look.pictures} pictures {kinds}.",
+        values=values,
+        notes=notes,
+        **_runs(labeled, values["convert.size"]),
+    )
+
+
+def smear_filling() -> Filling:
+    """Choose values and runs for drawn pictures."""
+    return Filling(
+        template=PICTURES,
+        title="Drawn blood smears: four classes of white blood cells.",
+        values={"source.kind": "smear"},
+        **_runs(labeled=True, size=USUAL_SIDE),
+    )
+
+
+def _runs(labeled: bool, size: int) -> dict[str, Any]:
+    """What to drop, and what to keep as an example."""
+    if not labeled:
+        why = "no labels, so there are no classes to learn"
+        return {"dropped": dict.fromkeys(("features.densenet121", "runs.densenet121", "runs.small_cnn"), why)}
+    small = dict.fromkeys(
+        ("features.densenet121", "runs.densenet121"), f"these networks need at least {BACKBONE_SIDE} pixels"
+    )
+    return {"dropped": small if size < BACKBONE_SIDE else {}, "examples": ("runs.colors",)}
+
+
+def _place_values(place: Place) -> dict[str, Any]:
+    return {"source.kind": place.kind, "source.location": place.location, "source.sha256": place.sha256}
+
+
+def _label_values(labels: LabelSurvey, items: str) -> tuple[dict[str, Any], dict[str, str]]:
     if labels.labels == NO_LABELS:
-        return {"labels": NO_LABELS, "found_labels": "none found", "classes": None, "found_classes": "there are none"}
+        return {"source.labels": NO_LABELS}, {"source.labels": "none found", "source.classes": "there are none"}
     few = {name: count for name, count in labels.classes.items() if count < FEWEST}
     enough = [name for name in labels.classes if name not in few]
     leave_out = bool(few) and len(enough) > 1
     found = f"found {len(labels.classes)}"
     if few:
-        found = f"{'left out' if leave_out else 'very few pictures'}, below {FEWEST}: {_counted(few)}"
+        found = f"{'left out' if leave_out else f'very few {items}'}, below {FEWEST}: {_counted(few)}"
     return {
-        "labels": labels.labels,
-        "found_labels": f"{labels.unlabeled} unlabeled, {labels.ambiguous} with several",
-        "classes": enough if leave_out else None,
-        "found_classes": found,
+        "source.labels": labels.labels,
+        "source.classes": enough if leave_out else None,
+    }, {
+        "source.labels": f"{labels.unlabeled} unlabeled, {labels.ambiguous} with several",
+        "source.classes": found,
     }
 
 
-def _box_values(look: Look) -> dict[str, Any]:
+def _box_values(look: Look) -> tuple[dict[str, Any], dict[str, str]]:
     boxes = look.boxes
     if boxes is None:
-        return {
-            "boxes": None,
-            "found_boxes": "none found",
-            "target": None,
-            "found_target": "no boxes found",
-            "isolate": "none",
-            "found_isolate": "there are no boxes",
+        return {}, {
+            "source.boxes": "none found",
+            "source.target": "no boxes found",
+            "convert.isolate": "there are no boxes",
         }
-    once = "stands exactly once in most" if boxes.target else "no name stands exactly once in most"
     single = boxes.single and look.labels.labels != NO_LABELS
     isolate = "box cuts out the subject" if single else "most pictures have no single box"
     if boxes.single and not single:
         isolate = "colors are learned from whole pictures"
     return {
-        "boxes": boxes.boxes,
-        "found_boxes": f"{boxes.pictures} of {look.pictures} pictures have some",
-        "target": boxes.target,
-        "found_target": once,
-        "isolate": "box" if single else "none",
-        "found_isolate": isolate,
+        "source.boxes": boxes.boxes,
+        "source.target": boxes.target,
+        "convert.isolate": "box" if single else "none",
+    }, {
+        "source.boxes": f"{boxes.pictures} of {look.pictures} pictures have some",
+        "source.target": "exactly once in most pictures"
+        if boxes.target
+        else "no name is exactly once in most pictures",
+        "convert.isolate": isolate,
     }
 
 
-def _origin_values(found: OriginSurvey | None) -> dict[str, Any]:
+def _origin_values(found: OriginSurvey | None) -> tuple[dict[str, Any], dict[str, str]]:
     if found is None:
-        return {"origin": None, "found_origin": None}
-    alone = f", and {found.others} whose names are not such stand alone" if found.others else ""
-    said = f"names look like copies: {found.origins} origins of {found.copies} pictures{alone}"
-    return {"origin": found.pattern, "found_origin": said}
+        return {}, {}
+    alone = f"; {found.others} other names are origins of their own" if found.others else ""
+    note = f"names look like copies: {found.origins} origins of {found.copies} pictures{alone}"
+    return {"source.origin": found.pattern}, {"source.origin": note}
 
 
-def _pixel_values(look: Look) -> dict[str, Any]:
+def _pixel_values(look: Look) -> tuple[dict[str, Any], dict[str, str]]:
     pixels = look.pixels
     readable, grey = pixels.readable, pixels.mostly_grey
     size = min(USUAL_SIDE, max(SMALLEST_SIDE, pixels.median_side))
     copies = next((copies for most, copies in COPIES if look.pictures <= most), 0)
     return {
-        "drop_grayscale": not grey,
-        "found_grey": f"{pixels.grey} of {readable} looked at are grey" + (": most, so they are kept" if grey else ""),
-        "min_side": min(32, size),
-        "found_sides": f"the shortest side among {readable} looked at is {pixels.smallest_side}",
-        "size": size,
-        "found_size": f"the middle one of the shorter sides is {pixels.median_side}",
-        "copies": copies,
-        "found_copies": f"{look.pictures} pictures" + ("" if copies == COPIES[0][1] else ": many, so fewer copies"),
+        "filter.drop_grayscale": not grey,
+        "filter.min_side": min(32, size),
+        "convert.size": size,
+        "augment.copies": copies,
+    }, {
+        "filter.drop_grayscale": f"{pixels.grey} of {readable} in a sample are grey"
+        + (": most, so they are kept" if grey else ""),
+        "filter.min_side": f"the shortest side in a sample of {readable} is {pixels.smallest_side}",
+        "convert.size": f"the median of the shorter sides is {pixels.median_side}",
+        "augment.copies": f"{look.pictures} pictures" + ("" if copies == COPIES[0][1] else ": many, so fewer copies"),
     }
 
 
-def smear_values(folder: Path) -> dict[str, Any]:
-    """What the template takes, for drawn pictures: DVC watches the package itself."""
-    return {
-        **dict.fromkeys(Template(_template()).get_identifiers(), None),
-        "title": "Drawn blood smears: four classes of white blood cells.",
-        "kind": "smear",
-        "watch": package_watch(folder),
-        "labels": "folder",
-        "drop_grayscale": True,
-        "min_side": 32,
-        "size": USUAL_SIDE,
-        "isolate": "none",
-        "copies": COPIES[0][1],
-        "flip_vertical": True,
-    }
+# ---- texts
 
 
-def _template() -> str:
-    return resources.files("lamina.commands").joinpath("params_template.yaml").read_text(encoding="utf-8")
-
-
-def fill(values: Mapping[str, Any], folder: Path) -> str:
-    """The text of params.yaml: the template with values as YAML, and comments (`title`, `found_...`) as they are."""
-    code = os.path.relpath(PACKAGE, folder.resolve())
-    values = {**values, "code": code, "package": package_watch(folder)}
-    written = {name: _written(name, value) for name, value in values.items()}
-    text = _with_runs(Template(_template()).substitute(written), values["labels"], values["size"])
-    return "".join(map(_aligned, text.splitlines(keepends=True)))
-
-
-def _with_runs(text: str, labels: str, size: int) -> str:
-    """params.yaml with the runs that suit the source: to name classes where there are some, to color otherwise."""
-    if labels == NO_LABELS:
-        for group in ("transfer", "scratch"):
-            text = _without_runs(text, group, "none: without labels there are no classes to learn")
-        return text
-    if size < BACKBONE_SIDE:
-        why = f"none: backbones take no picture smaller than {BACKBONE_SIDE} pixels"
-        text = _without_runs(text, "transfer", why)
-    return _without_runs(text, "colorize", "none; for one like this, take away {} and the #:", example=True)
-
-
-def _without_runs(text: str, group: str, why: str, *, example: bool = False) -> str:
-    """params.yaml with no runs in a group; those of the template gone, or left in comments."""
-
-    def emptied(found: re.Match[str]) -> str:
-        left = re.sub(r"^  ", "  #", found["runs"], flags=re.M) if example else ""
-        return f"{found['group']}  runs: {{}}  # {why}\n{left}"
-
-    return re.sub(rf"(?P<group>^{group}:.*\n)  runs:.*\n(?P<runs>(?:    .*\n)*)", emptied, text, flags=re.M)
-
-
-def _written(name: str, value: Any) -> str:
-    if name == "title":
-        return str(value)
-    if name.startswith("found_"):
-        return f"; {value}" if value else ""
-    return yaml(value)
-
-
-def _aligned(line: str) -> str:
-    setting, separator, comment = line.rpartition("  # ")
-    return f"{setting:<{COMMENT_COLUMN}}{separator}{comment}" if setting else line
-
-
-def yaml(value: object) -> str:
-    """A value in YAML on one line: words plain where no reader can take them for anything else."""
-    if isinstance(value, list):
-        return "[" + ", ".join(map(yaml, value)) + "]"
-    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", value) and not _is_special(value):
-        return value
-    text = json.dumps(value, ensure_ascii=False)
-    return "".join(letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in text)
-
-
-def _is_special(word: str) -> bool:
-    return (
-        word.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n") or word.lstrip(".")[:1].isdigit()
+def text_filling(look: TextLook) -> Filling:
+    """Choose values and notes for a source of texts."""
+    survey = look.survey
+    values, notes = _label_values(survey.labels, "texts")
+    values |= _place_values(look.place)
+    notes["source.location"] = f"holds {survey.texts} texts"
+    if survey.test_pattern:
+        values["split.test_pattern"] = survey.test_pattern
+        notes["split.test_pattern"] = "the source has a test part"
+    return Filling(
+        template=TEXTS,
+        title=f"{word(look.name)}: {survey.texts} texts of {len(survey.labels.classes)} classes.",
+        values=values,
+        notes=notes,
     )
+
+
+# ---- YAML
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes `null` in full."""
+
+
+_Representer.add_representer(
+    type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+)
+
+
+def fill(filling: Filling) -> str:
+    """Write the text of params.yaml: the template with values, and with notes in its comments.
+
+    Args:
+        filling: what goes into it.
+
+    Returns:
+        YAML with a comment on every line.
+    """
+    template = resources.files("lamina.commands").joinpath(filling.template).read_text(encoding="utf-8")
+    # ruamel keeps an empty line with the line before it, which may go
+    params = _yaml().load("\n".join(filter(None, template.splitlines())))
+    for path, value in filling.values.items():
+        section, key = _place(params, path)
+        section[key] = _written(value)
+    for path, note in filling.notes.items():
+        _add_to_comment(*_place(params, path), note)
+    for path, why in filling.dropped.items():
+        section, key = _place(params, path)
+        del section[key]
+        if not section:
+            section.fa.set_flow_style()  # else {} is on a line of its own
+            _add_to_comment(params, path.partition(".")[0], f"none: {why}")
+    for path in filling.examples:
+        _to_comment(params, path)
+    for name in [*params][1:]:
+        params.yaml_set_comment_before_after_key(name, before="\n")
+    params.yaml_set_start_comment(
+        f"{filling.title}\n`dvc repro` in this folder runs every stage that a change affects."
+    )
+    return _dump(params)
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.Representer = _Representer
+    yaml.width = 2**20  # never breaks a line
+    return yaml
+
+
+def _dump(value: Any) -> str:
+    text = io.StringIO()
+    _yaml().dump(value, text)
+    return text.getvalue()
+
+
+def _place(params: CommentedMap, path: str) -> tuple[CommentedMap, str]:
+    """The mapping and its key at a path of keys. Raises KeyError where the template has no such key."""
+    *parents, key = path.split(".")
+    for parent in parents:
+        params = params[parent]
+    params[key]  # a value for a key that the template lacks is a mistake of ours
+    return params, key
+
+
+def _add_to_comment(section: CommentedMap, key: str, note: str) -> None:
+    token = section.ca.items[key][2]
+    token.value = f"{token.value.rstrip()}; {note}\n"
+
+
+def _to_comment(params: CommentedMap, path: str) -> None:
+    """Turn a run of the template into a comment before the next section."""
+    name, _, key = path.partition(".")
+    section = params[name]
+    example = CommentedMap({name: CommentedMap({key: section.pop(key)})})
+    example[name].ca.items[key] = section.ca.items.pop(key)
+    lines = "".join(_dump(example).splitlines(keepends=True)[1:])
+    following = [*params][[*params].index(name) + 1]
+    hint = f"to have the run {key}, too, remove the # at the start of these lines, and the space after it:\n"
+    params.yaml_set_comment_before_after_key(following, before=hint + lines)
+
+
+def _written(value: Any) -> Any:
+    """A value as ruamel writes it on one line; quoted where another reader could take a word for something else."""
+    if isinstance(value, str):
+        return value if _is_plain(value) else DoubleQuotedScalarString(value)
+    if isinstance(value, Iterable):
+        items = CommentedSeq(map(_written, value))
+        items.fa.set_flow_style()
+        return items
+    return value
+
+
+def word(text: str) -> str:
+    """A name for a message or a comment: as it is, or in quotes with unprintable letters escaped."""
+    if _is_plain(text):
+        return text
+    return "".join(
+        letter if letter.isprintable() else f"\\U{ord(letter):08x}" for letter in json.dumps(text, ensure_ascii=False)
+    )
+
+
+def _is_plain(text: str) -> bool:
+    special = text.lower() in ("true", "false", "null", "yes", "no", "on", "off", "y", "n")
+    number = text.lstrip(".")[:1].isdigit()
+    return not (special or number) and bool(re.fullmatch(r"[A-Za-z_./][A-Za-z0-9_./-]*", text))

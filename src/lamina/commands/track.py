@@ -6,7 +6,7 @@ from pathlib import Path
 from lamina.config import read_params
 from lamina.progress import progress
 from lamina.results.champion import Champion, read_champion
-from lamina.tasks.runs import run_names
+from lamina.tasks.runs import run_tasks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def run(arguments: Namespace) -> int:
     Raises UserError where the store cannot be used.
     """
     system: Path = arguments.system
-    names = list(run_names(read_params(system)))
+    names = list(run_tasks(read_params(system)))
     width = max(map(len, names), default=0)
     for name in progress(names, what="tracking", unit="runs"):
         print(f"{name:<{width}}  {_track(system, name)}", flush=True)

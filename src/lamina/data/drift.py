@@ -25,9 +25,14 @@ from lamina.maths.drift import (
     total_variation_noise,
 )
 
-Quantity = Literal["brightness", "contrast", "color a", "color b", "chroma", "size", "aspect"]
-QUANTITIES: Final[tuple[Quantity, ...]] = get_args(Quantity)
-_DIGITS: Final[Mapping[Quantity, int]] = dict(zip(QUANTITIES, (2, 2, 2, 2, 2, 1, 3), strict=True))
+PictureQuantity = Literal["brightness", "contrast", "color a", "color b", "chroma", "size", "aspect"]
+TextQuantity = Literal["words", "characters", "not ASCII"]
+Quantity = Literal[PictureQuantity, TextQuantity]
+QUANTITIES: Final[tuple[PictureQuantity, ...]] = get_args(PictureQuantity)
+TEXT_QUANTITIES: Final[tuple[TextQuantity, ...]] = get_args(TextQuantity)
+_DIGITS: Final[Mapping[Quantity, int]] = dict(
+    zip((*QUANTITIES, *TEXT_QUANTITIES), (2, 2, 2, 2, 2, 1, 3, 0, 0, 4), strict=True)
+)
 
 Values = Mapping[Quantity, npt.NDArray[np.float64]]
 
@@ -105,17 +110,17 @@ def measure(
     """Compute the profile of a delivery.
 
     Args:
-        values: Measured values of the kept pictures, (n,) per quantity.
+        values: Measured values of the kept pictures or texts, (n,) per quantity.
         delivered: See `DataProfile`, as for all others.
-        kept: Pictures after the filter.
+        kept: What the filter kept.
         classes: Pictures per class.
         rejected: Pictures per reason.
     """
-    rounded: Values = {quantity: np.round(values[quantity], _DIGITS[quantity]) for quantity in QUANTITIES}
+    rounded: Values = {quantity: np.round(values[quantity], _DIGITS[quantity]) for quantity in values}
     profile = DataProfile(
         delivered=delivered,
         kept=kept,
-        quantiles={quantity: quantiles(rounded[quantity]) for quantity in QUANTITIES},
+        quantiles={quantity: quantiles(rounded[quantity]) for quantity in rounded},
         classes=dict(classes),
         rejected=dict(rejected),
     )
@@ -207,7 +212,7 @@ def _quantities(accepted: DataProfile, delivery: Delivery, drift: float) -> list
             kolmogorov(accepted.quantiles[quantity], delivery.values[quantity]),
             bound,
         )
-        for quantity in QUANTITIES
+        for quantity in delivery.values
         if quantity in accepted.quantiles
     ]
 

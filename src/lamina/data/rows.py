@@ -19,7 +19,14 @@ class Folders:
     lab: Path = Path("data/lab")
     augmented: Path = Path("data/augmented")
     split: Path = Path("data/split")
+    pixels: Path = Path("data/pixels")
     features: Path = Path("data/features")
+    words: Path = Path("data/words")
+
+    def of_input(self, name: str) -> Path:
+        """Return the folder of an input: `pixels`, `features/NAME` or `words/NAME`."""
+        kind, _, entry = name.partition("/")
+        return Path(getattr(self, kind)) / entry
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,29 @@ import pandas as pd
 
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
-from lamina.models.backbones import build_extractor, calibrate
+from lamina.inputs.settings import FeaturesSettings
+from lamina.models.backbones import RANDOM, build_extractor, calibrate
 from lamina.models.engine import Engine
 from lamina.models.keras_runtime import keras
 from lamina.prefetch import prefetch
 from lamina.progress import progress
-from lamina.tasks.runs import TransferRun
 
 ROWS_AT_ONCE: Final = 512
 CALIBRATION_PICTURES: Final = 64
 
 
-def make_extractor(run: TransferRun, manifest: pd.DataFrame, folders: Folders, *, seed: int) -> keras.Model:
-    """Build the run's frozen backbone; a random one gets its statistics from some training originals."""
+def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: Folders, *, seed: int) -> keras.Model:
+    """Build a frozen backbone. The batch statistics of a random one are set from some training originals."""
     size = int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
     extractor = build_extractor(
-        run.backbone, weights=run.weights, pooling=run.pooling, preprocess=run.preprocess, size=size, seed=seed
+        settings.backbone,
+        weights=settings.weights,
+        pooling=settings.pooling,
+        preprocess=settings.preprocess,
+        size=size,
+        seed=seed,
     )
-    if run.weights == "none":
+    if settings.weights == RANDOM:
         originals = manifest[(manifest["fold"] == "train") & (manifest["copy"] == 0)]
         some = originals.sample(min(len(originals), CALIBRATION_PICTURES), random_state=seed)
         rows = open_rows(some, folders)
@@ -51,10 +56,12 @@ def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
             with np.errstate(over="ignore"):  # told below, in words
                 features = engine.features(chunk).astype(np.float16, order="C")
             if not np.isfinite(features).all():
-                raise UserError("extract: features leave the range of float16; use preprocess: own, or other weights")
+                raise UserError(
+                    "extract: features leave the range of float16; use preprocess: native, or other weights"
+                )
             file.write(features.data)  # tofile does not say that a disk is full
     if not _differ(np.load(out, mmap_mode="r")):
-        raise UserError("extract: every picture has the same features; use preprocess: own, or other weights")
+        raise UserError("extract: every picture has the same features; use preprocess: native, or other weights")
     return shape
 
 

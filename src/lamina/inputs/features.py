@@ -1,93 +1,68 @@
-"""Features as files: what they are made of, whether another run has them, and what an interrupted run left.
+"""Features as an input: their identity, and what interrupted extractions left.
 
-Runs that differ only in their heads have the same features. Their key says what they are made of and stands beside them
-in `timing.json`, so that a run takes over from another what is there already.
+Features of a frozen backbone are computed once per entry of the section `features`. What an interrupted extraction wrote
+is kept under a key of all that decides the features, outside of what DVC empties, and continued.
 """
 
-import json
-import shutil
 from collections.abc import Collection
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import pandas as pd
+
 from lamina.data.rows import Folders
-from lamina.files import discard, file_digest, json_digest
-from lamina.tasks.runs import TransferRun
+from lamina.files import discard, json_digest
+from lamina.inputs.index import input_digest
+from lamina.inputs.settings import FeaturesSettings
+from lamina.models.backbones import RANDOM
+from lamina.source_code import code_digest
+from lamina.training.settings import weights_identity
 
-UNFINISHED: Final = Path(
-    ".lamina/features"
-)  # in a system's folder, out of reach of DVC, which empties a stage's outputs
-FILES: Final = ("backbone.keras", "features.npy")
-
-# what decides features beside the data and the settings
-MODULES: Final = (
-    "data/augmentation.py",
-    "data/rows.py",
-    "inputs/extraction.py",
-    "maths/color.py",
-    "models/backbones.py",
-    "models/chroma.py",
-    "models/engine.py",
-    "models/keras_runtime.py",
-    "models/networks.py",
-    "models/openvino_runtime.py",
-    "models/saving.py",
-    "models/scales.py",
-    "models/trunks.py",
-    "models/weights.py",
-)
+UNFINISHED: Final = Path(".lamina/features")  # in a system's folder, out of reach of DVC
 _LIBRARIES: Final = ("keras", "numpy", "opencv-python-headless", "openvino", "tensorflow")
 
 
-def data_digest(folders: Folders) -> str:
-    """Digest of the split's rows and of the pixels that they are."""
-    split, lab, plan = folders.split / "manifest.parquet", folders.lab, folders.augmented / "plan.parquet"
-    return json_digest([file_digest(path) for path in (split, lab / "pixels.npy", lab / "manifest.parquet", plan)])
+@dataclass(frozen=True)
+class FeatureExamples:
+    """Features in memory: (n, width) float16, and class numbers, (n,) int32. Heads train on them as they are."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
 
 
-def features_key(run: TransferRun, data: str, *, seed: int) -> str:
-    """Digest of all that decides a run's features; `data`: see `data_digest`. What is not there counts as absent."""
-    named = run.weights in ("none", "imagenet")
-    weights = Path(run.weights)
-    told = {
-        "settings": [run.backbone, run.pooling, run.preprocess, run.precision],
-        "weights": run.weights if named else file_digest(weights) if weights.is_file() else None,
-        "seed": seed if run.weights == "none" else None,
-        "data": data,
-        "code": [file_digest(Path(__file__).parents[1] / module) for module in MODULES],
+def features_key(settings: FeaturesSettings, folders: Folders, *, seed: int) -> str:
+    """Return the SHA-256 of all that decides features: settings, weights, data, code and libraries."""
+    decides = settings.model_dump() | {
+        "weights": weights_identity(settings.weights),
+        "seed": seed if settings.weights == RANDOM else None,
+        "data": input_digest(folders.pixels, folders),
+        "code": code_digest("lamina.inputs.extraction"),
         "libraries": [_version(name) for name in _LIBRARIES],
     }
-    return json_digest(told)
+    return json_digest(decides)
 
 
-def take_over(features: Path, key: str, out: Path) -> dict[str, Any] | None:
-    """Copy to the folder `out` what a run made under the same key; return its `timing.json`, None where none did.
-
-    features: the folder of all runs. Files that are not as they were made are not taken. They are copied, not linked:
-    a change to the one must not become a change to the other.
-    """
-    for path in sorted(features.glob("[!.]*/timing.json")):
-        try:
-            timing: dict[str, Any] = json.loads(path.read_text())
-            if timing["key"] != key:
-                continue
-            for name in FILES:
-                shutil.copyfile(path.parent / name, out / name)
-            if {name: file_digest(out / name) for name in FILES} == timing["files"]:
-                return {"shared_with": path.parent.name} | timing
-        except (OSError, ValueError, KeyError, TypeError):  # half removed, or of an earlier version
-            continue
-    for name in FILES:
-        discard(out / name)
-    return None
-
-
-def tidy(unfinished: Path, asked: Collection[str]) -> None:
-    """Remove what interrupted extractions left, but for those asked for (by key)."""
+def tidy(unfinished: Path, needed: Collection[str]) -> None:
+    """Remove what interrupted extractions left, except under the needed keys."""
     for path in unfinished.glob("*"):
-        if path.name not in asked:
+        if path.name not in needed:
             discard(path)
+
+
+def load_features(folder: Path) -> Any:
+    """Return the features in a folder, (rows of the split, width) float16, memory-mapped."""
+    return np.load(folder / "features.npy", mmap_mode="r")
+
+
+def fold_rows(manifest: pd.DataFrame, fold: str) -> np.ndarray:
+    """Return the places of a fold's rows in the split manifest."""
+    return np.flatnonzero(manifest["fold"] == fold)
 
 
 def _version(name: str) -> str | None:

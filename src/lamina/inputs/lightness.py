@@ -1,4 +1,4 @@
-"""What colorizers learn from: lightness and colors, read and turned batch by batch."""
+"""Pictures in two parts, lightness and color: one is the input, the other the target."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,24 +10,25 @@ import numpy as np
 from lamina.inputs.pixels import PICTURES_AT_ONCE, RowExamples
 from lamina.maths.bins import soft_encode
 from lamina.maths.color import LabPixels
+from lamina.models.chroma import SPREAD
 from lamina.prefetch import prefetch
 
 
 @dataclass(frozen=True)
 class ColorExamples(RowExamples):
-    """Pictures as lightness, and their colors.
+    """Pictures as lightness, with their colors as targets.
 
-    bins_at: the side at which the bins of colors are told beside the colors themselves; None: they are not.
+    bins_at: side of the maps of color bins, which are a further target; None: there is none.
     """
 
     bins_at: int | None = None
 
-    def answers(self, network: Any) -> np.ndarray:
-        """The a and b that a network gives all rows, (n, S, S, 2) float32."""
-        return np.concatenate([colors for _, colors in self.answered(network)])
+    def predict(self, network: Any) -> np.ndarray:
+        """Return a network's a and b for all rows, (n, S, S, 2) float32."""
+        return np.concatenate([colors for _, colors in self.predict_batches(network)])
 
-    def answered(self, network: Any) -> Iterator[tuple[LabPixels, np.ndarray]]:
-        """Batches of all rows in order: the true pictures, and the a and b that a network gives them."""
+    def predict_batches(self, network: Any) -> Iterator[tuple[LabPixels, np.ndarray]]:
+        """Yield batches of all rows in order: the true pictures, and a network's a and b for them."""
         batches = prefetch(self.rows.lab_batches(PICTURES_AT_ONCE))
         return ((lab, network(lightness(lab), training=False).numpy()) for lab in batches)
 
@@ -42,5 +43,25 @@ class ColorExamples(RowExamples):
 
 
 def lightness(lab: np.ndarray) -> np.ndarray:
-    """What colorizers are given: (n, S, S, 1) float32 L in 0..100. lab: (n, S, S, 3) int16 CIELAB x 100."""
+    """Return (n, S, S, 1) float32 L, 0 to 100, of (n, S, S, 3) int16 CIELAB x 100."""
     return lab[..., :1].astype(np.float32) / 100
+
+
+@dataclass(frozen=True)
+class LightnessExamples(RowExamples):
+    """Pictures as color without lightness, with their lightness as target."""
+
+    def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        lab = self.rows.read_lab(rows)
+        return chroma(lab), lightness(lab)
+
+
+def chroma(lab: LabPixels) -> np.ndarray:
+    """Return color without lightness, as `lamina.models.chroma` makes it of RGB: (n, S, S, 3) float32.
+
+    Args:
+        lab: (n, S, S, 3) int16 CIELAB x 100.
+    """
+    found = np.zeros(lab.shape, np.float32)
+    found[..., :2] = lab[..., 1:] / np.float32(100 * SPREAD)
+    return found

@@ -1,4 +1,4 @@
-"""What networks learn from: features held in memory, or pictures read and warped batch by batch."""
+"""Pictures as an input: read and warped batch by batch while the network trains."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,17 +20,6 @@ PICTURES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class FeatureExamples:
-    """Features, (n, width) float16, and class numbers, (n,) int32, in memory: heads learn from them as they are."""
-
-    features: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-
-@dataclass(frozen=True)
 class RowExamples:
     """Pictures by row; a thread reads ahead while the network works. Subclasses say what is read of them."""
 
@@ -39,11 +28,11 @@ class RowExamples:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def learn(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
-        return self._over(trainer.learn, order, batch_size)
+    def train_epoch(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
+        return self._over(trainer.train_step, order, batch_size)
 
-    def judge(self, trainer: "Trainer", batch_size: int) -> Sums:
-        return self._over(trainer.judge, np.arange(len(self)), batch_size)
+    def evaluate(self, trainer: "Trainer", batch_size: int) -> Sums:
+        return self._over(trainer.eval_step, np.arange(len(self)), batch_size)
 
     def _read(self, rows: np.ndarray) -> tuple[Any, Any]:
         """What a step is given of some rows: inputs and targets."""
@@ -60,8 +49,8 @@ class PictureExamples(RowExamples):
 
     labels: np.ndarray
 
-    def answers(self, network: Any) -> np.ndarray:
-        """What a network says of all rows, (n, classes) probabilities."""
+    def predict(self, network: Any) -> np.ndarray:
+        """Return a network's class probabilities for all rows, (n, classes)."""
         from lamina.models.inference import inference
 
         return np.concatenate([*map(inference(network), prefetch(self.rows.batches(PICTURES_AT_ONCE)))])
@@ -73,7 +62,7 @@ class PictureExamples(RowExamples):
 E = TypeVar("E", bound=RowExamples)
 
 
-def each_epoch(
+def fresh_each_epoch(
     augmentation: str,
     examples: Callable[[str], E],
     manifest: pd.DataFrame,
@@ -84,7 +73,7 @@ def each_epoch(
 ) -> tuple[Callable[[int], E] | None, str]:
     """What gives the training examples of an epoch, where each has its own, and the digest of what is learned from.
 
-    examples: those of a fold; augment: the section, within whose ranges rows are warped anew; digest: of the data.
+    examples: those of a fold; augment: the section, within whose ranges rows are warped again; digest: of the data.
     Of `augmentation: plan` None, and the digest as it is.
     """
     if augmentation != "fresh":
@@ -93,11 +82,11 @@ def each_epoch(
         raise TypeError("augmentation: fresh draws within the ranges of `augment`, got None")
     train, rows, reach = examples("train"), manifest[manifest["fold"] == "train"], augment
 
-    def anew(epoch: int) -> E:
+    def fresh(epoch: int) -> E:
         drawn = draw_fresh(rows, reach, seed=seed, epoch=epoch)
         return replace(train, rows=replace(train.rows, plan=drawn))
 
-    return anew, json_digest([digest, reach.model_dump()])
+    return fresh, json_digest([digest, reach.model_dump()])
 
 
 def _total(sums: Iterable[tuple[object, object]]) -> Sums:

@@ -1,4 +1,4 @@
-"""Colors as classes: a and b of CIELAB cut into bins, for a network that tells how likely each color is.
+"""Colors as classes: the a, b plane of CIELAB, divided into bins.
 
 Source: R. Zhang, P. Isola and A. A. Efros, Colorful Image Colorization, ECCV 2016, section 2.
 """
@@ -15,15 +15,15 @@ Integers = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 WIDTH: Final = 10  # of a bin, in CIELAB units
-SIGMA: Final = 5  # of the Gaussian that shares a color out and smooths their distribution, in CIELAB units
+SIGMA: Final = 5  # of the Gaussian for soft encoding and smoothing, in CIELAB units
 NEIGHBORS: Final = 5
-_LEVELS: Final = 256  # whole a and b from -128 to 127, more than sRGB has
+_LEVELS: Final = 256  # integer a and b from -128 to 127; sRGB colors need less
 
 
-def _occupied() -> Floats:
-    """The centers of the bins to which an sRGB color is nearest, by a, then b.
+def _bin_centers() -> Floats:
+    """(Q, 2): centers of the bins that are nearest to some sRGB color, sorted by a, then b.
 
-    The faces of the RGB cube show all of them: who keeps a and b and changes L leaves the cube through a face.
+    The faces of the RGB cube are enough: a color inside reaches a face if L changes while a and b stay.
     """
     levels = np.moveaxis(np.mgrid[0:256, 0:256], 0, -1).astype(np.uint8)
     faces = [np.insert(levels, channel, end, axis=-1) for channel in range(3) for end in (0, 255)]
@@ -33,87 +33,116 @@ def _occupied() -> Floats:
     return ((np.stack(np.divmod(found, WIDTH * 4), axis=-1) - WIDTH * 2) * WIDTH).astype(np.float32)
 
 
-# (Q, 2): a and b of the bins' centers. Q is 261; the 313 of the paper are a grid about one bin wider all round (it
-# begins at a = -90, b = 50), whose outer bins are nearest to no sRGB color.
-BINS: Final = _occupied()
+# (Q, 2): a and b of the bins' centers. Q is 261. The paper has 313: its grid is about one bin wider on every side (it
+# begins at a = -90, b = 50), and no sRGB color is nearest to those outer bins.
+BINS: Final = _bin_centers()
 
 
 def nearest(ab: ArrayLike) -> Integers:
-    """Give the bin nearest to each color.
+    """Find the bin nearest to each color.
 
-    ab: (..., 2) CIELAB units, rounded to whole ones here; of two bins as near, the first one is taken.
-    Returns (...) int32, rows of `BINS`.
+    Args:
+        ab: (..., 2) a and b in CIELAB units; they are rounded to integers first.
+
+    Returns:
+        (...) int32, row numbers of `BINS`. Of two bins at the same distance, the first one.
     """
-    found: Integers = _table()[0][_place(ab), 0]
-    return found
+    bins: Integers = _table()[0][_row(ab), 0]
+    return bins
 
 
 def count_bins(ab: ArrayLike) -> NDArray[np.int64]:
-    """Count the colors nearest to each bin; ab: as `nearest` takes it. Returns (Q,) int64, which add up."""
+    """Count the colors whose nearest bin is each bin.
+
+    Args:
+        ab: (..., 2) a and b in CIELAB units, see `nearest`.
+
+    Returns:
+        (Q,) int64; counts of several calls can be added.
+    """
     return np.bincount(nearest(ab).ravel(), minlength=len(BINS)).astype(np.int64)
 
 
 def soft_encode(ab: ArrayLike) -> tuple[Integers, Floats]:
-    """Share each color out among the five bins nearest to it.
+    """Encode each color as weights of its five nearest bins.
 
-    ab: (..., 2) CIELAB units, rounded to whole ones here: a table of them answers at once.
-    Returns indices (..., 5) int32, rows of `BINS`, nearest first (of two as near, in their order), and weights
-    (..., 5) float32, which sum to 1: a Gaussian of the distance.
+    Args:
+        ab: (..., 2) a and b in CIELAB units; they are rounded to integers first, so that a table gives the result.
+
+    Returns:
+        Indices (..., 5) int32, row numbers of `BINS`, nearest first; and weights (..., 5) float32, a Gaussian of the
+        distance, with sum 1.
     """
     indices, weights = _table()
-    place = _place(ab)
-    return indices.take(place, axis=0), weights.take(place, axis=0)
+    rows = _row(ab)
+    return indices.take(rows, axis=0), weights.take(rows, axis=0)
 
 
 def rarity(counts: ArrayLike, *, uniform: float = 0.5) -> Floats:
-    """Weigh the bins, the rarer the more, so that common dull colors do not decide alone.
+    """Compute a weight for each bin: rare colors get large weights, so that common dull colors do not dominate a loss.
 
-    counts: (Q,) of colors by their nearest bin, see `count_bins`; at least one color. uniform: the share, in [0, 1], of
-    an even distribution that is mixed in, so that no weight grows without bounds (lambda in the paper).
-    Returns (Q,) float32: inverse to the smoothed and mixed distribution, 1 in the mean over the colors counted. (The
-    paper takes that mean over the smoothed distribution: the same but for a factor.)
+    The weight is the inverse of the smoothed distribution of colors. It is scaled so that its mean over the counted
+    colors is 1. (The paper scales by the mean over the smoothed distribution: the same except for a constant factor.)
+
+    Args:
+        counts: (Q,) number of colors in each bin, see `count_bins`; at least one color.
+        uniform: share of a uniform distribution that is mixed in, in [0, 1]; it limits the largest weights (lambda in
+            the paper).
+
+    Returns:
+        (Q,) float32.
+
+    Raises:
+        ValueError: if `counts` has another shape, a negative number, or zeros only.
     """
-    found = np.asarray(counts, np.float64)
-    if found.shape != (len(BINS),) or not (found >= 0).all() or not found.any():
-        raise ValueError(f"expected ({len(BINS)},) counts, none below 0 and not all 0, got shape {found.shape}")
-    shares = found / found.sum()
+    numbers = np.asarray(counts, np.float64)
+    if numbers.shape != (len(BINS),) or not (numbers >= 0).all() or not numbers.any():
+        raise ValueError(f"expected ({len(BINS)},) counts, none below 0 and not all 0, got shape {numbers.shape}")
+    shares = numbers / numbers.sum()
     mixed = (1 - uniform) * (_kernel() @ shares) + uniform / len(BINS)
-    # where nothing is mixed in, it vanishes far from every color counted; one color of 1e11 comes to more than this
+    # without a uniform part it is 0 far from all counted colors; one color among 1e11 still gives more than this
     weights = 1 / np.maximum(mixed, 1e-12)
     return np.asarray(weights / (shares @ weights), np.float32)
 
 
 def annealed_mean(probabilities: ArrayLike, temperature: float = 0.38) -> NDArray[np.float64]:
-    """Make one color of a distribution over the bins: their mean after it is sharpened.
+    """Turn a distribution over the bins into one color: the mean of the sharpened distribution.
 
-    probabilities: (..., Q), rows summing to 1. temperature: above 0; 1 gives the mean itself, dull but safe, near 0 the
-    likeliest bin, vivid but spotty; 0.38 is the paper's choice.
-    Returns (..., 2): a and b in CIELAB units.
+    Args:
+        probabilities: (..., Q), rows with sum 1.
+        temperature: above 0. 1 gives the plain mean, which is dull; near 0 gives the most likely bin, which is vivid
+            but spotty. 0.38 is the paper's choice.
+
+    Returns:
+        (..., 2): a and b in CIELAB units.
+
+    Raises:
+        ValueError: if `temperature` is not above 0.
     """
     if not temperature > 0:
         raise ValueError(f"expected a temperature above 0, got {temperature}")
-    given = np.asarray(probabilities, np.float64)
-    sharp = (given / given.max(axis=-1, keepdims=True)) ** (1 / temperature)
+    shares = np.asarray(probabilities, np.float64)
+    sharp = (shares / shares.max(axis=-1, keepdims=True)) ** (1 / temperature)
     color: NDArray[np.float64] = sharp @ BINS / sharp.sum(axis=-1, keepdims=True)
     return color
 
 
-def _place(ab: ArrayLike) -> NDArray[np.intp]:
-    """The row of `_table` for each color."""
+def _row(ab: ArrayLike) -> NDArray[np.intp]:
+    """Row number of `_table` for each color."""
     half = _LEVELS // 2
-    whole = np.clip(np.rint(ab), -half, half - 1).astype(np.intp) + half
-    place: NDArray[np.intp] = whole[..., 0] * _LEVELS + whole[..., 1]
-    return place
+    levels = np.clip(np.rint(ab), -half, half - 1).astype(np.intp) + half
+    row: NDArray[np.intp] = levels[..., 0] * _LEVELS + levels[..., 1]
+    return row
 
 
 @cache
 def _table() -> tuple[Integers, Floats]:
-    """What `soft_encode` returns, for every whole a and b: a row each, b running faster."""
-    whole = np.arange(_LEVELS) - _LEVELS // 2
-    a, b = ((whole[:, None] - center.astype(np.int32)) ** 2 for center in BINS.T)
+    """Results of `soft_encode` for all integer a and b: one row each, b changes fastest."""
+    levels = np.arange(_LEVELS) - _LEVELS // 2
+    a, b = ((levels[:, None] - center.astype(np.int32)) ** 2 for center in BINS.T)
     indices, squares = (np.empty((_LEVELS, _LEVELS, NEIGHBORS), np.int32) for _ in range(2))
     for row, distance in enumerate(a):
-        # one number holds distance and bin, so that ties fall alike everywhere
+        # one integer holds distance and bin: ties have the same order on every machine
         keys = ((distance + b) * len(BINS) + np.arange(len(BINS))).astype(np.int32)
         first = np.sort(np.partition(keys, NEIGHBORS, axis=1)[:, :NEIGHBORS], axis=1)
         squares[row], indices[row] = np.divmod(first, len(BINS))
@@ -124,7 +153,7 @@ def _table() -> tuple[Integers, Floats]:
 
 @cache
 def _kernel() -> NDArray[np.float64]:
-    """(Q, Q): what each bin (a column, summing to 1) gives to every bin when a distribution is smoothed."""
+    """(Q, Q): the share of each bin (a column, sum 1) that smoothing gives to every bin."""
     squares = np.sum((BINS[:, None].astype(np.float64) - BINS) ** 2, axis=-1)
     shared = np.exp(-squares / (2 * SIGMA**2))
     kernel: NDArray[np.float64] = shared / shared.sum(axis=0)

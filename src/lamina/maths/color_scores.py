@@ -1,4 +1,4 @@
-"""What a colorization is worth: measures for each picture, and their means with intervals counted over origins."""
+"""Quality of colorizations: measures for each picture, and their means with intervals over origins."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from lamina.maths.means import mean_interval
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# Every measure, with the lowest and highest value that it can take.
+# Each measure with its lowest and highest possible value.
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "mse": (0, np.inf),
     "psnr": (0, 100),
@@ -28,15 +28,15 @@ RANGES: Final[Mapping[str, tuple[float, float]]] = {
 }
 BASELINES: Final = ("grey", "mean")
 
-EXACT: Final = 100.0  # dB, the PSNR of a picture without error, and the most that one gets
-FARTHEST: Final = 150  # CIELAB units of a and b, to which errors are counted
-WINDOW: Final = 7  # pixels, the side of the squares that SSIM compares
-_PIXELS_AT_ONCE: Final = 1 << 15  # what stays in a core's cache
+EXACT: Final = 100.0  # dB, the PSNR of a picture without error, and the maximum
+FARTHEST: Final = 150  # largest distance of `auc`, in CIELAB units
+WINDOW: Final = 7  # pixels, side of the windows of SSIM
+_PIXELS_AT_ONCE: Final = 1 << 15  # they fit a core's cache
 
 
 @dataclass(frozen=True)
 class _Truth:
-    """Pictures as they are: stored CIELAB, CIELAB units, sRGB, and how much each pixel counts where colors are even."""
+    """True pictures: stored CIELAB, CIELAB units, sRGB, and the weight of each pixel in `auc_rebalanced`."""
 
     stored: LabPixels
     lab: Floats
@@ -47,63 +47,86 @@ class _Truth:
 def score_pictures(
     true: LabPixels, predicted: Floats, mean_color: ArrayLike, rare: Floats | None = None
 ) -> pd.DataFrame:
-    """Measure every picture's colorization, and what two baselines make of the same picture.
+    """Measure the colorization of each picture, and that of two baselines for the same picture.
 
-    true: (n, S, S, 3) int16, CIELAB x 100, S at least 7; predicted: (n, S, S, 2) a and b in CIELAB units, to which the
-    true L is added; mean_color: (2,) a and b, those of the baseline `mean` (the other, `grey`, has none). rare: (Q,)
-    what a color of each bin counts in `auc_rebalanced`, see `rare_weights`; of `true` itself where none is given, so
-    give it where a set is measured in parts.
+    Args:
+        true: (n, S, S, 3) int16, CIELAB x 100, S at least 7.
+        predicted: (n, S, S, 2) a and b in CIELAB units; the true L is added.
+        mean_color: (2,) a and b of the baseline `mean` (the baseline `grey` has zeros).
+        rare: (Q,) weight of each bin's colors in `auc_rebalanced`, see `rare_weights`. None: computed from `true`; give
+            it if a set is measured in parts.
 
-    Returns a row for each picture, with columns
-    - `mse`: mean squared error over pixels and both channels, in squared CIELAB units;
-    - `psnr`: of sRGB as seen, in 8 bits, in dB, at most 100 (an exact picture's, which has none);
-    - `ssim`: of the same, the mean over pixels and channels (Z. Wang et al., IEEE Trans. Image Processing 13 (2004)
-      600, with squares of 7 x 7 pixels, as scikit-image has it);
-    - `ciede2000`: the mean color difference (CIE 142:2001; about 1 is just visible), of CIELAB as predicted;
-    - `colorfulness` of what was predicted: how vivid, not how right, see `colorfulness`;
-    - `auc`: the area, in [0, 1], under the curve that tells for each distance from 0 to 150 which share of the pixels
-      has a and b no farther off; it is the mean of 1 - distance / 150. `auc_rebalanced`: the same where every bin of
-      true colors counts alike (R. Zhang et al., ECCV 2016, section 3.1);
-    - each of them again for the baselines, `grey_mse`, `mean_mse` and so on, and `true_colorfulness`;
-    - `rare_weight`: the picture's weight in the mean of `auc_rebalanced`, the mean weight of its pixels: a picture of
-      rare colors counts more, since pixels are to count alike by their color, not by their picture.
-    Raises ValueError for no pictures, shapes that do not fit, or predictions that are no finite numbers.
+    Returns:
+        A row for each picture, with columns
+        - `mse`: mean squared error over pixels and both channels, in squared CIELAB units;
+        - `psnr`: of the 8-bit sRGB picture, in dB, at most 100 (also for a picture without error);
+        - `ssim`: of the same, mean over pixels and channels (Z. Wang et al., IEEE Trans. Image Processing 13 (2004)
+          600, with windows of 7 x 7 pixels, as in scikit-image);
+        - `ciede2000`: the mean color difference of the predicted CIELAB values (CIE 142:2001; about 1 is just visible);
+        - `colorfulness`: of the prediction: how vivid it is, not how correct, see `colorfulness`;
+        - `auc`: for each distance from 0 to 150, take the share of pixels whose a and b are no farther off; `auc` is
+          the area under this curve, in [0, 1], that is, the mean of 1 - distance / 150;
+        - `auc_rebalanced`: the same, where each bin of true colors counts equally (R. Zhang et al., ECCV 2016, section
+          3.1);
+        - the same measures for the baselines: `grey_mse`, `mean_mse` and so on, and `true_colorfulness`;
+        - `rare_weight`: the weight of the picture in the mean of `auc_rebalanced`: the mean weight of its pixels, so
+          that the mean over pictures counts pixels by their color alone.
+
+    Raises:
+        ValueError: if there are no pictures, shapes do not fit, or predictions are not finite.
     """
     if not len(true) or true.shape[:-1] != predicted.shape[:-1] or predicted.shape[-1] != 2:
         raise ValueError(f"expected a and b of one or more pictures {true.shape}, got {predicted.shape}")
     mean = np.asarray(mean_color, np.float32)
     step = max(1, _PIXELS_AT_ONCE // true[0, ..., 0].size)
-    some = [slice(start, start + step) for start in range(0, len(true), step)]
+    parts = [slice(start, start + step) for start in range(0, len(true), step)]
     if rare is None:
-        rare = rare_weights(np.sum([count_bins(true[part, ..., 1:] / np.float32(UNITS)) for part in some], axis=0))
-    return pd.concat([_score(true[part], predicted[part], mean, rare) for part in some], ignore_index=True)
+        rare = rare_weights(np.sum([count_bins(true[part, ..., 1:] / np.float32(UNITS)) for part in parts], axis=0))
+    return pd.concat([_score(true[part], predicted[part], mean, rare) for part in parts], ignore_index=True)
 
 
 def squared_errors(true: LabPixels, predicted: Floats, mean_color: ArrayLike) -> pd.DataFrame:
-    """Measure every picture's MSE alone: `mse`, `grey_mse` and `mean_mse`, as `score_pictures` does, in far less time.
+    """Compute the columns `mse`, `grey_mse` and `mean_mse` of `score_pictures` alone, which is much faster.
 
-    true: (n, S, S, 3) int16, CIELAB x 100; predicted: (n, S, S, 2) a and b in CIELAB units; mean_color: (2,), a and b.
+    Args:
+        true: (n, S, S, 3) int16, CIELAB x 100.
+        predicted: (n, S, S, 2) a and b in CIELAB units.
+        mean_color: (2,) a and b of the baseline `mean`.
+
+    Returns:
+        A row for each picture.
     """
     colors = true[..., 1:] / np.float32(UNITS)
-    answers = {"mse": predicted, "grey_mse": np.zeros(2, np.float32), "mean_mse": np.asarray(mean_color, np.float32)}
+    mean = np.asarray(mean_color, np.float32)
+    predictions = {"mse": predicted, "grey_mse": np.zeros(2, np.float32), "mean_mse": mean}
     return pd.DataFrame(
-        {name: np.mean((answer - colors) ** 2, axis=(1, 2, 3), dtype=np.float64) for name, answer in answers.items()}
+        {name: np.mean((ab - colors) ** 2, axis=(1, 2, 3), dtype=np.float64) for name, ab in predictions.items()}
     )
 
 
 def rare_weights(counts: ArrayLike) -> Floats:
-    """Weigh colors for `auc_rebalanced`; counts: (Q,) of all true colors by bin, see `lamina.maths.bins.count_bins`.
+    """Compute the weights of colors for `auc_rebalanced`.
 
-    Returns (Q,) float32: inverse to the smoothed distribution with nothing mixed in, as the paper evaluates.
+    Args:
+        counts: (Q,) number of true colors in each bin, see `lamina.maths.bins.count_bins`.
+
+    Returns:
+        (Q,) float32: the inverse of the smoothed distribution, without a uniform part, as in the paper's evaluation.
     """
     return rarity(counts, uniform=0)
 
 
 def colorfulness(rgb: RgbPixels) -> Doubles:
-    """How colorful each picture looks: 0 for a grey one, about 33 moderately, 59 quite, 109 extremely.
+    """Compute how colorful each picture looks: 0 for grey, about 33 moderately, 59 quite, 109 extremely colorful.
 
-    rgb: (n, S, S, 3) uint8. Returns (n,), 0 or above.
-    Source: D. Hasler and S. Suesstrunk, Human Vision and Electronic Imaging VIII, SPIE 5007 (2003) 87.
+    Args:
+        rgb: (n, S, S, 3) uint8.
+
+    Returns:
+        (n,), 0 or above.
+
+    Source:
+        D. Hasler and S. Suesstrunk, Human Vision and Electronic Imaging VIII, SPIE 5007 (2003) 87.
     """
     red, green, blue = np.moveaxis(rgb.reshape(len(rgb), -1, 3).astype(np.float32), -1, 0)
     opponents = (red - green, (red + green) / 2 - blue)
@@ -113,13 +136,21 @@ def colorfulness(rgb: RgbPixels) -> Doubles:
 
 
 def summarise(table: pd.DataFrame, origin: ArrayLike, names: Iterable[str] = tuple(RANGES)) -> dict[str, Any]:
-    """Sum up the pictures of a fold: the block that `metrics.json` holds for it.
+    """Summarize the pictures of a fold: its block of `metrics.json`.
 
-    table: as of `score_pictures`; origin: (n,), of each picture; names: of the measures to sum up.
-    Returns `n`, `origins`, `measures` (by name `value`, its 95 % `interval`, the values of the baselines `grey` and
-    `mean`, and for colorfulness that of the `true` pictures), and `against`: by baseline the `difference` of MSE, the
-    model's less the baseline's (below 0 the model is better), paired over pictures, and its `interval`. Values are
-    means over pictures; of `auc_rebalanced`, over their `rare_weight`. With one origin an interval is None.
+    Args:
+        table: rows of `score_pictures`.
+        origin: (n,) origin of each picture.
+        names: the measures to summarize.
+
+    Returns:
+        - `n`, `origins`: numbers of pictures and origins;
+        - `measures`: for each measure `value`, its 95 % `interval`, the values of the baselines `grey` and `mean`, and
+          for colorfulness that of the `true` pictures;
+        - `against`: for each baseline the `difference` of MSE, model minus baseline (below 0: the model is better), and
+          its `interval`, paired over pictures.
+        Values are means over pictures, for `auc_rebalanced` weighted by `rare_weight`. With one origin, intervals are
+        None.
     """
     return {
         "n": len(table),
@@ -130,7 +161,7 @@ def summarise(table: pd.DataFrame, origin: ArrayLike, names: Iterable[str] = tup
 
 
 def _score(stored: LabPixels, predicted: Floats, mean: Floats, rare: Floats) -> pd.DataFrame:
-    """`score_pictures` of a few."""
+    """`score_pictures` for a few pictures."""
     if not np.isfinite(predicted).all():
         raise ValueError("expected finite predictions of a and b, got some that are not")
     lab = np.asarray(stored / np.float32(UNITS), np.float32)
@@ -144,15 +175,16 @@ def _score(stored: LabPixels, predicted: Floats, mean: Floats, rare: Floats) -> 
 
 
 def _compare(truth: _Truth, predicted: Floats) -> dict[str, Doubles]:
-    """Every measure of each picture."""
+    """All measures of each picture."""
     from skimage.color import deltaE_ciede2000
 
     seen = lab_to_srgb(_stored(truth.stored, predicted))
     squares = np.sum((predicted - truth.lab[..., 1:]) ** 2, axis=-1)
-    near = 1 - np.minimum(np.sqrt(squares), FARTHEST) / FARTHEST
+    closeness = 1 - np.minimum(np.sqrt(squares), FARTHEST) / FARTHEST
     difference = deltaE_ciede2000(truth.lab, np.concatenate([truth.lab[..., :1], predicted], axis=-1))
-    mean = {"mse": squares / 2, "ciede2000": difference, "auc": near, "rare": near * truth.rare, "weight": truth.rare}
-    means = {name: of.reshape(len(of), -1).mean(axis=1, dtype=np.float64) for name, of in mean.items()}
+    maps = {"mse": squares / 2, "ciede2000": difference, "auc": closeness}
+    maps |= {"rare": closeness * truth.rare, "weight": truth.rare}
+    means = {name: of.reshape(len(of), -1).mean(axis=1, dtype=np.float64) for name, of in maps.items()}
     return {
         "mse": means["mse"],
         "psnr": _psnr(truth.rgb, seen),
@@ -165,7 +197,7 @@ def _compare(truth: _Truth, predicted: Floats) -> dict[str, Doubles]:
 
 
 def _stored(true: LabPixels, predicted: Floats) -> LabPixels:
-    """The true L with the predicted a and b, as CIELAB is stored."""
+    """The true L with the predicted a and b, as stored CIELAB."""
     limits = np.iinfo(np.int16)
     colors = np.clip(np.rint(predicted * np.float32(UNITS)), limits.min, limits.max).astype(np.int16)
     return np.concatenate([true[..., :1], colors], axis=-1)
@@ -178,24 +210,24 @@ def _psnr(true: RgbPixels, seen: RgbPixels) -> Doubles:
 
 
 def _ssim(true: RgbPixels, seen: RgbPixels) -> Doubles:
-    """What scikit-image's `structural_similarity` gives, which goes picture by picture and takes three times longer."""
+    """The same as scikit-image's `structural_similarity`, for all pictures at once in a third of the time."""
     n = WINDOW**2
     x, y = _window_sums(true), _window_sums(seen)
     xx, yy, xy = (
         _window_sums(np.multiply(*two, dtype=np.uint16)) for two in ((true, true), (seen, seen), (true, seen))
     )
-    # whole numbers up to here, none above 2 * 49 * 49 * 255**2, which fits 32 bits: nothing is lost where they cancel
+    # integers up to here, at most 2 * 49 * 49 * 255**2, which fits 32 bits: differences lose no digits
     products, squares = x * y, x * x + y * y
     luminance, contrast = ((share * 255) ** 2 for share in (0.01, 0.03))
-    alike = (products * (2 / n**2) + luminance) * ((n * xy - products) * (2 / (n * (n - 1))) + contrast)
-    whole = (squares / n**2 + luminance) * ((n * xx + n * yy - squares) / (n * (n - 1)) + contrast)
-    return np.asarray((alike / whole).reshape(len(true), -1).mean(axis=1))
+    numerator = (products * (2 / n**2) + luminance) * ((n * xy - products) * (2 / (n * (n - 1))) + contrast)
+    denominator = (squares / n**2 + luminance) * ((n * xx + n * yy - squares) / (n * (n - 1)) + contrast)
+    return np.asarray((numerator / denominator).reshape(len(true), -1).mean(axis=1))
 
 
 def _window_sums(pixels: NDArray[Any]) -> NDArray[np.int32]:
-    """Sums over the squares that lie within each picture: (n, S - 6, S - 6, 3) of (n, S, S, 3)."""
+    """Sums over all windows inside each picture: (n, S, S, 3) to (n, S - 6, S - 6, 3)."""
     n, height, width, channels = pixels.shape
-    tall = pixels.reshape(n * height, width, channels)  # no square within a picture sees the next one
+    tall = pixels.reshape(n * height, width, channels)  # windows inside a picture do not touch the next one
     sums = cv2.boxFilter(tall, cv2.CV_32S, (WINDOW, WINDOW), normalize=False)
     edge = WINDOW // 2
     return np.asarray(sums.reshape(pixels.shape)[:, edge : height - edge, edge : width - edge], np.int32)
@@ -216,5 +248,5 @@ def _against(table: pd.DataFrame, origin: ArrayLike, base: str) -> dict[str, Any
 
 
 def _written(interval: tuple[float, float], limits: tuple[float, float]) -> list[float] | None:
-    """The interval as JSON holds it, no wider than the values' range; None where nothing bounds it."""
+    """The interval for JSON, clipped to the range of the values; None if it is infinite."""
     return [float(np.clip(bound, *limits)) for bound in interval] if np.isfinite(interval).all() else None

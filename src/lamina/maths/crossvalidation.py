@@ -1,28 +1,32 @@
-"""Parts for grouped cross-validation, and folds made of them."""
+"""Grouped cross-validation: parts of whole origins, and the folds of each round."""
 
 from typing import Final
 
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from lamina.config import Config
 from lamina.errors import UserError
 from lamina.maths.splits import remedy, split_origins
 
-# the fold of rows that take no part: copies of pictures that do not train, and what shares an origin with a test set
-# that is given
+# the fold of rows that are not used: copies of pictures outside training, and pictures that share an origin with a
+# published test set
 SPARE: Final = "spare"
 FOLDS_ASKED: Final = "assess.folds"
 
 
 class AgainConfig(Config):
-    """How often a run is trained again, to see how sure its numbers are. Zeros: not at all.
+    """How often a run is trained again, to see how sure its scores are. Zeros: not at all.
 
-    repeats: times, with other seeds, on the same split; folds: of a grouped cross-validation over all pictures.
+    Attributes:
+        repeats: trainings with other seeds, on the same split.
+        folds: of a grouped cross-validation over all rows.
+        control: whether to train once with shuffled labels, where the task has labels.
     """
 
     repeats: int = Field(default=0, ge=0, le=100)
     folds: int = Field(default=0, ge=0, le=100)
+    control: bool = False
 
     @field_validator("folds")
     @classmethod
@@ -33,23 +37,34 @@ class AgainConfig(Config):
 
 
 class AssessConfig(AgainConfig):
-    """Section `assess` of params.yaml: of runs that name classes and, under `colorize`, of those that color.
+    """Section `assess` of params.yaml. A task's name may stand in it, with values for its runs alone."""
 
-    control: whether also once with labels dealt at random.
-    """
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, AgainConfig]
 
-    control: bool = False
-    colorize: AgainConfig = AgainConfig()
+    def of(self, task: str) -> AgainConfig:
+        """Return the values for the runs of a task."""
+        own: dict[str, AgainConfig] = self.model_extra or {}
+        return own.get(task, self)
 
 
 def partition(
     origins: list[str], labels: list[str], parts: int, seed: int, *, place: str = FOLDS_ASKED
 ) -> "pd.Series[int]":
-    """Assign every origin to one of `parts` parts of about equal size, stratified by class.
+    """Assign every origin to one of `parts` parts of about the same size, stratified by class.
 
-    origins, labels: (n,) one per picture; place: in params.yaml, where the parts are asked for.
-    Returns part (0 to parts - 1) by origin.
-    Raises UserError naming a class and a part where the part would be without it, or leave too little of it to train.
+    Args:
+        origins: (n,) origin of each picture.
+        labels: (n,) class of each picture.
+        parts: how many.
+        seed: of the assignment.
+        place: the key of params.yaml to name in errors.
+
+    Returns:
+        The part (0 to parts - 1) of each origin.
+
+    Raises:
+        UserError: if a part would miss a class, or would leave too little of it for training.
     """
     counts = pd.crosstab(pd.Series(origins, name="origin"), pd.Series(labels, name="label")) > 0
     few = counts.sum()
@@ -64,7 +79,7 @@ def partition(
             raise _too_few(place, label, int(few[label]), f"fold {number} of 0 to {parts - 1} has none of it")
         if (few - row).min() < 2:
             label = str((few - row).idxmin())
-            raise _too_few(place, label, int(few[label]), f"beside fold {number} there is none of it for validation")
+            raise _too_few(place, label, int(few[label]), f"outside fold {number} there is none of it for validation")
     return part
 
 
@@ -77,13 +92,21 @@ def _too_few(place: str, label: str, origins: int, why: str) -> UserError:
 def fold_of(
     manifest: pd.DataFrame, part: int, validation: float, seed: int, *, place: str = FOLDS_ASKED
 ) -> pd.DataFrame:
-    """The split manifest with the folds of one round of cross-validation.
+    """Make the split manifest of one round of cross-validation.
 
-    manifest: `origin`, `label`, `copy`, `part`; validation: share of the pictures of the other parts, whole origins;
-    place: as of `partition`.
-    Returns the same rows with other `fold`s: the originals of `part` test, the rest trains (with its copies) or
-    validates (without); what takes no part is `SPARE`.
-    Raises UserError where a class would be missing from training or validation.
+    Args:
+        manifest: `origin`, `label`, `copy`, `part`.
+        part: the part to test.
+        validation: share of the pictures of the other parts, in whole origins.
+        seed: of the assignment.
+        place: see `partition`.
+
+    Returns:
+        The same rows with another `fold`: originals of `part` are for test; the other origins are for training (with
+        their copies) or validation (without); rows that are not used have `SPARE`.
+
+    Raises:
+        UserError: if training or validation would miss a class.
     """
     rest = manifest[(manifest["part"] != part) & (manifest["copy"] == 0)]
     shares = {"train": 1 - validation, "validation": validation}

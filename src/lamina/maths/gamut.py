@@ -1,8 +1,8 @@
-"""CIELAB and sRGB at any depth, where lightness is kept and chroma gives way.
+"""CIELAB and sRGB at 8 or 16 bits; colors outside sRGB keep their lightness and lose chroma.
 
-What lies outside sRGB moves towards the grey of the same luminance, in linear light, until it fits. There luminance is
-a weighted mean of red, green and blue, so that CIELAB's L, which depends on it alone, stays what it was; clipping each
-channel by itself would change it.
+A color outside sRGB moves towards the grey of the same luminance, in linear light, until it fits. In linear light,
+luminance is a weighted mean of red, green and blue, so this keeps CIELAB's L; clipping each channel would change it.
+
 Source: IEC 61966-2-1 (sRGB), CIE 15:2004 (CIELAB, D65, 2 degree observer).
 """
 
@@ -17,18 +17,21 @@ from lamina.maths.color import RGB_TO_XYZ, WHITE, Floats, compress, expand, line
 
 Codes: TypeAlias = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]  # sRGB values at 8 or 16 bits
 
-# red, green and blue, less luminance, of X and Z over white, less luminance: greys have neither
+# from X and Z relative to white, minus luminance, to red, green and blue, minus luminance: all are 0 for greys
 _CHROMATIC: Final = np.linalg.inv(RGB_TO_XYZ / WHITE[:, None])[:, [0, 2]].astype(np.float32)
 _LUMINANCE: Final = (RGB_TO_XYZ[1] / RGB_TO_XYZ[1].sum()).astype(np.float32)
-_DARK: Final = np.float32(0.0031308)  # linear light up to which sRGB is a straight line
+_DARK: Final = np.float32(0.0031308)  # up to this linear light, sRGB is a straight line
 _TINY: Final = np.float32(1e-12)
 
 
 def lightness(codes: Codes) -> Floats:
-    """CIELAB's L of sRGB pixels.
+    """Compute CIELAB's L of sRGB pixels.
 
-    codes: greys (rows, columns), or colors (rows, columns, 3), of uint8 or uint16, whose greatest number is white.
-    Returns (rows, columns) float32, 0 to 100.
+    Args:
+        codes: (rows, columns) greys, or (rows, columns, 3) colors, uint8 or uint16; the type's maximum is white.
+
+    Returns:
+        (rows, columns) float32, 0 to 100.
     """
     if codes.ndim == 2:
         return np.take(_grey_table(codes.dtype), codes)
@@ -37,11 +40,15 @@ def lightness(codes: Codes) -> Floats:
 
 
 def paint(light: Floats, chroma: Floats, out: Codes) -> None:
-    """Give lightness its color, with as much of the chroma as sRGB holds at this lightness.
+    """Write sRGB pixels with the given lightness, and as much of the chroma as sRGB allows at this lightness.
 
-    light: (rows, columns) float32, CIELAB's L; chroma: (2, rows, columns) float32, a and b; out: (rows, columns, 3)
-    uint8 or uint16, which takes the sRGB pixels. Without chroma they are the very greys that `lightness` was told of.
-    Quickest where a band of rows fits the processor's cache.
+    It is fastest for bands of rows that fit the processor's cache.
+
+    Args:
+        light: (rows, columns) float32, CIELAB's L.
+        chroma: (2, rows, columns) float32, a and b. With zeros, the result is the grey that `lightness` was computed
+            of.
+        out: (rows, columns, 3) uint8 or uint16; it receives the pixels.
     """
     root = (light + np.float32(16)) / np.float32(116)
     luminance = np.clip(expand(root), 0, 1)
@@ -49,7 +56,7 @@ def paint(light: Floats, chroma: Floats, out: Codes) -> None:
     differences = expand(differences)
     differences -= luminance
     colors = np.matmul(_CHROMATIC, differences.reshape(2, -1)).reshape(3, *light.shape)
-    # how many times too far from grey: above 1 or below 0 in any channel
+    # the factor by which the color is too far from grey: the largest of all channels, above 1 or below 0
     excess = colors.max(axis=0) / np.maximum(1 - luminance, _TINY)
     np.maximum(excess, -colors.min(axis=0) / np.maximum(luminance, _TINY), out=excess)
     colors /= np.maximum(excess, 1, out=excess)
@@ -58,7 +65,7 @@ def paint(light: Floats, chroma: Floats, out: Codes) -> None:
 
 
 def _to_codes(light: Floats, top: int) -> Floats:
-    """Whole sRGB numbers from 0 to `top` of linear light, which is overwritten."""
+    """Convert linear light to sRGB integers from 0 to `top`; `light` is overwritten."""
     np.clip(light, 0, 1, out=light)
     codes: Floats = cv2.pow(light, 1 / 2.4).reshape(light.shape)
     codes *= np.float32(1.055 * top)

@@ -1,4 +1,4 @@
-"""A test set that is given with the pictures, as published data sets have it; what is left trains and validates."""
+"""Splits with a published test set: its pictures are the test fold, the other ones are for training and validation."""
 
 import re
 from collections.abc import Sequence
@@ -15,25 +15,34 @@ Flags = npt.NDArray[np.bool_]
 
 
 def find_published_test(names: Sequence[str], pattern: str) -> Flags:
-    """Tell which pictures are given to test: (n,), whether the pattern is found in each name.
+    """Find the pictures of a published test set by a pattern in their names.
 
-    names: with `/`; where the pattern is found in none of them, it is searched in what stands below the one top folder
-    that all share, as an archive often has. Raises UserError where it is found in no name, or in all.
+    If no name has the pattern, it is searched below the top folder that all names share, as archives often have one.
+
+    Args:
+        names: names of all pictures, with `/`.
+        pattern: a regular expression, searched in each name.
+
+    Returns:
+        (n,) bool.
+
+    Raises:
+        UserError: if the pattern is found in no name, or in all.
     """
-    given = _found(names, pattern)
-    if not given.any() and len({name.partition("/")[0] for name in names}) == 1:
-        given = _found([name.partition("/")[2] for name in names], pattern)
-    if not given.any():
+    is_test = _found(names, pattern)
+    if not is_test.any() and len({name.partition("/")[0] for name in names}) == 1:
+        is_test = _found([name.partition("/")[2] for name in names], pattern)
+    if not is_test.any():
         raise UserError(
-            f"split.given: {pattern!r} is found in none of {len(names)} names ({names[0]!r}, ...); mend the pattern, "
-            "or set it to null: the test pictures are drawn then"
+            f"split.test_pattern: {pattern!r} is found in none of {len(names)} names ({names[0]!r}, ...); correct the "
+            "pattern, or set it to null to draw the test pictures"
         )
-    if given.all():
+    if is_test.all():
         raise UserError(
-            f"split.given: {pattern!r} is found in all {len(names)} names ({names[0]!r}, ...), which leaves nothing to "
-            "train with; mend the pattern"
+            f"split.test_pattern: {pattern!r} is found in all {len(names)} names ({names[0]!r}, ...), which leaves "
+            "nothing for training; correct the pattern"
         )
-    return given
+    return is_test
 
 
 def _found(names: Sequence[str], pattern: str) -> Flags:
@@ -41,40 +50,49 @@ def _found(names: Sequence[str], pattern: str) -> Flags:
 
 
 def split_around(
-    given: Flags, origins: Sequence[str], labels: Sequence[str], validation: float, seed: int
+    is_test: Flags, origins: Sequence[str], labels: Sequence[str], validation: float, seed: int
 ) -> npt.NDArray[np.object_]:
-    """Assign every picture to a fold, around a test set that is given.
+    """Assign every picture to a fold, around a published test set.
 
-    given: (n,), whether a picture is of the test set; origins, labels: (n,) one per picture; validation: share of all
-    n pictures. Returns (n,) folds: `test` where given; `SPARE` for other pictures of an origin that holds a given one,
-    which the test set would know; else `train` or `validation`, whole origins, drawn as in `split_origins`.
-    Raises UserError where a class has no test picture or too few origins beside the test set, and where validation
-    would take all that is left.
+    Args:
+        is_test: (n,) bool, whether a picture is in the test set.
+        origins: (n,) origin of each picture.
+        labels: (n,) class of each picture.
+        validation: share of all n pictures.
+        seed: of the assignment.
+
+    Returns:
+        (n,) folds: `test` for the test set; `SPARE` for other pictures of its origins, as training on them would leak;
+        `train` or `validation` for the rest, in whole origins as in `split_origins`.
+
+    Raises:
+        UserError: if a class has no test picture or too few other origins, or if validation would take all other
+            pictures.
     """
-    table = pd.DataFrame({"origin": list(origins), "label": list(labels), "given": given})
-    rest = table[~table.groupby("origin")["given"].transform("any")]
-    _demand_classes(table, rest)
+    table = pd.DataFrame({"origin": list(origins), "label": list(labels), "test": is_test})
+    rest = table[~table.groupby("origin")["test"].transform("any")]
+    _require_classes(table, rest)
     share = validation * len(table) / len(rest)
     if share >= 1:
         raise UserError(
-            f"split.validation: {validation} of {len(table)} pictures are all of the {len(rest)} that split.given "
-            "leaves; lower it, so that some train"
+            f"split.validation: {validation} of {len(table)} pictures takes all {len(rest)} that split.test_pattern "
+            "leaves; lower it, so that some are left for training"
         )
     drawn = split_origins(list(rest["origin"]), list(rest["label"]), {"train": 1 - share, "validation": share}, seed)
     folds = table["origin"].map(drawn).fillna(SPARE).to_numpy(object)
-    folds[given] = "test"
+    folds[is_test] = "test"
     return folds
 
 
-def _demand_classes(table: pd.DataFrame, rest: pd.DataFrame) -> None:
-    """Every class needs pictures in each fold: given ones to test, and two origins to train and validate."""
+def _require_classes(table: pd.DataFrame, rest: pd.DataFrame) -> None:
+    """Refuse a class without test pictures, or with fewer than two origins for training and validation."""
     left = rest.groupby("label")["origin"].nunique()
     for label in sorted(set(table["label"])):
-        of_class = f"of class {label!r} " if label else ""
-        if not table["given"][table["label"] == label].any():
-            raise UserError(f"split.given: no picture {of_class}is given to test; {remedy(label, 'mend the pattern')}")
+        of_class = f" of class {label!r}" if label else ""
+        if not table["test"][table["label"] == label].any():
+            raise UserError(f"split.test_pattern: matches no picture{of_class}; {remedy(label, 'correct the pattern')}")
         if left.get(label, 0) < 2:
             raise UserError(
-                f"split.given: {left.get(label, 0)} origins {of_class}are left beside those with given test pictures, "
-                f"but training and validation need one each; {remedy(label)}"
+                f"split.test_pattern: {left.get(label, 0)} origins{of_class} are left without test pictures, but "
+                f"training and validation need one each; {remedy(label)}"
             )

@@ -1,7 +1,7 @@
-"""Honest scores: accuracy with an interval counted over origins.
+"""Scores of classifiers: accuracy with an interval over origins.
 
-Pictures of one origin resemble each other, so they say less than as many origins would. Every interval
-here is as wide as the origins allow, however many pictures were taken of each.
+Pictures of one origin are similar, so they carry less information than the same number of origins. The width of every
+interval here depends on the origins, not on the number of pictures alone.
 """
 
 import math
@@ -12,21 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# The quantile of a two-sided 95 % interval: 1.96.
+# the quantile of a two-sided 95 % interval: 1.96
 Z = NormalDist().inv_cdf(0.975)
 
 
 def score(label: ArrayLike, predicted: ArrayLike, origin: ArrayLike, classes: Sequence[str]) -> dict[str, Any]:
-    """Score the predictions for one fold: the block that `metrics.json` holds for it.
+    """Score the predictions for one fold: its block of `metrics.json`.
 
-    label, predicted, origin: (n,) strings, row i of each for picture i; their order does not count.
-    classes: every class that the model knows.
-    Returns `accuracy`, `interval` (see `accuracy_interval`), `n`, `origins`, `macro_f1`, `per_class`
-    (`precision`, `recall`, `f1`, `n` of each class) and `majority`, the share of the commonest label: what
-    answering always the same would score. All are plain numbers; rates lie in [0, 1]. A rate without a
-    case is 0 (precision of a class never predicted); macro F1 is the mean over the classes that occur,
-    as scikit-learn takes it.
-    Raises ValueError for no pictures, for lengths that differ, or for a class that is not among `classes`.
+    Args:
+        label: (n,) true classes.
+        predicted: (n,) predicted classes.
+        origin: (n,) origin of each picture; row i of all three is picture i, in any order.
+        classes: all classes that the model knows.
+
+    Returns:
+        `accuracy`, `interval` (see `accuracy_interval`), `n`, `origins`, `macro_f1`, `per_class` (`precision`,
+        `recall`, `f1` and `n` of each class) and `majority`, the share of the most common label: the accuracy of always
+        predicting that one. All are plain numbers, rates are in [0, 1]. A rate without cases is 0 (such as the
+        precision of a class that is never predicted); macro F1 is the mean over the classes that occur, as in
+        scikit-learn.
+
+    Raises:
+        ValueError: if there are no pictures, lengths differ, or a class is not in `classes`.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
@@ -56,37 +63,51 @@ def score(label: ArrayLike, predicted: ArrayLike, origin: ArrayLike, classes: Se
 
 
 def accuracy_interval(correct: ArrayLike, origin: ArrayLike) -> tuple[float, float]:
-    """Give the 95 % interval of an accuracy: Wilson's, over as many pictures as the origins are worth.
+    """Compute the 95 % interval of an accuracy: Wilson's interval for the effective number of pictures.
 
-    correct: (n,) bool; origin: (n,) strings.
-    Returns (low, high) within [0, 1], holding the accuracy. With one picture an origin it is Wilson's own.
-    Raises ValueError where there is no picture.
-    Source: E. B. Wilson, JASA 22 (1927) 209, on the effective sample size, as C. Franco et al., J. Survey
-    Statistics and Methodology 7 (2019) 334 recommend for clustered proportions, see `effective_size`.
+    Args:
+        correct: (n,) bool, whether each prediction is correct.
+        origin: (n,) origin of each picture.
+
+    Returns:
+        (low, high) within [0, 1]; they include the accuracy. If each origin has one picture, this is Wilson's interval.
+
+    Raises:
+        ValueError: if there are no pictures.
+
+    Source:
+        E. B. Wilson, JASA 22 (1927) 209, with the effective sample size (see `effective_size`), as recommended for
+        clustered proportions by C. Franco et al., J. Survey Statistics and Methodology 7 (2019) 334.
     """
     hits = np.asarray(correct, dtype=bool)
     n = effective_size(hits, origin)
     rate = float(np.mean(hits))
     center = (rate + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z * math.sqrt(rate * (1 - rate) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
-    # The bounds touch 0 and 1 at rates of 0 and 1; rounding must not carry them past.
+    # at rates of 0 and 1 a bound is exactly 0 or 1; rounding must not move it outside
     return max(0.0, min(center - half, rate)), min(1.0, max(center + half, rate))
 
 
 def effective_size(correct: ArrayLike, origin: ArrayLike) -> float:
-    """Count how many independent pictures say as much about the accuracy as these do.
+    """Compute how many independent pictures give the same information about the accuracy.
 
-    correct: (n,) bool; origin: (n,) strings.
-    Returns n / (1 + r (m - 1)): r is the correlation of hits within an origin, m the mean size of the
-    origin that a picture belongs to (L. Kish, Survey Sampling, 1965). It lies between n / m (origins say one
-    thing each; equal origins: their number) and n (nothing shared, or one picture an origin).
+    The result is n / (1 + r (m - 1)). r is the correlation of correct predictions within an origin, m the mean size of
+    the origin that a picture belongs to (L. Kish, Survey Sampling, 1965). It lies between n / m (pictures of an origin
+    all agree; for equal sizes this is the number of origins) and n (no correlation, or one picture per origin).
 
-    r is Fleiss and Cuzick's (Applied Psychological Measurement 3 (1979) 537), one of the two estimators
-    that M. S. Ridout et al., Biometrics 55 (1999) 137 found best for binary data. The total variance in it
-    counts half an origin more of hits and half of misses, as Jeffreys' prior does: so an accuracy of
-    100 %, which shows no variance, is counted over origins, and few errors do not pass for independent
-    ones. In our simulations (20 to 60 unequal origins, correlations 0 to 1, accuracies 60 to 98 %) the
-    intervals held the truth 92 % of the time or more; with a plain cluster-robust variance, as little as 85 %.
+    r is the estimator of Fleiss and Cuzick (Applied Psychological Measurement 3 (1979) 537), one of the two best for
+    binary data according to M. S. Ridout et al., Biometrics 55 (1999) 137. Its total variance includes half an origin
+    of correct and half an origin of wrong pictures in addition, as in Jeffreys' prior. So an accuracy of 100 %, which
+    has no variance, is counted over origins, and a few errors do not look independent. Coverage of the intervals in our
+    simulations (20 to 60 unequal origins, correlations 0 to 1, accuracies 60 to 98 %): at least 92 %; with a plain
+    cluster-robust variance, as little as 85 %.
+
+    Args:
+        correct: (n,) bool, whether each prediction is correct.
+        origin: (n,) origin of each picture.
+
+    Raises:
+        ValueError: if there are no pictures.
     """
     hits = np.asarray(correct, dtype=bool)
     if not hits.size:
@@ -101,9 +122,9 @@ def effective_size(correct: ArrayLike, origin: ArrayLike) -> float:
     within = math.fsum(right * (size - right) / size) / (n - origins)
     half = n / origins / 2
     rate = (float(right.sum()) + half) / (n + 2 * half)
-    # One origin alone cannot show what its pictures share: all of it, then.
-    shared = 1.0 if origins == 1 else min(1.0, max(0.0, 1 - within / (rate * (1 - rate))))
-    return n / (1 + shared * (mean_size - 1))
+    # one origin alone cannot show a correlation: assume the largest one
+    correlation = 1.0 if origins == 1 else min(1.0, max(0.0, 1 - within / (rate * (1 - rate))))
+    return n / (1 + correlation * (mean_size - 1))
 
 
 def _column(values: ArrayLike) -> NDArray[np.object_]:

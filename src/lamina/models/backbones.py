@@ -1,6 +1,6 @@
-"""The zoo: every network of `keras.applications` and our own, each with its own input convention.
+"""All backbones: the networks of `keras.applications` and our own, each with its own input convention.
 
-Any of them may serve frozen under a head, or be learned from scratch; so what one system learns serves another.
+Every one can be frozen under a head, or be trained from scratch.
 """
 
 import importlib
@@ -16,32 +16,40 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from lamina.errors import UserError
+from lamina.files import staged
 from lamina.models.chroma import chroma
 from lamina.models.scales import pool_scales, with_scales
 
-Convention = Literal["own", "rescale"]
-Preprocess = Literal["own", "rescale", "chroma"]
+Convention = Literal["native", "rescale"]
+Preprocess = Literal["native", "rescale", "chroma"]
 Pooling = Literal["avg", "flatten", "scales"]
 Precision = Literal["float32", "bfloat16"]
 
-GIVEN_WEIGHTS: Final = ("imagenet", "none")  # any others are a file's
+RANDOM: Final = "weights/random"  # the value of `weights` that stands for a random start; all others are files
+IMAGENET: Final = "weights/imagenet"  # the folder of published weights, NAME.weights.h5
 WEIGHTS_SUFFIXES: Final = (".keras", ".weights.h5")
 
-BACKBONE_LAYER: Final = "backbone"  # the name under which every saved model holds its backbone
+BACKBONE_LAYER: Final = "backbone"  # name of the backbone in every saved model
 
 CONVENTION_LAYER: Final = "input_convention"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """One network without its head.
+    """A network without its head.
 
-    builder: its name in `keras.applications`, or in `lamina.models.own_backbones`; module: of `keras.applications`, with its
-    input convention; None: of our own. width: channels of its last feature map. smallest, native: side in
-    pixels of the smallest picture that it takes, and of those that it was made for. apart: Keras gives ImageNet weights
-    only in a network that differs from all others: of the native size, or with one more layer.
-    scale, offset: input convention of one of our own. hidden, activation: its dense layers when it is learned as a
-    whole; none: global average pooling instead.
+    Attributes:
+        builder: its name in `keras.applications`, or in `lamina.models.own_backbones`.
+        width: number of channels of its last feature maps.
+        native: side in pixels of the pictures that it was designed for.
+        smallest: side in pixels of the smallest pictures that it accepts.
+        module: of `keras.applications`, with its input convention; None for our own.
+        apart: whether Keras offers ImageNet weights only for a different network: of the native size, or with one more
+            layer.
+        scale: factor of the input convention, for our own.
+        offset: added after `scale`, for our own.
+        hidden: units of its dense layers when it is trained from scratch; if empty, global average pooling instead.
+        activation: of the dense layers.
     """
 
     builder: str
@@ -68,7 +76,7 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
         "mnist_cnn": Backbone(
             builder="mnist_cnn", width=64, native=28, smallest=8, scale=1 / 255, offset=0.0, hidden=(64,)
         ),
-        # LeCun et al. 1998, section II.A: background -0.1, foreground 1.175, so that mean and variance are near 0 and 1
+        # LeCun et al. 1998, section II.A: background -0.1, foreground 1.175: mean and variance are about 0 and 1
         "lenet5": Backbone(
             builder="lenet5", width=16, native=32, smallest=16,
             scale=1.275 / 255, offset=-0.1, hidden=(120, 84), activation="tanh",
@@ -119,7 +127,11 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
 
 
 def backbone(name: str) -> Backbone:
-    """Look a backbone up by name. Raises UserError listing what there is."""
+    """Return a backbone by name.
+
+    Raises:
+        UserError: if there is none; the message lists the available ones.
+    """
     try:
         return BACKBONES[name]
     except KeyError:
@@ -127,15 +139,23 @@ def backbone(name: str) -> Backbone:
 
 
 def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Preprocess, size: int, seed: int) -> Any:
-    """Build the frozen network that turns pixels into features.
+    """Build the frozen network from pixels to features.
 
-    weights: `imagenet`, `none` (random, drawn from the seed), or the path of a `.keras` model or a
-    `.weights.h5` file that another run wrote. preprocess: the backbone's own input convention, or, for
-    all, pixels / 255, or a and b of CIELAB alone (`lamina.models.chroma`). pooling: of the last feature
-    maps, the mean of each channel, or all values; `scales`: of the last maps of every scale, mean and
-    deviation of each channel (`lamina.models.scales`).
-    Returns a Keras model from (n, size, size, 3) RGB values 0..255 to (n, width) features. Raises UserError for a size
-    below the network's smallest and for weights that are not there or do not fit.
+    Args:
+        name: of the backbone.
+        weights: `weights/random` (drawn from the seed), or the path of a `.keras` model or a `.weights.h5` file.
+        pooling: `avg`: the mean of each channel of the last feature maps; `flatten`: all their values; `scales`: mean
+            and deviation of each channel of the last maps of every scale (`lamina.models.scales`).
+        preprocess: `native`: the backbone's own input convention; `rescale`: pixels / 255; `chroma`: a and b of CIELAB
+            (`lamina.models.chroma`).
+        size: side of the pictures in pixels.
+        seed: of random weights.
+
+    Returns:
+        A Keras model from (n, size, size, 3) RGB values 0..255 to (n, width) features.
+
+    Raises:
+        UserError: if the size is below the network's smallest, or if the weights are missing or do not fit.
     """
     from lamina.models.keras_runtime import keras
 
@@ -151,17 +171,25 @@ def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Pr
 def build_maps(
     name: str, *, weights: str, preprocess: Preprocess, size: int, seed: int, frozen: bool
 ) -> tuple[Any, Any]:
-    """The beginning of every network: pixels, their convention, the backbone with its weights.
+    """Build the start of a network: pixels, the input convention, and the backbone with its weights.
 
-    See `build_extractor` for what it takes; frozen: whether the backbone stays as it is, or learns with the rest.
-    Returns two Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps that are made of them.
+    Args:
+        name: see `build_extractor`, also for the others.
+        weights: see there.
+        preprocess: see there.
+        size: see there.
+        seed: see there.
+        frozen: whether the backbone is not trainable and stays in inference mode.
+
+    Returns:
+        Two Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps.
     """
     trunk = load_trunk(name, weights=weights, size=size, seed=seed)
     return _prepared(trunk, name, preprocess, size, frozen=frozen)
 
 
 def _prepared(trunk: Any, name: str, preprocess: Preprocess, size: int, *, frozen: bool) -> tuple[Any, Any]:
-    """Pixels, and what a backbone makes of them."""
+    """The input pixels, and the outputs of a backbone."""
     from lamina.models.keras_runtime import keras
 
     pixels = keras.Input((size, size, 3), name="rgb")
@@ -173,9 +201,10 @@ def _prepared(trunk: Any, name: str, preprocess: Preprocess, size: int, *, froze
 
 
 def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
-    """A backbone alone with its weights, under the name by which others find it in a saved model.
+    """Build a backbone with its weights, named `BACKBONE_LAYER` so that it is found in saved models.
 
-    See `build_extractor` for what it takes and raises. The seed is set for what is built after it, too.
+    See `build_extractor` for the arguments and errors. This sets Keras' global seed, also for layers that are built
+    later.
     """
     spec = backbone(name)
     if size < spec.smallest:
@@ -184,15 +213,39 @@ def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
     from lamina.models.weights import load_weights
 
     keras.utils.set_random_seed(seed)
-    trunk = _with_imagenet(keras, spec, size) if weights == "imagenet" else build_trunk(spec, size)
+    trunk = build_trunk(spec, size)
     trunk.name = BACKBONE_LAYER
-    if weights not in GIVEN_WEIGHTS:
+    if weights != RANDOM:
         load_weights(trunk, Path(weights), layer=BACKBONE_LAYER)
     return trunk
 
 
+def fetch_imagenet(name: str, out: Path) -> None:
+    """Write a backbone's ImageNet weights, which Keras downloads once, as `.weights.h5`.
+
+    Raises:
+        UserError: if there are none for this network, or they can neither be found nor downloaded.
+    """
+    from lamina.models.keras_runtime import keras
+
+    spec = backbone(name)
+    trunk = _with_imagenet(keras, spec, spec.native)
+    trunk.name = BACKBONE_LAYER
+    with staged(out) as part:
+        trunk.save_weights(part)
+
+
 def convention(name: str, preprocess: Preprocess, size: int) -> Any:
-    """The model from (n, size, size, 3) RGB values 0..255 to what a backbone was made to be given."""
+    """Build the model of an input convention.
+
+    Args:
+        name: of the backbone.
+        preprocess: see `build_extractor`.
+        size: side of the pictures in pixels.
+
+    Returns:
+        A Keras model from (n, size, size, 3) RGB values 0..255 to the values that the backbone expects.
+    """
     from lamina.models.keras_runtime import keras
 
     pixels = keras.Input((size, size, 3), name="rgb")
@@ -200,7 +253,7 @@ def convention(name: str, preprocess: Preprocess, size: int) -> Any:
 
 
 def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
-    """A backbone alone, from pictures that follow its convention to feature maps; random where not `imagenet`."""
+    """Build a backbone from prepared pictures to feature maps; with random weights, or those of ImageNet."""
     if spec.module is None:
         from lamina.models import own_backbones as trunks
 
@@ -210,26 +263,28 @@ def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
 
 
 def calibrate(extractor: Any, pixels: Any) -> None:
-    """Set the statistics of a random backbone's batch normalisations from pictures, in place.
+    """Set the batch normalization statistics of a random backbone from pictures, in place.
 
-    extractor: what `build_extractor` made with `weights: none`; pixels: (n, size, size, 3), some training
-    pictures. Untouched, these statistics say mean 0 and variance 1, and the features of a deep random
-    network fade below what float16 can tell from zero.
+    Without this they are mean 0 and variance 1, and the features of a deep random network become too small for float16.
+
+    Args:
+        extractor: a model from `build_extractor` with random weights.
+        pixels: (n, size, size, 3), some training pictures.
     """
     from lamina.models.keras_runtime import keras, tf
 
     network, prepare = extractor.get_layer(BACKBONE_LAYER), extractor.get_layer(CONVENTION_LAYER)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    # what EfficientNet drops at random while it learns would blur the statistics
+    # EfficientNet's dropout would change the statistics
     drops = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
     before = [(layer, layer.momentum) for layer in norms], [(layer, layer.rate) for layer in drops]
     for layer in norms:
         layer.trainable, layer.momentum = True, 0.0
     for layer in drops:
         layer.rate = 0.0
-    # as a graph, which frees each feature map once nothing needs it any more: called eagerly, a network holds them all
+    # a graph frees each feature map after its last use; an eager call holds all of them
     learn = tf.function(lambda given: network(given, training=True), autograph=False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # for a single call it takes longer
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # too slow for a single call
     try:
         learn(prepare(pixels))
     finally:
@@ -241,12 +296,14 @@ def calibrate(extractor: Any, pixels: Any) -> None:
 
 
 def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
-    """A backbone with the weights that Keras downloads once. Raises UserError where it cannot."""
+    """A backbone with ImageNet weights, which Keras downloads once; UserError if there are none."""
     if spec.module is None:
-        raise UserError(f"weights: imagenet: there are none for {spec.builder}; set weights to none or to a path")
+        raise UserError(
+            f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}"
+        )
     try:
         with warnings.catch_warnings():
-            # MobileNets say that they take the weights for 224 pixels, as they shall
+            # MobileNets warn that they use the weights for 224 pixels, as intended
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
             loaded = build_trunk(spec, spec.native if spec.apart else size, imagenet=True)
     except Exception as error:
@@ -255,9 +312,11 @@ def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
 
 
 def _joined(keras: Any, loaded: Any, network: Any) -> Any:
-    """Bring the weights of a network that Keras builds for them alone into one as all others are.
+    """Copy ImageNet weights that Keras offers for a different network only, into the usual network.
 
-    EfficientNet's has one more layer there, which scales what the first normalisation gives: here its variance does.
+    The different EfficientNet has one more layer, which scales the output of the first normalization: here, the
+        variance
+    of that normalization is changed instead.
     """
     network.set_weights(loaded.get_weights())
     scales = [layer for layer in loaded.layers if isinstance(layer, keras.layers.Rescaling)]
@@ -265,20 +324,20 @@ def _joined(keras: Any, loaded: Any, network: Any) -> Any:
     for scale, norm in zip(scales[1:], norms, strict=True):
         mean, variance, count = norm.get_weights()
         norm.set_weights([mean, variance / np.square(scale.scale), count])
-        norm.finalize_state()  # what it computes with are copies
+        norm.finalize_state()  # updates the copies that it computes with
     return network
 
 
 def _missing_weights(spec: Backbone, error: Exception) -> str:
-    """One line for a failed download: Keras says the address, whose last part is the file's name."""
+    """Message for a failed download; the last part of the address in Keras' error is the file name."""
     address = re.search(r"https?://\S+/([^\s/]+\.h5)", str(error))
     file = address.group(1) if address else f"the file of ImageNet weights for {spec.builder} without top"
-    if spec.module == "nasnet":  # kept under another name than it has there
+    if spec.module == "nasnet":  # Keras stores it under another name
         file = file.lower().replace("-", "_")
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
     return (
-        f"weights: imagenet: {file} is not in {folder} and could not be downloaded; put it there, "
-        f"or set weights to none or to the path of a model that another run wrote"
+        f"weights.imagenet: {file} is not in {folder} and could not be downloaded; put it there, fetch what others "
+        f"made with `dvc pull weights`, or start from {RANDOM} or from a model that another run wrote"
     )
 
 

@@ -1,4 +1,4 @@
-"""The color of pictures without their lightness, as networks are given it."""
+"""Color without lightness, as input of networks."""
 
 from typing import Any, Final
 
@@ -6,17 +6,25 @@ import numpy as np
 
 from lamina.maths.color import KNEE, TO_XYZ
 
-SPREAD: Final = 50.0  # CIELAB units that a network's unit of a or b, or of L less 50, stands for: all lie about -1..1
+SPREAD: Final = 50.0  # CIELAB units per unit of a network: a, b and L - 50 are then about -1..1
 
-# cube roots of X, Y, Z over white to a and b in units of `SPREAD`; a third channel, for backbones take three, is zero
+# from cube roots of X, Y, Z relative to white to a and b in units of `SPREAD`, and a zero: backbones take 3 channels
 _TO_CHROMA: Final = np.array([[500, -500, 0], [0, 200, -200], [0, 0, 0]], np.float32) / np.float32(SPREAD)
 
 
 def chroma(pixels: Any) -> Any:
-    """From RGB values 0..255, (n, S, S, 3), to a / 50, b / 50 and 0, (n, S, S, 3): CIELAB without its L.
+    """Convert RGB values to CIELAB without L.
 
-    Plain operations of Keras, so that a saved model loads in its safe mode, and without lamina.
-    Source: IEC 61966-2-1 (sRGB), CIE 15:2004 (CIELAB, D65, 2 degree observer).
+    These are plain Keras operations, so that a saved model loads in safe mode and without lamina.
+
+    Args:
+        pixels: (n, S, S, 3) RGB values 0..255.
+
+    Returns:
+        (n, S, S, 3): a / 50, b / 50 and 0.
+
+    Source:
+        IEC 61966-2-1 (sRGB), CIE 15:2004 (CIELAB, D65, 2 degree observer).
     """
     from lamina.models.keras_runtime import keras
 
@@ -24,13 +32,13 @@ def chroma(pixels: Any) -> Any:
     values = pixels / 255.0
     bright = _power((ops.maximum(values, 0.04045) + 0.055) / 1.055, 2.4)
     light = ops.matmul(ops.where(values > 0.04045, bright, values / 12.92), TO_XYZ.T)
-    # a cube root and a straight line: each stands still where the other runs
+    # the sum of a cube root and a straight line: one is constant where the other changes
     dark = ops.minimum(light - KNEE**3, 0.0) / (3 * KNEE**2)
     return ops.matmul(_power(ops.maximum(light, KNEE**3), 1 / 3) + dark, _TO_CHROMA.T)
 
 
 def _power(values: Any, exponent: float) -> Any:
-    """Powers of values above 0. OpenVINO takes a logarithm and an exponential in a quarter of the time."""
+    """Power of values above 0; OpenVINO computes exp and log in a quarter of the time of a power."""
     from lamina.models.keras_runtime import keras
 
     return keras.ops.exp(exponent * keras.ops.log(values))

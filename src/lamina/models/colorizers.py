@@ -1,4 +1,4 @@
-"""Networks that give lightness its colors: an encoder of the zoo, fed a grey picture, and a decoder of our own."""
+"""Colorizers: networks from lightness to color, with a backbone as encoder and a decoder of our own."""
 
 import math
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from lamina.models.backbones import Convention, convention, load_trunk
+from lamina.models.backbones import RANDOM, Convention, convention, load_trunk
 from lamina.models.chroma import SPREAD
 from lamina.models.scales import with_scales
 from lamina.models.weights import load_weights
@@ -14,22 +14,26 @@ from lamina.models.weights import load_weights
 Decoder = Literal["dense", "conv", "unet"]
 Loss = Literal["mse", "rebalanced"]
 
-Start = Literal["encoder", "whole"]
+Initialize = Literal["encoder", "whole"]
 
-NETWORK_LAYER: Final = "colors"  # the name under which every saved colorizer holds what learned
+NETWORK_LAYER: Final = "colors"  # name of the trainable network in every saved colorizer
 TEMPERATURE: Final = 0.38  # of the annealed mean (Zhang et al. 2016, section 2.3)
-_SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side at which colors are predicted, where pictures are larger
-_LAST: Final = 16  # filters at that side; twice as many at half of it, and so on
-_MOST: Final = 256
-_LOUDEST: Final = 0.3  # of first answers, root mean square, in units of `SPREAD`: about as colorful as pictures are
-_ALIKE: Final = "one with this backbone, decoder and loss, for pictures about as large; or set start: encoder"
-_UNITS: Final = 256  # of the dense decoder's hidden layer, as of a classifier's head
+_SIDE: Final = {"mse": 64, "rebalanced": 32}  # about the side of predicted colors, for larger pictures
+_LAST_FILTERS: Final = 16  # filters at that side; twice as many at half of it, and so on
+_MOST_FILTERS: Final = 256
+_LARGEST: Final = 0.3  # root mean square of the first outputs in units of `SPREAD`: about that of pictures
+_SAME_KIND: Final = "one with this backbone, decoder and loss, for pictures about as large; or set initialize: encoder"
+_UNITS: Final = 256  # of the dense decoder's hidden layer, as in a classifier's head
 
 
 def predicted_side(size: int, loss: Loss) -> int:
-    """The side at which colors are predicted for pictures of a side: a whole fraction of it, rounded up.
+    """Return the side of the color maps that a network predicts: the size divided by an integer, rounded up.
 
-    Eyes and pictures hold color more coarsely than light; Zhang et al. 2016 predict a quarter of 256.
+    Eyes and pictures resolve color less finely than lightness; Zhang et al. 2016 predict a quarter of 256.
+
+    Args:
+        size: side of the pictures in pixels.
+        loss: `mse` or `rebalanced`.
     """
     return math.ceil(size / max(1, size // _SIDE[loss]))
 
@@ -38,7 +42,7 @@ def build_colorizer(
     backbone: str,
     *,
     weights: str,
-    start: Start = "encoder",
+    initialize: Initialize = "encoder",
     preprocess: Convention,
     decoder: Decoder,
     side: int,
@@ -48,66 +52,106 @@ def build_colorizer(
     seed: int,
     frozen: bool,
 ) -> Any:
-    """Build what learns: from (n, size, size, 1) L in 0..100 to (n, side, side, outputs) numbers, not yet colors.
+    """Build the trainable network, from L to numbers that `build_tail` converts to colors.
 
-    backbone, weights, preprocess: as of `lamina.models.backbones.build_extractor`; frozen: whether the encoder stays as
-    it is. start: whether the weights are those of the encoder alone, or a colorizer's like this one, decoder and all:
-    for pictures about as large, since the decoder has a step less where colors are predicted at half of their side.
-    outputs: 2 (a and b in units of `SPREAD`), or one logit per bin. dropout: share of the encoder's last maps
-    (of the hidden layer of `dense`) that rest in each step. What comes of it is made colors by `build_tail`.
+    Args:
+        backbone: name of the encoder.
+        weights: see `lamina.models.backbones.build_extractor`.
+        initialize: `encoder`: the weights are those of the encoder; `whole`: of a colorizer of the same kind, with its
+            decoder. Its pictures must have about the same size: the decoder has one step less if colors are predicted
+            at half of the pictures' side.
+        preprocess: see `lamina.models.backbones.build_extractor`.
+        decoder: `dense`, `conv`, or `unet`.
+        side: see `predicted_side`.
+        outputs: 2 (a and b in units of `SPREAD`), or the number of bins, for logits.
+        size: side of the pictures in pixels.
+        dropout: rate, 0 to 1, on the encoder's last maps (`dense`: on the hidden layer).
+        seed: of random weights and dropout.
+        frozen: whether the encoder is not trainable.
+
+    Returns:
+        A Keras model from (n, size, size, 1) L in 0..100 to (n, side, side, outputs).
+
+    Raises:
+        UserError: see `lamina.models.backbones.build_extractor`.
     """
     from lamina.models.keras_runtime import keras
 
-    trunk = load_trunk(backbone, weights="none" if start == "whole" else weights, size=size, seed=seed)
+    trunk = load_trunk(backbone, weights=RANDOM if initialize == "whole" else weights, size=size, seed=seed)
     lightness = keras.Input((size, size, 1), name="lightness")
     prepared = convention(backbone, preprocess, size)(grey(lightness))
     colors = encode_and_decode(trunk, prepared, decoder, side, outputs, dropout, seed, frozen=frozen)
     network = keras.Model(lightness, colors, name=NETWORK_LAYER)
-    if start == "whole":
-        load_weights(network, Path(weights), layer=NETWORK_LAYER, like=_ALIKE)
+    if initialize == "whole":
+        load_weights(network, Path(weights), layer=NETWORK_LAYER, like=_SAME_KIND)
     return network
 
 
 def encode_and_decode(
     trunk: Any, prepared: Any, decoder: Decoder, side: int, outputs: int, dropout: float, seed: int, *, frozen: bool
 ) -> Any:
-    """What an encoder and a decoder make of `prepared`, (n, S, S, 3), which follows the encoder's convention.
+    """Apply an encoder and a decoder.
 
-    trunk: the encoder; see `build_colorizer` for the rest. Returns a Keras tensor, (n, side, side, outputs).
+    Args:
+        trunk: the encoder, a Keras model.
+        prepared: (n, S, S, 3), follows the encoder's input convention.
+        decoder: see `build_colorizer`, also for the others.
+        side: see there.
+        outputs: see there.
+        dropout: see there.
+        seed: see there.
+        frozen: see there.
+
+    Returns:
+        A Keras tensor, (n, side, side, outputs).
     """
     from lamina.models.keras_runtime import keras
 
     encoder = with_scales(trunk, prepared.shape[1]) if decoder == "unet" else trunk
     encoder.trainable = not frozen
-    # a batch normalisation that is frozen keeps its statistics even while the rest trains
-    *seen, maps = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
+    # frozen batch normalization stays in inference mode while the rest trains
+    *skips, maps = keras.tree.flatten(encoder(prepared, training=False) if frozen else encoder(prepared))
     if decoder == "dense":
         return _dense(maps, side, outputs, dropout, seed)
-    return _upsampling(maps, seen, side, outputs, dropout, seed)
+    return _upsampling(maps, skips, side, outputs, dropout, seed)
 
 
 def scale_initial_outputs(network: Any, inputs: np.ndarray) -> None:
-    """Make the first answers of a network with random weights no more than plausible, by its last layer, in place.
+    """Scale the last layer of a network with random weights, in place, so that its first outputs are plausible.
 
-    inputs: some that it will learn from. What is far too large makes the first steps so, after which a residual network
-    needs epochs to come back: resnet20 began at an MSE of 28,000 on CIFAR-10. Plain networks are left as they are.
-    Source: Kraehenbuehl et al. 2016, Data-dependent Initializations of Convolutional Neural Networks, section 3.1.
+    Too large outputs make the first steps too large, and a residual network needs epochs to recover: resnet20 started
+        with
+    an MSE of 28,000 on CIFAR-10. Networks with smaller outputs do not change.
+
+    Args:
+        network: a Keras model.
+        inputs: some training inputs.
+
+    Source:
+        Kraehenbuehl et al. 2016, Data-dependent Initializations of Convolutional Neural Networks, section 3.1.
     """
-    state = [variable.numpy() for variable in network.non_trainable_variables]  # of normalisations, which look as well
-    loud = float(np.sqrt(np.mean(np.square(network(inputs, training=True)))))
+    # the next call changes the statistics of batch normalization
+    state = [variable.numpy() for variable in network.non_trainable_variables]
+    rms = float(np.sqrt(np.mean(np.square(network(inputs, training=True)))))
     for variable, before in zip(network.non_trainable_variables, state, strict=True):
         variable.assign(before)
-    if loud > _LOUDEST:
+    if rms > _LARGEST:
         last = next(layer for layer in reversed(network.layers) if layer.weights)
         kernel, *rest = last.get_weights()
-        last.set_weights([kernel * (_LOUDEST / loud), *rest])
+        last.set_weights([kernel * (_LARGEST / rms), *rest])
 
 
 def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
-    """What makes colors of a network's numbers: from (n, side, side, outputs) to (n, size, size, 2) a, b.
+    """Build the model that converts a network's numbers to colors; it has no trainable weights.
 
-    Colors are in CIELAB units. bins: (outputs, 2) a, b of each, of which logits give the annealed mean; None where the
-    numbers are a and b in units of `SPREAD`. Brought to size bilinearly, as in Zhang et al. 2016. Nothing in it learns.
+    Args:
+        side: see `predicted_side`.
+        size: side of the pictures in pixels; maps are resized bilinearly, as in Zhang et al. 2016.
+        bins: (outputs, 2) a and b of each bin, whose logits give the annealed mean. None if the numbers are a and b in
+            units of `SPREAD`.
+
+    Returns:
+        A Keras model from (n, side, side, outputs) to (n, size, size, 2) a and b in CIELAB units.
     """
     from lamina.models.keras_runtime import keras
 
@@ -125,25 +169,38 @@ def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
 
 
 def with_tail(network: Any, tail: Any, *, flip_tta: bool = False) -> Any:
-    """The model that people use: from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a, b in CIELAB units.
+    """Build the model that is saved: from lightness to colors.
 
-    flip_tta: whether it answers with the mean of the colors of a picture and of its mirror image, turned back: what
-    the two differ in is error, of which the mean has less (Krizhevsky et al. 2012, section 4.1, for classes).
+    Args:
+        network: see `build_colorizer`.
+        tail: see `build_tail`.
+        flip_tta: whether to average the colors with those of the mirrored picture (test-time augmentation). This
+            removes part of the error (Krizhevsky et al. 2012, section 4.1, for classes) and takes twice the time.
+
+    Returns:
+        A Keras model from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a and b in CIELAB units.
     """
     from lamina.models.keras_runtime import keras
 
     lightness = keras.Input(network.input.shape[1:], name="lightness")
     colors = tail(network(lightness))
     if flip_tta:
-        beside = keras.ops.flip(tail(network(keras.ops.flip(lightness, axis=2))), axis=2)
-        colors = keras.layers.Average(name="flip_tta")([colors, beside])
+        flipped = keras.ops.flip(tail(network(keras.ops.flip(lightness, axis=2))), axis=2)
+        colors = keras.layers.Average(name="flip_tta")([colors, flipped])
     return keras.Model(lightness, colors, name="colorizer")
 
 
 def grey(lightness: Any) -> Any:
-    """From L, (n, S, S, 1) 0..100, to the RGB values 0..255 of the grey with that L, (n, S, S, 3), as encoders expect.
+    """Convert L to grey RGB values, as encoders expect.
 
-    Source: CIE 15:2004 (L to luminance), IEC 61966-2-1 (luminance to sRGB).
+    Args:
+        lightness: (n, S, S, 1) L in 0..100.
+
+    Returns:
+        (n, S, S, 3) RGB values 0..255.
+
+    Source:
+        CIE 15:2004 (L to luminance), IEC 61966-2-1 (luminance to sRGB).
     """
     from lamina.models.keras_runtime import keras
 
@@ -156,17 +213,17 @@ def grey(lightness: Any) -> Any:
 
 
 def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: float, seed: int) -> Any:
-    """Twice as large step by step, each time a 3x3 convolution; what the encoder saw at that scale is laid beside."""
+    """Double the side in steps, each with a 3x3 convolution; maps of the encoder of that scale are concatenated."""
     from lamina.models.keras_runtime import keras
 
     layers = keras.layers
     x = layers.SpatialDropout2D(dropout, seed=seed, name="dropout")(maps) if dropout else maps
-    for step, at in enumerate(_sides(maps.shape[1], side)):
-        x = brought_to(x, at)
-        beside = [skip for skip in skips if 0.75 < skip.shape[1] / at < 1.25]
-        if beside:
-            x = layers.Concatenate(name=f"up{step}_beside")([x, *(brought_to(skip, at) for skip in beside[-1:])])
-        filters = min(_MOST, _LAST * round(side / at))
+    for step, scale in enumerate(_sides(maps.shape[1], side)):
+        x = brought_to(x, scale)
+        same_scale = [skip for skip in skips if 0.75 < skip.shape[1] / scale < 1.25]
+        if same_scale:
+            x = layers.Concatenate(name=f"up{step}_beside")([x, *(brought_to(skip, scale) for skip in same_scale[-1:])])
+        filters = min(_MOST_FILTERS, _LAST_FILTERS * round(side / scale))
         x = layers.Conv2D(
             filters, 3, padding="same", activation="relu", kernel_initializer="he_normal", name=f"up{step}_conv"
         )(x)
@@ -174,7 +231,7 @@ def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: f
 
 
 def _sides(start: int, end: int) -> list[int]:
-    """The sides on the way from `start` up to `end`, doubling; `end` alone where there is no way."""
+    """Sides of the steps from `start` (excluded) up to `end`, doubling; `end` alone if it is not above `start`."""
     sides = [end]
     while math.ceil(sides[0] / 2) > start:
         sides.insert(0, math.ceil(sides[0] / 2))
@@ -182,7 +239,7 @@ def _sides(start: int, end: int) -> list[int]:
 
 
 def brought_to(maps: Any, side: int) -> Any:
-    """Maps, (n, s, s, c), at another side, bilinearly."""
+    """Resize maps, (n, s, s, c), to another side, bilinearly."""
     from lamina.models.keras_runtime import keras
 
     if maps.shape[1] == side:

@@ -1,4 +1,4 @@
-"""Frozen networks, run by the fastest engine that this machine has."""
+"""Inference of frozen networks with the fastest engine of this machine."""
 
 import gc
 import sys
@@ -15,13 +15,13 @@ from lamina.models.backbones import Precision
 
 Run: TypeAlias = Callable[[RgbPixels, int], np.ndarray]
 
-BATCH: Final = 16  # so that a chunk of rows keeps many streams busy; 32 was 1 % faster on two cores
+BATCH: Final = 16  # small, so that a chunk of rows keeps many streams busy; 32 was 1 % faster on two cores
 _HINTS: Final = {"float32": "f32", "bfloat16": "bf16"}
 _NO_MEMORY: Final = (
     "bad_alloc",
     "can't alloc",
     "failed to allocate",
-    "broken promise",  # OpenVINO, where a thread of its own found no memory to prepare a layer
+    "broken promise",  # OpenVINO, if one of its threads has no memory to prepare a layer
     "out of memory",
     "oom when allocating",
 )
@@ -31,8 +31,12 @@ _NO_MEMORY: Final = (
 class Engine:
     """A network that is ready to run.
 
-    name: what runs it; precision: what it computes in; width: of its output; batch: pictures at once, halved where
-    memory does not hold so many.
+    Attributes:
+        name: of the engine.
+        precision: in which it computes.
+        width: of the network's output.
+        run: computes the output of pictures, given a batch size.
+        batch: number of pictures at a time; it is halved if memory does not suffice.
     """
 
     name: Literal["OpenVINO", "Keras"]
@@ -42,10 +46,18 @@ class Engine:
     batch: int = BATCH
 
     def features(self, pixels: RgbPixels) -> np.ndarray:
-        """Features of pictures, (n, S, S, 3) uint8 to (n, width) float32; the same pictures give the same bytes.
+        """Compute features; the same pictures give the same bytes.
 
-        Where there is no memory for the batch, half of it is taken, said in one line. Raises UserError where one
-        picture alone is too much.
+        If there is not enough memory, the batch is halved, with a message.
+
+        Args:
+            pixels: (n, S, S, 3) uint8.
+
+        Returns:
+            (n, width) float32.
+
+        Raises:
+            UserError: if there is not enough memory for one picture.
         """
         while True:
             try:
@@ -57,27 +69,31 @@ class Engine:
                     raise UserError(
                         "extract: no memory for a single picture; lower convert.size, or take a smaller backbone"
                     ) from None
-            gc.collect()  # the error's frames hold what was taken, in a circle
+            gc.collect()  # the frames of the error hold memory in reference cycles
             self.batch //= 2
-            _say(f"no memory for {2 * self.batch} pictures at once; going on with {self.batch}")
+            _print(f"no memory for {2 * self.batch} pictures at once; continuing with {self.batch}")
 
 
 def compile_engine(network: Any, precision: Precision) -> Engine:
-    """Make a Keras model from (n, S, S, 3) RGB values 0..255 to (n, width) ready to run on this processor.
+    """Compile a network for this processor.
 
-    OpenVINO compiles it: in float32 its features are as far from exact ones as those of Keras are. In bfloat16 it
-    keeps 8 bits of every number between layers: enough for trained networks, while a random one makes much of it. Keras
-    itself runs what OpenVINO cannot, in float32. Either is said in one line where it is not what was asked for.
+    OpenVINO runs it. Its float32 features are as exact as those of Keras. In bfloat16 it keeps 8 significant bits of
+    all numbers between layers, which is enough for trained networks; random ones amplify the error. Keras, in float32,
+    runs networks that OpenVINO cannot run. A message tells if engine or precision are not as requested.
+
+    Args:
+        network: a Keras model from (n, S, S, 3) RGB values 0..255 to (n, width).
+        precision: float32 or bfloat16.
     """
     width = int(network.output.shape[-1])
     try:
         run, used = _by_openvino(network, precision)
-    except Exception as error:  # not installed, no such operation: whatever it is, Keras can do it
+    except Exception as error:  # not installed, unknown operation, ...: Keras can run it
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        _say(f"OpenVINO cannot run this network ({reason[:200]}); Keras does, in float32")
+        _print(f"OpenVINO cannot run this network ({reason[:200]}); Keras does, in float32")
         return Engine(name="Keras", precision="float32", width=width, run=_by_keras(network))
     if used != precision:
-        _say(f"this processor has no {precision}; computing in {used}")
+        _print(f"this processor has no {precision}; computing in {used}")
     return Engine(name="OpenVINO", precision=used, width=width, run=run)
 
 
@@ -86,14 +102,14 @@ def _by_keras(network: Any) -> Run:
 
 
 def _by_openvino(network: Any, precision: Precision) -> tuple[Run, Precision]:
-    """Compile a network; return how to run it, and what it really computes in."""
+    """Compile a network; return how to run it, and the precision that is really used."""
     from lamina.models.keras_runtime import tf
     from lamina.models.openvino_runtime import ov
 
-    # the weights as constants: OpenVINO looks each variable up among all of them, which took half a minute of hundreds
+    # weights as constants: OpenVINO's search for each variable took half a minute for networks with hundreds
     weights = [
-        [variable.numpy() for variable in some]
-        for some in (network.trainable_variables, network.non_trainable_variables)
+        [variable.numpy() for variable in variables]
+        for variables in (network.trainable_variables, network.non_trainable_variables)
     ]
 
     def features(pixels: Any) -> Any:
@@ -102,14 +118,14 @@ def _by_openvino(network: Any, precision: Precision) -> tuple[Run, Precision]:
     shape = (None, *network.input.shape[1:])
     traced = tf.function(features, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
     core = ov.Core()
-    # told, since without a hint it takes bfloat16 wherever the processor has it
-    asked = _HINTS[precision if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]
+    # without this hint OpenVINO uses bfloat16 on all processors that have it
+    hint = _HINTS[precision if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]
     model = ov.convert_model(traced)
-    hints = {"INFERENCE_PRECISION_HINT": asked, "PERFORMANCE_HINT": "THROUGHPUT"}
+    hints = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "THROUGHPUT"}
     compiled = core.compile_model(model, "CPU", hints)
     bfloat16 = compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16
     streams = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-    del compiled  # made again, in a fraction of a second, by what runs it and can let go of it
+    del compiled  # `requests` compiles again, in a fraction of a second, and can free the memory
 
     def requests() -> list[Any]:
         ready = core.compile_model(model, "CPU", hints)
@@ -119,37 +135,37 @@ def _by_openvino(network: Any, precision: Precision) -> tuple[Run, Precision]:
 
 
 def _in_streams(make_requests: Callable[[], list[Any]], streams: int, width: int) -> Run:
-    """Run batches side by side, as many at once as there are streams."""
-    # a thread for each: OpenVINO's own queue calls Python back, and was seen to wait for ever when it is taken apart
+    """Run batches in parallel, one for each stream."""
+    # a thread for each: OpenVINO's own queue calls Python back, and sometimes never ended when it was destroyed
     pool = ThreadPoolExecutor(streams)
     requests: list[Any] = []
 
     def run(pixels: RgbPixels, batch: int) -> np.ndarray:
         if not requests:
             requests.extend(make_requests())
-        found = np.empty((len(pixels), width), np.float32)
+        features = np.empty((len(pixels), width), np.float32)
         starts = iter(range(0, len(pixels), batch))
 
         def work(request: Any) -> None:
             for start in starts:
                 part = slice(start, start + batch)
-                found[part] = request.infer([pixels[part]], share_inputs=True, share_outputs=True)[0]
+                features[part] = request.infer([pixels[part]], share_inputs=True, share_outputs=True)[0]
 
         working = [pool.submit(work, request) for request in requests]
-        wait(working)  # all of them: a request that still works cannot be used again
+        wait(working)  # for all: a busy request cannot be used again
         if failed := next((error for done in working if (error := done.exception())), None):
-            requests.clear()  # else they keep what they could get for a batch that was too large
+            requests.clear()  # free the memory that they allocated for a batch that was too large
             raise failed.with_traceback(None)
-        return found
+        return features
 
     return run
 
 
 def _no_memory(error: Exception) -> bool:
-    """Whether an allocation failed: Python, OpenVINO and TensorFlow each say it in their own way."""
-    said = f"{type(error).__name__} {error}".lower()
-    return isinstance(error, MemoryError) or any(words in said for words in _NO_MEMORY)
+    """Whether an allocation failed: Python, OpenVINO and TensorFlow have different errors."""
+    message = f"{type(error).__name__} {error}".lower()
+    return isinstance(error, MemoryError) or any(words in message for words in _NO_MEMORY)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(f"extract: {line}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A saved network in the formats of other runtimes, each held against Keras before it is there."""
+"""Export of networks to other runtimes; each export is compared with Keras first."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,35 +16,41 @@ from lamina.models.keras_runtime import tf
 from lamina.progress import progress
 from lamina.quiet_stderr import quiet_stderr
 
-TOLERANCE: Final = 1e-4  # of a probability; float32 on another runtime differs by some 1e-6
+TOLERANCE: Final = 1e-4  # of a probability; float32 runtimes differ by about 1e-6
 BATCH: Final = 16
 INPUT: Final = "rgb"
 OUTPUT: Final = "probabilities"
 
 T = TypeVar("T")
 
-# asks the exported model in a folder for the probabilities of pictures, (n, S, S, 3) float32
-Ask = Callable[[Path, np.ndarray], np.ndarray]
+# from an export's folder and pictures, (n, S, S, 3) float32, to probabilities, (n, classes)
+Predict = Callable[[Path, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How a frozen graph is written into a folder, and what is written there asked; the files that this leaves."""
+    """An export format.
+
+    Attributes:
+        write: writes a frozen graph into a folder.
+        predict: predicts with the export in a folder.
+        files: that `write` creates.
+    """
 
     write: Callable[["Frozen", Path], None]
-    ask: Ask
+    predict: Predict
     files: tuple[str, ...]
 
 
 class Frozen:
-    """A network as one TensorFlow function of pictures, its weights being constants."""
+    """A network as one TensorFlow function of pictures; its weights are constants."""
 
     def __init__(self, model: Any) -> None:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         pictures = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
         call = tf.function(lambda rgb: model(rgb, training=False), autograph=False)
-        # Keras' own export leaves tensors that are no variables, as a normalisation's, for the callers to bring
+        # Keras' own export makes tensors that are no variables, such as those of Normalization, inputs of the function
         self.function = convert_variables_to_constants_v2(call.get_concrete_function(pictures))
 
     @cached_property
@@ -57,13 +63,19 @@ class Frozen:
             input_names=[self.function.inputs[0].name],
             output_names=[self.function.outputs[0].name],
         )
-        _settle(translated.graph)
+        _make_deterministic(translated.graph)
         return translated
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """An export that agrees with Keras: its folder, its bytes, and the greatest difference of a probability."""
+    """An export that agrees with Keras.
+
+    Attributes:
+        folder: that holds it.
+        size: of its files in bytes.
+        difference: largest difference of a probability.
+    """
 
     folder: Path
     size: int
@@ -73,12 +85,20 @@ class Exported:
 def export_model(
     model: Any, formats: Sequence[str], out: Path, pixels: np.ndarray, about: Mapping[str, Any]
 ) -> list[Exported]:
-    """Write a classifier to a folder `out/FORMAT` for each of `formats`, with an `export.json` that describes it.
+    """Export a classifier to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
 
-    model: as `load_model` gives it; pixels: (n, S, S, 3) RGB 0..255, the pictures that both are asked about;
-    about: what `export.json` shall say beside (docs/files.md). The same model is the same bytes.
-    Raises UserError, leaving what stood there before, where a format cannot express the network, or its
-    probabilities differ from those of Keras by more than `TOLERANCE`.
+    The same model gives the same bytes. After an error, the previous export is unchanged.
+
+    Args:
+        model: a Keras model, see `load_model`.
+        formats: keys of `FORMATS`.
+        out: folder of the exports.
+        pixels: (n, S, S, 3) RGB 0..255, pictures on which export and Keras are compared.
+        about: further content of `export.json` (docs/files.md).
+
+    Raises:
+        UserError: if a format cannot express the network, or if its probabilities differ from those of Keras by more
+            than `TOLERANCE`.
     """
     pixels = np.asarray(pixels, np.float32)
     expected = model.predict(pixels, batch_size=BATCH, verbose=0)
@@ -88,7 +108,7 @@ def export_model(
         form = FORMATS[name]
         with staged(out / name, folder=True) as part:
             _translate(name, form.write, frozen, part)
-            checked = compare(name, expected, form.ask(part, pixels))
+            checked = compare(name, expected, form.predict(part, pixels))
             write_json(part / "export.json", {**about, **_described(name, model, part), "checked": checked})
         size = sum((out / name / file).stat().st_size for file in form.files)
         done.append(Exported(folder=out / name, size=size, difference=checked["greatest_difference"]))
@@ -96,14 +116,26 @@ def export_model(
 
 
 def compare(name: str, expected: np.ndarray, found: np.ndarray) -> dict[str, Any]:
-    """Hold the probabilities of an export, (n, classes), against those of Keras; raises UserError where they differ."""
+    """Compare the probabilities of an export with those of Keras.
+
+    Args:
+        name: of the format.
+        expected: (n, classes), of Keras.
+        found: of the export.
+
+    Returns:
+        `checked` of `export.json`.
+
+    Raises:
+        UserError: if they differ by more than `TOLERANCE`.
+    """
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     if not difference <= TOLERANCE:
         raise UserError(
             f"export: {name} answers differently from Keras: probabilities by up to {difference:.2g}, "
             f"expected at most {TOLERANCE:g}; nothing of it was kept, leave it out with --format"
         )
-    # with probabilities this near, another class can only be one that Keras holds to be as likely, within twice as much
+    # at this tolerance, another class is possible only if Keras gives both almost the same probability
     return {
         "pictures": len(expected),
         "same_class": int((found.argmax(axis=1) == expected.argmax(axis=1)).sum()),
@@ -125,21 +157,21 @@ def _described(name: str, model: Any, folder: Path) -> dict[str, Any]:
 
 
 def _translate(name: str, call: Callable[..., T], *arguments: Any) -> T:
-    """Call a converter: mute, since they print whatever they do, and with its errors in one line."""
+    """Call a converter, without its messages; turn its errors into one line."""
     try:
         with quiet_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return call(*arguments)
-    except Exception as error:  # converters raise of every kind for what they cannot express
-        said = next(iter(str(error).splitlines()), "")
+    except Exception as error:  # converters raise errors of many types
+        reason = next(iter(str(error).splitlines()), "")
         raise UserError(
-            f"export: this network cannot be written as {name} ({type(error).__name__}: {said}); "
+            f"export: this network cannot be written as {name} ({type(error).__name__}: {reason}); "
             "leave it out with --format"
         ) from None
 
 
-def _settle(graph: Any) -> None:
-    """Name and order what the converter numbers by counters that never start again, and keeps in sets."""
+def _make_deterministic(graph: Any) -> None:
+    """Name and order nodes and constants by position: the converter uses global counters and sets."""
     constants = {value.name: value for value in graph.initializer}
     names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     for index, node in enumerate(graph.node):
@@ -148,11 +180,11 @@ def _settle(graph: Any) -> None:
             names.setdefault(name, f"{'constant' if name in constants else 'value'}_{len(names)}")
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-    mentioned = [constants[name] for name in names if name in constants]
-    for value in (*graph.input, *graph.output, *mentioned):
+    used = [constants[name] for name in names if name in constants]
+    for value in (*graph.input, *graph.output, *used):
         value.name = names[value.name]
     del graph.initializer[:]
-    graph.initializer.extend(mentioned)
+    graph.initializer.extend(used)
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "n"
     del graph.value_info[:]
@@ -166,13 +198,13 @@ def _write_onnx(frozen: Frozen, folder: Path) -> None:
 
 
 def _write_openvino(frozen: Frozen, folder: Path) -> None:
-    # read by the runtime itself: its converter for TensorFlow reports to its makers that it was used
+    # the runtime reads ONNX itself; OpenVINO's converter for TensorFlow sends telemetry
     from lamina.models.openvino_runtime import ov
 
     network = ov.Core().read_model(frozen.onnx.SerializeToString())
     for index, node in enumerate(network.get_ordered_ops()):
         if node.get_type_name() not in ("Parameter", "Result"):
-            node.set_friendly_name(f"{node.get_type_name()}_{index}")  # else a counter of the process names some
+            node.set_friendly_name(f"{node.get_type_name()}_{index}")  # default names use a counter of the process
     ov.save_model(network, folder / "model.xml", compress_to_fp16=False)
 
 
@@ -181,47 +213,47 @@ def _write_litert(frozen: Frozen, folder: Path) -> None:
     (folder / "model.tflite").write_bytes(converter.convert())
 
 
-def _ask_onnx(folder: Path, pixels: np.ndarray) -> np.ndarray:
+def _predict_onnx(folder: Path, pixels: np.ndarray) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     return _in_batches(lambda batch: session.run([OUTPUT], {INPUT: batch})[0], pixels)
 
 
-def _ask_openvino(folder: Path, pixels: np.ndarray) -> np.ndarray:
+def _predict_openvino(folder: Path, pixels: np.ndarray) -> np.ndarray:
     from lamina.models.openvino_runtime import ov
 
-    # on some processors the default is bfloat16, which agrees with Keras to 1e-2
+    # the default is bfloat16 on some processors, with differences of 1e-2
     compiled = ov.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return _in_batches(lambda batch: compiled({INPUT: batch})[OUTPUT], pixels)
 
 
-def _ask_litert(folder: Path, pixels: np.ndarray) -> np.ndarray:
+def _predict_litert(folder: Path, pixels: np.ndarray) -> np.ndarray:
     with quiet_stderr():
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(str(folder / "model.tflite"))
-        place = interpreter.get_input_details()[0]["index"]
-        answer = interpreter.get_output_details()[0]["index"]
+        input_index = interpreter.get_input_details()[0]["index"]
+        output_index = interpreter.get_output_details()[0]["index"]
 
-        def ask(batch: np.ndarray) -> np.ndarray:
-            interpreter.resize_tensor_input(place, batch.shape)
+        def predict(batch: np.ndarray) -> np.ndarray:
+            interpreter.resize_tensor_input(input_index, batch.shape)
             interpreter.allocate_tensors()
-            interpreter.set_tensor(place, batch)
+            interpreter.set_tensor(input_index, batch)
             interpreter.invoke()
-            return np.array(interpreter.get_tensor(answer))
+            return np.array(interpreter.get_tensor(output_index))
 
-        return _in_batches(ask, pixels)
+        return _in_batches(predict, pixels)
 
 
-def _in_batches(ask: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([ask(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+def _in_batches(predict: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    return np.concatenate([predict(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
 
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     {
-        "onnx": Format(write=_write_onnx, ask=_ask_onnx, files=("model.onnx",)),
-        "openvino": Format(write=_write_openvino, ask=_ask_openvino, files=("model.xml", "model.bin")),
-        "litert": Format(write=_write_litert, ask=_ask_litert, files=("model.tflite",)),
+        "onnx": Format(write=_write_onnx, predict=_predict_onnx, files=("model.onnx",)),
+        "openvino": Format(write=_write_openvino, predict=_predict_openvino, files=("model.xml", "model.bin")),
+        "litert": Format(write=_write_litert, predict=_predict_litert, files=("model.tflite",)),
     }
 )

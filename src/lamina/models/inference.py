@@ -1,4 +1,4 @@
-"""Saved networks asked about pictures."""
+"""Prediction with Keras networks."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
@@ -9,27 +9,27 @@ from lamina.models.keras_runtime import tf
 
 BATCH: Final = 32
 
-# from pictures, (n, S, S, 3) RGB 0..255, to an array with a row for each, which depends on that picture alone
-Ask: TypeAlias = Callable[[np.ndarray], np.ndarray]
+# from pictures, (n, S, S, 3) RGB 0..255, to an array with one row each; a row depends on its picture alone
+Predictor: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
-def inference(network: Any) -> Ask:
-    """What asks a Keras model with one output about pictures, `BATCH` at a time."""
-    ask = as_function(network)
-    return lambda pixels: np.concatenate([ask(batch).numpy() for batch in in_batches(pixels)])
+def inference(network: Any) -> Predictor:
+    """Make a function that predicts pictures with a Keras model of one output, `BATCH` at a time."""
+    predict = as_tf_function(network)
+    return lambda pixels: np.concatenate([predict(batch).numpy() for batch in tensor_batches(pixels)])
 
 
-def as_function(network: Any) -> Any:
-    """A Keras model as one TensorFlow function of (n, ...) float32, whatever n.
+def as_tf_function(network: Any) -> Any:
+    """Make one TensorFlow function of (n, ...) float32 of a Keras model, for any n.
 
-    Keras' own `predict` makes one for whole batches and another for the last, smaller one; of deep networks each
-    takes longer than some hundred answers.
+    Keras' own `predict` traces one function for full batches and another for the last, smaller one. For deep networks,
+    each trace takes longer than predicting some hundred pictures.
     """
     shape = tf.TensorSpec((None, *network.input.shape[1:]), tf.float32)
     return tf.function(lambda pixels: network(pixels, training=False), input_signature=[shape], autograph=False)
 
 
-def in_batches(pixels: np.ndarray) -> Iterator[Any]:
-    """Pictures as float32 tensors of `BATCH` at most."""
+def tensor_batches(pixels: np.ndarray) -> Iterator[Any]:
+    """Yield pictures as float32 tensors of at most `BATCH`."""
     for start in range(0, len(pixels), BATCH):
         yield tf.constant(pixels[start : start + BATCH], tf.float32)

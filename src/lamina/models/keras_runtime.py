@@ -1,7 +1,7 @@
-"""Keras on TensorFlow, loaded once, quietly and deterministically.
+"""Keras on TensorFlow, imported once, without messages, and deterministic.
 
-Importing this module takes several seconds: only modules that cannot do without a network import it,
-and those on floors that may be imported without one do so inside their functions.
+This import takes several seconds: only modules that always need a network import this module at the top; others import
+it inside functions.
 """
 
 import gc
@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 @contextmanager
 def _loading() -> Iterator[None]:
-    """What is loaded stays: to look for garbage in it, again and again, takes a fifth of the time."""
+    """Import without garbage collection, which would scan the new modules again and again (a fifth of the time)."""
     gc.disable()
     try:
         with LOADING, quiet_stderr(python=False):
@@ -32,7 +32,7 @@ with _loading():
     import keras
     import tensorflow as tf
 
-    tf.config.list_physical_devices()  # where there is no GPU, it says so
+    tf.config.list_physical_devices()  # prints a message if there is no GPU: hide it here
 
 tf.get_logger().setLevel("ERROR")
 tf.config.experimental.enable_op_determinism()

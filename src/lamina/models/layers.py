@@ -1,4 +1,4 @@
-"""What is set layer by layer: which of them learn, and what they compute in."""
+"""Settings of single layers: which of them are trainable, and the precision they compute in."""
 
 import math
 from collections.abc import Iterator
@@ -7,15 +7,22 @@ from typing import Any, Final
 from lamina.errors import UserError
 from lamina.models.backbones import BACKBONE_LAYER, Precision
 
-_FLOAT: Final = 4  # bytes
+_FLOAT: Final = 4  # bytes of a float32
 
 _POLICIES: Final = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
 def compute_in(network: Any, precision: Precision) -> None:
-    """Set what a network's layers compute in, in place; weights, and the last layer with its softmax, stay float32.
+    """Set the precision in which a network's layers compute, in place.
 
-    network: a functional Keras model. Source: Keras' guide to mixed precision.
+    Weights, and the last layer with its softmax, stay float32.
+
+    Args:
+        network: a functional Keras model.
+        precision: float32 or bfloat16.
+
+    Source:
+        Keras' guide to mixed precision.
     """
     last = network.output._keras_history.operation
     for layer in _leaves(network):
@@ -24,28 +31,36 @@ def compute_in(network: Any, precision: Precision) -> None:
 
 
 def unfreeze(network: Any, layers: int) -> None:
-    """Let the last layers of the backbone inside a model learn, in place, and no other of the backbone.
+    """Make the last layers of the backbone in a model trainable, in place; its other layers are frozen.
 
-    layers: how many, counted from the end of Keras' order; counted are those that learn, convolutions and the like.
-    Batch normalisations neither count nor learn: frozen, they stay in inference mode even while the rest trains.
-    Raises UserError where there are fewer. Source: Keras' guide to transfer learning and fine-tuning.
+    Batch normalization is not counted and stays frozen, in inference mode, even while the other layers train.
+
+    Args:
+        network: a Keras model with a backbone.
+        layers: number of layers with weights, such as convolutions, counted from the end of Keras' order.
+
+    Raises:
+        UserError: if the backbone has fewer layers.
+
+    Source:
+        Keras' guide to transfer learning and fine-tuning.
     """
     backbone = network.get_layer(BACKBONE_LAYER)
     backbone.trainable = True
-    learning = [layer for layer in _leaves(backbone) if _learns(layer)]
-    if layers > len(learning):
+    trainable = [layer for layer in _leaves(backbone) if _is_trainable(layer)]
+    if layers > len(trainable):
         raise UserError(
-            f"fine_tune.layers: this backbone has {len(learning)} layers that learn, got {layers}; lower it"
+            f"fine_tune.layers: this backbone has {len(trainable)} layers that learn, got {layers}; lower it"
         )
     for layer in _leaves(backbone):
-        layer.trainable = layer in learning[-layers:]
+        layer.trainable = layer in trainable[-layers:]
 
 
 def bytes_per_picture(network: Any) -> int:
-    """What a training step holds of each picture, at most: what every layer put out, and as much again.
+    """Estimate the memory of a training step for each picture, at most: the outputs of all layers, twice.
 
-    The second part is for gradients and what a layer computes on its way. Measured on CPU beside that: a small network
-    of convolutions and pooling 0.85 of it, VGG16 0.54, MobileNetV2 0.49.
+    The second part is for gradients and intermediate results. Measured share of this estimate on CPU: a small CNN 0.85,
+    VGG16 0.54, MobileNetV2 0.49.
     """
     from lamina.models.keras_runtime import keras
 
@@ -53,14 +68,14 @@ def bytes_per_picture(network: Any) -> int:
     return sum(2 * _FLOAT * math.prod(output.shape[1:]) for output in outputs)
 
 
-def _learns(layer: Any) -> bool:
+def _is_trainable(layer: Any) -> bool:
     from lamina.models.keras_runtime import keras
 
     return bool(layer.trainable_weights) and not isinstance(layer, keras.layers.BatchNormalization)
 
 
 def _leaves(network: Any) -> Iterator[Any]:
-    """All layers, in order; in place of a network within the network its layers."""
+    """All layers, in order; a nested network is replaced by its layers."""
     from lamina.models.keras_runtime import keras
 
     for layer in network.layers:

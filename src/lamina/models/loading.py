@@ -1,4 +1,4 @@
-"""The model that a run saved."""
+"""Loading of the model that a run saved."""
 
 from pathlib import Path
 
@@ -7,12 +7,15 @@ from lamina.models.keras_runtime import keras
 
 
 def load_model(path: Path) -> keras.Model:
-    """Load a saved `model.keras`. Nothing that it holds is executed: Keras' safe mode refuses it.
+    """Load a saved `model.keras`.
 
-    Raises UserError where there is none, or it is broken.
+    Keras' safe mode refuses to run code in the file.
+
+    Raises:
+        UserError: if the file is missing or broken.
     """
     if not path.exists():
-        raise UserError(f"{path}: no model; train the run first (`dvc repro`) or bring it (`dvc pull`)")
+        raise UserError(f"{path}: no model; train the run first (`dvc repro`) or fetch it (`dvc pull`)")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, OSError, TypeError) as error:

@@ -1,18 +1,26 @@
-"""What stands on backbones: the head over frozen features, and whole networks learned from scratch."""
+"""Classifiers: the head for frozen features, and complete networks for training from scratch."""
 
 from typing import Any, Final
 
-from lamina.models.backbones import backbone, build_maps
+from lamina.models.backbones import RANDOM, backbone, build_maps
 
 HEAD_UNITS: Final = 256
 
 
 def build_head(width: int, classes: int, *, dropout: float, mean: Any, variance: Any, seed: int) -> Any:
-    """Build Dense(256, ReLU) - Dropout - Dense(classes, softmax) over standardised features.
+    """Build Dense(256, ReLU) - Dropout - Dense(classes, softmax) on standardized features.
 
-    width: features per picture; mean, variance: (width,) of the training features, so that backbones
-    whose features differ by orders of magnitude learn alike at the same rate.
-    Returns a Keras model from (n, width) to (n, classes) probabilities.
+    Args:
+        width: number of features of a picture.
+        classes: number of classes.
+        dropout: rate, 0 to 1.
+        mean: (width,) mean of the training features.
+        variance: (width,) variance of the training features. With it, the same learning rate suits backbones whose
+            features differ by orders of magnitude.
+        seed: of the weights and dropout.
+
+    Returns:
+        A Keras model from (n, width) to (n, classes) probabilities.
     """
     from lamina.models.keras_runtime import keras
 
@@ -26,24 +34,36 @@ def build_head(width: int, classes: int, *, dropout: float, mean: Any, variance:
 
 
 def join(extractor: Any, head: Any) -> Any:
-    """One model from pixels to probabilities: what `extractor` makes, judged by `head`."""
+    """Join an extractor and a head into one model from pixels to probabilities."""
     from lamina.models.keras_runtime import keras
 
     return keras.Model(extractor.input, head(extractor.output), name="classifier")
 
 
-def build_network(name: str, size: int, classes: int, *, dropout: float, seed: int) -> Any:
-    """Build a whole network of the zoo with random weights, all of which learn.
+def build_network(name: str, size: int, classes: int, *, weights: str = RANDOM, dropout: float, seed: int) -> Any:
+    """Build a complete network of the zoo, all trainable.
 
-    name: of a backbone, whose feature maps are averaged, or flattened and seen by the dense layers that belong to it;
-    then Dropout - Dense(classes, softmax).
-    Returns a Keras model from (n, size, size, 3) RGB values 0..255 to (n, classes) probabilities. Raises UserError
-    for a size below the backbone's smallest.
+    The backbone's feature maps are averaged, or flattened for backbones with own dense layers, which follow; then
+    Dropout - Dense(classes, softmax).
+
+    Args:
+        name: of a backbone.
+        size: side of the pictures in pixels.
+        classes: number of classes.
+        weights: what the backbone starts from (`lamina.models.backbones.build_extractor`).
+        dropout: rate, 0 to 1.
+        seed: of random weights and dropout.
+
+    Returns:
+        A Keras model from (n, size, size, 3) RGB values 0..255 to (n, classes) probabilities.
+
+    Raises:
+        UserError: if the size is below the backbone's smallest.
     """
     from lamina.models.keras_runtime import keras
 
     layers, spec = keras.layers, backbone(name)
-    pixels, x = build_maps(name, weights="none", preprocess="own", size=size, seed=seed, frozen=False)
+    pixels, x = build_maps(name, weights=weights, preprocess="native", size=size, seed=seed, frozen=False)
     x = (layers.Flatten if spec.hidden else layers.GlobalAveragePooling2D)(name="pool")(x)
     for number, units in enumerate(spec.hidden, start=1):
         x = layers.Dense(units, activation=spec.activation, name=f"hidden_{number}")(x)

@@ -1,13 +1,13 @@
-"""OpenVINO, loaded so that it tells nobody.
+"""OpenVINO without telemetry.
 
-Importing OpenVINO sends an event about it over the internet, and converting a model sends more, unless a file in the
-home folder declines. Without its package `openvino_telemetry` it uses a stand-in that sends nothing; so this process
-has no such package. Whoever needs OpenVINO imports it from here, and before anything else imports it.
+Importing OpenVINO, and converting a model, send events over the internet unless a file in the home folder declines.
+Without the package `openvino_telemetry`, OpenVINO uses a replacement that sends nothing, so this module hides that
+package. Import OpenVINO from here only, before anything else does.
 """
 
 import sys
 
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's way to say: not to be found
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python then raises ImportError
 
 import openvino as ov  # noqa: E402
 

@@ -1,4 +1,4 @@
-"""Own networks without their heads: from prepared pictures to feature maps, of any size that they take."""
+"""Backbones of this project, from prepared pictures to feature maps, for any size from their smallest."""
 
 from typing import Any
 
@@ -8,9 +8,13 @@ layers = keras.layers
 
 
 def small_cnn(size: int) -> keras.Model:
-    """Four blocks of 3x3 convolution (16, 32, 64, 128 filters), ReLU and 2x2 max-pooling.
+    """Build four blocks of 3x3 convolution (16, 32, 64, 128 filters), ReLU and 2x2 max pooling.
 
-    From (n, size, size, 3) values -1..1 to (n, size/16, size/16, 128), rounded up.
+    Args:
+        size: side of the pictures in pixels.
+
+    Returns:
+        A model from (n, size, size, 3) values -1..1 to (n, size/16, size/16, 128), rounded up.
     """
     pixels = x = keras.Input((size, size, 3), name="prepared")
     for number, filters in enumerate((16, 32, 64, 128), start=1):
@@ -20,9 +24,13 @@ def small_cnn(size: int) -> keras.Model:
 
 
 def mnist_cnn(size: int) -> keras.Model:
-    """Two blocks of 3x3 convolution (32, 64 filters), ReLU and 2x2 max-pooling, for digits.
+    """Build two blocks of 3x3 convolution (32, 64 filters), ReLU and 2x2 max pooling, for digits.
 
-    From (n, size, size, 3) values 0..1, of which the luma counts, to (n, size/4, size/4, 64), rounded down.
+    Args:
+        size: side of the pictures in pixels.
+
+    Returns:
+        A model from (n, size, size, 3) values 0..1, converted to grey, to (n, size/4, size/4, 64), rounded down.
     """
     pixels = keras.Input((size, size, 3), name="prepared")
     x = keras.ops.image.rgb_to_grayscale(pixels)
@@ -33,10 +41,19 @@ def mnist_cnn(size: int) -> keras.Model:
 
 
 def lenet5(size: int) -> keras.Model:
-    """The layers C1 to S4 of LeNet-5: 5x5 convolutions (6, 16 filters), tanh, 2x2 average-pooling.
+    """Build the layers C1 to S4 of LeNet-5: 5x5 convolutions (6, 16 filters), tanh, 2x2 average pooling.
 
-    From (n, size, size, 3) values -0.1..1.175, of which the luma counts, to (n, 5, 5, 16) where the size is 32.
-    C3 sees all maps of S2, as everywhere today. Source: LeCun et al. 1998, section II.B.
+    C3 is connected to all maps of S2, as usual today.
+
+    Args:
+        size: side of the pictures in pixels.
+
+    Returns:
+        A model from (n, size, size, 3) values -0.1..1.175, converted to grey, to feature maps, (n, 5, 5, 16) for size
+        32.
+
+    Source:
+        LeCun et al. 1998, section II.B.
     """
     pixels = keras.Input((size, size, 3), name="prepared")
     x = keras.ops.image.rgb_to_grayscale(pixels)
@@ -47,14 +64,22 @@ def lenet5(size: int) -> keras.Model:
 
 
 def resnet20(size: int) -> keras.Model:
-    """Three stages of three residual blocks (16, 32, 64 filters), for little pictures.
+    """Build three stages of three residual blocks (16, 32, 64 filters), for small pictures.
 
-    Shortcuts have no weights: where a stage begins they take every second place and fill up with zeros (option A).
-    From (n, size, size, 3) values -1..1 to (n, size/4, size/4, 64), rounded up.
-    Source: He et al. 2016, section 4.2.
+    Shortcuts have no weights: at the start of a stage they take every second pixel, and new channels are zeros (option
+        A).
+
+    Args:
+        size: side of the pictures in pixels.
+
+    Returns:
+        A model from (n, size, size, 3) values -1..1 to (n, size/4, size/4, 64), rounded up.
+
+    Source:
+        He et al. 2016, section 4.2.
     """
     pixels = keras.Input((size, size, 3), name="prepared")
-    x = _normalised(pixels, 16, 1, "stem")
+    x = _conv_norm(pixels, 16, 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in (1, 2, 3):
@@ -63,8 +88,8 @@ def resnet20(size: int) -> keras.Model:
 
 
 def _residual(x: Any, filters: int, strides: int, name: str) -> Any:
-    y = layers.ReLU(name=f"{name}_1_relu")(_normalised(x, filters, strides, f"{name}_1"))
-    y = _normalised(y, filters, 1, f"{name}_2")
+    y = layers.ReLU(name=f"{name}_1_relu")(_conv_norm(x, filters, strides, f"{name}_1"))
+    y = _conv_norm(y, filters, 1, f"{name}_2")
     if strides > 1:
         x = layers.AveragePooling2D(1, strides=strides, name=f"{name}_thinned")(x)
         missing = (filters - x.shape[-1]) // 2
@@ -72,9 +97,9 @@ def _residual(x: Any, filters: int, strides: int, name: str) -> Any:
     return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([x, y]))
 
 
-def _normalised(x: Any, filters: int, strides: int, name: str) -> Any:
+def _conv_norm(x: Any, filters: int, strides: int, name: str) -> Any:
     x = layers.Conv2D(
         filters, 3, strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
-    # 0.9: Keras' own 0.99 takes hundreds of steps before a network can be judged
+    # with Keras' default 0.99, evaluation is meaningless for the first hundreds of steps
     return layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)

@@ -1,4 +1,4 @@
-"""Weights that another run learned, read as numbers alone: of a file's configuration nothing is built or executed."""
+"""Loading of weights from files of other runs. Only numbers are read; nothing in a file is executed."""
 
 import zipfile
 from collections.abc import Iterator
@@ -10,19 +10,25 @@ import h5py
 
 from lamina.errors import UserError
 
-_IN_ARCHIVE: Final = "model.weights.h5"  # what a .keras file, which is a ZIP, calls its weights
-_STORED: Final = "layers"  # the group of a stored model that holds its layers
+_IN_ARCHIVE: Final = "model.weights.h5"  # name of the weights in a .keras file, which is a ZIP archive
+_STORED: Final = "layers"  # group of the layers in a stored model
 
 
 def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like it") -> None:
-    """Fill a network from a `.keras` or `.weights.h5` file, in place.
+    """Load the weights of a `.keras` or `.weights.h5` file into a network, in place.
 
-    layer: name under which the file's model holds such a network; a file that holds none is taken for one itself.
-    like: what fits, in words.
-    Raises UserError where there is no such file, it is broken, or another network's: with the first layer that differs.
+    Args:
+        network: a Keras model.
+        path: of the file.
+        layer: name of such a network inside the file's model. If there is none, the whole model is used.
+        like: description of a file that fits, for the error message.
+
+    Raises:
+        UserError: if there is no such file, it is broken, or it holds another network; the message names the first
+            layer that differs.
     """
     if not path.is_file():
-        raise UserError(f"weights: {path} is not a file; expected imagenet, none, or a .keras or .weights.h5 file")
+        raise UserError(f"weights: {path} is not there; {_remedy(path)}")
     try:
         with TemporaryDirectory(prefix="lamina-weights-") as folder:
             _load(network, path, Path(folder), layer, like)
@@ -31,10 +37,17 @@ def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like 
         raise UserError(f"weights: {path} cannot be read ({said}); give a .keras or .weights.h5 file") from None
 
 
-def _load(network: Any, path: Path, folder: Path, layer: str, like: str) -> None:
-    """Have Keras store the network, put the file's numbers in the place of its own, and have Keras load it again.
+def _remedy(path: Path) -> str:
+    if path.parts[:2] == ("weights", "imagenet"):
+        name = path.name.removesuffix(".weights.h5")
+        return f"list {name} under weights.imagenet, then run `dvc repro weights` or `dvc pull weights`"
+    return "expected weights/random, weights/imagenet/NAME.weights.h5, or a .keras or .weights.h5 file"
 
-    So Keras alone decides what is stored where.
+
+def _load(network: Any, path: Path, folder: Path, layer: str, like: str) -> None:
+    """Let Keras save the network, replace the numbers in that file by those of `path`, and let Keras load it.
+
+    In this way Keras alone defines where in a file each weight is.
     """
     source = path
     if path.suffix == ".keras":
@@ -54,7 +67,7 @@ def _load(network: Any, path: Path, folder: Path, layer: str, like: str) -> None
 
 
 def _part(stored: h5py.File, layer: str) -> Any:
-    """The stored network of this name, wherever in the model it stands; the whole where there is none."""
+    """The stored network of this name, at any depth of the model; the whole model if there is none."""
     named: list[str] = []
 
     def look(path: str, item: Any) -> None:
@@ -66,7 +79,7 @@ def _part(stored: h5py.File, layer: str) -> Any:
 
 
 def _layers(group: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """Where weights are stored, in and below a group, with the group of these weights."""
+    """Yield the place and the group of each layer's weights, in a group and all groups in it."""
     for name, item in group.items():
         if isinstance(item, h5py.Dataset):
             continue
@@ -76,7 +89,7 @@ def _layers(group: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any], order: list[str]) -> str | None:
-    """What the first layer is told that differs, in the network's order; None where all are alike."""
+    """Describe the first layer that differs, in the network's order; None if all are the same."""
 
     def rank(place: str) -> tuple[int, str]:
         name = _name(wanted.get(place) or found[place])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lamina.results.reading import Written, read_json, read_optional_table, read_pixels, read_table
+from lamina.results.result_file import ResultFile, read_optional_table, read_pixels, read_result, read_table
 
 GROUPS = ("group", "id", "name", "origin")
 CELLS = ("agreement",)
@@ -25,7 +25,7 @@ SHEETS = {
 }
 
 
-class AuditCount(Written):
+class AuditCount(ResultFile):
     """The part of the split's `summary.json` that tells of the leak audit; None where none was made."""
 
     compared: int | None = None
@@ -74,7 +74,7 @@ def read_pictures(system: Path) -> Pictures:
         cells=read_optional_table(data / "filtered" / "cells.parquet", CELLS, "filter"),
         joined=read_optional_table(data / "split" / "joined.parquet", JOINED, "split"),
         audit=read_table(audit, PAIRS, "split") if audit.exists() else None,
-        counted=read_json(summary, AuditCount, "split") if summary.exists() else AuditCount(),
+        counted=read_result(summary, AuditCount, "split") if summary.exists() else AuditCount(),
         sheets={name: data / path for name, path in SHEETS.items() if (data / path).exists()},
         docs=(data / "validation" / "docs" / "index.html").exists(),
     )

@@ -1,13 +1,11 @@
 """The champion of a system: the accepted run that is best by its validation pictures.
 
-Of a system's classifiers the one with the highest accuracy; of colorizers alone the one with the least MSE.
-
-Not by its test pictures: the best of several by test accuracy would owe part of it to luck with these very pictures,
-and what the test says of it would no longer hold for new ones.
+Not by its test pictures: the best of several by test score would owe part of it to luck with these very pictures, and
+its test score would no longer hold for new ones.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +45,20 @@ def champion_path(system: Path) -> Path:
     return system / "baselines" / "champion.json"
 
 
-def choose(system: Path, runs: Mapping[str, MeasureName]) -> Champion:
-    """The best run by its validation pictures, equals by name; a colorizer only where there is no classifier.
+def choose(system: Path, runs: Iterable[str], measure: MeasureName) -> Champion:
+    """Return the best of some runs by their validation pictures; equal ones by name.
 
-    runs: what each is judged by; at least one, all trained and evaluated; raises UserError naming what is missing.
+    Args:
+        system: the system's folder.
+        runs: at least one, all trained and evaluated.
+        measure: of all of them.
+
+    Raises:
+        UserError: names what is missing.
     """
-    contenders = [_contender(system, run, measure) for run, measure in runs.items()]
-    classifiers = [one for one in contenders if one.measure == "accuracy"]
-    if classifiers:
-        return min(classifiers, key=lambda one: (-one.validation, one.run))
-    return min(contenders, key=lambda one: (one.validation, one.run))
+    sign = -1 if MEASURES[measure].higher_is_better else 1
+    contenders = [_contender(system, run, measure) for run in runs]
+    return min(contenders, key=lambda one: (sign * one.validation, one.run))
 
 
 def read_champion(system: Path) -> Champion | None:

@@ -39,11 +39,13 @@ class Change:
 class Measure(ABC):
     """How one measure is read, compared and shown.
 
-    title: as people write it. columns: of `predictions.parquet`, which a baseline keeps beside `id`. legend: what the
+    name: in `metrics.json`. title: as people write it. columns: of `predictions.parquet`, which a baseline keeps beside `id`. legend: what the
     gate's table means.
     """
 
+    name: ClassVar[MeasureName]
     title: ClassVar[str]
+    higher_is_better: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
     legend: ClassVar[str]
 
@@ -59,13 +61,13 @@ class Measure(ABC):
     def shown(self, value: float) -> str:
         """The value as people read it."""
 
-    @abstractmethod
-    def score(self, block: Mapping[str, Any]) -> float:
-        """The value in a fold's block of `metrics.json`; raises KeyError where it has none."""
+    def score(self, scores: Mapping[str, Any]) -> float:
+        """Return the value in a fold's scores of `metrics.json`; raises KeyError where there is none."""
+        return float(scores[self.name])
 
-    @abstractmethod
-    def interval(self, block: Mapping[str, Any]) -> Interval:
-        """Its 95 % interval there; None where one origin alone could not show any."""
+    def interval(self, scores: Mapping[str, Any]) -> Interval:
+        """Return its 95 % interval there; None where a single origin could not show any."""
+        return _bounds(scores["interval"])
 
     @abstractmethod
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
@@ -77,9 +79,11 @@ class Measure(ABC):
 
 
 class Accuracy(Measure):
-    """Right answers, of classifiers."""
+    """Share of correct predictions."""
 
+    name = "accuracy"
     title = "accuracy"
+    higher_is_better = True
     columns = ("label", "predicted")
     legend = (
         "Accuracy on the test pictures with its 95 % interval over origins; pictures that became right (better) and "
@@ -96,12 +100,6 @@ class Accuracy(Measure):
 
     def shown(self, value: float) -> str:
         return f"{value:.3f}"
-
-    def score(self, block: Mapping[str, Any]) -> float:
-        return float(block["accuracy"])
-
-    def interval(self, block: Mapping[str, Any]) -> Interval:
-        return _bounds(block["interval"])
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
         from lamina.maths.comparison import paired_test
@@ -133,13 +131,15 @@ class Accuracy(Measure):
 
 
 class MeanSquaredError(Measure):
-    """Squared distance of the predicted a and b from the true ones, in squared CIELAB units, of colorizers."""
+    """Mean squared error of predicted numbers, in squared units of the target."""
 
+    name = "mse"
     title = "MSE"
+    higher_is_better = False
     columns = ("mse",)
     legend = (
-        "MSE of a and b on the test pictures, in squared CIELAB units, with its 95 % interval over origins: lower is "
-        "better; pictures whose MSE fell (better) and rose (worse) by more than 0.1 %; p of a paired test over "
+        "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), with its 95 % interval "
+        "over origins: lower is better; pictures whose MSE fell (better) and rose (worse) by more than 0.1 %; p of a paired test over "
         "origins, after Holm's correction for the number of runs."
     )
     decimals: ClassVar[int] = 4
@@ -161,12 +161,6 @@ class MeanSquaredError(Measure):
 
     def shown(self, value: float) -> str:
         return f"{value:.4g}"
-
-    def score(self, block: Mapping[str, Any]) -> float:
-        return float(block["measures"]["mse"]["value"])
-
-    def interval(self, block: Mapping[str, Any]) -> Interval:
-        return _bounds(block["measures"]["mse"]["interval"])
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
         from lamina.maths.means import paired_mean_test

@@ -1,83 +1,82 @@
-"""The record of a run: all that it was told and what it stood on, without a clock."""
+"""`record.json`: what a run was configured with and what it stood on, without a clock."""
 
 import json
-import os
-import platform
 import subprocess
 import sys
-from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from lamina.files import file_digest, json_digest
+from lamina import __version__
+from lamina.files import json_digest
+from lamina.installation import is_checkout
+from lamina.results.result_file import ResultFile, read_result
 
-PACKAGES: Final = ("jax", "jaxlib", "keras", "lamina", "numpy", "optuna", "pandas", "tensorflow")
 
+class Record(ResultFile):
+    """The record of a run.
 
-def make_record(
-    *,
-    run: str,
-    kind: str,
-    params: Mapping[str, Any],
-    tuned: Mapping[str, float],
-    seed: int,
-    classes: list[str],
-    size: int,
-    data: Mapping[str, Any],
-    system: Path,
-) -> dict[str, Any]:
-    """Gather what `record.json` holds (docs/files.md).
-
-    `key` is the run's identity: the digest of what decides its result. It is known before training starts.
+    Attributes:
+        run, task, input: of the run; settings: all of its settings; numbers: those it trained with, given or tuned.
+        seed: of weights, order of batches and dropout.
+        classes: sorted; empty where the task has none. width: side of the pictures in pixels, or number of features.
+        data: `digest` of input and split, `rows` by fold, and facts of the training data.
+        environment: versions of Python and packages; code: digest of the code that decides the training.
+        key: digest of all of the above: the run's identity, known before training starts.
+        parameters: of the saved model; None before training ends. commit: of git, if any; lamina: version.
     """
-    decides = {
-        "run": run,
-        "kind": kind,
-        "params": dict(params),
-        "tuned": dict(tuned),
-        "seed": seed,
-        "classes": classes,
-        "size": size,
-        "data": dict(data),
-        "environment": environment(),
-        "system": system_name(system),
-        "code": code_digest(),
-    }
-    return decides | {"key": json_digest(decides), "commit": commit(system)}
+
+    run: str
+    task: str
+    input: str
+    settings: dict[str, Any]
+    numbers: dict[str, float]
+    seed: int
+    classes: list[str]
+    width: int
+    data: dict[str, Any]
+    environment: dict[str, str]
+    code: str
+    key: str
+    parameters: int | None = None
+    commit: str | None = None
+    lamina: str = __version__
 
 
-def note_convention(weights: str, given: str) -> None:
-    """Tell in one line where weights learned by another `preprocess` than `given`, as the record beside them says."""
+def make_record(decides: dict[str, Any], weights: str, system: Path) -> Record:
+    """Make the record of a run before it trains.
+
+    Args:
+        decides: the fields of `Record` up to `code`.
+        weights: identity of the initial weights, which counts instead of their path.
+        system: the system's folder.
+    """
+    settings = decides["settings"] | {"weights": weights}
+    return Record(**decides, key=json_digest(decides | {"settings": settings}), commit=commit(system))
+
+
+def read_record(folder: Path) -> Record:
+    """Read the record in a run's folder; raises UserError where it is missing or broken."""
+    return read_result(folder / "record.json", Record, f"train@{folder.name}")
+
+
+def note_convention(weights: str, preprocess: str) -> None:
+    """Print a note where weights were trained with another `preprocess`, as the record next to them says."""
     try:
-        record = json.loads(Path(weights).with_name("record.json").read_text())
-        learned_by = "chroma" if record["kind"] == "pretext" else record["params"].get("preprocess", "own")
+        settings = json.loads(Path(weights).with_name("record.json").read_text())["settings"]
+        trained_with = settings.get("preprocess", "native")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
-    if learned_by != given:
-        print(f"note: {weights} learned by preprocess: {learned_by}; this run gives it {given}", file=sys.stderr)
-
-
-def environment() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is learned."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    if trained_with != preprocess:
+        print(f"note: {weights} was trained with preprocess: {trained_with}; here it is {preprocess}", file=sys.stderr)
 
 
 def system_name(folder: Path) -> str:
-    """What a system is called: its folder's name; `default` where the pipeline itself lies."""
-    pipeline = folder.resolve() / "dvc.yaml"
-    return "default" if pipeline.is_file() and not pipeline.is_symlink() else folder.resolve().name
-
-
-def code_digest() -> str:
-    """SHA-256 of the modules that decide what is learned."""
-    package = Path(__file__).parents[1]
-    modules = sorted(path for floor in ("maths", "data", "models", "inputs", "training", "tuning", "results", "tasks") for path in (package / floor).rglob("*.py"))
-    return json_digest([file_digest(path) for path in modules])
+    """Return the name of a system: its folder's, or `default` at the root of lamina's own checkout."""
+    return "default" if is_checkout(folder.resolve()) else folder.resolve().name
 
 
 def commit(folder: Path) -> str | None:
-    """The git commit that is checked out in a folder; None where git or a commit is missing."""
+    """Return the git commit that is checked out in a folder; None where git or a commit is missing."""
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True, timeout=10
@@ -85,13 +84,3 @@ def commit(folder: Path) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()
-
-
-def machine() -> dict[str, Any]:
-    """What ran it, for `timing.json`."""
-    return {
-        "cores": os.cpu_count(),
-        "system": platform.system(),
-        "processor": platform.machine(),
-        "python": sys.version.split()[0],
-    }

@@ -1,84 +1,97 @@
-"""What training leaves behind, whatever the run learned: its record, its course, and what tuning found."""
+"""What training leaves behind, whatever the task: record, history, trials, numbers and times."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
-from lamina.results.reading import Written, read_json, read_optional_table, read_table, read_yaml
+from lamina.results.metrics import Metrics
+from lamina.results.record import Record, read_record
+from lamina.results.result_file import read_optional_table, read_result, read_table, read_yaml
+from lamina.results.timing import Timing
 
-TRIALS = ("number", "state", "value", "learning_rate", "dropout", "decay")
-
-
-class Record(Written):
-    """The part of `record.json` that is shown; `params` is the run's own section, as checked before training."""
-
-    system: str
-    kind: str
-    params: dict[str, Any]
-    classes: list[str]
-    seed: int | None = None
-    commit: str | None = None
-    parameters: int | None = None
-    key: str | None = None
-
-
-class Timing(Written):
-    seconds: dict[str, float]
+TRIALS = ("number", "state", "value", "epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What the report says about a run of any kind.
+class TrainedRun:
+    """A trained and evaluated run, as the report and MLflow read it.
 
-    history: the columns of `history.csv`. trials: those of `trials.csv`, without rows where nothing was tuned. tuned:
-    the values trained with, if tuning wrote any. seconds: per phase; empty where no timing was kept. champion: whether
-    it is the accepted one, not trained again since.
+    Attributes:
+        name: of the run; folder: of its results.
+        history: the columns of `history.csv`; trials: of `trials.csv`, without rows where nothing was tuned.
+        numbers: those it trained with.
+        seconds: by phase, extraction included; empty where no times were kept.
+        metrics: of the class of its task; assessment: empty where nothing was asked for.
+        predictions: the columns of `predictions.parquet`.
+        sheets: contact sheets by name, of training and evaluation.
+        champion: whether it is the accepted champion, not trained again since.
     """
 
     name: str
+    folder: Path
     record: Record
     history: pd.DataFrame
     trials: pd.DataFrame
-    tuned: dict[str, Any]
-    seconds: dict[str, float]
-    champion: bool
-
-    @property
-    def network(self) -> str:
-        """Backbone, or network of the zoo."""
-        return str(self.record.params.get("backbone") or self.record.params.get("network", "unknown"))
-
-    @property
-    def weights(self) -> str:
-        """What its backbone started from."""
-        return str(self.record.params.get("weights", "none"))
+    numbers: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    metrics: Metrics
+    assessment: Assessment
+    predictions: pd.DataFrame
+    sheets: Mapping[str, Path] = field(default_factory=dict)
+    champion: bool = False
 
     @property
     def duration(self) -> float | None:
-        """Seconds of all phases together; None where no timing was kept."""
+        """Seconds of all phases together; None where no times were kept."""
         return sum(self.seconds.values()) if self.seconds else None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The run's settings that have a value, with the numbers that tuning found."""
+        given = {name: value for name, value in self.record.settings.items() if value is not None}
+        return {name: self.numbers.get(name, value) for name, value in given.items()}
 
-def stage(step: str, kind: str, name: str) -> str:
-    """What `dvc.yaml` calls a step of a run, such as `train@NAME` or `train-scratch@NAME`."""
-    return f"{step}@{name}" if kind == "transfer" else f"{step}-{kind}@{name}"
+
+def read_trained(system: Path, name: str, metrics: type[Metrics]) -> TrainedRun:
+    """Read a trained and evaluated run of a system's folder.
+
+    Args:
+        system: the system's folder.
+        name: of the run.
+        metrics: class of its `metrics.json`.
+
+    Raises:
+        UserError: if a file is missing or broken; names the stage to run.
+    """
+    folder, champion = system / "models" / name, read_champion(system)
+    record, assessment = read_record(folder), folder / "assessment.json"
+    sheets = sorted([*(folder / "progress").glob("*.png"), *(folder / "sheets").glob("*.png")])
+    return TrainedRun(
+        name=name,
+        folder=folder,
+        record=record,
+        history=read_table(folder / "history.csv", ("epoch",), f"train@{name}"),
+        trials=read_optional_table(folder / "trials.csv", TRIALS, f"tune@{name}"),
+        numbers=read_yaml(folder / "tuned.yaml", f"tune@{name}"),
+        seconds=_seconds(system, record, folder),
+        metrics=read_result(folder / "metrics.json", metrics, f"evaluate@{name}"),
+        assessment=read_result(assessment, Assessment, f"assess@{name}") if assessment.exists() else Assessment(),
+        predictions=read_table(folder / "predictions.parquet", ("id", "origin"), f"evaluate@{name}"),
+        sheets={path.stem: path for path in sheets},
+        champion=champion is not None and (champion.run, champion.key) == (name, record.key),
+    )
 
 
-def read_trained(system: Path, name: str, kind: str, history: Sequence[str]) -> dict[str, Any]:
-    """Read the fields of `Trained`; history: columns that there must be. Raises UserError for what is missing."""
-    folder, train, tune = system / "models" / name, stage("train", kind, name), stage("tune", kind, name)
-    timing, champion = folder / "timing.json", read_champion(system)
-    record = read_json(folder / "record.json", Record, train)
-    return {
-        "name": name,
-        "record": record,
-        "history": read_table(folder / "history.csv", history, train),
-        "trials": read_optional_table(folder / "trials.csv", TRIALS, tune),
-        "tuned": read_yaml(folder / "tuned.yaml", tune),
-        "seconds": read_json(timing, Timing, train).seconds if timing.exists() else {},
-        "champion": champion is not None and (champion.run, champion.key) == (name, record.key),
-    }
+def _seconds(system: Path, record: Record, folder: Path) -> dict[str, float]:
+    """Seconds by phase: of the input, where it took any, then of training."""
+    timings = (system / "data" / f"{record.input}.timing.json", folder / "timing.json")
+    found: dict[str, float] = {}
+    for path in timings:
+        if path.exists():
+            found |= read_result(path, Timing, f"train@{folder.name}").seconds
+    return found

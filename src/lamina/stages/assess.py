@@ -1,92 +1,111 @@
-"""Stage `assess@RUN`: how sure the run's numbers are, from training it again."""
+"""Stage `assess@RUN`: how sure the run's scores are, from training it again."""
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lamina.config import read_params, section, validated
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders
+from lamina.config import validated
 from lamina.errors import UserError
-from lamina.files import staged, write_json
-from lamina.maths.crossvalidation import AssessConfig
+from lamina.files import staged
+from lamina.maths.crossvalidation import AgainConfig, AssessConfig
 from lamina.maths.splits import SplitConfig
+from lamina.results.assessment import Assessment
+from lamina.results.repeats import Retrainer, Training, assess
 from lamina.stages import entry
-from lamina.tasks.classify.assessment import ClassAssessor, assess
-from lamina.tasks.runs import ClassifierRun, PretextRun, read_run, warps_anew
-from lamina.tuning.tuned import read_tuned
+from lamina.stages.run_stage import RunStage, open_run_stage
+from lamina.tasks.registry import TASKS
+from lamina.training.learner import Learner
+
+CACHE = Path(".lamina/assess")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssessSummary:
-    """What `assessment.json` holds."""
+    """What was found; measure: of the run."""
 
-    found: dict[str, Any]
+    found: Assessment
+    measure: str
 
     def __str__(self) -> str:
-        repeats, crossed, control = (self.found[name] for name in ("repeats", "crossvalidation", "control"))
-        said = []
-        if repeats:
-            test, count = repeats["test"], len(repeats["seeds"])
-            spread = "" if test["deviation"] is None else f" +- {test['deviation']:.3f}"
-            said.append(f"{count} with other seeds: test accuracy {test['mean']:.3f}{spread}")
-        if crossed:
-            low, high = crossed["interval"]
-            said.append(f"{len(crossed['folds'])}-fold: accuracy {crossed['accuracy']:.3f} ({low:.3f} to {high:.3f})")
-        if control:
-            said.append(f"dealt labels: {control['accuracy']:.3f}, by chance {control['chance']:.3f}")
-        return "trained again, " + "; ".join(said) if said else "nothing trained again"
+        lines = []
+        if repeats := self.found.repeats:
+            spread = "" if repeats.test.deviation is None else f" +- {repeats.test.deviation:.3g}"
+            lines.append(f"{len(repeats.seeds)} with other seeds: test {self.measure} {repeats.test.mean:.3g}{spread}")
+        if crossed := self.found.crossvalidation:
+            lines.append(f"{len(crossed.folds)}-fold: {self.measure} {crossed.scores[self.measure]:.3g}")
+        if control := self.found.control:
+            lines.append(f"shuffled labels: {control.accuracy:.3f}, by chance {control.chance:.3f}")
+        return "trained again, " + "; ".join(lines) if lines else "nothing trained again"
 
     @property
-    def alarm(self) -> str | None:
-        """A line for where the control did better than chance."""
-        control = self.found["control"]
-        if control is None or control["passed"]:
-            return None
-        return (
-            f"labels dealt at random were told with accuracy {control['accuracy']:.3f}, where chance is "
-            f"{control['chance']:.3f} (p = {control['p']:.2g}): training sees what it is tested with, so no score of "
-            "this run can be trusted; look at the leak audit in the report, then at source.origin"
+    def warnings(self) -> list[str]:
+        """One line for each reason to doubt the scores."""
+        found = []
+        control, crossed = self.found.control, self.found.crossvalidation
+        if control and not control.passed:
+            found.append(
+                f"shuffled labels were predicted with accuracy {control.accuracy:.3f}, where chance is "
+                f"{control.chance:.3f} (p = {control.p:.2g}): training sees what it is tested with, so no score of "
+                "this run can be trusted; look at the leak audit in the report, then at source.origin"
+            )
+        if crossed and crossed.starts_from_file:
+            found.append(
+                "it starts from weights of another run; if that learned from pictures of this system, cross-validation "
+                "tests what the weights have seen, and its scores are too good"
+            )
+        return found
+
+
+def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache: Path = CACHE) -> AssessSummary:
+    """Write `assessment.json` and `crossvalidation.parquet` to the run's folder (docs/files.md)."""
+    run = stage.run
+
+    def open_learner(training: Training) -> Learner:
+        return run.task.open_learner(
+            run.name,
+            run.settings,
+            stage.folders,
+            seed=training.seed,
+            manifest=training.manifest,
+            augment=stage.augment,
         )
 
+    retrainer = Retrainer(
+        name=run.name,
+        settings=run.settings,
+        numbers=stage.numbers(),
+        measure=run.task.measure,
+        code=run.task.training_code,
+        open_learner=open_learner,
+        cache=cache,
+    )
+    found, judged = assess(
+        retrainer, stage.folders, config, validation=validation, split_seed=stage.system_seed, seed=stage.seed
+    )
+    with staged(stage.out / "crossvalidation.parquet") as part:
+        judged.to_parquet(part, index=False)
+    found.write(stage.out / "assessment.json")
+    return AssessSummary(found=found, measure=run.task.measure)
 
-def assess_run(
-    assessor: ClassAssessor, config: AssessConfig, out: Path, *, validation: float, seed: int
-) -> AssessSummary:
-    """Write `assessment.json` and `crossvalidation.parquet` to `out` (docs/files.md)."""
-    found, answers = assess(assessor, config, validation=validation, seed=seed)
-    with staged(out / "crossvalidation.parquet") as part:
-        answers.to_parquet(part, index=False)
-    write_json(out / "assessment.json", found)
-    return AssessSummary(found=found)
+
+def read_config(params: dict[str, object]) -> AssessConfig:
+    """Read the section `assess`; raises UserError for a key that is neither known nor a task's name."""
+    config = validated(params.get("assess") or {}, "assess", AssessConfig)
+    for name in config.model_extra or {}:
+        if name not in TASKS:
+            known = ", ".join([*AgainConfig.model_fields, *TASKS])
+            raise UserError(f"params.yaml: assess: unknown key {name!r}; known: {known}")
+    return config
 
 
 def main() -> None:
-    params = read_params(Path())
-    name = entry.run_name()
-    kind, run = read_run(params, name)
-    if isinstance(run, PretextRun):
-        raise UserError(f"assess: {name} is a run of kind {kind}; assess the transfer runs that take its weights")
-    if not isinstance(run, ClassifierRun):
-        raise UserError(
-            f"assess: {name} is a run of kind {kind}; `python -m lamina.stages.assess_colors {name}` assesses it"
-        )
-    config = validated(params.get("assess", {}), "assess", AssessConfig)
-    validation = section(params, "split", SplitConfig).validation
-    out = Path("models") / name
-    assessor = ClassAssessor(
-        name=name,
-        run=run,
-        tuned=read_tuned(out / "tuned.yaml"),
-        folders=Folders(),
-        memo=Path(".lamina/assess"),
-        augment=section(params, "augment", AugmentConfig) if warps_anew(run) else None,
-    )
-    summary = assess_run(assessor, config, out, validation=validation, seed=run.seed_or(entry.seed(params)))
-    print(f"{name}: {summary}")
-    if summary.alarm:
-        print(f"warning: {name}: {summary.alarm}", file=sys.stderr)
+    stage = open_run_stage(entry.run_name())
+    config = read_config(stage.params).of(stage.run.task.name)
+    validation = validated(stage.params.get("split"), "split", SplitConfig).validation
+    summary = assess_run(stage, config, validation=validation)
+    print(f"{stage.run.name}: {summary}")
+    for line in summary.warnings:
+        print(f"warning: {stage.run.name}: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `download`: the source's pictures as Parquet files, bytes untouched."""
+"""Stage `download`: the source's pictures, or texts, as Parquet files, bytes untouched."""
 
 import hashlib
 from collections import Counter
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -42,30 +42,23 @@ SCHEMA: Final = pa.schema(
 )
 
 
-# Pictures are compressed as they are: a second time would cost time and save nothing.
-ENCODING: Final = {
-    "compression": {
-        **dict.fromkeys(SCHEMA.names, "zstd"),
-        "boxes.list.element.list.element": "zstd",
-        "encoded": "none",
-    },
-    "use_dictionary": ["label", "label_count"],
-    "write_statistics": ["id", "name", "label"],
-}
+# Pictures are compressed as they are: a second time would cost time and save nothing. Texts are not.
+COMPRESSION: Final = {"pictures": "none", "texts": "zstd"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSummary:
-    """What was written: pictures, bytes on disk, and pictures per label among those that tell one alone."""
+    """What was written: pictures (or texts), bytes on disk, and how many of each label among those with one label."""
 
     pictures: int
     bytes: int
     labels: dict[str, int]
+    content: str = "pictures"
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {label}" for label, count in self.labels.items())
         classes = f"{len(self.labels) or 'no'} classes" + (f" ({counts})" if 0 < len(self.labels) <= 20 else "")
-        return f"read {self.pictures} pictures, {self.bytes / 2**20:.1f} MiB, {classes}"
+        return f"read {self.pictures} {self.content}, {self.bytes / 2**20:.1f} MiB, {classes}"
 
 
 def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> DownloadSummary:
@@ -75,9 +68,10 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
     the next is read and hashed. Raises UserError for whatever is wrong with the source; nothing is left then.
     """
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
-        pictures = progress(source.pictures, what="download", unit="pictures", total=source.total)
-        write_parts(prefetch(map(to_table, row_groups(_in_order(pictures))), depth=1), folder)
-        return _summary(sorted(folder.iterdir()))
+        pictures = progress(source.pictures, what="download", unit=config.content, total=source.total)
+        groups = prefetch(map(to_table, row_groups(_in_order(pictures))), depth=1)
+        write_parts(groups, folder, compression=COMPRESSION[config.content])
+        return _summary(sorted(folder.iterdir()), config.content)
 
 
 def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
@@ -85,7 +79,7 @@ def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
     last = ""
     for picture in pictures:
         if picture.name <= last:
-            raise UserError(f"source: {picture.name!r} comes twice or out of order; give every picture its own name")
+            raise UserError(f"source: {picture.name!r} comes twice or out of order; give each its own name")
         last = picture.name
         yield picture
 
@@ -104,15 +98,21 @@ def row_groups(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
         yield group
 
 
-def write_parts(groups: Iterable[pa.Table], folder: Path, part_bytes: int = PART_BYTES) -> None:
-    """Write row groups to `part-00000.parquet`, ...: as many each as `part_bytes` hold, and at least one."""
+def write_parts(
+    groups: Iterable[pa.Table], folder: Path, part_bytes: int = PART_BYTES, *, compression: str = "none"
+) -> None:
+    """Write row groups to `part-00000.parquet`, ...: as many each as `part_bytes` hold, and at least one.
+
+    compression: of the bytes of pictures or texts, as Parquet names it.
+    """
+    encoding = _encoding(compression)
     tables = iter(groups)
     table = next(tables, None)
     for number in count():
         if table is None:
             return
         path = folder / f"part-{number:05d}.parquet"
-        with PiecewiseWriter(path) as file, pq.ParquetWriter(file, SCHEMA, **ENCODING) as writer:
+        with PiecewiseWriter(path) as file, pq.ParquetWriter(file, SCHEMA, **encoding) as writer:
             held = 0
             while table is not None and (
                 not held or file.tell() + table.nbytes + (held + 2) * FOOTER_BYTES <= part_bytes
@@ -120,6 +120,15 @@ def write_parts(groups: Iterable[pa.Table], folder: Path, part_bytes: int = PART
                 writer.write_table(table, row_group_size=table.num_rows)
                 held += 1
                 table = next(tables, None)
+
+
+def _encoding(compression: str) -> dict[str, Any]:
+    columns = dict.fromkeys(SCHEMA.names, "zstd")
+    return {
+        "compression": {**columns, "boxes.list.element.list.element": "zstd", "encoded": compression},
+        "use_dictionary": ["label", "label_count"],
+        "write_statistics": ["id", "name", "label"],
+    }
 
 
 def to_table(group: list[Picture]) -> pa.Table:
@@ -145,7 +154,7 @@ def _binary(values: list[bytes]) -> pa.Array:
     return pa.Array.from_buffers(pa.binary(), len(values), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))])
 
 
-def _summary(parts: list[Path]) -> DownloadSummary:
+def _summary(parts: list[Path], content: str) -> DownloadSummary:
     pictures, labels = 0, Counter[str]()
     for part in parts:
         told = pq.read_table(part, columns=["label", "label_count"], read_dictionary=["label"])
@@ -153,7 +162,7 @@ def _summary(parts: list[Path]) -> DownloadSummary:
         alone = told.filter(pc.equal(told["label_count"], 1))["label"]
         labels.update({entry["values"]: entry["counts"] for entry in alone.value_counts().to_pylist()})
     size = sum(part.stat().st_size for part in parts)
-    return DownloadSummary(pictures=pictures, bytes=size, labels=dict(sorted(labels.items())))
+    return DownloadSummary(pictures=pictures, bytes=size, labels=dict(sorted(labels.items())), content=content)
 
 
 def main() -> None:

@@ -44,9 +44,14 @@ def seed(params: Mapping[str, Any]) -> int:
 
 
 def run_name() -> str:
-    """The run that a stage is called for: its one argument."""
+    """Return the run that a stage is called for: its one argument."""
+    return argument("name of a run")
+
+
+def argument(what: str) -> str:
+    """Return the one argument of a stage; what: its meaning, for the message where there is none."""
     if len(sys.argv) != 2:
-        raise UserError(f"expected the name of a run, as in `python -m lamina.stages.train NAME`, got {sys.argv[1:]}")
+        raise UserError(f"expected one argument, the {what}, got {sys.argv[1:]}")
     return sys.argv[1]
 
 

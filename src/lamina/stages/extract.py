@@ -1,78 +1,88 @@
-"""Stage `extract@RUN`: the features of every row of the split, from the run's frozen backbone."""
+"""Stage `extract@NAME`: the features of every row of the split, from a frozen backbone of the section `features`."""
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lamina.config import read_params
+from lamina.config import Params, named, read_params, validated
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import discard, file_digest, staged, write_json
-from lamina.inputs.features import FILES, UNFINISHED, data_digest, features_key, take_over, tidy
+from lamina.inputs.features import UNFINISHED, features_key, tidy
+from lamina.inputs.index import read_split, write_index
+from lamina.inputs.settings import FeaturesSettings
 from lamina.models.saving import save_model
-from lamina.results.record import machine, note_convention
+from lamina.results.record import note_convention
 from lamina.stages import entry
-from lamina.tasks.runs import TransferRun, read_run, run_names
+from lamina.training.environment import machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractSummary:
-    """Shape of the feature array, what it took, and the run that they were taken over from (None: made here)."""
+    """Shape of the feature array, and the seconds it took."""
 
     shape: tuple[int, int]
     seconds: float
-    shared_with: str | None = None
 
     def __str__(self) -> str:
         rows, width = self.shape
-        if self.shared_with:
-            return f"{width} features of {rows} rows are those of {self.shared_with}: taken over"
         return f"extracted {width} features of {rows} rows in {self.seconds:.1f} s ({rows / self.seconds:.0f} rows/s)"
 
 
-def extract_run(
-    run: TransferRun,
+def extract_features(
+    settings: FeaturesSettings,
     folders: Folders,
     out: Path,
     *,
     seed: int,
-    others: Sequence[TransferRun] = (),
+    others: Sequence[FeaturesSettings] = (),
     unfinished: Path = UNFINISHED,
 ) -> ExtractSummary:
-    """Write `features.npy`, in the order of the split manifest, `backbone.keras` and `timing.json` to `out`.
+    """Write `features.npy` (row by row as the split manifest), `backbone.keras` and `index.json` to `out`.
 
-    What a run beside `out` made of the same is taken over. unfinished: the folder that keeps what is made until it is
-    whole, so that an interrupted extraction goes on; of it, only what this run and the `others` need is kept.
+    Next to `out`, `NAME.timing.json` says what it took.
+
+    Args:
+        settings: the entry of the section `features`.
+        folders: where the data lie.
+        out: folder `data/features/NAME`.
+        seed: of random weights.
+        others: all entries of the section; what interrupted extractions of any other left is removed.
+        unfinished: folder that keeps what an interrupted extraction wrote, so that it resumes.
     """
-    note_convention(run.weights, run.preprocess)
-    data = data_digest(folders)
-    key, *asked = (features_key(one, data, seed=seed) for one in (run, *others))
-    tidy(unfinished, {key, *asked})
+    note_convention(settings.weights, settings.preprocess)
+    key, *needed = (features_key(one, folders, seed=seed) for one in (settings, *others))
+    tidy(unfinished, {key, *needed})
     with staged(out, folder=True) as part:
-        timing = take_over(out.parent, key, part) or _make(run, folders, part, unfinished / key, seed=seed)
-        files = {name: file_digest(part / name) for name in FILES}
-        write_json(part / "timing.json", {**timing, "key": key, "files": files})
+        timing = _extract(settings, folders, part, unfinished / key, seed=seed)
         shape = np.load(part / "features.npy", mmap_mode="r").shape
+        write_index(part, file_digest(part / "features.npy"), shape[1])
+    write_json(timing_path(out), timing)
     discard(unfinished / key)
-    return ExtractSummary(shape=shape, seconds=timing["seconds"]["extract"], shared_with=timing.get("shared_with"))
+    return ExtractSummary(shape=shape, seconds=timing["seconds"]["extract"])
 
 
-def _make(run: TransferRun, folders: Folders, out: Path, unfinished: Path, *, seed: int) -> Mapping[str, Any]:
-    """Extract to the folder `out`, by way of `unfinished`; return what `timing.json` says of it."""
+def timing_path(features: Path) -> Path:
+    """Return the file that says what extraction took: next to the features, since times differ from run to run."""
+    return features.with_name(f"{features.name}.timing.json")
+
+
+def _extract(
+    settings: FeaturesSettings, folders: Folders, out: Path, unfinished: Path, *, seed: int
+) -> Mapping[str, Any]:
     from lamina.inputs.extraction import extract, make_extractor
     from lamina.models.engine import compile_engine
 
-    manifest = pd.read_parquet(folders.split / "manifest.parquet")
+    manifest = read_split(folders)
     start = time.perf_counter()
-    extractor = make_extractor(run, manifest, folders, seed=seed)
-    engine = compile_engine(extractor, run.precision)
+    extractor = make_extractor(settings, manifest, folders, seed=seed)
+    engine = compile_engine(extractor, settings.precision)
     built = time.perf_counter()
     unfinished.mkdir(parents=True, exist_ok=True)
     extract(engine, open_rows(manifest, folders), unfinished / "features.npy")
@@ -82,23 +92,23 @@ def _make(run: TransferRun, folders: Folders, out: Path, unfinished: Path, *, se
     return {"seconds": seconds, "machine": machine(), "engine": engine.name, "precision": engine.precision}
 
 
-def _transfer_runs(params: Mapping[str, Any]) -> Iterator[TransferRun]:
-    """Every run that has features; one whose settings are wrong hears of it when it is its turn."""
-    for name in run_names(params):
+def _all_settings(params: Params) -> list[FeaturesSettings]:
+    """All entries; one whose settings are wrong is reported when it is extracted."""
+    found = []
+    for name, given in named(params, "features").items():
         with suppress(UserError):
-            run = read_run(params, name)[1]
-            if isinstance(run, TransferRun):
-                yield run
+            found.append(validated(given, f"features.{name}", FeaturesSettings))
+    return found
 
 
 def main() -> None:
-    params = read_params(Path())
-    name = entry.run_name()
-    _, run = read_run(params, name)
-    if not isinstance(run, TransferRun):
-        raise UserError(f"extract: {name} learns from pixels; only runs under transfer.runs have features")
-    out, others = Path("data/features") / name, list(_transfer_runs(params))
-    print(extract_run(run, Folders(), out, seed=entry.seed(params), others=others))
+    params, name = read_params(Path()), entry.argument("NAME of an entry of features")
+    entries = named(params, "features")
+    if name not in entries:
+        raise UserError(f"params.yaml: features has no entry {name!r}; known: {', '.join(entries) or 'none'}")
+    settings = validated(entries[name], f"features.{name}", FeaturesSettings)
+    folders, others = Folders(), _all_settings(params)
+    print(extract_features(settings, folders, folders.features / name, seed=entry.seed(params), others=others))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The last stage: one page that says what was learned, from what, and how well."""
+"""The last stage: one page about what was learned, from what, and how well."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,74 +7,62 @@ from pathlib import Path
 from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.report.page import render
+from lamina.report.data_chapter import pictures_chapter
+from lamina.report.page import lay_out
 from lamina.report.pictures import read_pictures
-from lamina.report.tables import ranked
+from lamina.results.record import system_name
 from lamina.stages import entry
-from lamina.tasks.classify.results import read_run
-from lamina.tasks.colorize.results import read_color_run
-from lamina.tasks.colorize.tables import ranked_colors
-from lamina.tasks.lightness.results import ranked_pretexts, read_pretext_run
-from lamina.tasks.runs import KINDS, run_names
+from lamina.tasks.registry import TASKS
+from lamina.tasks.runs import run_tasks
+from lamina.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSummary:
-    """The page written, its bytes, and the runs that lead it: the best that names classes with its test accuracy
-    (0 to 1), the best that colors with its test MSE (squared CIELAB units); None where there is none of the kind."""
+    """The page written, its bytes, the number of runs, and the best run of each task in words."""
 
     page: Path
     size: int
     runs: int
-    best: str | None
-    accuracy: float | None
-    best_colorizer: str | None
-    mse: float | None
+    best: tuple[str, ...]
 
     def __str__(self) -> str:
-        told = [f"{self.runs} {'run' if self.runs == 1 else 'runs'}"]
-        if self.accuracy is not None:
-            told.append(f"best {self.best} with {self.accuracy:.1%} of test pictures right")
-        if self.mse is not None:
-            told.append(f"best colorizer {self.best_colorizer} with a test MSE of {self.mse:.1f}")
-        return f"{self.page}: {', '.join(told)}; {self.size / 1e6:.1f} MB"
+        count = f"{self.runs} {'run' if self.runs == 1 else 'runs'}"
+        return f"{self.page}: {', '.join((count, *self.best))}; {self.size / 1e6:.1f} MB"
 
 
-def report(runs: Mapping[str, str], system: Path, out: Path) -> ReportSummary:
+def report(runs: Mapping[str, Task], system: Path, out: Path) -> ReportSummary:
     """Write `index.html` into the folder `out`: one self-contained page about the runs of a system.
 
-    runs: the kind (`transfer`, `scratch`, `colorize` or `pretext`) of each folder in `models/` of the system's folder,
-    by name, in any order.
-    Raises UserError where there is no run, or one is not trained or evaluated yet.
+    Args:
+        runs: the task of each run in `models/` of the system's folder.
+        system: the system's folder.
+        out: folder of the page.
+
+    Raises:
+        UserError: if there is no run, or one is not trained or evaluated yet.
     """
     if not runs:
-        raise UserError(f"params.yaml: no run to report; name one under {', '.join(f'{kind}.runs' for kind in KINDS)}")
-    named = ranked([read_run(system, name, kind) for name, kind in runs.items() if kind in ("transfer", "scratch")])
-    coloring = ranked_colors([read_color_run(system, name) for name, kind in runs.items() if kind == "colorize"])
-    pretexts = ranked_pretexts([read_pretext_run(system, name) for name, kind in runs.items() if kind == "pretext"])
+        raise UserError("params.yaml: no run to report; add one under runs")
+    pictures = read_pictures(system)
+    names = {task: [name for name, its in runs.items() if its.name == task] for task in TASKS}
+    chapters = [TASKS[task].chapter(system, of_task, pictures) for task, of_task in names.items() if of_task]
     page = out / "index.html"
-    text = render([*named, *coloring, *pretexts][0].record.system, named, coloring, read_pictures(system), pretexts)
+    text = lay_out(system_name(system), chapters, pictures_chapter(pictures))
     with staged(page) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
-    return ReportSummary(
-        page=page,
-        size=page.stat().st_size,
-        runs=len(runs),
-        best=named[0].name if named else None,
-        accuracy=named[0].metrics.test.accuracy if named else None,
-        best_colorizer=coloring[0].name if coloring else None,
-        mse=coloring[0].metrics.test.measures.mse.value if coloring else None,
-    )
+    best = tuple(chapter.best for chapter in chapters)
+    return ReportSummary(page=page, size=page.stat().st_size, runs=len(runs), best=best)
 
 
 def main() -> None:
-    """Report on every run that `params.yaml` names, and see that MLflow knows each in full."""
+    """Report on every run of `params.yaml`, and bring MLflow up to date."""
     system = Path()
-    kinds = run_names(read_params(system))
-    print(report(kinds, system, Path("reports")))
+    runs = run_tasks(read_params(system))
+    print(report(runs, system, Path("reports")))
     from lamina.tracking.sync import sync_or_warn
 
-    for name in kinds:
+    for name in runs:
         sync_or_warn(system, name)
 
 

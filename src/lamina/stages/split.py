@@ -1,6 +1,6 @@
 """Stage `split`: pictures alike joined, whole origins to train, validation and test, copies to train; then an audit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +20,11 @@ from lamina.data.audit import (
     merge_pair_origins,
     same_content_pairs,
 )
+from lamina.data.rows import Folders
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
+from lamina.inputs.index import index_pixels
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
 from lamina.maths.published_split import find_published_test, split_around
@@ -68,13 +70,15 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
 
     parts: of a cross-validation, to which whole origins are dealt too; 0: none, and -1 stands in the manifest. Pictures
     without labels count as one class. Raises UserError where a class has fewer origins than folds or parts, or
-    `config.given` leaves it without pictures in a fold.
+    `config.test_pattern` leaves it without pictures in a fold.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
     labels = pictures["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    given = find_published_test(list(pictures["name"]), config.given) if config.given is not None else None
+    given = (
+        find_published_test(list(pictures["name"]), config.test_pattern) if config.test_pattern is not None else None
+    )
     described = describe_pictures(pictures["id"], pixels)
     alike = same_content_pairs(pictures, pixels, described) if config.merge_near_duplicates else NO_PAIRS
     pictures["origin"] = merge_pair_origins(pictures, alike)
@@ -146,9 +150,11 @@ def _summarise(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSumma
 def main() -> None:
     params = read_params(Path())
     config = section(params, "split", SplitConfig)
-    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    lab, augmented, out = Path("data/lab"), Path("data/augmented"), Path("data/split")
-    print(split(config, lab, augmented, out, seed=entry.seed(params), parts=parts))
+    parts = validated(params.get("assess") or {}, "assess", AssessConfig).folds
+    folders = Folders()
+    print(split(config, folders.lab, folders.augmented, folders.split, seed=entry.seed(params), parts=parts))
+    with staged(folders.pixels, folder=True) as part:
+        index_pixels(replace(folders, pixels=part))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stages `tune@RUN` and `tune-KIND@RUN`: the learning rate, dropout and decay that the run shall train with."""
+"""Stage `tune@RUN`: the numbers that the run shall train with."""
 
 import multiprocessing
 import os
@@ -13,82 +13,79 @@ from typing import Any
 
 import pandas as pd
 
-from lamina.config import read_params, section
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders
+from lamina.config import section
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.results.record import code_digest, environment, system_name
+from lamina.results.record import system_name
 from lamina.stages import entry
-from lamina.tasks.classify.learning import open_task
-from lamina.tasks.runs import Run, Tuned, read_run, warps_anew
-from lamina.training.learner import Task
+from lamina.stages.run_stage import RunStage, open_run_stage
+from lamina.training.environment import environment
+from lamina.training.learner import Learner
+from lamina.training.settings import Hyperparameters
+from lamina.tuning.numbers import write_numbers
 from lamina.tuning.search import TuneConfig, no_trials, search
-from lamina.tuning.studies import Place, place_of, resume
-from lamina.tuning.tuned import given, write_tuned
+from lamina.tuning.studies import place_of, resume
+
+STUDIES = Path(".lamina/studies")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSummary:
     """The numbers to train with, and how many trials found them."""
 
-    tuned: Tuned
+    numbers: Hyperparameters
     trials: int
 
     def __str__(self) -> str:
-        numbers = ", ".join(f"{name} {value:.3g}" for name, value in self.tuned.model_dump().items())
-        return f"{numbers} ({f'best of {self.trials} trials' if self.trials else 'as params.yaml says'})"
+        numbers = ", ".join(f"{name} {value:.3g}" for name, value in self.numbers.model_dump().items())
+        return f"{numbers} ({f'best of {self.trials} trials' if self.trials else 'given in params.yaml'})"
 
 
-def tune(
-    name: str,
-    run: Run,
-    config: TuneConfig,
-    folders: Folders,
-    studies: Path,
-    out: Path,
-    *,
-    seed: int,
-    augment: AugmentConfig | None = None,
-) -> TuneSummary:
-    """Write `tuned.yaml` and `trials.csv` to `out`, searching only for what the run leaves open.
+def tune(stage: RunStage, config: TuneConfig, *, studies: Path = STUDIES) -> TuneSummary:
+    """Write `tuned.yaml` and `trials.csv` to the run's folder, searching only for what the run leaves open.
 
-    studies: folder, outside of what DVC removes, where a study that was killed is found again; where the environment
-    variable LAMINA_STUDIES names a database, it is kept there, and whoever calls this with the same settings on
-    another machine shares its trials. augment: the section, for runs of `augmentation: fresh`.
-    Raises UserError where a number is left open and no trial is allowed, and where the study cannot be reached.
+    Args:
+        stage: the run and its surroundings.
+        config: section `tune`.
+        studies: folder of the studies, so that one that was killed resumes. Where the environment variable
+            LAMINA_STUDIES names a database, the study is kept there, and whoever calls this with the same settings on
+            another machine shares its trials.
+
+    Raises:
+        UserError: if a number is left open and no trial is allowed, or the study cannot be reached.
     """
-    tuned, trials = (
-        _find(name, run, config, partial(open_task, name, run, folders, seed=seed, augment=augment), studies, seed)
-        if run.tunable
-        else (given(run), no_trials())
+    settings = stage.run.settings
+    numbers, trials = (
+        _find(stage, config, studies) if settings.tunable else (settings.given_numbers(), no_trials(settings))
     )
-    write_tuned(out / "tuned.yaml", tuned)
-    with staged(out / "trials.csv") as part:
+    write_numbers(stage.out / "tuned.yaml", numbers)
+    with staged(stage.out / "trials.csv") as part:
         trials.to_csv(part, index=False)
-    return TuneSummary(tuned=tuned, trials=len(trials))
+    return TuneSummary(numbers=numbers, trials=len(trials))
 
 
-def _find(
-    name: str, run: Run, config: TuneConfig, opened: Callable[[], Task], studies: Path, seed: int
-) -> tuple[Tuned, pd.DataFrame]:
+def _find(stage: RunStage, config: TuneConfig, studies: Path) -> tuple[Hyperparameters, pd.DataFrame]:
+    run = stage.run
     if not config.trials:
-        raise UserError(f"run {name}: {', '.join(run.tunable)}: tune, but tune.trials is 0; raise it or give a number")
+        raise UserError(
+            f"run {run.name}: {', '.join(run.settings.tunable)}: tune, but tune.trials is 0; raise it or give a number"
+        )
     if config.workers > 1:
         _share_machine(config.workers)
-    task = opened()
+    learner = stage.open_learner()
     identity = {
-        "run": run.model_dump(),
-        "tune": config.model_dump(exclude={"trials", "workers"}),  # with more of them the same study goes on
-        "seed": seed,
-        "data": task.digest,
-        "code": code_digest(),
+        "run": run.settings.decides(),
+        "tune": config.model_dump(exclude={"trials", "workers"}),  # with more of them the same study continues
+        "seed": stage.seed,
+        "data": learner.digest,
+        "code": run.task.training_code,
         "environment": environment(),
     }
-    place = place_of(name, system_name(Path()), identity, studies, run.direction)
+    place = place_of(run.name, system_name(Path()), identity, studies, run.task.direction)
     resume(place)
-    with _workers(config.workers - 1, opened, run, config, place, name, seed):
-        return search(task, run, config, place, name=name, seed=seed)
+    find = partial(search, config=config, place=place, measure=run.task.measure, name=run.name, seed=stage.seed)
+    with _workers(config.workers - 1, run.name, find):
+        return find(learner)
 
 
 def _share_machine(workers: int) -> None:
@@ -98,10 +95,10 @@ def _share_machine(workers: int) -> None:
 
 
 @contextmanager
-def _workers(count: int, *told: Any) -> Iterator[None]:
-    """So many more processes that search in the same study; they end by themselves once it holds all trials."""
+def _workers(count: int, name: str, find: Callable[[Learner], Any]) -> Iterator[None]:
+    """Start more processes that search in the same study. They end by themselves once it holds all trials."""
     context = multiprocessing.get_context("spawn")  # TensorFlow does not survive a fork
-    processes = [context.Process(target=_work, args=told) for _ in range(count)]
+    processes = [context.Process(target=_work, args=(name, find)) for _ in range(count)]
     try:
         for process in processes:
             process.start()
@@ -115,9 +112,9 @@ def _workers(count: int, *told: Any) -> Iterator[None]:
             process.terminate()
 
 
-def _work(opened: Callable[[], Task], run: Run, config: TuneConfig, place: Place, name: str, seed: int) -> None:
+def _work(name: str, find: Callable[[Learner], Any]) -> None:
     def search_too() -> None:
-        search(opened(), run, config, place, name=name, seed=seed)
+        find(open_run_stage(name).open_learner())
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     entry.run(search_too)
@@ -131,14 +128,8 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    params = read_params(Path())
-    name = entry.run_name()
-    _, run = read_run(params, name)
-    config = section(params, "tune", TuneConfig)
-    studies, out = Path(".lamina/studies"), Path("models") / name
-    augment = section(params, "augment", AugmentConfig) if warps_anew(run) else None
-    seed = run.seed_or(entry.seed(params))
-    print(f"{name}: {tune(name, run, config, Folders(), studies, out, seed=seed, augment=augment)}")
+    stage = open_run_stage(entry.run_name())
+    print(f"{stage.run.name}: {tune(stage, section(stage.params, 'tune', TuneConfig))}")
 
 
 if __name__ == "__main__":

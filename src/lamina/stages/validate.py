@@ -1,6 +1,6 @@
 """Stage `validate`: what must hold of the data before anything learns from it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from lamina.maths.published_split import find_published_test
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.tracking.data_docs import page
-from lamina.tracking.expectations import Finding, check
+from lamina.tracking.expectations import Finding, Suite, check
 from lamina.tracking.suites import COLORED, DRIFT, GIVEN, LABELED, SUITES
 
 BASELINE: Final = Path("baselines/data.json")
@@ -62,15 +62,49 @@ def validate(
     need not run again when other data are accepted.
     Raises UserError that names the first broken expectation and the first rows that break it, or what drifted.
     """
+    return validate_tables(
+        SUITES,
+        read_tables(data, shares, parts, given),
+        [*conditions, *([GIVEN] if given is not None else [])],
+        out,
+        read_delivery=read_delivery,
+        drift_suite=DRIFT,
+        accepted=accepted,
+        drift=drift,
+    )
+
+
+def validate_tables(
+    suites: Sequence[Suite],
+    tables: Mapping[str, pd.DataFrame],
+    conditions: Iterable[str],
+    out: Path,
+    *,
+    read_delivery: Callable[[Mapping[str, pd.DataFrame]], Delivery],
+    drift_suite: Suite,
+    accepted: DataProfile | None,
+    drift: float,
+) -> ValidationSummary:
+    """Check tables, and then how far the delivery is from the accepted one; see `validate` for files and errors.
+
+    Args:
+        suites: What must hold of the tables.
+        tables: By the suites' names.
+        conditions: Those under which some expectations are checked.
+        out: Folder for the results.
+        read_delivery: Measures the delivery from the tables.
+        drift_suite: What must hold of the movements.
+        accepted: The accepted profile, or None.
+        drift: Share of the items that may move, 0 to 1.
+    """
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"
     for name in ("verdict.json", "profile.json", "drift.json"):
         (out / name).unlink(missing_ok=True)
-    tables = read_tables(data, shares, parts, given)
-    sound, moved = check(SUITES, tables, [*conditions, *([GIVEN] if given is not None else [])]), list[Movement]()
+    sound, moved = check(suites, tables, conditions), list[Movement]()
     findings = sound
     if not sound.broken:
-        moved = _measure_drift(tables, accepted, drift, out)
-        findings += check([DRIFT], {DRIFT.table: pd.DataFrame(map(asdict, moved))} if moved else {})
+        moved = _measure_drift(read_delivery(tables), accepted, drift, out)
+        findings += check([drift_suite], {drift_suite.table: pd.DataFrame(map(asdict, moved))} if moved else {})
     with staged(docs.parent, folder=True) as part:
         (part / docs.name).write_text(page(findings), encoding="utf-8")
     if sound.broken:
@@ -85,11 +119,8 @@ def validate(
     )
 
 
-def _measure_drift(
-    tables: Mapping[str, pd.DataFrame], accepted: DataProfile | None, drift: float, out: Path
-) -> list[Movement]:
+def _measure_drift(delivery: Delivery, accepted: DataProfile | None, drift: float, out: Path) -> list[Movement]:
     """Write `profile.json`, and `drift.json` where something was accepted; return its rows."""
-    delivery = read_delivery(tables)
     write_json(out / "profile.json", delivery.profile.model_dump(mode="json"))
     if accepted is None:
         return []
@@ -133,19 +164,21 @@ def read_delivery(tables: Mapping[str, pd.DataFrame]) -> Delivery:
             "size": np.sqrt(width * height),
             "aspect": width / height,
         },
-        delivered=_sample(raw),
-        kept=_sample(kept),
-        classes=_counts(kept["label"]),
-        rejected=_counts(tables["rejected"]["reason"]),
+        delivered=sample(raw),
+        kept=sample(kept),
+        classes=counts(kept["label"]),
+        rejected=counts(tables["rejected"]["reason"]),
     )
 
 
-def _sample(pictures: pd.DataFrame) -> Sample:
+def sample(pictures: pd.DataFrame) -> Sample:
+    """Count the rows of a table, and as how many independent ones they count. pictures: `origin` of each."""
     sizes = pictures["origin"].value_counts()
     return Sample(pictures=len(pictures), independent=round(independent(sizes), 1))
 
 
-def _counts(values: pd.Series) -> dict[str, int]:
+def counts(values: pd.Series) -> dict[str, int]:
+    """Count how often each value is there, by its name, sorted."""
     return {str(value): int(count) for value, count in sorted(values.value_counts().items())}
 
 
@@ -170,23 +203,23 @@ def read_tables(
     is_given = find_published_test(list(split["name"]), given) if given is not None else np.zeros(len(split), bool)
     of_given = split["origin"].isin(split.loc[is_given, "origin"])
     return {
-        "raw": raw.assign(decisions=_occurrences(raw["name"], decided)),
-        "kept": kept.assign(in_raw=_agrees(kept, raw, "name"), in_lab=kept["id"].isin(lab["id"])),
+        "raw": raw.assign(decisions=occurrences(raw["name"], decided)),
+        "kept": kept.assign(in_raw=agrees(kept, raw, "name"), in_lab=kept["id"].isin(lab["id"])),
         "rejected": rejected.assign(in_raw=rejected["name"].isin(raw["name"])),
         "lab": lab.assign(
-            as_kept=_agrees(lab, kept, "name", "origin", "label"),
-            originals=_occurrences(lab["id"], originals["id"]),
+            as_kept=agrees(lab, kept, "name", "origin", "label"),
+            originals=occurrences(lab["id"], originals["id"]),
         ),
         "split": split.assign(
-            as_converted=_agrees(split, lab, "label"),
+            as_converted=agrees(split, lab, "label"),
             origin_whole=_whole_origins(split, lab),
             copy_held_out=split["copy"].astype("Int64").mask(split["fold"].isin(["train", SPARE])),
             copy_spare=split["copy"].astype("Int64").mask((split["fold"] != SPARE) | of_given),
             as_given=((split["fold"] == "test") == is_given) | (split["copy"] > 0),
             part_asked_for=split["part"].isin(range(parts) if parts else [-1]),
         ),
-        "origins": _folds_of_origins(split[split["fold"] != SPARE]),
-        "classes": _pictures_of_classes(originals),
+        "origins": folds_of_origins(split[split["fold"] != SPARE]),
+        "classes": pictures_of_classes(originals),
         "shares": shares_of_folds(originals, shares),
     }
 
@@ -202,12 +235,12 @@ def _read_lab(folder: Path) -> pd.DataFrame:
     return manifest.join(profile(pixels))
 
 
-def _occurrences(values: pd.Series, among: pd.Series) -> pd.Series:
+def occurrences(values: pd.Series, among: pd.Series) -> pd.Series:
     """How often each value is found among others."""
     return values.map(among.value_counts()).fillna(0).astype(np.int64)
 
 
-def _agrees(table: pd.DataFrame, source: pd.DataFrame, *columns: str) -> pd.Series:
+def agrees(table: pd.DataFrame, source: pd.DataFrame, *columns: str) -> pd.Series:
     """Whether `source` holds each row's id, with the same values in `columns`; missing equals missing."""
     known = source.drop_duplicates("id").set_index("id").reindex(table["id"])
     agrees = table["id"].isin(source["id"])
@@ -223,17 +256,17 @@ def _whole_origins(split: pd.DataFrame, lab: pd.DataFrame) -> pd.Series:
     return split["origin"].groupby(converted, dropna=False).transform("nunique") == 1
 
 
-def _folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:
+def folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:
     """Per origin: `folds`, the names of those it is in, joined, and `parts`, how many of cross-validation."""
     pairs = split[["origin", "fold"]].astype(object).fillna("none").drop_duplicates().sort_values(["origin", "fold"])
     folds = pairs.groupby("origin")["fold"].agg(", ".join).rename("folds")
     return folds.to_frame().join(split.groupby("origin")["part"].nunique().rename("parts")).reset_index()
 
 
-def _pictures_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
+def pictures_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
     """Per class: how many of its original pictures are in each fold."""
-    counts = pd.crosstab(originals["label"], originals["fold"])
-    return counts.reindex(columns=list(FOLDS), fill_value=0).rename_axis(columns=None).reset_index()
+    table = pd.crosstab(originals["label"], originals["fold"])
+    return table.reindex(columns=list(FOLDS), fill_value=0).rename_axis(columns=None).reset_index()
 
 
 def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
@@ -271,7 +304,7 @@ def main() -> None:
     drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
     accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
     parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    data, out, given = Path("data"), Path("data/validation"), split.given
+    data, out, given = Path("data"), Path("data/validation"), split.test_pattern
     print(validate(split.shares, asked_for, data, out, accepted=accepted, drift=drift, parts=parts, given=given))
 
 

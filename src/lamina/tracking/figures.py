@@ -7,33 +7,32 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lamina.charts.figures import MSE_OF_L, curve
-from lamina.tracking.records import RunFiles
+from lamina.charts.figures import curve
+from lamina.tracking.records import TrackedRun
 
 DPI = 120
 MOST_CLASSES_NAMED = 30
 
 
-def draw(files: RunFiles, folder: Path) -> None:
-    """Write the curves `loss.png` and `accuracy.png` or `mse.png` into `folder`, and what else there is to see.
+def draw(files: TrackedRun, folder: Path) -> None:
+    """Write the curves of loss and measure, the confusion matrix where there are classes, and the run's sheets.
 
-    That is `confusion.png` where there are test rows with classes, and the sheets that the run's stages drew.
+    Args:
+        files: of the run.
+        folder: that the PNG files are written to.
     """
-    figures = {}
-    history = pd.DataFrame(files.history)
-    titles = {"mse": MSE_OF_L} if files.record["kind"] == "pretext" else {}
-    for measure in ("loss", files.measure):
-        if {f"train_{measure}", f"validation_{measure}"} <= set(history.columns):
-            figures[measure] = curve(history, measure, title=titles.get(measure))
-    rows = files.folder / "confusion.csv"
-    if rows.exists():
-        told = pd.read_csv(rows, dtype=str, keep_default_na=False)
-        figures["confusion"] = confusion(told["label"], told["predicted"], files.record["classes"])
+    run, figures = files.run, {}
+    for measure in ("loss", files.task.measure):
+        if {f"train_{measure}", f"validation_{measure}"} <= set(run.history.columns):
+            figures[measure] = curve(run.history, measure)
+    if {"label", "predicted"} <= set(run.predictions.columns):
+        table = run.predictions
+        figures["confusion"] = confusion(table["label"], table["predicted"], run.record.classes)
     for name, figure in figures.items():
         # the version of matplotlib is left out, so that the same figure is the same bytes
         figure.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
-    for sheet in files.sheets():
-        shutil.copyfile(sheet, folder / sheet.name)
+    for path in run.sheets.values():
+        shutil.copyfile(path, folder / path.name)
 
 
 def confusion(labels: "pd.Series[str]", predicted: "pd.Series[str]", classes: list[str]) -> Figure:

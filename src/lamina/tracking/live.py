@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lamina.results.record import Record, system_name
 from lamina.tracking import runs, store
 
 if TYPE_CHECKING:
@@ -42,18 +43,18 @@ class LiveRun:
         self._thread: Thread | None = None
         self._warned = False
 
-    def start(self, record: dict[str, Any]) -> None:
+    def on_train_begin(self, record: Record) -> None:
         # a daemon, so that a store which hangs cannot keep the process alive
         self._thread = Thread(target=self._follow, args=(record,), daemon=True)
         self._thread.start()
 
-    def epoch(self, row: dict[str, float]) -> None:
+    def on_epoch_end(self, row: dict[str, float]) -> None:
         self._told.put((runs.now(), row))
 
-    def picture(self, name: str, epoch: int, image: "Image") -> None:
+    def on_picture(self, name: str, epoch: int, image: "Image") -> None:
         self._told.put(Picture(name=name, epoch=epoch, image=image, at=runs.now()))
 
-    def finish(self) -> None:
+    def on_train_end(self) -> None:
         self._told.put(None)
         if self._thread:
             self._thread.join(SECONDS_TO_FINISH)
@@ -62,11 +63,11 @@ class LiveRun:
                     f"the MLflow store did not take everything within {SECONDS_TO_FINISH:.0f} s of training's end"
                 )
 
-    def _follow(self, record: dict[str, Any]) -> None:
+    def _follow(self, record: Record) -> None:
         try:
             opened = store.open_store(self._system)
             with store.refused_in_one_line(opened.uri):
-                run_id = runs.begin(opened, record)
+                run_id = runs.begin(opened, record, system_name(self._system))
                 if run_id is not None:
                     self._pass_on(opened, run_id)
         except Exception as error:  # whatever it is, training is worth more than its picture

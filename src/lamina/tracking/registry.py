@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lamina.errors import UserError
 from lamina.results.champion import Champion
-from lamina.results.measures import MEASURES
-from lamina.tracking.records import RunFiles, read_run
+from lamina.tracking.records import TrackedRun, read_tracked
 from lamina.tracking.runs import COMPLETE, KEY, allowed, find
 from lamina.tracking.store import Store, exclusive, experiment, open_store, refused_in_one_line
 from lamina.tracking.sync import sync
@@ -32,11 +31,11 @@ def register(system: Path, champion: Champion) -> State:
             "accepted with `dvc pull`, or accept what is there with `lamina gate --accept`"
         )
     sync(system, champion.run)
-    files = read_run(system, champion.run)
+    files = read_tracked(system, champion.run)
     store = open_store(system)
     with refused_in_one_line(store.uri), exclusive(store.root):
         run_id, model_id = _logged(store, files)
-        name = allowed(files.record["system"])
+        name = allowed(files.system)
         source = store.client.get_logged_model(model_id).artifact_location
         version = _version(store, name, source)
         if version and _champion(store, name) == str(version.version):
@@ -57,9 +56,9 @@ def register_or_warn(system: Path, champion: Champion) -> None:
         print(f"warning: {error}; what was accepted is kept, `lamina track` brings MLflow up to date", file=sys.stderr)
 
 
-def _logged(store: Store, files: RunFiles) -> tuple[str, str]:
+def _logged(store: Store, files: TrackedRun) -> tuple[str, str]:
     """The ids of the run in MLflow and of the model that was logged with it."""
-    runs = find(store, experiment(store, files.record["system"]), files.record["key"])
+    runs = find(store, experiment(store, files.system), files.run.record.key)
     run = next(run for run in runs if run.data.tags.get(COMPLETE) == files.digest)
     assert run.outputs is not None  # a complete run has logged its model
     return run.info.run_id, run.outputs.model_outputs[-1].model_id
@@ -85,14 +84,14 @@ def _champion(store: Store, name: str) -> str | None:
     return None if version is None else str(version)
 
 
-def _tags(files: RunFiles, champion: Champion) -> dict[str, str]:
-    name, measure, test = champion.measure, MEASURES[champion.measure], files.metrics["test"]
-    interval = measure.interval(test)
+def _tags(files: TrackedRun, champion: Champion) -> dict[str, str]:
+    name, test = champion.measure, files.run.metrics.test
+    interval = test.interval
     bounds = {"test_interval": f"{interval[0]:.4f} to {interval[1]:.4f}"} if interval else {}
     return {
         "run": champion.run,
         KEY: champion.key,
         "digest": champion.model,
         f"validation_{name}": f"{champion.validation:.4f}",
-        f"test_{name}": f"{measure.score(test):.4f}",
+        f"test_{name}": f"{test.value:.4f}",
     } | bounds

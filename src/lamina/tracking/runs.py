@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lamina.results.record import Record
 from lamina.tracking.store import Store, exclusive, experiment
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ def now() -> int:
     return int(time.time() * 1000)
 
 
-def begin(store: Store, record: dict[str, Any]) -> str | None:
+def begin(store: Store, record: Record, system: str) -> str | None:
     """Make the run that training is about to fill; None where MLflow has it in full already.
 
     What a killed training with the same key left is deleted.
     """
     with exclusive(store.root):
-        experiment_id = experiment(store, record["system"])
-        found = find(store, experiment_id, record["key"])
+        experiment_id = experiment(store, system)
+        found = find(store, experiment_id, record.key)
         if any(is_complete(there) for there in found):
             return None
         delete(store, experiment_id, found)
-        return create(store, experiment_id, record)
+        return create(store, experiment_id, record, system)
 
 
 def log_epochs(store: Store, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
@@ -77,23 +78,23 @@ def delete(store: Store, experiment_id: str, runs: list["Run"]) -> None:
         store.client.delete_run(run.info.run_id)
 
 
-def create(store: Store, experiment_id: str, record: Mapping[str, Any]) -> str:
-    """Make a run with what its record tells: parameters and tags. Returns its id."""
+def create(store: Store, experiment_id: str, record: Record, system: str) -> str:
+    """Make a run with its record's parameters and tags; returns its id."""
     from mlflow.entities import Param
 
     tags = {
-        KEY: record["key"],
+        KEY: record.key,
         COMPLETE: "false",
-        "system": record["system"],
-        "kind": record["kind"],
-        "data": record["data"]["digest"],
-        "commit": record["commit"],
-        "mlflow.source.git.commit": record["commit"],
+        "system": system,
+        "task": record.task,
+        "data": record.data["digest"],
+        "commit": record.commit,
+        "mlflow.source.git.commit": record.commit,
         "mlflow.source.name": "lamina",
     }
-    told = {key: str(value) for key, value in tags.items() if value is not None}
-    run_id = str(store.client.create_run(experiment_id, tags=told, run_name=record["run"]).info.run_id)
-    params = flatten({**record["params"], "seed": record["seed"], "size": record["size"], "tuned": record["tuned"]})
+    known = {key: str(value) for key, value in tags.items() if value is not None}
+    run_id = str(store.client.create_run(experiment_id, tags=known, run_name=record.run).info.run_id)
+    params = flatten({**record.settings, "seed": record.seed, "width": record.width, "tuned": record.numbers})
     store.client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     return run_id
 

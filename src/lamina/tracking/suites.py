@@ -22,7 +22,7 @@ from lamina.tracking.expectations import (
 
 LABELED: Final = "source.labels"  # conditions of expectations: the parameters that ask for them
 COLORED: Final = "filter.drop_grayscale"
-GIVEN: Final = "split.given"
+GIVEN: Final = "split.test_pattern"
 
 SUITES: Final = (
     Suite(
@@ -90,8 +90,8 @@ SUITES: Final = (
         about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
         "id with this label. origin_whole: all pictures of its origin there are of one here. copy_held_out: the copy, "
         "where the row is neither trained with nor spare (a copy for cross-validation alone); copy_spare: where it is, "
-        "and its origin holds no given test picture (split.given). as_given: whether it is in test just where its name "
-        "is a given one; copies aside. part_asked_for: its part is one of those that assess.folds asks for.",
+        "and its origin holds no given test picture (split.test_pattern). as_given: whether it is in test just where "
+        "its name is a given one; copies aside. part_asked_for: its part is one of those that assess.folds asks for.",
         key="name",
         expectations=(
             one_of("every row is a converted picture, with its label", "as_converted", True),

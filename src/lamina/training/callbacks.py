@@ -1,41 +1,43 @@
-"""What training tells to whoever follows it live."""
+"""Callbacks of one training: what is called as it goes."""
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from lamina.results.record import Record
+
 
 class Callbacks(Protocol):
-    """Follows one run while it trains. No method raises or delays training for long."""
+    """Follow one training. No method raises, or delays the training for long."""
 
-    def start(self, record: dict[str, Any]) -> None:
-        """Hear of the run before its first epoch; record: what `record.json` will hold."""
+    def on_train_begin(self, record: "Record") -> None:
+        """Called before the first epoch with the record that the run will leave."""
 
-    def epoch(self, row: dict[str, float]) -> None:
-        """Hear of an epoch that ended; row: that epoch's row of `history.csv`, `epoch` counting from 1."""
+    def on_epoch_end(self, row: dict[str, float]) -> None:
+        """Called with each epoch's row of `history.csv`; `epoch` counts from 1."""
 
-    def picture(self, name: str, epoch: int, image: "Image") -> None:
-        """See what the network makes of some pictures after an epoch; name: the same for all epochs of one series.
+    def on_picture(self, name: str, epoch: int, image: "Image") -> None:
+        """Called with what the network makes of some pictures after an epoch; name: the same for one series.
 
-        The image is not to be changed afterwards.
+        The image must not be changed afterwards.
         """
 
-    def finish(self) -> None:
-        """Hear that training ended; what is still held back is passed on."""
+    def on_train_end(self) -> None:
+        """Called when training has ended; what is held back is passed on."""
 
 
-class Silent:
-    """A callbacks to whom nothing matters."""
+class NoCallbacks:
+    """Ignores every event; for tests."""
 
-    def start(self, record: dict[str, Any]) -> None:
+    def on_train_begin(self, record: "Record") -> None:
         pass
 
-    def epoch(self, row: dict[str, float]) -> None:
+    def on_epoch_end(self, row: dict[str, float]) -> None:
         pass
 
-    def picture(self, name: str, epoch: int, image: "Image") -> None:
+    def on_picture(self, name: str, epoch: int, image: "Image") -> None:
         pass
 
-    def finish(self) -> None:
+    def on_train_end(self) -> None:
         pass

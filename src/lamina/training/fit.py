@@ -1,4 +1,4 @@
-"""The training loop: shuffled batches, one row per epoch."""
+"""The training loop: shuffled batches, one row of history per epoch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,18 +17,18 @@ from lamina.training.trainers import Trainer
 
 
 class Examples(Protocol):
-    """Something to learn from, in batches."""
+    """The rows of a fold, in batches."""
 
     def __len__(self) -> int: ...
 
-    def learn(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> Sums:
-        """Learn from all rows in this order."""
+    def train_epoch(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> Sums:
+        """Train on all rows, in the given order."""
 
-    def judge(self, trainer: Trainer, batch_size: int) -> Sums:
-        """Judge all rows without learning."""
+    def evaluate(self, trainer: Trainer, batch_size: int) -> Sums:
+        """Evaluate all rows without training."""
 
-    def answers(self, network: keras.Model) -> np.ndarray:
-        """What a network says of all rows, in their order."""
+    def predict(self, network: keras.Model) -> np.ndarray:
+        """Return the predictions of a network for all rows, in their order."""
 
 
 def fit(
@@ -41,39 +41,60 @@ def fit(
     seed: int,
     on_epoch: Callable[[EpochRow], None],
     what: str = "train",
-    first: int = 1,
+    first_epoch: int = 1,
     patience: int | None = None,
-    anew: Callable[[int], Examples] | None = None,
+    fresh_examples: Callable[[int], Examples] | None = None,
     checkpoint: Checkpoint | None = None,
-    look: Callable[[int, keras.Model], None] | None = None,
+    on_network: Callable[[int, keras.Model], None] | None = None,
 ) -> list[EpochRow]:
-    """Train for some epochs; call `on_epoch` with each epoch's row as it ends.
+    """Train for some epochs.
 
-    first: the number of the first epoch. patience: stop after so many epochs without a better validation loss, and
-    in any case end with the weights of the best one. anew: the training examples of an epoch, where each has its own.
-    checkpoint: where to go on from, and to save to; `on_epoch` hears of the saved epochs again. look: is shown the
-    network, with the weights that are judged, after each epoch.
-    Returns the rows: `epoch`, loss and the trainer's measure on train (while learning, with dropout) and on
-    validation (after the epoch), and the learning rate at its end. The order of batches depends on the
-    seed and the epoch alone. Raises DivergedError where the loss is no longer a number, UserError where there is no
-    memory for a batch; what `on_epoch` raises ends the training.
+    The order of the batches depends on the seed and the number of the epoch alone.
+
+    Args:
+        trainer: the network with its optimizer.
+        train: examples for training.
+        validation: examples for evaluation after each epoch.
+        epochs: how many.
+        batch_size: rows in a step.
+        seed: of the order of the batches.
+        on_epoch: is called with the row of each finished epoch, also with those from the checkpoint. An error that it
+            raises ends the training.
+        what: name of the work, for the progress bar and errors.
+        first_epoch: number of the first epoch.
+        patience: stop after this number of epochs without a lower validation loss, and keep the weights of the best
+            epoch. None: train all epochs, and keep the last weights.
+        fresh_examples: makes the training examples of an epoch, if they differ from epoch to epoch.
+        checkpoint: continue from its state, and save to it.
+        on_network: is called after each epoch with its number and the network, which has the weights that are
+            evaluated.
+
+    Returns:
+        A row for each epoch: `epoch`, the loss and the trainer's measure on train (during the epoch, with dropout) and
+            on
+        validation (after the epoch), and the learning rate at its end.
+
+    Raises:
+        DivergedError: if the loss is not finite.
+        UserError: if there is not enough memory for a batch, or if the checkpoint is of another network.
     """
     history, best = _resumed(trainer, checkpoint)
     for row in history:
         on_epoch(row)
     try:
-        for epoch in progress(range(first + len(history), first + epochs), what=what, unit="epochs"):
+        for epoch in progress(range(first_epoch + len(history), first_epoch + epochs), what=what, unit="epochs"):
             if _stopped(history, patience):
                 break
-            row = _epoch(trainer, anew(epoch) if anew else train, validation, epoch, batch_size, seed)
+            examples = fresh_examples(epoch) if fresh_examples else train
+            row = _epoch(trainer, examples, validation, epoch, batch_size, seed)
             if not math.isfinite(row["train_loss"] + row["validation_loss"]):
                 raise DivergedError(_diverged(what, epoch, history, checkpoint))
             history.append(row)
             if patience is not None and kept_row(history, patience) is row:
-                best = trainer.judged_weights()
-            if look:
-                with trainer.averaged():
-                    look(epoch, trainer.network)
+                best = trainer.evaluated_weights()
+            if on_network:
+                with trainer.ema_weights():
+                    on_network(epoch, trainer.network)
             if checkpoint:
                 checkpoint.keep(State(history=list(history), variables=trainer.state(), best=best))
             on_epoch(row)
@@ -82,22 +103,22 @@ def fit(
     finally:
         if checkpoint:
             checkpoint.flush()
-    trainer.settle(best)
+    trainer.keep_weights(best)
     return history
 
 
 def _epoch(trainer: Trainer, train: Examples, validation: Examples, epoch: int, batch_size: int, seed: int) -> EpochRow:
-    """Learn and judge once; return the row."""
+    """Train for one epoch, evaluate, and return the row."""
     order = np.random.default_rng([seed, epoch]).permutation(len(train)).astype(np.int32)
     measure = trainer.measure
-    row = {"epoch": epoch} | averages("train", train.learn(trainer, order, batch_size), len(train), measure)
-    with trainer.averaged():
-        row |= averages("validation", validation.judge(trainer, batch_size), len(validation), measure)
+    row = {"epoch": epoch} | averages("train", train.train_epoch(trainer, order, batch_size), len(train), measure)
+    with trainer.ema_weights():
+        row |= averages("validation", validation.evaluate(trainer, batch_size), len(validation), measure)
     return row | {"learning_rate": float(trainer.optimizer.learning_rate)}
 
 
 def _resumed(trainer: Trainer, checkpoint: Checkpoint | None) -> tuple[list[EpochRow], list[np.ndarray]]:
-    """Bring the trainer to where it was saved; return the history and the best weights so far."""
+    """Restore the trainer from the checkpoint; return the history and the best weights so far."""
     saved = checkpoint.load() if checkpoint else None
     if not saved:
         return [], []
@@ -118,19 +139,19 @@ def _stopped(history: Sequence[EpochRow], patience: int | None) -> bool:
 
 def _diverged(what: str, epoch: int, history: Sequence[EpochRow], checkpoint: Checkpoint | None) -> str:
     kept = f"; the weights of epoch {history[-1]['epoch']} are in {checkpoint.path}" if checkpoint and history else ""
-    return f"{what}: the loss is not a number any more in epoch {epoch}; lower learning_rate{kept}"
+    return f"{what}: the loss is not finite in epoch {epoch}; lower learning_rate{kept}"
 
 
 def _no_memory(trainer: Trainer, batch_size: int, what: str) -> str:
-    """What to say of a batch for which there was no memory: after such a failure not even a smaller one is sure to run.
+    """Make the message for a failed allocation.
 
-    On a GPU half of it is named; the memory of a machine tells more.
+    On a GPU it suggests half of the batch size. Elsewhere the free memory gives a better estimate.
     """
-    each = bytes_per_picture(trainer.network)
+    per_picture = bytes_per_picture(trainer.network)
     fits = batch_size // 2
     if not tf.config.list_physical_devices("GPU"):
-        fits = max(1, min(fits, free_memory() // each))
-    needs = f"a step needs up to {each / 2**20:.2g} MiB for each of its pictures"
+        fits = max(1, min(fits, free_memory() // per_picture))
+    needs = f"a step needs up to {per_picture / 2**20:.2g} MiB for each of its pictures"
     if batch_size == 1:
         return f"{what}: no memory for a single picture ({needs}); take a smaller network, or a smaller convert.size"
     return f"{what}: no memory for batch_size {batch_size} ({needs}); lower it: {fits} should fit, by estimate"

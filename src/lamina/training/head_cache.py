@@ -25,7 +25,7 @@ class HeadCache:
     name: str
     folder: Path = HEADS
 
-    def find(self, key: str, epochs: int) -> State | None:
+    def load(self, key: str, epochs: int) -> State | None:
         """What a run learned under this key that is furthest, of those that stopped short of `epochs`; None: none did.
 
         As many epochs are not taken over: whoever has a stage run again wants to see it learn again.
@@ -39,7 +39,7 @@ class HeadCache:
         print(f"{self.name}: the first {count} of {epochs} epochs are those of {whose}: taken over", file=sys.stderr)
         return state
 
-    def leave(self, key: str, state: State) -> None:
+    def save(self, key: str, state: State) -> None:
         """Keep a state under this key, in the place of what the run left before."""
         path = self.folder / f"{self.name}@{key}.npz"
         checkpoint = Checkpoint(path)

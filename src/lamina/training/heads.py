@@ -1,9 +1,9 @@
-"""Heads over features in memory: Dense(256, ReLU) - Dropout - Dense(classes, softmax), an epoch a compiled call.
+"""Heads over features in memory: Dense(256, ReLU) - Dropout - Dense(classes, softmax), in JAX.
 
-In JAX, since it takes a sixth of the processor time of `model.fit` (bench/heads.py) and a third of that of the same
-loop in TensorFlow, whose own XLA is no faster; it compiles within a second. Many heads as one batch of matrix products
-(`vmap`) take longer than one after another: their weights leave the cache. Nothing here needs TensorFlow: a head
-becomes a Keras model where it is used.
+An epoch is one compiled call. It takes a sixth of the processor time of `model.fit` (bench/heads.py) and a third of
+that of the same loop in TensorFlow, whose own XLA is no faster, and compiles within a second. Training many heads at
+once (`vmap`) takes longer than one after another, because their weights do not fit the cache together. Nothing here
+needs TensorFlow; a trained head is converted to a Keras model elsewhere.
 """
 
 import math
@@ -18,20 +18,21 @@ from jax import Array, lax
 
 from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
-from lamina.tasks.runs import Run, Tuned
 from lamina.training.checkpoint import State as Saved
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
+from lamina.training.settings import GradientNumbers, GradientSettings
 
 RHO, EPSILON = 0.9, 1e-7  # of Keras' RMSprop
-JUDGED_AT_ONCE: Final = 1024  # rows
-_STREAMS: Final = {"weights": 1, "dropout": 2}  # the order of batches has the seed and the epoch alone
+ROWS_AT_ONCE: Final = 1024  # in an evaluation
+# streams of random numbers; the order of batches uses the seed and the epoch alone
+_STREAMS: Final = {"weights": 1, "dropout": 2}
 
-Values: TypeAlias = Array | np.ndarray  # on the host until a compiled function first takes them
-Batches: TypeAlias = tuple[Any, Any]  # rows, and which of them are there
+Values: TypeAlias = Array | np.ndarray  # NumPy until a compiled function first uses them
+Batches: TypeAlias = tuple[Any, Any]  # row numbers; 1 for real rows, 0 for padding
 
 
 class Weights(NamedTuple):
-    """Of both layers: hidden (width, 256), hidden_bias (256,), classes (256, classes), classes_bias (classes,)."""
+    """Both layers: hidden (width, 256), hidden_bias (256,), classes (256, classes), classes_bias (classes,)."""
 
     hidden: Values
     hidden_bias: Values
@@ -40,7 +41,7 @@ class Weights(NamedTuple):
 
 
 class State(NamedTuple):
-    """What a step changes; averages: of the weights, None where nobody asks for them."""
+    """Everything that a step changes; averages: moving averages of the weights, None if not used."""
 
     weights: Weights
     slots: Weights
@@ -48,8 +49,10 @@ class State(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """Rows of a fold in memory: features (n, width) float16, labels (n,) int32; as they are learned from, targets
-    (n, classes) and the factors of the losses, (n,)."""
+    """Rows of a fold in memory: features (n, width) float16, labels (n,) int32.
+
+    For training: targets (n, classes), smoothed labels, and factors (n,) of the losses.
+    """
 
     features: Values
     labels: Values
@@ -58,7 +61,7 @@ class Fold(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Numbers that may change without compiling anew."""
+    """Numbers that can change without a new compilation."""
 
     learning_rate: float
     decay: float
@@ -69,9 +72,15 @@ class Rates(NamedTuple):
 def make_fold(
     features: np.ndarray, labels: np.ndarray, classes: int, *, smoothing: float = 0.0, balanced: bool = False
 ) -> Fold:
-    """Bring rows into memory. smoothing: share of each label that is spread over all classes.
+    """Move the rows of a fold to JAX, with their targets.
 
-    balanced: each loss counts n / (classes x n of its class), as in scikit-learn's `compute_class_weight`.
+    Args:
+        features: (n, width) float16.
+        labels: (n,) class numbers.
+        classes: number of classes.
+        smoothing: share of each label that is spread over all classes.
+        balanced: whether each loss gets the factor n / (classes x n of its class), as in scikit-learn's
+            `compute_class_weight`.
     """
     targets = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
     counts = np.bincount(labels, minlength=classes)
@@ -80,12 +89,12 @@ def make_fold(
 
 
 def first_weights(width: int, classes: int, *, seed: int) -> Weights:
-    """Glorot's uniform weights, and zeros for the biases, as Keras' Dense layers start."""
+    """Draw initial weights as Keras' Dense layers do: Glorot uniform, and zeros for the biases."""
     random = np.random.default_rng([seed, 0, _STREAMS["weights"]])
 
     def layer(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-        reach = math.sqrt(6 / (rows + columns))
-        return random.uniform(-reach, reach, (rows, columns)).astype(np.float32), np.zeros(columns, np.float32)
+        limit = math.sqrt(6 / (rows + columns))
+        return random.uniform(-limit, limit, (rows, columns)).astype(np.float32), np.zeros(columns, np.float32)
 
     return Weights(*layer(width, HEAD_UNITS), *layer(HEAD_UNITS, classes))
 
@@ -105,45 +114,45 @@ def _losses(logits: Array, targets: Array) -> Array:
     return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
 
 
-def _right(logits: Array, labels: Values) -> Array:
+def _correct(logits: Array, labels: Values) -> Array:
     return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
 
 
 def _take_step(state: State, gradients: Weights, step: Array, rates: Rates) -> State:
-    """Keras' RMSprop with the rate of older Keras, rate / (1 + decay x step)."""
+    """Apply Keras' RMSprop with the learning rate of older Keras, rate / (1 + decay x step)."""
     rate = rates.learning_rate / (1 + rates.decay * step)
     slots = Weights(*(RHO * slot + (1 - RHO) * g * g for slot, g in zip(state.slots, gradients, strict=True)))
-    moved = zip(state.weights, gradients, slots, strict=True)
-    weights = Weights(*(weight - rate * g * lax.rsqrt(slot + EPSILON) for weight, g, slot in moved))
+    updates = zip(state.weights, gradients, slots, strict=True)
+    weights = Weights(*(weight - rate * g * lax.rsqrt(slot + EPSILON) for weight, g, slot in updates))
     if state.averages is None:
         return State(weights, slots, None)
-    # the random start is soon forgotten, as by TensorFlow's ExponentialMovingAverage
-    left = 1 - jnp.minimum(rates.average, (2 + step) / (11 + step))
-    followed = zip(state.averages, weights, strict=True)
-    return State(weights, slots, Weights(*(average + left * (weight - average) for average, weight in followed)))
+    # the random initial weights soon lose their effect, as in TensorFlow's ExponentialMovingAverage
+    change = 1 - jnp.minimum(rates.average, (2 + step) / (11 + step))
+    pairs = zip(state.averages, weights, strict=True)
+    return State(weights, slots, Weights(*(average + change * (weight - average) for average, weight in pairs)))
 
 
 @jax.jit
-def _learn(
+def _train(
     state: State, fold: Fold, moments: Values, batches: Batches, kept: Any, first: int, rates: Rates
 ) -> tuple[State, Array]:
-    """Take a step on every batch; return the state after them, the sum of losses and the number of right answers.
+    """Train on every batch; return the new state, and the sum of losses and number of correct predictions.
 
-    moments: (2, width), mean of the features and the reciprocal of their deviation. batches: rows (steps, size) and
-    which of them are there, alike. kept: (steps, size, 256), what dropout leaves. first: steps taken before.
+    moments: (2, width), mean of the features and 1 / standard deviation. batches: row numbers (steps, size), and 1 for
+    real rows, 0 for padding. kept: (steps, size, 256), what dropout keeps. first: number of steps before.
     """
 
-    def step(carried: tuple[State, Array], batch: tuple[Any, ...]) -> tuple[tuple[State, Array], None]:
-        (state, sums), (number, rows, there, kept) = carried, batch
+    def step(carry: tuple[State, Array], batch: tuple[Any, ...]) -> tuple[tuple[State, Array], None]:
+        (state, sums), (number, rows, is_real, kept) = carry, batch
         inputs = _standardised(fold.features[rows], moments)
 
         def loss(weights: Weights) -> tuple[Array, tuple[Array, Array]]:
             logits = _logits(weights, inputs, kept, rates.dropout)
-            losses = _losses(logits, fold.targets[rows]) * fold.factors[rows] * there
-            return losses.sum() / there.sum(), (losses.sum(), (_right(logits, fold.labels[rows]) * there).sum())
+            losses = _losses(logits, fold.targets[rows]) * fold.factors[rows] * is_real
+            return losses.sum() / is_real.sum(), (losses.sum(), (_correct(logits, fold.labels[rows]) * is_real).sum())
 
-        gradients, found = jax.grad(loss, has_aux=True)(state.weights)
-        return (_take_step(state, gradients, number, rates), sums + jnp.stack(found)), None
+        gradients, counts = jax.grad(loss, has_aux=True)(state.weights)
+        return (_take_step(state, gradients, number, rates), sums + jnp.stack(counts)), None
 
     numbers = first + jnp.arange(len(kept), dtype=jnp.float32)
     (state, sums), _ = lax.scan(step, (state, jnp.zeros(2)), (numbers, *batches, kept))
@@ -151,14 +160,14 @@ def _learn(
 
 
 @jax.jit
-def _judge(weights: Weights, fold: Fold, moments: Values, batches: Batches) -> Array:
-    """Sum of losses and number of right answers, without dropout, smoothing or factors."""
+def _evaluate(weights: Weights, fold: Fold, moments: Values, batches: Batches) -> Array:
+    """Sum of losses and number of correct predictions, without dropout, smoothing or factors."""
 
     def block(sums: Array, batch: Batches) -> tuple[Array, None]:
-        rows, there = batch
+        rows, is_real = batch
         logits = _logits(weights, _standardised(fold.features[rows], moments))
         losses = _losses(logits, jax.nn.one_hot(fold.labels[rows], logits.shape[-1]))
-        return sums + jnp.stack([(losses * there).sum(), (_right(logits, fold.labels[rows]) * there).sum()]), None
+        return sums + jnp.stack([(losses * is_real).sum(), (_correct(logits, fold.labels[rows]) * is_real).sum()]), None
 
     return lax.scan(block, jnp.zeros(2), batches)[0]
 
@@ -169,29 +178,39 @@ def _probabilities(weights: Weights, features: Array, moments: Array) -> Array:
 
 
 def _in_batches(order: np.ndarray, size: int) -> Batches:
-    """Rows in batches, (steps, size), and 1 where a row is there, 0 where the last batch is filled up."""
+    """Row numbers in batches, (steps, size), and 1 for real rows, 0 for the padding of the last batch."""
     steps = -(-len(order) // size)
     rows = np.zeros(steps * size, np.int32)
     rows[: len(order)] = order
     return rows.reshape(steps, size), (np.arange(steps * size) < len(order)).astype(np.float32).reshape(steps, size)
 
 
-def _told(sums: Array) -> Sums:
-    loss, right = np.asarray(sums).tolist()
-    return loss, right
+def _numbers(sums: Array) -> Sums:
+    loss, correct = np.asarray(sums).tolist()
+    return loss, correct
 
 
 @dataclass
 class Head:
-    """A head that learns, an epoch a call.
+    """A head in training; each call of `train_epoch` trains one epoch.
 
-    train, validation: see `make_fold`. mean, variance: (width,) of the features. seed: of weights, order of batches
-    and dropout. history: a row per epoch that ended (see `lamina.training.fit.fit`). kept: the weights to use: of the
-    last good epoch, or with `patience` of the one with the least validation loss; averaged where the run says so.
+    Args:
+        run: settings of the run, such as batch_size and patience.
+        numbers: learning rate, dropout and decay.
+        train: see `make_fold`.
+        validation: see `make_fold`.
+        mean: (width,) mean of the features.
+        variance: (width,) variance of the features.
+        seed: of the weights, the order of batches and dropout.
+
+    Attributes:
+        history: a row for each finished epoch (see `lamina.training.fit.fit`).
+        kept: the weights to use: of the last good epoch, or with `patience` of the epoch with the lowest validation
+            loss; averaged if the run uses a moving average.
     """
 
-    run: Run
-    tuned: Tuned
+    settings: GradientSettings
+    numbers: GradientNumbers
     train: Fold
     validation: Fold
     mean: np.ndarray
@@ -203,22 +222,29 @@ class Head:
     def __post_init__(self) -> None:
         self.kept = first_weights(len(self.mean), self.train.targets.shape[1], seed=self.seed)
         slots = Weights(*map(np.zeros_like, self.kept))
-        self._state = State(self.kept, slots, self.kept if self.run.average else None)
+        self._state = State(self.kept, slots, self.kept if self.settings.ema_decay else None)
         self._moments = np.stack([self.mean, 1 / np.sqrt(self.variance)])
-        judged = len(self.validation.labels)
-        self._everything = _in_batches(np.arange(judged), min(JUDGED_AT_ONCE, judged))
+        count = len(self.validation.labels)
+        self._validation_batches = _in_batches(np.arange(count), min(ROWS_AT_ONCE, count))
         self._best = math.inf
         self._waited = 0
 
+    def start_from(self, weights: Weights) -> None:
+        """Take first weights in place of the random ones."""
+        self.kept = weights
+        self._state = State(
+            weights, Weights(*map(np.zeros_like, weights)), weights if self.settings.ema_decay else None
+        )
+
     @property
     def stopped(self) -> bool:
-        """Whether the run's patience is at its end."""
-        return self.run.patience is not None and self._waited >= self.run.patience
+        """Whether the run's patience is over."""
+        return self.settings.patience is not None and self._waited >= self.settings.patience
 
     def state(self) -> Saved:
-        """All that decides how it goes on."""
+        """Return the complete state."""
         parts = (part for part in self._state if part is not None)
-        best = [] if self.run.patience is None else [np.asarray(values) for values in self.kept]
+        best = [] if self.settings.patience is None else [np.asarray(values) for values in self.kept]
         return Saved(
             history=list(self.history),
             variables=[np.asarray(values) for part in parts for values in part],
@@ -226,69 +252,86 @@ class Head:
         )
 
     def restore(self, saved: Saved) -> None:
-        """Go on from what `state` gave of a head like this one."""
+        """Continue from what `state` returned for the same kind of head."""
         parts = [Weights(*saved.variables[at : at + 4]) for at in range(0, len(saved.variables), 4)]
-        self._state = State(parts[0], parts[1], parts[2] if self.run.average else None)
+        self._state = State(parts[0], parts[1], parts[2] if self.settings.ema_decay else None)
         self.history = list(saved.history)
-        if self.run.patience is None:
-            self.kept = parts[-1] if self.run.average else parts[0]
+        if self.settings.patience is None:
+            self.kept = parts[-1] if self.settings.ema_decay else parts[0]
             return
-        best = kept_row(self.history, self.run.patience)
+        best = kept_row(self.history, self.settings.patience)
         self.kept, self._best = Weights(*saved.best), best["validation_loss"]
         self._waited = len(self.history) - int(best["epoch"])
 
-    def answers(self, features: np.ndarray) -> np.ndarray:
-        """Probabilities, (n, classes), by the weights that are kept. features: (n, width)."""
-        blocks = (features[start : start + JUDGED_AT_ONCE] for start in range(0, len(features), JUDGED_AT_ONCE))
-        found = [_probabilities(self.kept, jnp.asarray(block), self._moments) for block in blocks]
-        return np.concatenate([np.asarray(block) for block in found])
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Predict with the weights that are kept.
 
-    def learn(self, what: str = "train") -> EpochRow:
-        """Learn for an epoch; return its row. Raises DivergedError where the loss is no number any more."""
+        Args:
+            features: (n, width).
+
+        Returns:
+            (n, classes).
+        """
+        blocks = (features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE))
+        parts = [_probabilities(self.kept, jnp.asarray(block), self._moments) for block in blocks]
+        return np.concatenate([np.asarray(part) for part in parts])
+
+    def train_epoch(self, what: str = "train") -> EpochRow:
+        """Train one epoch and return its row.
+
+        Raises:
+            DivergedError: if the loss is not finite.
+        """
         epoch, count = len(self.history) + 1, len(self.train.labels)
         order = np.random.default_rng([self.seed, epoch]).permutation(count)
-        batches = _in_batches(order, min(self.run.batch_size, count))
+        batches = _in_batches(order, min(self.settings.batch_size, count))
         steps = len(batches[0]) * epoch
-        rates = Rates(self.tuned.learning_rate, self.tuned.decay, self.tuned.dropout, self.run.average)
+        rates = Rates(self.numbers.learning_rate, self.numbers.decay, self.numbers.dropout, self.settings.ema_decay)
         kept = self._dropout(epoch, batches[0].shape)
-        state, sums = _learn(self._state, self.train, self._moments, batches, kept, steps - len(batches[0]), rates)
+        state, sums = _train(self._state, self.train, self._moments, batches, kept, steps - len(batches[0]), rates)
         weights = state.weights if state.averages is None else state.averages
-        judged = _judge(weights, self.validation, self._moments, self._everything)
+        evaluated = _evaluate(weights, self.validation, self._moments, self._validation_batches)
         row: EpochRow = {"epoch": epoch}
-        row |= averages("train", _told(sums), count)
-        row |= averages("validation", _told(judged), len(self.validation.labels))
-        row["learning_rate"] = self.tuned.learning_rate / (1 + self.tuned.decay * steps)
+        row |= averages("train", _numbers(sums), count)
+        row |= averages("validation", _numbers(evaluated), len(self.validation.labels))
+        row["learning_rate"] = self.numbers.learning_rate / (1 + self.numbers.decay * steps)
         if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
-            raise DivergedError(f"{what}: the loss is not a number any more in epoch {epoch}; lower learning_rate")
+            raise DivergedError(f"{what}: the loss is not finite in epoch {epoch}; lower learning_rate")
         self._state = state
         self.history.append(row)
         self._keep(weights, row["validation_loss"])
         return row
 
     def _keep(self, weights: Weights, loss: float) -> None:
-        if self.run.patience is None or loss < self._best:
+        if self.settings.patience is None or loss < self._best:
             self.kept, self._best, self._waited = weights, loss, 0
         else:
             self._waited += 1
 
     def _dropout(self, epoch: int, shape: tuple[int, ...]) -> np.ndarray:
-        """What dropout leaves of the hidden layer's outputs, drawn on the host: half of what JAX' own draws cost."""
+        """What dropout keeps of the hidden layer's outputs; NumPy draws it in half the time of JAX."""
         random = np.random.default_rng([self.seed, epoch, _STREAMS["dropout"]])
         drawn = random.integers(1 << 16, size=(*shape, HEAD_UNITS), dtype=np.uint16)
-        return drawn >= round(self.tuned.dropout * (1 << 16))
+        return drawn >= round(self.numbers.dropout * (1 << 16))
 
 
-def learn(
+def train_head(
     head: Head, *, epochs: int, on_epoch: Callable[[EpochRow], None] = lambda row: None, what: str = "train"
 ) -> None:
-    """Let a head learn until it has learned for so many epochs; what `on_epoch` raises ends the training.
+    """Train a head until it has trained `epochs` epochs, or until its patience is over.
 
-    on_epoch: hears of each epoch's row, also of those that the head learned before.
-    Raises DivergedError where the loss is no number any more; the head keeps the weights of the last good epoch.
+    Args:
+        head: is changed in place.
+        epochs: total number, with those that the head trained before.
+        on_epoch: is called with the row of each epoch, also of those before. An error that it raises ends the training.
+        what: name of the work, for the progress bar and errors.
+
+    Raises:
+        DivergedError: if the loss is not finite; the head keeps the weights of the last good epoch.
     """
     for row in head.history:
         on_epoch(row)
     for _ in progress(range(len(head.history), epochs), what=what, unit="epochs"):
         if head.stopped:
             break
-        on_epoch(head.learn(what))
+        on_epoch(head.train_epoch(what))

@@ -1,32 +1,34 @@
-"""What a training tells of its epochs, and how it ends where there is nothing left to learn from."""
+"""The history of a training run: a row per epoch, and the error for a loss that is not finite."""
 
 from collections.abc import Sequence
 
 from lamina.errors import UserError
 
 EpochRow = dict[str, float]  # a row of `history.csv`
-Sums = tuple[float, float]  # of losses, and of what is measured: right answers, or squared errors
+Sums = tuple[float, float]  # sum of losses; sum of the measure: correct predictions or squared errors
 
 
 class DivergedError(UserError):
-    """The loss is no longer a number: the learning rate is too high for this network.
+    """The loss is not a finite number: the learning rate is too high for this network.
 
-    kept: what was learned up to the last good epoch (`lamina.tasks.classify.learning.Learned`), where that was kept.
+    Attributes:
+        kept: the result up to the last good epoch (`lamina.tasks.classify.learning.Learned`), if there is one.
     """
 
     kept: object = None
 
 
 def averages(fold: str, sums: Sums, count: int, measure: str = "accuracy") -> EpochRow:
-    """Mean loss and measure on a fold of `count` rows."""
+    """Make the columns of a fold: the mean loss and the mean measure over `count` rows."""
     loss, measured = sums
     return {f"{fold}_loss": float(loss) / count, f"{fold}_{measure}": float(measured) / count}
 
 
 def kept_row(history: Sequence[EpochRow], patience: int | None) -> EpochRow:
-    """The row of the epoch whose weights are kept: the last, or with patience the one of least validation loss.
+    """Return the row of the epoch whose weights are kept.
 
-    Where fine-tuning followed on other training, that epoch is one of fine-tuning.
+    This is the last epoch without `patience`, else the one with the lowest validation loss. After fine-tuning, only the
+    epochs of fine-tuning count.
     """
     if patience is None:
         return history[-1]

@@ -1,37 +1,42 @@
-"""What a run learns: examples of the folds, a network, and who trains it. Tuning and training share it.
+"""What a run learns: examples of the folds, a network, and a trainer. Tuning, training and assessment share it.
 
 Importing this imports no TensorFlow.
 """
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
 
-from lamina.data.rows import Folders
-from lamina.files import file_digest, json_digest
-from lamina.tasks.runs import Run, Tuned
+from lamina.prefetch import in_background
 from lamina.training.history import EpochRow
+from lamina.training.settings import GradientNumbers, GradientSettings, Hyperparameters, RunSettings, gradient_numbers
 from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lamina.training.trainers import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learned:
-    """A row per epoch of how learning went, and what learned.
+    """What training came to.
 
-    make: gives the network, when it is asked for; answers: what it says of a fold's examples, row by row.
+    Attributes:
+        history: a row per epoch (`lamina.training.fit.fit`).
+        make: builds the Keras model, when it is asked for.
+        predict: predictions for a fold's examples, row by row.
     """
 
     history: list[EpochRow]
     make: Callable[[], Any]
-    answers: Callable[[Any], np.ndarray]
+    predict: Callable[[Any], np.ndarray]
 
     @cached_property
     def network(self) -> Any:
@@ -39,40 +44,52 @@ class Learned:
         return self.make()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Examples of the folds, and how a network learns them.
+class ProgressSheet(Protocol):
+    """What a network makes of some pictures during training, for people to watch it learn."""
 
-    size: side of the pictures in pixels. digest: SHA-256 of the split, the features or pixels, and the file of weights
-    that it starts from. examples: those of a fold, by its name (`lamina.training.fit.Examples`). build: a fresh network
-    for them. load: what the model that people use holds beside the learned network; whole: that model, of the learned
-    network and of what was loaded. seed: of weights, order of batches and dropout. anew: the training examples of an
-    epoch, where each epoch has its own.
+    def on_network(self, epoch: int, network: Any) -> None:
+        """See the network after an epoch, with the weights that are evaluated."""
+
+    def strip(self, epoch: int) -> "Image | None":
+        """Return what was made of the pictures after an epoch; None where it was not kept."""
+
+    def sheet(self, network: Any, epochs: int) -> "Image":
+        """Return the sheet of all that was kept; network: the final model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner(ABC):
+    """What a run learns from and how; a task's `learning.py` opens it.
+
+    Attributes:
+        settings: of the run.
+        width: side of the pictures in pixels, or number of features.
+        digest: SHA-256 of the input and the split.
+        examples: the examples of a fold, by its name.
+        seed: of weights, order of batches and dropout.
     """
 
-    run: Run
-    size: int
+    tests_labels: ClassVar[bool] = False  # whether there are labels, which a control may shuffle
+
+    settings: RunSettings
+    width: int
     digest: str
     examples: Callable[[str], Any]
-    build: Callable[[Tuned], Any]
-    whole: Callable[[Any, Any], Any]
     seed: int
-    anew: Callable[[int], Any] | None = None
-    load: Callable[[], Any] = lambda: None
 
     @property
     def classes(self) -> list[str]:
-        """Names of the classes that are told apart, sorted; none where there is nothing to tell apart."""
+        """Names of the classes, sorted; empty where the task has none."""
         return []
 
     @property
-    def told(self) -> dict[str, Any]:
-        """What the record tells of the data beside their digest and number."""
+    def facts(self) -> Mapping[str, Any]:
+        """What the record keeps of the training data, besides their digest and number."""
         return {}
 
     @cached_property
     def train(self) -> Any:
-        """The training fold's examples (`lamina.inputs.pixels`)."""
+        """The training fold's examples."""
         return self.examples("train")
 
     @cached_property
@@ -80,50 +97,86 @@ class Task:
         """The validation fold's examples."""
         return self.examples("validation")
 
-    def learn(self, tuned: Tuned, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
-        """Train a fresh network; see `lamina.training.fit.fit`."""
+    @abstractmethod
+    def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
+        """Train a new network with these numbers."""
+
+    def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
+        """Train to the end, and build the model that is saved: from raw input to predictions."""
+        return self.learn(numbers, options)
+
+    @abstractmethod
+    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
+        """Return what the scores of a fold's rows are made of, in the order of the rows.
+
+        For `learned` as `learn_again` gives it. The columns `id`, `origin` and `fold` are added by the caller.
+        """
+
+    @abstractmethod
+    def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
+        """Return scores over judged rows: at least the measure's value, its `interval`, `n` and `origins`."""
+
+    def learn_again(self, numbers: Hyperparameters, options: TrainingOptions) -> Learned:
+        """Train as `learn_final`, for scores alone: without the final model where scores do not need it."""
+        return self.learn_final(numbers, options)
+
+    def progress_sheet(self, folder: Path) -> ProgressSheet | None:
+        """Return what draws a sheet of progress, keeping its parts in a folder; None where there is nothing to see."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkLearner(Learner):
+    """A network that trains by gradient descent in TensorFlow.
+
+    Attributes:
+        build: builds a new network, given the numbers.
+        load_base: loads what the final model holds besides the trained network.
+        build_final_model: the model that is saved, of the trained network and of what was loaded.
+        fresh_examples: the training examples of an epoch, where each epoch has its own.
+    """
+
+    settings: GradientSettings
+    build: Callable[[GradientNumbers], Any]
+    build_final_model: Callable[[Any, Any], Any]
+    load_base: Callable[[], Any] = lambda: None
+    fresh_examples: Callable[[int], Any] | None = None
+
+    def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         from lamina.models.keras_runtime import keras
         from lamina.training.fit import fit
 
         keras.backend.clear_session()  # memory grows with every network that was built
-        trainer = self.trainer(self.build(tuned), tuned)
+        trainer = self.trainer(self.build(gradient_numbers(numbers)), gradient_numbers(numbers))
         history = fit(
             trainer,
             self.train,
             self.validation,
-            epochs=options.epochs or self.run.epochs,
-            batch_size=self.run.batch_size,
+            epochs=options.epochs or self.settings.epochs,
+            batch_size=self.settings.batch_size,
             seed=self.seed,
             on_epoch=options.on_epoch,
             what=options.what,
-            patience=self.run.patience,
-            anew=self.anew,
+            patience=self.settings.patience,
+            fresh_examples=self.fresh_examples,
             checkpoint=options.checkpoint,
-            look=options.look,
+            on_network=options.on_network,
         )
         network = trainer.network
-        return Learned(history=history, make=lambda: network, answers=lambda examples: examples.answers(network))
+        return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))
 
-    def trainer(self, network: Any, tuned: Tuned) -> "Trainer":
-        """Who trains a network as the run says."""
-        raise NotImplementedError
+    def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
+        # a head trains on one core and without Keras: a frozen backbone is loaded meanwhile
+        with in_background(self.load_base) as loaded:
+            learned = self.learn(numbers, options)
+            base = loaded()
+        return final(self.build_final_model(learned.network, base), learned.history)
 
-
-def read_split(folders: Folders) -> pd.DataFrame:
-    """The split manifest: `id`, `origin`, `label`, `copy`, `fold`."""
-    return pd.read_parquet(folders.split / "manifest.parquet")
-
-
-def pixel_files(folders: Folders) -> tuple[Path, Path]:
-    """What rows of pictures are read from."""
-    return folders.lab / "pixels.npy", folders.augmented / "plan.parquet"
+    @abstractmethod
+    def trainer(self, network: Any, numbers: GradientNumbers) -> "Trainer":
+        """Return the trainer of a network."""
 
 
-def data_digest(folders: Folders, *files: Path) -> str:
-    """SHA-256 of the split and of the files that examples are read from."""
-    return json_digest([file_digest(path) for path in (folders.split / "manifest.parquet", *files)])
-
-
-def picture_size(folders: Folders) -> int:
-    """The side of the pictures in pixels."""
-    return int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
+def final(network: Any, history: list[EpochRow]) -> Learned:
+    """A final model, from raw input; `predict` takes the examples that hold it."""
+    return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))

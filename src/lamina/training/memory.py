@@ -1,4 +1,4 @@
-"""How much memory is left."""
+"""Free memory."""
 
 import resource
 import sys
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def free_memory() -> int:
-    """Bytes that this process may still take: of the machine, or of the limit on its addresses where that is less.
+    """Return how many bytes this process can still allocate: on the machine, or below its address space limit.
 
-    Where the system does not tell (it is no Linux), as good as endless.
+    Without /proc (that is, outside Linux) this is unknown: the result is `sys.maxsize`.
     """
     if not Path("/proc/meminfo").exists():
         return sys.maxsize
@@ -17,5 +17,5 @@ def free_memory() -> int:
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return available
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    return max(0, min(available, limit - taken))
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return max(0, min(available, limit - used))

@@ -1,8 +1,8 @@
-"""What a network learns that answers with a picture, whichever of its channels are asked for. No label is looked at."""
+"""What a learner has whose network predicts a picture: some channels of CIELAB at every pixel. No labels."""
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,57 +10,56 @@ import pandas as pd
 
 from lamina.data.rows import Rows
 from lamina.errors import UserError
-from lamina.files import file_digest, json_digest
+from lamina.files import json_digest
 from lamina.maths.color import LabPixels
-from lamina.models.backbones import GIVEN_WEIGHTS
 from lamina.models.layers import compute_in
-from lamina.tasks.runs import ColorizeRun, PretextRun, Tuned
-from lamina.training.learner import Task
+from lamina.training.learner import NetworkLearner
+from lamina.training.settings import GradientNumbers, GradientSettings, weights_identity
 
 if TYPE_CHECKING:
-    from lamina.training.picture_trainer import ColorTrainer
+    from lamina.training.picture_trainer import PictureTrainer
 
-LISTENED: Final = 16  # training pictures whose first answers tell how large they are
+FIRST_OUTPUTS_OF: Final = 16  # training pictures whose first outputs show how large they are
 _CHUNK: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelTask(Task):
-    """How a network learns some channels of CIELAB of every pixel.
+class PictureLearner(NetworkLearner):
+    """How a network learns some channels of CIELAB.
 
-    side: at which it predicts them. rare: (bins,) what a pixel of each bin counts, for the loss `rebalanced`.
+    Attributes:
+        manifest: the rows of the folds.
+        side: of the maps that the network predicts, in pixels.
+        rare: (bins,) weight of a pixel of each color bin, for the loss `rebalanced`.
     """
 
-    run: ColorizeRun | PretextRun
+    manifest: pd.DataFrame
     side: int
     rare: np.ndarray | None = None
 
-    def trainer(self, network: Any, tuned: Tuned) -> "ColorTrainer":
-        from lamina.training.picture_trainer import ColorTrainer
+    def trainer(self, network: Any, numbers: GradientNumbers) -> "PictureTrainer":
+        from lamina.training.picture_trainer import PictureTrainer
 
-        return ColorTrainer(network, tuned, tail=self.tail(), rare=self.rare, average=self.run.average)
+        return PictureTrainer(network, numbers, tail=self.tail(), rare=self.rare, ema_decay=self.settings.ema_decay)
 
+    @abstractmethod
     def tail(self) -> Any:
-        """What makes CIELAB units, at the pictures' own side, of the network's numbers."""
-        raise NotImplementedError
+        """Return the model that turns the network's outputs into CIELAB units at the pictures' own side."""
 
 
 def to_float32(network: Any) -> Any:
-    """The network, in place, as it is saved: computing in float32, so that it runs everywhere."""
+    """Return the network, changed in place as it is saved: it computes in float32, so that it runs everywhere."""
     compute_in(network, "float32")
     return network
 
 
-def started_from(run: ColorizeRun | PretextRun, digest: str) -> str:
-    """The digest of the data, and of the file of weights that the run starts from, where there is one."""
-    weights = Path(run.weights)
-    if run.weights in GIVEN_WEIGHTS or not weights.is_file():  # that it is missing is told where it is read
-        return digest
-    return json_digest([digest, file_digest(weights)])
+def with_weights(digest: str, settings: GradientSettings) -> str:
+    """Return the digest of the data, and of the file of weights that the run starts from, if there is one."""
+    return json_digest([digest, weights_identity(settings.weights)]) if settings.starts_from_file else digest
 
 
-def of_fold(manifest: pd.DataFrame, fold: str, *, originals: bool = False) -> pd.DataFrame:
-    """The rows of a fold, without copies where `originals`. Raises UserError where there is none."""
+def rows_of_fold(manifest: pd.DataFrame, fold: str, *, originals: bool = False) -> pd.DataFrame:
+    """Return the rows of a fold, without copies where `originals`; raises UserError where there is none."""
     rows = manifest[(manifest["fold"] == fold) & ((manifest["copy"] == 0) | (not originals))]
     if not len(rows):
         raise UserError(f"no picture in the fold {fold}; add pictures, or look at split and filter")
@@ -68,12 +67,12 @@ def of_fold(manifest: pd.DataFrame, fold: str, *, originals: bool = False) -> pd
 
 
 def mean_lab(rows: Rows) -> np.ndarray:
-    """(3,) float64: mean L, a and b over all pixels of some rows, in CIELAB units."""
+    """Return (3,) float64: mean L, a and b over all pixels of some rows, in CIELAB units."""
     sums = sum(lab.sum(axis=(0, 1, 2), dtype=np.int64) for lab in chunks(rows, len(rows)))
     return np.asarray(sums) / (len(rows) * rows.size**2) / 100
 
 
 def chunks(rows: Rows, most: int) -> Iterator[LabPixels]:
-    """CIELAB of rows, some at a time, evenly chosen where they are more than `most`."""
+    """Yield the CIELAB of rows, some at a time; evenly chosen rows where there are more than `most`."""
     chosen = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
     return (rows.read_lab(chosen[at : at + _CHUNK]) for at in range(0, len(chosen), _CHUNK))

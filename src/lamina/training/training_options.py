@@ -1,4 +1,4 @@
-"""How a training goes, whoever trains: tuning, the stage `train`, `assess`."""
+"""Options of one training call that are not settings of the run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,19 +11,23 @@ from lamina.training.history import EpochRow
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a training goes, beside what the run says: for how long, from where, and who hears of it.
+    """How one training goes: tuning, the stage `train` and `assess` each set their own.
 
-    epochs: None for as many as the run says. on_epoch: hears of each epoch's row; what it raises ends the training.
-    what: name of it, in its progress. checkpoint: where training from pixels goes on from, and saves to. look: is shown
-    the network after each epoch from pixels. head_cache: where a head goes on from, and leaves what it learned; it takes
-    seconds, and uses neither of the two.
+    Attributes:
+        epochs: how many; None: as many as the run's settings say.
+        on_epoch: called with each epoch's row. What it raises ends the training.
+        what: name of the training in its progress.
+        checkpoint: where training from pixels resumes from and saves to.
+        on_network: called with the epoch and the network after each epoch of training from pixels.
+        head_cache: where the training of a head resumes from, and leaves its state. It takes seconds and uses neither
+            of the two above.
     """
 
     epochs: int | None = None
     on_epoch: Callable[[EpochRow], None] = lambda row: None
     what: str = "train"
     checkpoint: Checkpoint | None = None
-    look: Callable[[int, Any], None] | None = None
+    on_network: Callable[[int, Any], None] | None = None
     head_cache: HeadCache | None = None
 
 

@@ -4,8 +4,6 @@ from typing import Final
 
 import pandas as pd
 
-from lamina.tasks.runs import Tuned
-
 # In 12 searches each of a made-up accuracy with noise, the number that decided came first in 12 of 40 trials, in 11 of
 # 24, in 10 of 16 and in 8 of 8 or 12: with fewer trials little more than a guess. PED-ANOVA: 11, 10, 7, and 3 of 8.
 TRIALS_TO_WEIGH: Final = 16
@@ -18,7 +16,7 @@ def importances(trials: pd.DataFrame) -> dict[str, float] | None:
     `TRIALS_TO_WEIGH` or fewer than two numbers were tuned. Source: fANOVA (Hutter et al. 2014), as Optuna has it.
     """
     done = trials[trials["state"] == "COMPLETE"]
-    tuned = [name for name in Tuned.model_fields if done[name].nunique() > 1]
+    tuned = [name for name in number_columns(trials) if done[name].nunique() > 1]
     if len(done) < TRIALS_TO_WEIGH or len(tuned) < 2:
         return None
     import optuna
@@ -36,3 +34,9 @@ def importances(trials: pd.DataFrame) -> dict[str, float] | None:
         study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), params=tuned
     )
     return {str(name): float(share) for name, share in found.items()}
+
+
+def number_columns(trials: pd.DataFrame) -> list[str]:
+    """Return the columns of `trials.csv` that are numbers to tune: those between `value` and `epochs`."""
+    columns = list(trials.columns)
+    return columns[columns.index("value") + 1 : columns.index("epochs")]

@@ -29,6 +29,7 @@ class SourceConfig(Config):
     """Section `source` of params.yaml.
 
     Attributes:
+        content: What the source holds: `pictures` or `texts`.
         kind: Where the pictures come from: drawn (`smear`), a folder, an archive, the web (`url`), or TensorFlow
             Datasets (`tfds`).
         location: Path relative to the system's folder; one or several URLs; or for tfds NAME, with an optional /CONFIG
@@ -47,6 +48,7 @@ class SourceConfig(Config):
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds"]
+    content: Literal["pictures", "texts"] = "pictures"
     location: str | tuple[str, ...] | None = None
     mirrors: Strings = ()
     sha256: str | tuple[str, ...] | None = None
@@ -138,6 +140,10 @@ def _conflict(config: SourceConfig) -> str | None:
         return f"source.location is a list, but only kind: url reads several files; name one {config.kind}"
     if config.target is not None and config.boxes is None:
         return f"source.target is {config.target!r}, but source.boxes is null; name their folder, or remove the target"
+    if config.content == "texts" and config.kind == "smear":
+        return "source.content is texts, but kind: smear draws pictures; set content: pictures, or change the kind"
+    if config.content == "texts" and (config.boxes or config.target):
+        return "source.boxes or target is set, but texts have no boxes; set them to null"
     if config.kind == "url":
         return _url_conflict(config)
     if config.kind == "archive" and isinstance(config.sha256, tuple):

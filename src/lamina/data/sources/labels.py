@@ -35,7 +35,8 @@ def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
         return lambda name: table.get(name, ())
     if not any(folder_label(members, name) for name in members.pictures):
         raise UserError(
-            f"{members.where}: source.labels is 'folder', but all {len(members.pictures)} pictures lie in one folder; "
+            f"{members.where}: source.labels is 'folder', but all {len(members.pictures)} {members.content} lie "
+            "in one folder; "
             "put them into one folder per class, or set source.labels to a CSV or none"
         )
     return lambda name: folder_label(members, name)

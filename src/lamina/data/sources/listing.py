@@ -9,6 +9,7 @@ from typing import Final
 from lamina.data.sources.boxes import find_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.members import Members, some
+from lamina.data.sources.text_table import find_text_table
 from lamina.errors import UserError
 
 LISTING: Final = "members.sha256"  # next to params.yaml
@@ -16,8 +17,10 @@ DIGITS: Final = 64
 
 
 def used_names(members: Members, config: SourceConfig) -> list[str]:
-    """Return the sorted names of the files that are read: pictures, the label table, and the pictures' box files."""
-    names = set(members.pictures)
+    """Return the sorted names of the files that are read: pictures (or texts), the label table, and box files."""
+    if find_text_table(members, config) is not None:
+        return [members.find(config.labels, "source.labels")]
+    names = set(replace(members, content=config.content).pictures)
     if config.labels not in ("folder", "none"):
         names.add(members.find(config.labels, "source.labels"))
     if config.boxes:

@@ -5,16 +5,18 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Final
 
 from lamina.errors import UserError
 
 PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"pictures": PICTURE_SUFFIXES, "texts": (".txt",)})
 # Largest file, so that a row group with one huge picture still needs little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000
@@ -29,18 +31,21 @@ class Members:
         where: Name of the source in error messages.
         names: Sorted names, with `/`.
         read: Returns the bytes of a file by its name; may raise UserError.
+        content: Which of the files are its items, a key of `SUFFIXES`.
     """
 
     where: str
     names: tuple[str, ...]
     read: Callable[[str], bytes]
+    content: str = "pictures"
 
     @cached_property
     def pictures(self) -> tuple[str, ...]:
-        """Sorted names with the suffix of a picture. Raises UserError if there are none."""
-        found = tuple(name for name in self.names if name.lower().endswith(PICTURE_SUFFIXES))
+        """Sorted names of the items (pictures, or texts), by suffix. Raises UserError if there are none."""
+        suffixes = SUFFIXES[self.content]
+        found = tuple(name for name in self.names if name.lower().endswith(suffixes))
         if not found:
-            raise UserError(f"{self.where}: no pictures: looked for {' '.join(PICTURE_SUFFIXES)}, {self._suffixes()}")
+            raise UserError(f"{self.where}: no {self.content}: looked for {' '.join(suffixes)}, {self._suffixes()}")
         return found
 
     @cached_property
@@ -84,8 +89,9 @@ class Members:
         return frozenset(folders)
 
     def _no_pictures(self, known: Iterable[str]) -> list[str]:
-        """Names of everything but pictures, relative to the top folder, for suggestions."""
-        return sorted(name.removeprefix(self.top) for name in known if not name.lower().endswith(PICTURE_SUFFIXES))
+        """Names of everything but its items, relative to the top folder, for suggestions."""
+        suffixes = SUFFIXES[self.content]
+        return sorted(name.removeprefix(self.top) for name in known if not name.lower().endswith(suffixes))
 
     def _suffixes(self) -> str:
         if not self.names:

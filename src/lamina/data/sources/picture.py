@@ -7,7 +7,7 @@ Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One encoded picture of a source.
+    """One encoded item of a source: a picture, or a text.
 
     Attributes:
         name: Path inside the source, with `/`.

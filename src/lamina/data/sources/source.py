@@ -17,6 +17,7 @@ from lamina.data.sources.labels import find_labels
 from lamina.data.sources.listing import check_listing, with_digests
 from lamina.data.sources.members import Members, some, suggestion
 from lamina.data.sources.picture import Picture
+from lamina.data.sources.text_table import find_text_table
 from lamina.errors import UserError
 from lamina.files import file_digest
 
@@ -112,11 +113,21 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
 
     remedy: what to do if they differ.
     """
+    members = replace(members, content=config.content)
     if config.members is None:
-        return Source(pictures=_read(members, config), total=len(members.pictures))
+        return _items(members, config)
     members, digests = with_digests(members)
+    found = _items(members, config)
     checked = partial(check_listing, digests, config.members, system, where=members.where, remedy=remedy)
-    return Source(pictures=_followed_by(_read(members, config), checked), total=len(members.pictures))
+    return replace(found, pictures=_followed_by(found.pictures, checked))
+
+
+def _items(members: Members, config: SourceConfig) -> Source:
+    """Pictures or texts: one per file, or one per row of the table that `source.labels` names if it has texts."""
+    table = find_text_table(members, config)
+    if table is None:
+        return Source(pictures=_read(members, config), total=len(members.pictures))
+    return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
 
 
 def _followed_by(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
@@ -153,6 +164,11 @@ def _origins(names: tuple[str, ...], pattern: str | None, where: str) -> Callabl
     return lambda name: _origin(name, pattern)
 
 
+def _matching_origin(pattern: str | None, where: str) -> Callable[[str], str]:
+    """The function from one name to its origin. It raises UserError for a name without one."""
+    return lambda name: _origins((name,), pattern, where)(name)
+
+
 def _origin(name: str, pattern: str) -> str:
     found = re.search(pattern, name.rpartition("/")[2])
     return (found["origin"] or "") if found else ""
@@ -176,8 +192,10 @@ def _tfds(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     def find_origin(file: str) -> str:
         return _origins((file,), config.origin, f"tfds:{config.location}")(file)
 
-    dataset = tfds.open_dataset(config.locations[0], config.labels)
-    pictures, total = tfds.read_pictures(dataset, config.labels, config.splits, find_origin if config.origin else None)
+    dataset = tfds.open_dataset(config.locations[0], config.labels, config.content)
+    pictures, total = tfds.read_pictures(
+        dataset, config.labels, config.splits, find_origin if config.origin else None, config.content
+    )
     yield Source(pictures=pictures, total=total)
 
 

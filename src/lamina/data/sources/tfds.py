@@ -57,40 +57,42 @@ class Dataset:
     builder: Any
 
 
-def open_dataset(location: str, labels: str | None = None) -> Dataset:
+def open_dataset(location: str, labels: str | None = None, content: str = "pictures") -> Dataset:
     """Open a dataset; download and prepare it first if necessary.
 
     Args:
         location: As in the section `source`.
         labels: As in the section `source`; checked before the download.
+        content: As in the section `source`.
 
     Raises:
-        UserError: If the dataset does not exist, cannot be prepared, or is no source of pictures.
+        UserError: If the dataset does not exist, cannot be prepared, or is no source of such content.
     """
     where = f"tfds:{location}"
     builder = find_builder(location)
-    features = read_features(builder, where)
+    features = read_features(builder, where, content)
     if labels is not None:
         chosen_label(features, labels, where)
     prepare_dataset(builder, where)
     splits = {name: int(split.num_examples) for name, split in sorted(builder.info.splits.items())}
     return Dataset(
         location=full_location(builder),
-        features=read_features(builder, where),  # again: some datasets know their classes only after the download
+        features=read_features(builder, where, content),  # again: some know their classes only after the download
         splits=splits,
         builder=builder,
     )
 
 
-def read_features(builder: Any, where: str) -> Features:
+def read_features(builder: Any, where: str, content: str = "pictures") -> Features:
     """Find the features of a dataset.
 
     Args:
         builder: The builder of the library.
         where: Name of the dataset in error messages.
+        content: `pictures`, or `texts`, which are the feature `image` then.
 
     Raises:
-        UserError: If it has no pictures, or several per example and no main one.
+        UserError: If it has no such content, or several per example and no main one.
     """
     kinds = library().features
     declared = builder.info.features
@@ -98,6 +100,8 @@ def read_features(builder: Any, where: str) -> Features:
     keys = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
     images = _of_kind(features, kinds.Image, but=kinds.LabeledImage)
     labels = _of_kind(features, kinds.ClassLabel)
+    if content == "texts":
+        return _text_features(features, keys, where)
     if not images:
         what = "texts, not pictures" if _of_kind(features, kinds.Text) else "no pictures"
         listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
@@ -113,6 +117,26 @@ def read_features(builder: Any, where: str) -> Features:
     return Features(
         image=image,
         file_name=next((name for name in _of_kind(features, kinds.Text) if _is_file_name(name)), None),
+        labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
+        main_label=_main(labels, keys[1:2]),
+    )
+
+
+def _text_features(features: Mapping[str, Any], keys: list[str], where: str) -> Features:
+    kinds = library().features
+    texts = {name: one for name, one in _of_kind(features, kinds.Text).items() if not _is_file_name(name)}
+    labels = _of_kind(features, kinds.ClassLabel)
+    listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
+    if not texts:
+        raise UserError(
+            f"{where}: holds no texts ({listed}); choose a dataset of texts, or set source.content: pictures"
+        )
+    text = _main(texts, keys[:1], "text")
+    if text is None:
+        raise UserError(f"{where}: has several texts an example ({', '.join(texts)}), and does not say which is meant")
+    return Features(
+        image=text,
+        file_name=None,
         labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
         main_label=_main(labels, keys[1:2]),
     )
@@ -188,6 +212,7 @@ def read_pictures(
     labels: str,
     splits: tuple[str, ...] | None = None,
     find_origin: Callable[[str], str] | None = None,
+    content: str = "pictures",
 ) -> tuple[Iterator[Picture], int]:
     """Read the pictures of the chosen splits, one at a time, in the order of their names.
 
@@ -198,9 +223,10 @@ def read_pictures(
         labels: As in the section `source`.
         splits: As in the section `source`.
         find_origin: Returns the origin for a file name, if `source.origin` is set.
+        content: As in the section `source`.
 
     Returns:
-        The pictures and their number.
+        The pictures (or texts) and their number.
 
     Raises:
         UserError: At once if the dataset has no such labels, splits or file names; later if its files are damaged.
@@ -210,11 +236,16 @@ def read_pictures(
     if find_origin and dataset.features.file_name is None:
         raise UserError(f"{where}: has no file names for source.origin; set it to null")
     read_config()  # loads TensorFlow now, so that the progress bar does not count it as the first picture
-    return _pictures(dataset, list(chosen), label, find_origin), sum(chosen.values())
+    name_ending = _ending if content == "pictures" else _no_ending
+    return _pictures(dataset, list(chosen), label, find_origin, name_ending), sum(chosen.values())
 
 
 def _pictures(
-    dataset: Dataset, splits: list[str], label: str | None, find_origin: Callable[[str], str] | None
+    dataset: Dataset,
+    splits: list[str],
+    label: str | None,
+    find_origin: Callable[[str], str] | None,
+    name_ending: Callable[[str, bytes], str],
 ) -> Iterator[Picture]:
     where = f"tfds:{dataset.location}"
     features = dataset.features
@@ -223,7 +254,7 @@ def _pictures(
         for index, example in enumerate(_examples(dataset, split, label)):
             encoded = example[features.image]
             file = _file_name(example[features.file_name]) if features.file_name else ""
-            name = checked_name(f"{split}/{index:08d}{_ending(file, encoded)}", where)
+            name = checked_name(f"{split}/{index:08d}{name_ending(file, encoded)}", where)
             check_size(len(encoded), name, where)
             yield Picture(
                 name=name,
@@ -244,6 +275,10 @@ def _file_name(path: bytes) -> str:
     """The base name of a file, without control characters."""
     base = posixpath.basename(path.decode(errors="replace").replace("\\", "/"))
     return "".join(letter for letter in to_nfc(base) if letter.isprintable())
+
+
+def _no_ending(file: str, encoded: bytes) -> str:
+    return ""  # a text that starts with `BM` is no bitmap
 
 
 def _ending(file: str, encoded: bytes) -> str:

@@ -17,7 +17,7 @@ LIKELIEST: Final = 4  # classes shown beside one picture
 DIMMED: Final = 0.35  # of the light, where nothing spoke for the class
 
 
-def telling(answers: pd.DataFrame, classes: Sequence[str], most: int) -> pd.DataFrame:
+def telling_examples(answers: pd.DataFrame, classes: Sequence[str], most: int) -> pd.DataFrame:
     """Choose answers to look at: right ones of every class, from sure to unsure, and the wrong ones that were surest.
 
     answers: `id`, `label`, `predicted` and a column of probabilities per class. Returns at most `most` rows of each

@@ -1,14 +1,14 @@
-"""What each kind of run learns: which network, from which examples.
+"""What a run that classifies learns: which network, from which examples.
 
-Importing this imports no TensorFlow: a head learns without it (`lamina.training.heads`).
+Importing this imports no TensorFlow: a head trains without it (`lamina.training.heads`).
 """
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,15 +17,18 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
-from lamina.inputs.pixels import FeatureExamples, PictureExamples, each_epoch
-from lamina.models.layers import compute_in
+from lamina.inputs.features import FeatureExamples, fold_rows, load_features
+from lamina.inputs.index import input_digest, input_width, read_split
+from lamina.inputs.pixels import PictureExamples, fresh_each_epoch
+from lamina.maths.scores import score
+from lamina.models.layers import compute_in, unfreeze
 from lamina.models.networks import build_head, build_network, join
-from lamina.results.record import code_digest, environment
-from lamina.tasks.colorize.learning import color_task
-from lamina.tasks.lightness.learning import pretext_task
-from lamina.tasks.runs import ClassifierRun, ColorizeRun, PretextRun, Run, ScratchRun, TransferRun, Tuned
-from lamina.training.history import DivergedError
-from lamina.training.learner import Learned, Task, data_digest, picture_size, pixel_files, read_split
+from lamina.source_code import code_digest
+from lamina.tasks.classify.settings import ClassifySettings, HeadSettings, NetworkSettings
+from lamina.training.environment import environment
+from lamina.training.history import DivergedError, EpochRow
+from lamina.training.learner import Learned, Learner, NetworkLearner, final
+from lamina.training.settings import GradientNumbers, Hyperparameters, RunSettings, gradient_numbers
 from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
 
 if TYPE_CHECKING:
@@ -36,34 +39,64 @@ _CHUNK = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassTask(Task):
-    """What names classes: `names`, sorted; a network's output i is class i. pictures: a fold's examples as pixels."""
+class ClassLearner(Learner):
+    """What a learner of classes has, whatever its input.
 
-    run: ClassifierRun
+    Attributes:
+        manifest: the rows of the folds, with `label`.
+        names: of the classes, sorted; a network's output i is class i.
+    """
+
+    tests_labels = True
+
+    manifest: pd.DataFrame
     names: list[str]
-    pictures: Callable[[str], PictureExamples]
 
     @property
     def classes(self) -> list[str]:
         return self.names
 
-    def trainer(self, network: Any, tuned: Tuned) -> "ClassTrainer":
+    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
+        """Return `label`, `predicted`, and a column of probabilities per class."""
+        probabilities = learned.predict(self.examples(fold))
+        labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
+        return judged_classes(labels, probabilities, self.names)
+
+    def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
+        return score(judged["label"], judged["predicted"], judged["origin"], self.names)
+
+
+def judged_classes(labels: Any, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Return `label`, `predicted` and the probabilities, (n, classes), as a table."""
+    predicted = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
+    return pd.DataFrame({"label": labels, "predicted": predicted}).join(pd.DataFrame(probabilities, columns=classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassNetworkLearner(ClassLearner, NetworkLearner):
+    """A network in TensorFlow that classifies. pictures: a fold's examples as pixels."""
+
+    settings: ClassifySettings
+    pictures: Callable[[str], PictureExamples]
+
+    def trainer(self, network: Any, numbers: GradientNumbers) -> "ClassTrainer":
         from lamina.training.trainers import ClassTrainer
 
-        balanced = self.run.class_weights == "balanced"
+        balanced = self.settings.class_weights == "balanced"
         return ClassTrainer(
             network,
-            tuned,
-            class_weights=balanced_weights(np.asarray(self.train.labels), len(self.classes)) if balanced else None,
-            label_smoothing=self.run.label_smoothing,
-            average=self.run.average,
+            numbers,
+            class_weights=balanced_weights(np.asarray(self.train.labels), len(self.names)) if balanced else None,
+            label_smoothing=self.settings.label_smoothing,
+            ema_decay=self.settings.ema_decay,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadTask(ClassTask):
-    """Features of the folds, and how a head learns them. mean, variance: (width,) of the training features."""
+class HeadLearner(ClassNetworkLearner):
+    """A head over the features of a frozen backbone. mean, variance: (width,) of the training features."""
 
+    settings: HeadSettings
     mean: np.ndarray
     variance: np.ndarray
 
@@ -71,163 +104,221 @@ class HeadTask(ClassTask):
     def _folds(self) -> "tuple[Fold, Fold]":
         from lamina.training.heads import make_fold
 
-        smoothing, balanced, classes = self.run.label_smoothing, self.run.class_weights == "balanced", len(self.classes)
-        train, validation = self.train, self.validation
+        smoothing, balanced = self.settings.label_smoothing, self.settings.class_weights == "balanced"
+        train, validation, classes = self.train, self.validation, len(self.names)
         return (
             make_fold(train.features, train.labels, classes, smoothing=smoothing, balanced=balanced),
             make_fold(validation.features, validation.labels, classes),
         )
 
-    def head(self, tuned: Tuned) -> "Head":
-        """A fresh head that has learned nothing yet."""
-        from lamina.training.heads import Head
+    def head(self, numbers: GradientNumbers) -> "Head":
+        """Return a new head; with the weights of another run's where the settings say so."""
+        from lamina.training.heads import Head, Weights
 
-        return Head(self.run, tuned, *self._folds, mean=self.mean, variance=self.variance, seed=self.seed)
+        head = Head(self.settings, numbers, *self._folds, mean=self.mean, variance=self.variance, seed=self.seed)
+        if self.settings.starts_from_file:
+            from lamina.models.weights import load_weights
+
+            like = "a run with as many features and the same number of classes"
+            built = self.build(numbers)
+            load_weights(built, Path(self.settings.weights), layer=built.name, like=like)
+            layers = (built.get_layer(name).get_weights() for name in ("hidden", "classes"))
+            head.start_from(Weights(*(values for layer in layers for values in layer)))
+        return head
 
     def learned(self, head: "Head") -> Learned:
-        """What a head has learned so far, with the weights that it keeps."""
+        """Return what a head has learned so far, with the weights that it keeps."""
 
         def make() -> Any:
-            built = self.build(head.tuned)
+            built = self.build(head.numbers)
             built.get_layer("hidden").set_weights([head.kept.hidden, head.kept.hidden_bias])
             built.get_layer("classes").set_weights([head.kept.classes, head.kept.classes_bias])
             return built
 
-        return Learned(history=head.history, make=make, answers=lambda examples: head.answers(examples.features))
+        return Learned(history=head.history, make=make, predict=lambda examples: head.probabilities(examples.features))
 
-    def learn(self, tuned: Tuned, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
-        """Train a fresh head; see `lamina.training.heads.learn`.
+    def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
+        """Train a new head; see `lamina.training.heads.train_head`.
 
-        Raises DivergedError, whose `kept` is what was learned before.
+        Raises:
+            DivergedError: if the loss is no number any more; its `kept` is what was learned before.
         """
-        from lamina.training.heads import learn
+        from lamina.training.heads import train_head
 
-        head, epochs, head_cache = self.head(tuned), options.epochs or self.run.epochs, options.head_cache
-        key = self._key(tuned) if head_cache else ""
-        if head_cache and (saved := head_cache.find(key, epochs)):
+        head = self.head(gradient_numbers(numbers))
+        epochs, cache = options.epochs or self.settings.epochs, options.head_cache
+        key = self._key(numbers) if cache else ""
+        if cache and (saved := cache.load(key, epochs)):
             head.restore(saved)
         try:
-            learn(head, epochs=epochs, on_epoch=options.on_epoch, what=options.what)
+            train_head(head, epochs=epochs, on_epoch=options.on_epoch, what=options.what)
         except DivergedError as error:
             error.kept = self.learned(head)
             raise
         finally:
-            if head_cache and head.history:
-                head_cache.leave(key, head.state())
+            if cache and head.history:
+                cache.save(key, head.state())
         return self.learned(head)
 
-    def _key(self, tuned: Tuned) -> str:
-        """Digest of what decides how a head learns, but for how long."""
-        run = self.run.model_dump(exclude={"epochs", "watch", "fine_tune"})
-        told = [run, tuned.model_dump(), self.seed, self.digest, code_digest(), environment()]
-        return json_digest(told)[:16]
+    def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
+        """Train the head, join it to its backbone, and, where the settings say so, fine-tune both from pixels.
+
+        The history of a run with `fine_tune` has a further column, `fine_tuning`: 0 while the head trains alone, then 1;
+        epochs count on. `options.epochs` are those of the head. A head is trained again where its fine-tuning resumes
+        from a checkpoint.
+        """
+        fine = self.settings.fine_tune
+        if fine is None:
+            return super().learn_final(numbers, options)
+        from lamina.training.fit import fit
+
+        joined = super().learn_final(numbers, replace(options, on_epoch=_marked(options, 0)))
+        history = [row | {"fine_tuning": 0} for row in joined.history]
+        unfreeze(joined.network, fine.layers)
+        slower = gradient_numbers(numbers).model_copy(update={"learning_rate": fine.learning_rate})
+        more = fit(
+            self.trainer(joined.network, slower),
+            self.pictures("train"),
+            self.pictures("validation"),
+            epochs=fine.epochs,
+            batch_size=self.settings.batch_size,
+            seed=self.seed,
+            on_epoch=_marked(options, 1),
+            what=f"{options.what}, fine-tuning",
+            first_epoch=len(history) + 1,
+            patience=self.settings.patience,
+            checkpoint=options.checkpoint,
+        )
+        return final(joined.network, history + [row | {"fine_tuning": 1} for row in more])
+
+    def learn_again(self, numbers: Hyperparameters, options: TrainingOptions) -> Learned:
+        return self.learn_final(numbers, options) if self.settings.fine_tune else self.learn(numbers, options)
+
+    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
+        examples = self.pictures(fold) if self.settings.fine_tune else self.examples(fold)
+        labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
+        return judged_classes(labels, learned.predict(examples), self.names)
+
+    def _key(self, numbers: Hyperparameters) -> str:
+        """Digest of what decides how a head trains, except for how long."""
+        settings = {key: value for key, value in self.settings.decides().items() if key not in ("epochs", "fine_tune")}
+        code = code_digest("lamina.training.heads")
+        return json_digest([settings, numbers.model_dump(), self.seed, self.digest, code, environment()])[:16]
 
 
-def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(classes,) float32: n / (classes x n of the class), as scikit-learn's `compute_class_weight`. labels: (n,)."""
-    return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
-
-
-def open_task(name: str, run: Run, folders: Folders, *, seed: int, augment: AugmentConfig | None = None) -> Task:
-    """What the run `name` learns; augment: the section, for runs of `augmentation: fresh`. Raises as those do."""
-    if isinstance(run, ColorizeRun):
-        return color_task(run, folders, read_split(folders), seed=seed, augment=augment)
-    if isinstance(run, PretextRun):
-        return pretext_task(run, folders, read_split(folders), seed=seed, augment=augment)
-    return class_task(name, run, folders, seed=seed, augment=augment)
-
-
-def class_task(
+def open_learner(
     name: str,
-    run: Run,
+    settings: RunSettings,
     folders: Folders,
     *,
     seed: int,
     manifest: pd.DataFrame | None = None,
     augment: AugmentConfig | None = None,
-) -> ClassTask:
-    """What the run `name` learns, where that is classes.
+) -> ClassLearner:
+    """Open what the run `name` learns; see `lamina.tasks.task.Task.open_learner`.
 
-    manifest: the split's (None), or one with the same rows in the same order whose folds or labels differ.
-    Raises UserError where a class has no training picture; where it has none for validation, says so.
+    Raises:
+        UserError: if a class has no training picture. A class without a validation picture gets a warning.
     """
-    if manifest is None:
-        manifest = read_split(folders)
-    _demand_every_class(manifest)
-    if isinstance(run, TransferRun):
-        return head_task(run, folders.features / name, folders, manifest, seed=seed)
-    if isinstance(run, ScratchRun):
-        return network_task(run, folders, manifest, seed=seed, augment=augment)
-    raise TypeError(f"{type(run).__name__} tells no classes")
+    rows = read_split(folders) if manifest is None else manifest
+    _demand_every_class(rows)
+    if isinstance(settings, HeadSettings):
+        return head_learner(settings, folders, rows, seed=seed)
+    return network_learner(cast(NetworkSettings, settings), folders, rows, seed=seed, augment=augment)
 
 
-def head_task(run: TransferRun, extracted: Path, folders: Folders, manifest: pd.DataFrame, *, seed: int) -> HeadTask:
-    """A head over the features that a frozen backbone left in the folder `extracted`."""
+def head_learner(settings: HeadSettings, folders: Folders, manifest: pd.DataFrame, *, seed: int) -> HeadLearner:
+    """Open a head over the features that the stage `extract` wrote."""
     import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
 
-    classes = class_names(manifest)
-    features = np.load(extracted / "features.npy", mmap_mode="r")
-    labels = class_numbers(manifest, classes)
+    folder, classes = folders.of_input(settings.input), class_names(manifest)
+    features, labels = load_features(folder), class_numbers(manifest, classes)
     mean, variance = _moments(features[manifest["fold"] == "train"])
 
     def examples(fold: str) -> FeatureExamples:
-        rows = np.flatnonzero(manifest["fold"] == fold)
+        rows = fold_rows(manifest, fold)
         return FeatureExamples(features[rows], labels[rows])
 
-    def build(tuned: Tuned) -> Any:
-        return build_head(len(mean), len(classes), dropout=tuned.dropout, mean=mean, variance=variance, seed=seed)
+    def build(numbers: GradientNumbers) -> Any:
+        return build_head(len(mean), len(classes), dropout=numbers.dropout, mean=mean, variance=variance, seed=seed)
 
-    def load() -> Any:
+    def load_base() -> Any:
         from lamina.models.keras_runtime import keras
 
-        return keras.saving.load_model(extracted / "backbone.keras", compile=False)
+        return keras.saving.load_model(folder / "backbone.keras", compile=False)
 
-    return HeadTask(
-        run=run,
+    return HeadLearner(
+        settings=settings,
+        manifest=manifest,
         names=classes,
-        size=picture_size(folders),
-        digest=data_digest(folders, extracted / "features.npy", *(pixel_files(folders) if run.fine_tune else ())),
+        width=input_width(folders.pixels),
+        digest=input_digest(folder, folders),
         examples=examples,
         pictures=_pictures(folders, manifest, classes),
         build=build,
-        load=load,
-        whole=lambda learned, loaded: join(loaded, learned),
+        load_base=load_base,
+        build_final_model=lambda head, backbone: join(backbone, head),
         seed=seed,
         mean=mean,
         variance=variance,
     )
 
 
-def network_task(
-    run: ScratchRun, folders: Folders, manifest: pd.DataFrame, *, seed: int, augment: AugmentConfig | None = None
-) -> ClassTask:
-    """A whole network over pictures and their planned copies, or, where the run wants fresh ones, such as `augment`."""
-    classes = class_names(manifest)
-    size = picture_size(folders)
-    pictures, digest = _pictures(folders, manifest, classes), data_digest(folders, *pixel_files(folders))
-    anew, digest = each_epoch(run.augmentation, pictures, manifest, augment, digest, seed=seed)
+def network_learner(
+    settings: NetworkSettings, folders: Folders, manifest: pd.DataFrame, *, seed: int, augment: AugmentConfig | None
+) -> ClassNetworkLearner:
+    """Open a whole network over pictures with their planned copies, or with fresh ones in every epoch."""
+    classes, size = class_names(manifest), input_width(folders.pixels)
+    pictures = _pictures(folders, manifest, classes)
+    digest = input_digest(folders.pixels, folders)
+    fresh, digest = fresh_each_epoch(settings.augmentation, pictures, manifest, augment, digest, seed=seed)
 
-    def build(tuned: Tuned) -> Any:
-        built = build_network(run.network, size, len(classes), dropout=tuned.dropout, seed=seed)
-        compute_in(built, run.precision)
+    def build(numbers: GradientNumbers) -> Any:
+        built = build_network(
+            settings.network, size, len(classes), weights=settings.weights, dropout=numbers.dropout, seed=seed
+        )
+        compute_in(built, settings.precision)
         return built
 
-    def whole(learned: Any, _: None) -> Any:
-        compute_in(learned, "float32")  # what is saved runs everywhere
-        return learned
+    def build_final_model(network: Any, _: None) -> Any:
+        compute_in(network, "float32")  # what is saved runs everywhere
+        return network
 
-    return ClassTask(
-        run=run,
+    return ClassNetworkLearner(
+        settings=settings,
+        manifest=manifest,
         names=classes,
-        size=size,
+        width=size,
         digest=digest,
         examples=pictures,
         pictures=pictures,
         build=build,
-        whole=whole,
+        build_final_model=build_final_model,
         seed=seed,
-        anew=anew,
+        fresh_examples=fresh,
     )
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return (classes,) float32: n / (classes x n of the class), as scikit-learn's `compute_class_weight`."""
+    return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
+
+
+def class_names(manifest: pd.DataFrame) -> list[str]:
+    """Return the classes of a manifest, sorted; raises UserError where there are fewer than two."""
+    classes = sorted(manifest["label"].dropna().unique())
+    if len(classes) < 2:
+        raise UserError(f"expected at least two classes, found {classes or 'no label'}; look at source.labels")
+    return classes
+
+
+def class_numbers(manifest: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """Return (rows,) int32: each row's place in `classes`."""
+    return pd.Categorical(manifest["label"], categories=classes).codes.astype(np.int32)
+
+
+def _marked(options: TrainingOptions, fine_tuning: int) -> Callable[[EpochRow], None]:
+    return lambda row: options.on_epoch(row | {"fine_tuning": fine_tuning})
 
 
 def _pictures(folders: Folders, manifest: pd.DataFrame, classes: list[str]) -> Callable[[str], PictureExamples]:
@@ -238,34 +329,19 @@ def _pictures(folders: Folders, manifest: pd.DataFrame, classes: list[str]) -> C
     return of_fold
 
 
-def class_names(manifest: pd.DataFrame) -> list[str]:
-    """The classes of a manifest, sorted. Raises UserError where there are fewer than two."""
-    classes = sorted(manifest["label"].dropna().unique())
-    if len(classes) < 2:
-        raise UserError(
-            f"expected pictures of at least two classes, found {classes or 'no label'}; look at source.labels"
-        )
-    return classes
-
-
-def class_numbers(manifest: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """(rows,) int32: each row's place in `classes`."""
-    return pd.Categorical(manifest["label"], categories=classes).codes.astype(np.int32)
-
-
 def _demand_every_class(manifest: pd.DataFrame) -> None:
     counts = pd.crosstab(manifest["label"], manifest["fold"])
     for fold in ("train", "validation"):
         missing = ", ".join(counts.index[counts[fold] == 0]) if fold in counts else "any class"
-        said = f"no picture of {missing} in the fold {fold}"
+        problem = f"nothing of {missing} in the fold {fold}"
         if missing and (fold == "train" or fold not in counts):
-            raise UserError(f"{said}; add pictures of other origins, or leave the class out with source.classes")
+            raise UserError(f"{problem}; add some of other origins, or leave the class out with source.classes")
         if missing:
-            print(f"warning: {said}; its validation figures say nothing of that", file=sys.stderr)
+            print(f"warning: {problem}; validation scores say nothing about it", file=sys.stderr)
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each feature; the variance never far below that of the others."""
+    """Mean and variance of each feature. No variance is far below the mean variance."""
 
     def chunks() -> Iterator[np.ndarray]:
         for start in range(0, len(features), _CHUNK):

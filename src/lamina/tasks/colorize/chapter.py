@@ -1,60 +1,66 @@
-"""What the page shows of one run that colors pictures."""
+"""The report's chapter about runs that colorize."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-from markupsafe import Markup
+import pandas as pd
 
-from lamina.charts.inlined import Drawn, inlined_sheet
-from lamina.charts.run_figures import drawn_curve, drawn_trials
-from lamina.report import tables
-from lamina.results.trained import Trained
-from lamina.tasks.colorize.results import ColorRun
-from lamina.tasks.colorize.tables import Duel, duels, lower_baseline
-from lamina.tuning.importance import importances
+from lamina.charts.chapter import Chapter, render, run_parts
+from lamina.errors import UserError
+from lamina.results.result_file import read_optional_table, read_table
+from lamina.results.trained import TrainedRun, read_trained
+from lamina.tasks.colorize import tables
+from lamina.tasks.colorize.results import PREDICTED, ColorScores, Metrics
 
-NOT_SETTINGS: Final = ("watch",)  # what DVC watches says nothing of the run
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColorChapter:
-    """What the page shows of one run that colors.
-
-    duels: on the test pictures; crossvalidated: on all, none where it was not cross-validated. settings: its section,
-    with what tuning found.
-    """
-
-    run: ColorRun
-    duels: Sequence[Duel]
-    crossvalidated: Sequence[Duel]
-    curves: Sequence[Markup]
-    sheets: Mapping[str, Drawn]
-    settings: Mapping[str, Any]
-    states: Mapping[str, int]
-    importances: Mapping[str, float] | None
-    trials: Sequence[Markup]
+PACKAGE = "lamina.tasks.colorize"
 
 
-def color_chapter(run: ColorRun) -> ColorChapter:
-    level, crossed = lower_baseline(run, "validation"), run.assessment.crossvalidation
-    return ColorChapter(
-        run=run,
-        duels=list(duels(run.metrics.test.against, run.predictions).values()),
-        crossvalidated=list(duels(crossed.against, run.crossvalidated).values()) if crossed else [],
-        curves=[
-            drawn_curve(run, "loss", may_be_steep=True),
-            drawn_curve(run, "mse", may_be_steep=True, level=level),
-        ],
-        sheets={name: inlined_sheet(path) for name, path in run.sheets.items()},
-        settings=settings(run),
-        states=tables.states(run.trials),
-        importances=importances(run.trials),
-        trials=drawn_trials(run, "mse"),
+def chapter(system: Path, names: Sequence[str], pictures: Any) -> Chapter:
+    """Lay out the chapter, lowest test MSE first; see `lamina.tasks.task.Task.chapter`."""
+    runs = tables.ranked([_read(system, name) for name in names])
+    best, comparison = runs[0], tables.comparison(runs)
+    return Chapter(
+        title="Colors",
+        anchor="colors",
+        lead=render(PACKAGE, "lead.html.jinja", best=best),
+        board=render(
+            PACKAGE,
+            "board.html.jinja",
+            runs=runs,
+            comparison=comparison,
+            scale=tables.scale(runs),
+            baselines=tables.baselines(best),
+            lowest=tables.lower_baseline(best, "test"),
+            shown_measures=tables.SHOWN,
+        ),
+        certainty=render(PACKAGE, "certainty.html.jinja", comparison=comparison),
+        runs={run.name: _section(run) for run in runs},
+        record=best.record,
+        best=f"best colorizer {best.name} with a test MSE of {best.metrics.test.value:.1f}",
     )
 
 
-def settings(run: Trained) -> dict[str, Any]:
-    """What `params.yaml` told of a run, with what tuning found."""
-    told = {name: value for name, value in run.record.params.items() if name not in NOT_SETTINGS and value is not None}
-    return {name: run.tuned.get(name, value) for name, value in told.items()}
+def _read(system: Path, name: str) -> TrainedRun:
+    run = read_trained(system, name, Metrics)
+    read_table(run.folder / "predictions.parquet", PREDICTED, f"evaluate@{name}")
+    return run
+
+
+def _section(run: TrainedRun) -> Any:
+    scores, crossed = tables.test_scores(run), run.assessment.crossvalidation
+    crossvalidated = []
+    if crossed:
+        judged: pd.DataFrame = read_optional_table(
+            run.folder / "crossvalidation.parquet", PREDICTED, f"assess@{run.name}"
+        )
+        if not len(judged):
+            raise UserError(f"{run.folder / 'crossvalidation.parquet'}: no rows; run `dvc repro assess@{run.name}`")
+        crossvalidated = list(tables.duels(ColorScores.model_validate(crossed.scores).against, judged).values())
+    return render(
+        PACKAGE,
+        "run.html.jinja",
+        parts=run_parts(run, "mse", level=tables.lower_baseline(run, "validation")),
+        duels=list(tables.duels(scores.against, run.predictions).values()),
+        crossvalidated=crossvalidated,
+    )

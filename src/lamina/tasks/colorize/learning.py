@@ -1,102 +1,142 @@
-"""What a colorizer learns: from lightness, the a and b of the same picture. No label is looked at."""
+"""What a run that colorizes learns: from lightness, the a and b of the same picture. No labels."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, cast
 
 import numpy as np
 import pandas as pd
 
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders, Rows, open_rows
+from lamina.inputs.index import input_digest, input_width, read_split
 from lamina.inputs.lightness import ColorExamples
-from lamina.inputs.pixels import each_epoch
+from lamina.inputs.pixels import fresh_each_epoch
 from lamina.maths.bins import BINS, count_bins, rarity
-from lamina.models.backbones import calibrate
-from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, scale_initial_outputs, with_tail
+from lamina.maths.color_scores import squared_errors
+from lamina.models.backbones import RANDOM, calibrate
+from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, scale_initial_outputs
 from lamina.models.layers import compute_in
-from lamina.tasks.runs import ColorizeRun, Tuned
-from lamina.training.learner import data_digest, picture_size, pixel_files
-from lamina.training.picture_learner import LISTENED, PixelTask, chunks, mean_lab, of_fold, started_from, to_float32
+from lamina.results.record import note_convention
+from lamina.tasks.colorize.network import colorizer_of, final_model
+from lamina.tasks.colorize.progress_sheet import ColorSheet, evenly_chosen
+from lamina.tasks.colorize.results import summarise
+from lamina.tasks.colorize.settings import ColorizeSettings
+from lamina.training.learner import Learned
+from lamina.training.picture_learner import (
+    FIRST_OUTPUTS_OF,
+    PictureLearner,
+    chunks,
+    mean_lab,
+    rows_of_fold,
+    to_float32,
+    with_weights,
+)
+from lamina.training.settings import GradientNumbers, RunSettings
 
 CALIBRATION_PICTURES: Final = 64
-COUNTED: Final = 2_000  # pictures, evenly chosen, whose colors tell how rare each is
+COUNTED: Final = 2_000  # evenly chosen pictures whose colors tell how rare each color is
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColorTask(PixelTask):
-    """How a network learns the colors of pictures.
+class ColorLearner(PictureLearner):
+    """How a network learns colors. mean_color: (2,) mean a, b over the pixels of the training originals."""
 
-    mean_color: (2,) a, b of the training originals, the mean over their pixels.
-    """
-
-    run: ColorizeRun
+    settings: ColorizeSettings
     mean_color: np.ndarray
 
     @property
-    def told(self) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         return {"mean_color": [round(float(value), 4) for value in self.mean_color]}
 
     def tail(self) -> Any:
-        return build_tail(self.side, self.size, None if self.rare is None else BINS)
+        return build_tail(self.side, self.width, None if self.rare is None else BINS)
+
+    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
+        """Return `mse`, and `grey_mse` and `mean_mse` of the baselines, in squared CIELAB units.
+
+        The mean color is that of the pictures which this training learned from.
+        """
+        predicted = self.examples(fold).predict_batches(colorizer_of(learned.network))
+        return pd.concat([squared_errors(lab, ab, self.mean_color) for lab, ab in predicted], ignore_index=True)
+
+    def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
+        return summarise(judged, ("mse",))
+
+    def progress_sheet(self, folder: Path) -> ColorSheet:
+        return ColorSheet(lab=evenly_chosen(self.validation.rows), tail=self.tail(), folder=folder)
 
 
-def color_task(
-    run: ColorizeRun, folders: Folders, manifest: pd.DataFrame, *, seed: int, augment: AugmentConfig | None = None
-) -> ColorTask:
-    """Pictures and their planned copies, or, where the run wants fresh ones, such as the section `augment` says.
+def open_learner(
+    name: str,
+    settings: RunSettings,
+    folders: Folders,
+    *,
+    seed: int,
+    manifest: pd.DataFrame | None = None,
+    augment: AugmentConfig | None = None,
+) -> ColorLearner:
+    """Open what the run `name` learns; see `lamina.tasks.task.Task.open_learner`.
 
-    Raises UserError where no picture trains or validates.
+    Raises:
+        UserError: if there is no picture to train or validate with.
     """
-    size = picture_size(folders)
-    side = predicted_side(size, run.loss)
-    originals = open_rows(of_fold(manifest, "train", originals=True), folders)
-    rare = rarity(bin_counts(originals)) if run.loss == "rebalanced" else None
+    settings = cast(ColorizeSettings, settings)
+    note_convention(settings.weights, settings.preprocess)
+    rows = read_split(folders) if manifest is None else manifest
+    size = input_width(folders.pixels)
+    side = predicted_side(size, settings.loss)
+    originals = open_rows(rows_of_fold(rows, "train", originals=True), folders)
+    rare = rarity(bin_counts(originals)) if settings.loss == "rebalanced" else None
 
     def examples(fold: str) -> ColorExamples:
-        return ColorExamples(open_rows(of_fold(manifest, fold), folders), side if rare is not None else None)
+        return ColorExamples(open_rows(rows_of_fold(rows, fold), folders), side if rare is not None else None)
 
-    digest = started_from(run, data_digest(folders, *pixel_files(folders)))
-    anew, digest = each_epoch(run.augmentation, examples, manifest, augment, digest, seed=seed)
+    digest = with_weights(input_digest(folders.pixels, folders), settings)
+    fresh, digest = fresh_each_epoch(settings.augmentation, examples, rows, augment, digest, seed=seed)
 
-    def build(tuned: Tuned) -> Any:
+    def build(numbers: GradientNumbers) -> Any:
         network = build_colorizer(
-            run.backbone,
-            weights=run.weights,
-            start=run.start,
-            preprocess=run.preprocess,
-            decoder=run.decoder,
+            settings.encoder,
+            weights=settings.weights,
+            initialize=settings.initialize,
+            preprocess=settings.preprocess,
+            decoder=settings.decoder,
             side=side,
             outputs=2 if rare is None else len(rare),
             size=size,
-            dropout=tuned.dropout,
+            dropout=numbers.dropout,
             seed=seed,
-            frozen=run.encoder == "frozen",
+            frozen=not settings.trainable,
         )
-        if run.encoder == "frozen" and run.weights == "none":
+        if not settings.trainable and settings.weights == RANDOM:
             calibrate(network, grey(_lightness(originals, CALIBRATION_PICTURES)))
-        if run.start == "encoder":
-            scale_initial_outputs(network, _lightness(originals, LISTENED))
-        compute_in(network, run.precision)
+        if settings.initialize == "encoder":
+            scale_initial_outputs(network, _lightness(originals, FIRST_OUTPUTS_OF))
+        compute_in(network, settings.precision)
         return network
 
-    task = ColorTask(
-        run=run,
-        size=size,
+    learner = ColorLearner(
+        settings=settings,
+        manifest=rows,
+        width=size,
         digest=digest,
         examples=examples,
         build=build,
-        whole=lambda network, _: with_tail(to_float32(network), task.tail(), flip_tta=run.flip_tta),
+        build_final_model=lambda network, _: final_model(
+            to_float32(network), learner.tail(), flip_tta=settings.flip_tta
+        ),
         seed=seed,
-        anew=anew,
+        fresh_examples=fresh,
         side=side,
         mean_color=mean_lab(originals)[1:],
         rare=rare,
     )
-    return task
+    return learner
 
 
 def bin_counts(rows: Rows) -> np.ndarray:
-    """(bins,) int64: how many pixels of some rows have each bin as their nearest, of `COUNTED` pictures at most."""
+    """Return (bins,) int64: how many pixels of some rows have each bin as their nearest, over `COUNTED` pictures."""
     return np.asarray(sum(count_bins(lab[..., 1:] / np.float32(100)) for lab in chunks(rows, COUNTED)))
 
 

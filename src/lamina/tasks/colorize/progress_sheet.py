@@ -12,13 +12,14 @@ from lamina.data.sheets import contact_sheet
 from lamina.files import staged
 from lamina.inputs.lightness import lightness
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
+from lamina.tasks.colorize.network import colorizer_of
 
 PICTURES: Final = 10
 _NO_COLOR: Final = np.zeros(2, np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgressSheet:
+class ColorSheet:
     """Some pictures, and what was made of them after the epochs 1, 2, 4, 8, ...
 
     lab: (n, S, S, 3) int16 CIELAB x 100. tail: what makes colors of the network's numbers. folder: where strips are
@@ -29,7 +30,7 @@ class ProgressSheet:
     tail: Any
     folder: Path
 
-    def look(self, epoch: int, network: Any) -> None:
+    def on_network(self, epoch: int, network: Any) -> None:
         """Color the pictures with what was learned until an epoch, where it is one to keep."""
         if epoch & (epoch - 1):
             return
@@ -43,15 +44,15 @@ class ProgressSheet:
         kept = self._strip(epoch)
         return Image.fromarray(_read(kept)) if kept.exists() else None
 
-    def sheet(self, learned: Any, epochs: int) -> Image.Image:
+    def sheet(self, network: Any, epochs: int) -> Image.Image:
         """Rows: the grey pictures, what was made of them after some of the epochs and in the end, and the true ones.
 
-        learned: the model from L to a, b that was kept.
+        network: the saved model.
         """
         kept = [epoch for epoch in range(1, epochs) if self._strip(epoch).exists()]
         rows = [np.split(_read(self._strip(epoch)), len(self.lab), axis=1) for epoch in kept]
         grey = list(colored(self.lab, np.broadcast_to(_NO_COLOR, (*self.lab.shape[:3], 2))))
-        end = list(colored(self.lab, learned(lightness(self.lab), training=False).numpy()))
+        end = list(colored(self.lab, colorizer_of(network)(lightness(self.lab), training=False).numpy()))
         names = ["grey", *(f"epoch {epoch}" for epoch in kept), "learned", "true"]
         return contact_sheet([grey, *rows, end, list(lab_to_srgb(self.lab))], names)
 
@@ -64,7 +65,7 @@ def _read(path: Path) -> np.ndarray:
         return np.asarray(strip)
 
 
-def some(rows: Rows, most: int = PICTURES) -> LabPixels:
+def evenly_chosen(rows: Rows, most: int = PICTURES) -> LabPixels:
     """CIELAB of some rows, evenly chosen, in their order."""
     return rows.read_lab(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
 

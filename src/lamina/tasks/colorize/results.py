@@ -1,35 +1,27 @@
-"""What the stages of a run that colors pictures left behind."""
+"""What the stages write about a run that colorizes."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final
 
 import pandas as pd
-from pydantic import BeforeValidator
 
-from lamina.results.reading import Written, read_json, read_table
-from lamina.results.trained import Trained, read_trained, stage
+from lamina.maths import color_scores
+from lamina.maths.color_scores import RANGES
+from lamina.results.metrics import Interval, Scores, bounds
+from lamina.results.metrics import Metrics as BaseMetrics
+from lamina.results.result_file import ResultFile
 
 HISTORY: Final = ("epoch", "train_loss", "train_mse", "validation_loss", "validation_mse")
 PREDICTED: Final = ("id", "origin", "mse", "grey_mse", "mean_mse")
-CROSSVALIDATED: Final = (*PREDICTED, "fold")
-SHEETS: Final = ("learning", "colors", "extremes")
+SHEETS: Final = ("colors", "extremes")
 
 
-def _known(interval: Any) -> Any:
-    """None for an interval that is none, as that over a single origin."""
-    ends = interval if isinstance(interval, list) else []
-    return None if any(end is None or (isinstance(end, float) and not math.isfinite(end)) for end in ends) else interval
+class Measured(ResultFile):
+    """A measure with its 95 % interval, and the values of both baselines: grey, and the training mean color.
 
-
-Interval: TypeAlias = Annotated[tuple[float, float] | None, BeforeValidator(_known)]
-
-
-class Measured(Written):
-    """A measure of the colors predicted, its 95 % interval over origins, and that of both baselines: grey, and the
-    training pictures' mean color everywhere. true: that of the true colors, where they have one of their own."""
+    true: the value of the true colors, where they have one.
+    """
 
     value: float
     interval: Interval = None
@@ -38,7 +30,7 @@ class Measured(Written):
     true: float | None = None
 
 
-class Against(Written):
+class Against(ResultFile):
     """MSE less that of a baseline on the same pictures: negative is better."""
 
     difference: float
@@ -51,116 +43,54 @@ class Against(Written):
         return "better" if high < 0 else "worse" if low > 0 else "open"
 
 
-class Measures(Written):
-    """MSE in squared CIELAB units of a and b, PSNR in dB, CIEDE2000 and colorfulness in their units, others 0 to 1."""
+class Differences(ResultFile):
+    """The run against each baseline."""
 
-    mse: Measured
-    psnr: Measured
-    ssim: Measured
-    ciede2000: Measured
-    colorfulness: Measured
-    auc: Measured
-    auc_rebalanced: Measured
-
-
-class Differences(Written):
     grey: Against
     mean: Against
 
 
-class ColorScore(Written):
-    """One fold's part of `metrics.json`."""
+class ColorScores(Scores):
+    """Scores of a fold. mse: of a and b, in squared CIELAB units; measures: all of them, by name."""
 
-    n: int
-    origins: int
-    measures: Measures
+    measure: ClassVar[str] = "mse"
+
+    mse: float
+    measures: dict[str, Measured]
     against: Differences
 
     @property
     def gone(self) -> float | None:
-        """The share of grey's MSE that is gone, 1 where nothing is left; None where grey is already right."""
-        mse = self.measures.mse
-        return 1 - mse.value / mse.grey if mse.grey else None
+        """The share of the MSE of grey that is gone, at most 1; None where grey is already right."""
+        grey = self.measures["mse"].grey
+        return 1 - self.mse / grey if grey else None
+
+    def scalars(self) -> dict[str, float]:
+        found = super().scalars()
+        for name, one in self.measures.items():
+            values = {"": one.value, "_grey": one.grey, "_mean": one.mean, "_true": one.true}
+            found |= {f"{name}{suffix}": float(value) for suffix, value in values.items() if value is not None}
+            found |= bounds(name, one.interval)
+        for baseline, against in self.against:
+            found |= {f"against_{baseline}_difference": against.difference}
+            found |= bounds(f"against_{baseline}_difference", against.interval)
+        return found
 
 
-class ColorMetrics(Written):
-    test: ColorScore
-    validation: ColorScore
+class Metrics(BaseMetrics):
+    """What `metrics.json` holds."""
+
+    test: ColorScores
+    validation: ColorScores
 
 
-class MseSpread(Written):
-    """MSE of several trainings; the deviation of one of them, None where there is but one."""
+def summarise(judged: pd.DataFrame, names: Iterable[str] = tuple(RANGES)) -> dict[str, Any]:
+    """Return the scores of judged pictures; see `lamina.maths.color_scores.summarise`.
 
-    mse: list[float]
-    mean: float
-    deviation: float | None
-
-
-class ColorRepeats(Written):
-    seeds: list[int]
-    test: MseSpread
-    validation: MseSpread
-
-
-class ColorFold(Written):
-    mse: float
-    n: int
-
-
-class CrossValidatedMeasures(Written):
-    mse: Measured
-
-
-class ColorCrossValidation(Written):
-    """Every picture colored by a training that did not learn from its origin; `mean` is that training's mean color."""
-
-    n: int
-    origins: int
-    measures: CrossValidatedMeasures
-    against: Differences
-    folds: list[ColorFold]
-    starts_from_file: bool = False
-
-
-class ColorAssessment(Written):
-    """`assessment.json` of a colorizer: what training it again told, as far as that was asked for."""
-
-    repeats: ColorRepeats | None = None
-    crossvalidation: ColorCrossValidation | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColorRun(Trained):
-    """Everything that the report says about a run that colors pictures.
-
-    predictions: the columns of `predictions.parquet`. assessment: empty where nothing was asked for; crossvalidated:
-    the columns of `crossvalidation.parquet`, no rows without. sheets: those that are there, by the name of their file.
+    Args:
+        judged: `origin`, and the measures of each picture and baseline.
+        names: of the measures.
     """
-
-    metrics: ColorMetrics
-    predictions: pd.DataFrame
-    assessment: ColorAssessment
-    crossvalidated: pd.DataFrame
-    sheets: Mapping[str, Path]
-
-
-def read_color_run(system: Path, name: str) -> ColorRun:
-    """Read one colorizer of a system's folder.
-
-    Raises UserError, naming the stage to run, where it was not trained or evaluated yet or a file is broken.
-    """
-    folder = system / "models" / name
-    assess, evaluate = (stage(step, "colorize", name) for step in ("assess", "evaluate"))
-    assessment = folder / "assessment.json"
-    assessed = read_json(assessment, ColorAssessment, assess) if assessment.exists() else ColorAssessment()
-    sheets = {sheet: folder / f"{sheet}.png" for sheet in SHEETS}
-    return ColorRun(
-        **read_trained(system, name, "colorize", HISTORY),
-        metrics=read_json(folder / "metrics.json", ColorMetrics, evaluate),
-        predictions=read_table(folder / "predictions.parquet", PREDICTED, evaluate),
-        assessment=assessed,
-        crossvalidated=read_table(folder / "crossvalidation.parquet", CROSSVALIDATED, assess)
-        if assessed.crossvalidation
-        else pd.DataFrame(columns=list(CROSSVALIDATED)),
-        sheets={sheet: path for sheet, path in sheets.items() if path.exists()},
-    )
+    found = color_scores.summarise(judged, judged["origin"], names)
+    mse = found["measures"]["mse"]
+    return found | {"mse": mse["value"], "interval": mse["interval"]}

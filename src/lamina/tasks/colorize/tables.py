@@ -3,18 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import pandas as pd
 
+from lamina.charts.comparison import Comparison, Scale, compared, same_pictures
+from lamina.maths.color_scores import RANGES
 from lamina.maths.comparison import mean_differences
-from lamina.report.tables import Comparison, Scale, compared, same_pictures
-from lamina.tasks.colorize.results import ColorRun, Differences, Measures
+from lamina.results.trained import TrainedRun
+from lamina.tasks.colorize.results import ColorScores, Differences
 
 BASELINES: Final = {"grey": "grey", "mean": "training mean"}
 IN_WORDS: Final = {"grey": "grey", "mean": "the training mean"}
-MEASURES: Final = tuple(Measures.model_fields)
+MEASURES: Final = tuple(RANGES)
 SHOWN: Final = ("colorfulness", "auc_rebalanced", "auc", "ciede2000", "psnr", "ssim")  # beside the MSE
 MOST_TICKS: Final = 5
 
@@ -43,14 +45,14 @@ class Duel:
     wins: float
 
 
-def ranked_colors(runs: Sequence[ColorRun]) -> list[ColorRun]:
+def ranked(runs: Sequence[TrainedRun]) -> list[TrainedRun]:
     """Lowest test MSE first; equals by name. Raises UserError where runs were tested on other pictures."""
     if runs:
         same_pictures({run.name: run.predictions for run in runs})
-    return sorted(runs, key=lambda run: (run.metrics.test.measures.mse.value, run.name))
+    return sorted(runs, key=lambda run: (run.metrics.test.value, run.name))
 
 
-def color_comparison(runs: Sequence[ColorRun]) -> Comparison | None:
+def comparison(runs: Sequence[TrainedRun]) -> Comparison | None:
     """Compare the test MSE of all pairs of runs, best first; None where there is one alone.
 
     Raises UserError where runs were tested on other pictures.
@@ -62,10 +64,10 @@ def color_comparison(runs: Sequence[ColorRun]) -> Comparison | None:
     return compared(list(errors), mean_differences(errors, answers[runs[0].name]["origin"].to_numpy()))
 
 
-def baselines(run: ColorRun) -> dict[str, Baseline]:
+def baselines(run: TrainedRun) -> dict[str, Baseline]:
     """The two baselines on the run's test pictures, the same for every run of a system."""
-    test = run.metrics.test
-    values = {name: {one: getattr(getattr(test.measures, one), name) for one in MEASURES} for name in BASELINES}
+    test = test_scores(run)
+    values = {name: {one: getattr(test.measures[one], name) for one in MEASURES} for name in BASELINES}
     grey = values["grey"]["mse"]
     return {
         name: Baseline(name=words, values=values[name], gone=1 - values[name]["mse"] / grey if grey else None)
@@ -73,11 +75,16 @@ def baselines(run: ColorRun) -> dict[str, Baseline]:
     }
 
 
-def duels(told: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
+def test_scores(run: TrainedRun) -> ColorScores:
+    """Return a colorizer's scores on the test pictures."""
+    return cast(ColorScores, run.metrics.test)
+
+
+def duels(differences: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
     """A run against each baseline, picture by picture; pictures: `mse`, `grey_mse` and `mean_mse` of each."""
     found = {}
     for name, words in IN_WORDS.items():
-        against = getattr(told, name)
+        against = getattr(differences, name)
         wins = pictures["mse"].to_numpy() < pictures[f"{name}_mse"].to_numpy()
         found[name] = Duel(
             name=words,
@@ -89,15 +96,15 @@ def duels(told: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
     return found
 
 
-def lower_baseline(run: ColorRun, fold: str) -> tuple[str, float]:
+def lower_baseline(run: TrainedRun, fold: str) -> tuple[str, float]:
     """Name and MSE of the better baseline in a fold: what lies below it has learned something of colors."""
-    mse = getattr(run.metrics, fold).measures.mse
+    mse = getattr(run.metrics, fold).measures["mse"]
     return min(((words, float(getattr(mse, name))) for name, words in BASELINES.items()), key=lambda one: one[1])
 
 
-def color_scale(runs: Sequence[ColorRun]) -> Scale:
+def scale(runs: Sequence[TrainedRun]) -> Scale:
     """The narrowest axis that shows every MSE, interval and baseline, in steps of 1, 2 or 5 times a power of ten."""
-    scores = [run.metrics.test.measures.mse for run in runs]
+    scores = [test_scores(run).measures["mse"] for run in runs]
     values = [value for one in scores for value in (one.value, one.grey, one.mean, *(one.interval or ()))]
     lowest, highest = min(values), max(values)
     step = _step((highest - lowest) or abs(highest) or 1.0)

@@ -1,44 +1,33 @@
-"""What the page shows of one run that learns lightness from color."""
+"""The report's chapter about runs that learn lightness."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
 
-from markupsafe import Markup
+from lamina.charts.chapter import Chapter, render, run_parts
+from lamina.charts.comparison import same_pictures
+from lamina.results.trained import read_trained
+from lamina.tasks.lightness.results import LightnessScores, Metrics
 
-from lamina.charts.figures import MSE_OF_L
-from lamina.charts.inlined import Drawn, inlined_sheet
-from lamina.charts.run_figures import drawn_curve, drawn_trials
-from lamina.report import tables
-from lamina.tasks.colorize.chapter import settings
-from lamina.tasks.lightness.results import PretextRun
-from lamina.tuning.importance import importances
+PACKAGE = "lamina.tasks.lightness"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PretextChapter:
-    """What the page shows of one pretext run. settings: its section, with what tuning found."""
-
-    run: PretextRun
-    curves: Sequence[Markup]
-    sheet: Drawn | None
-    settings: Mapping[str, Any]
-    states: Mapping[str, int]
-    importances: Mapping[str, float] | None
-    trials: Sequence[Markup]
-
-
-def pretext_chapter(run: PretextRun) -> PretextChapter:
-    level = ("level", run.metrics.validation.level)
-    return PretextChapter(
-        run=run,
-        curves=[
-            drawn_curve(run, "loss", may_be_steep=True),
-            drawn_curve(run, "mse", may_be_steep=True, level=level, title=MSE_OF_L),
-        ],
-        sheet=inlined_sheet(run.sheet) if run.sheet else None,
-        settings=settings(run),
-        states=tables.states(run.trials),
-        importances=importances(run.trials),
-        trials=drawn_trials(run, "mse"),
+def chapter(system: Path, names: Sequence[str], pictures: Any) -> Chapter:
+    """Lay out the chapter, lowest test MSE first; see `lamina.tasks.task.Task.chapter`."""
+    runs = [read_trained(system, name, Metrics) for name in names]
+    same_pictures({run.name: run.predictions for run in runs})
+    runs.sort(key=lambda run: (run.metrics.test.value, run.name))
+    sections = {}
+    for run in runs:
+        level = ("training mean", cast(LightnessScores, run.metrics.validation).baseline)
+        sections[run.name] = render(PACKAGE, "run.html.jinja", parts=run_parts(run, "mse", level=level))
+    return Chapter(
+        title="Lightness from color",
+        anchor="lightness",
+        lead=render(PACKAGE, "lead.html.jinja", best=runs[0]),
+        board=render(PACKAGE, "board.html.jinja", runs=runs),
+        certainty=render(PACKAGE, "repeats.html.jinja", runs=runs, title="Lightness from color", measure="mse"),
+        runs=sections,
+        record=runs[0].record,
+        best=f"best at lightness {runs[0].name} with a test MSE of {runs[0].metrics.test.value:.1f}",
     )

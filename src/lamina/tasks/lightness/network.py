@@ -9,13 +9,13 @@ from lamina.models.backbones import convention, load_trunk
 from lamina.models.chroma import SPREAD
 from lamina.models.colorizers import brought_to, encode_and_decode
 
-PretextDecoder = Literal["conv", "unet"]
+LightnessDecoder = Literal["conv", "unet"]
 
 NETWORK_LAYER: Final = "lightness"  # the name under which every saved model of the kind holds what learned
 
 
-def build_lightener(
-    backbone: str, *, weights: str, decoder: PretextDecoder, side: int, size: int, dropout: float, seed: int
+def build_lightness_network(
+    backbone: str, *, weights: str, decoder: LightnessDecoder, side: int, size: int, dropout: float, seed: int
 ) -> Any:
     """Build what learns: from (n, size, size, 3) as `lamina.models.chroma` gives it to (n, side, side, 1) numbers.
 

@@ -1,70 +1,78 @@
-"""What the stages of a run that learns lightness from color left behind, and who comes first."""
+"""What the stages write about a run that learns lightness, and how its predictions are scored."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Any, ClassVar, Final
 
+import numpy as np
 import pandas as pd
 
-from lamina.report.tables import same_pictures
-from lamina.results.reading import Written, read_json, read_table
-from lamina.results.trained import Trained, read_trained, stage
-from lamina.tasks.colorize.results import HISTORY, Interval
+from lamina.data.rows import Rows
+from lamina.inputs.lightness import lightness
+from lamina.maths.color import lab_to_srgb
+from lamina.maths.means import mean_interval
+from lamina.prefetch import prefetch
+from lamina.progress import progress
+from lamina.results.metrics import Metrics as BaseMetrics
+from lamina.results.metrics import Scores
 
-KIND: Final = "pretext"
-PREDICTED: Final = ("id", "origin", "mse", "level_mse")
+HISTORY: Final = ("epoch", "train_loss", "train_mse", "validation_loss", "validation_mse")
+PREDICTED: Final = ("id", "origin", "mse", "mean_mse")
+BATCH: Final = 64
 
 
-class LightnessScore(Written):
-    """One fold's part of `metrics.json`: MSE in squared units of L; level: that of the training mean L everywhere."""
+class LightnessScores(Scores):
+    """Scores of a fold: MSE of L, in squared units of L. baseline: that of the training mean L everywhere."""
 
-    n: int
-    origins: int
+    measure: ClassVar[str] = "mse"
+
     mse: float
-    interval: Interval = None
-    level: float
+    baseline: float
 
     @property
     def gone(self) -> float | None:
-        """The share of the level that is gone, 1 where nothing is left; None where that level is already right."""
-        return 1 - self.mse / self.level if self.level else None
+        """The share of the baseline's MSE that is gone, at most 1; None where the baseline is already right."""
+        return 1 - self.mse / self.baseline if self.baseline else None
 
 
-class LightnessMetrics(Written):
-    test: LightnessScore
-    validation: LightnessScore
+class Metrics(BaseMetrics):
+    """What `metrics.json` holds."""
+
+    test: LightnessScores
+    validation: LightnessScores
 
 
-@dataclass(frozen=True, kw_only=True)
-class PretextRun(Trained):
-    """Everything that the report says about a pretext run.
+def judge_lightness(model: Any, rows: Rows, mean: float) -> pd.DataFrame:
+    """Return each picture's `mse`, and `mean_mse` of the training mean everywhere, in squared units of L.
 
-    predictions: the columns of `predictions.parquet`; sheet: `lightness.png`, None where it is not there.
+    Args:
+        model: from (n, S, S, 3) RGB 0..255 to (n, S, S, 1) L.
+        rows: the pictures.
+        mean: of L, over the training pictures.
     """
-
-    metrics: LightnessMetrics
-    predictions: pd.DataFrame
-    sheet: Path | None
-
-
-def read_pretext_run(system: Path, name: str) -> PretextRun:
-    """Read one pretext run of a system's folder.
-
-    Raises UserError, naming the stage to run, where it was not trained or evaluated yet or a file is broken.
-    """
-    folder, evaluate = system / "models" / name, stage("evaluate", KIND, name)
-    sheet = folder / "lightness.png"
-    return PretextRun(
-        **read_trained(system, name, KIND, HISTORY),
-        metrics=read_json(folder / "metrics.json", LightnessMetrics, evaluate),
-        predictions=read_table(folder / "predictions.parquet", PREDICTED, evaluate),
-        sheet=sheet if sheet.exists() else None,
+    sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
+    tables = (
+        _errors(predict_lightness(model, lab), lightness(lab).astype(np.float64), mean)
+        for lab in prefetch(rows.lab_batches(BATCH))
     )
+    return pd.concat(progress(tables, what="evaluate", unit="pictures", sizes=sizes), ignore_index=True)
 
 
-def ranked_pretexts(runs: Sequence[PretextRun]) -> list[PretextRun]:
-    """Lowest test MSE first; equals by name. Raises UserError where runs were tested on other pictures."""
-    if runs:
-        same_pictures({run.name: run.predictions for run in runs})
-    return sorted(runs, key=lambda run: (run.metrics.test.mse, run.name))
+def predict_lightness(model: Any, lab: np.ndarray) -> np.ndarray:
+    """Return a model's L, (n, S, S, 1), for pictures (n, S, S, 3) int16 CIELAB x 100."""
+    return np.asarray(model.predict_on_batch(lab_to_srgb(lab).astype(np.float32)))
+
+
+def summarise(judged: pd.DataFrame) -> dict[str, Any]:
+    """Return the scores of judged pictures (`origin`, `mse`, `mean_mse`)."""
+    interval = mean_interval(judged["mse"], judged["origin"])
+    return {
+        "n": len(judged),
+        "origins": int(judged["origin"].nunique()),
+        "mse": float(judged["mse"].mean()),
+        "interval": [max(0.0, bound) for bound in interval] if np.isfinite(interval).all() else None,
+        "baseline": float(judged["mean_mse"].mean()),
+    }
+
+
+def _errors(predicted: np.ndarray, true: np.ndarray, mean: float) -> pd.DataFrame:
+    answers = {"mse": predicted, "mean_mse": mean}
+    return pd.DataFrame({name: np.square(found - true).mean(axis=(1, 2, 3)) for name, found in answers.items()})

@@ -1,6 +1,8 @@
-"""Files that stages wrote, read and checked: what is missing or broken is said in one line, with the stage to run."""
+"""Result files: one class for each JSON file, by which it is written and read; and tables, read and checked.
 
-import json
+A file that is missing or broken is reported in one line, with the stage to run.
+"""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,20 +14,30 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from lamina.errors import UserError
+from lamina.files import write_json
 
 
-class Written(BaseModel):
-    """A JSON file that a stage wrote; keys that the report does not show are passed over."""
+class ResultFile(BaseModel):
+    """A JSON file that a stage writes, or a part of one. Unknown keys are ignored: later versions may add some."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    def write(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        write_json(path, self.model_dump(mode="json"))
 
-W = TypeVar("W", bound=Written)
+
+F = TypeVar("F", bound=ResultFile)
 
 
-def read_json(path: Path, kind: type[W], stage: str) -> W:
+def read_result(path: Path, kind: type[F], stage: str) -> F:
+    """Read a JSON file by its class.
+
+    Raises:
+        UserError: if it is missing or broken; names the stage that makes it.
+    """
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise _missing(path, stage) from None
     except ValidationError as error:
@@ -37,6 +49,7 @@ def read_json(path: Path, kind: type[W], stage: str) -> W:
 
 
 def read_table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
+    """Read a Parquet or CSV file that must have these columns; raises UserError as `read_result` does."""
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except FileNotFoundError:
@@ -50,6 +63,7 @@ def read_table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
 
 
 def read_pixels(path: Path, stage: str) -> np.ndarray:
+    """Open an array memory-mapped; raises UserError as `read_result` does."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
@@ -59,10 +73,12 @@ def read_pixels(path: Path, stage: str) -> np.ndarray:
 
 
 def read_optional_table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
+    """Read a table, or return one without rows where the file is not there."""
     return read_table(path, columns, stage) if path.exists() else pd.DataFrame(columns=list(columns))
 
 
 def read_yaml(path: Path, stage: str) -> dict[str, Any]:
+    """Read a mapping, or return an empty one where the file is not there."""
     if not path.exists():
         return {}
     try:
@@ -75,7 +91,7 @@ def read_yaml(path: Path, stage: str) -> dict[str, Any]:
 
 
 def _missing(path: Path, stage: str) -> UserError:
-    return UserError(f"{path}: not found, so the report cannot be written yet; run `dvc repro {stage}` first")
+    return UserError(f"{path}: not found; run `dvc repro {stage}`, or `dvc pull` where others ran it")
 
 
 def _broken(path: Path, reason: str, stage: str) -> UserError:

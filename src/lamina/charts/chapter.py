@@ -1,0 +1,88 @@
+"""A task's part of the report, and the templates that parts are made with."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from lamina.charts.formatting import FILTERS
+from lamina.charts.inlined import Drawn, inlined_sheet
+from lamina.charts.run_figures import drawn_curve, drawn_trials
+from lamina.results.record import Record
+from lamina.results.trained import TrainedRun
+from lamina.tuning.importance import TRIALS_TO_WEIGH, importances
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter:
+    """What the page shows of the runs of one task.
+
+    Attributes:
+        title: of the section that compares them; anchor: its place in the page.
+        lead: the sentence about the best run, for the top of the page.
+        board: the section that compares the runs.
+        certainty: what belongs into the section on how sure the scores are; empty where there is nothing.
+        runs: a section for each run, by name, the best first.
+        record: of one of the runs.
+        best: the best run and its test score in words, for the terminal.
+    """
+
+    title: str
+    anchor: str
+    lead: Markup
+    board: Markup
+    certainty: Markup
+    runs: Mapping[str, Markup]
+    record: Record
+    best: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParts:
+    """What the section of every run shows: curves, sheets, settings, and how it was tuned."""
+
+    run: TrainedRun
+    curves: Sequence[Markup]
+    sheets: Mapping[str, Drawn]
+    states: Mapping[str, int]
+    importances: Mapping[str, float] | None
+    trials: Sequence[Markup]
+
+
+def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None = None) -> RunParts:
+    """Draw what the section of every run shows. level: name and value of a line to compare the measure's curve with."""
+    curves = [
+        drawn_curve(run, name, level=level if name == measure else None)
+        for name in ("loss", measure)
+        if {f"train_{name}", f"validation_{name}"} <= set(run.history.columns)
+    ]
+    return RunParts(
+        run=run,
+        curves=curves,
+        sheets={name: inlined_sheet(path) for name, path in run.sheets.items()},
+        states=states(run.trials),
+        importances=importances(run.trials),
+        trials=drawn_trials(run, measure),
+    )
+
+
+def states(trials: pd.DataFrame) -> dict[str, int]:
+    """Count trials by state, in lower case and in the order of the alphabet."""
+    counts = trials["state"].astype(str).str.lower().value_counts()
+    return {str(state): int(counts[state]) for state in sorted(counts.index)}
+
+
+def render(package: str, template: str, **values: Any) -> Markup:
+    """Render a template of a package; the macros and templates of this one are there, too."""
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, "."), jinja2.PackageLoader("lamina.charts", ".")]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return Markup(environment.get_template(template).render(to_weigh=TRIALS_TO_WEIGH, **values))  # noqa: S704 - escaped

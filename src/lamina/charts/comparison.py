@@ -1,0 +1,58 @@
+"""Runs of one task against each other on the same test rows, and the axis that a table of them shares."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from lamina.errors import UserError
+from lamina.maths.comparison import Difference, letters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs against each other on the same test pictures.
+
+    letters: by run; two share one exactly where they cannot be told apart. rows: by run, its `Difference` to each of
+    the others, None to itself.
+    """
+
+    letters: Mapping[str, str]
+    rows: Mapping[str, Sequence[Difference | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """A common axis from `low` to `high`, with a tick every `step`; `place` maps a value to 0..100 along it."""
+
+    low: float
+    high: float
+    step: float
+
+    def place(self, value: float) -> float:
+        return round(100 * (min(max(value, self.low), self.high) - self.low) / (self.high - self.low), 2)
+
+    @property
+    def ticks(self) -> list[float]:
+        count = math.floor((self.high - self.low) / self.step + 1e-9)
+        return [round(self.low + index * self.step, 9) for index in range(count + 1)]
+
+
+def compared(names: Sequence[str], found: Sequence[Difference]) -> Comparison:
+    """Lay out what was found between all pairs of runs; names: best first."""
+    known = {(one.first, one.second): one for one in found} | {(one.second, one.first): one.turned() for one in found}
+    rows = {name: [known.get((name, other)) for other in names] for name in names}
+    return Comparison(letters=letters(names, found), rows=rows)
+
+
+def same_pictures(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The runs' predictions in the order of their pictures; raises UserError where they are not of the same ones."""
+    answers = {name: table.sort_values("id") for name, table in predictions.items()}
+    first = next(iter(answers))
+    for name, table in answers.items():
+        if list(table["id"]) != list(answers[first]["id"]):
+            raise UserError(
+                f"models/{name}/predictions.parquet: other test pictures than those of {first}; run `dvc repro`"
+            )
+    return answers

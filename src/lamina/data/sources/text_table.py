@@ -1,0 +1,113 @@
+"""Texts as rows of a CSV or TSV with the columns text and label."""
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from lamina.data.sources.config import SourceConfig
+from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
+from lamina.data.sources.labels import SEPARATORS
+from lamina.data.sources.members import MEMBER_BYTES, Members, decode_text, to_nfc
+from lamina.data.sources.picture import Picture
+from lamina.errors import UserError
+
+TEXT: Final = "text"
+LABEL: Final = "label"
+ORIGINS: Final = ("origin", "id")  # the first of these columns that is there says which rows belong together
+DIGITS: Final = 6  # of a row's number, at least
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """A table whose rows are texts.
+
+    name: full name of the file; place: how messages name it; content: the decoded file; separator: of its cells;
+    rows: how many there are, empty lines not counted.
+    """
+
+    name: str
+    place: str
+    content: str
+    separator: str
+    rows: int
+
+    def read(self, find_origin: Callable[[str], str]) -> Iterator[Picture]:
+        """Read the rows in their order, named `FILE/000001` and so on.
+
+        find_origin: what `source.origin` finds in a value of the column `origin` or `id`. A row without such a value
+        is an origin of its own.
+        """
+        digits = max(DIGITS, len(str(self.rows)))
+        for number, (text, labels, origin) in enumerate(_rows(self.content, self.separator, self.place), start=1):
+            name = f"{self.name}/{number:0{digits}d}"
+            yield Picture(
+                name=name, encoded=text.encode(), labels=labels, origin=find_origin(origin) if origin else name
+            )
+
+
+def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
+    """Open the table of texts that `source.labels` names.
+
+    Returns None where the source holds pictures, where labels come from folders, or where the table names files.
+    Raises UserError with the line of what is wrong with the table: all rows are checked here.
+    """
+    if config.content != "texts" or config.labels in ("folder", "none"):
+        return None
+    name = members.find(config.labels, "source.labels")
+    place = f"{members.where}: {name}"
+    content = decode_text(members.read(name))
+    separator, header = _first_line(content)
+    if separator is None or not {TEXT, LABEL} <= set(header):
+        if set(FILE_COLUMNS) <= set(header):
+            return None
+        raise UserError(f"{place}: expected a first line with the columns text and label, got {_shown(header)}")
+    rows = sum(1 for _ in _rows(content, separator, place))
+    if not rows:
+        raise UserError(f"{place}: no rows below the first line; expected one text a row")
+    return TextTable(name=name, place=place, content=content, separator=separator, rows=rows)
+
+
+def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """(text, labels, origin or nothing) of each row."""
+    csv.field_size_limit(MEMBER_BYTES)  # Python's own limit, 128 KiB, is shorter than some texts
+    rows = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
+    try:
+        header = [cell.strip().lower() for cell in next(rows)]
+        text, label = header.index(TEXT), header.index(LABEL)
+        origin = next((header.index(column) for column in ORIGINS if column in header), None)
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise UserError(
+                    f"{place}, line {rows.line_num}: expected {len(header)} cells, got {len(row)}; "
+                    f"quote texts that hold {separator!r} or line ends"
+                )
+            labels = tuple(to_nfc(part.strip()) for part in row[label].split(",") if part.strip())
+            yield row[text], labels, row[origin].strip() if origin is not None else ""
+    except csv.Error as error:
+        raise UserError(
+            f"{place}, line {rows.line_num}: not a CSV: {error}; put texts that hold quotes into quotes, "
+            "and write each quote in them twice"
+        ) from None
+
+
+def _first_line(content: str) -> tuple[str | None, list[str]]:
+    """The separator under which the first line has most of the known columns, and its cells in lower case."""
+    first = content.split("\n", 1)[0].rstrip("\r")[:10_000]
+    found: tuple[str | None, list[str]] = (None, [first.strip()])
+    most = 0
+    for separator in SEPARATORS:
+        with suppress(csv.Error):
+            cells = [cell.strip().lower() for cell in next(csv.reader([first], delimiter=separator), [])]
+            known = len({TEXT, LABEL, *FILE_COLUMNS} & set(cells))
+            if known > most:
+                found, most = (separator, cells), known
+    return found
+
+
+def _shown(header: list[str]) -> str:
+    return ", ".join(repr(cell[:40]) for cell in header[:8])

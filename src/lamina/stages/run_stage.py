@@ -1,0 +1,58 @@
+"""What the stages of a run share: the run that was named, its folders, seed and sections of `params.yaml`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lamina.config import Params, read_params, section
+from lamina.data.augmentation import AugmentConfig
+from lamina.data.rows import Folders
+from lamina.stages import entry
+from lamina.tasks.runs import Run, read_run, run_folder
+from lamina.training.learner import Learner
+from lamina.training.settings import Hyperparameters
+from lamina.tuning.numbers import read_numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStage:
+    """The surroundings of a stage that works on one run.
+
+    Attributes:
+        run: the run; params: all of `params.yaml`.
+        folders: where the data lie; out: the run's folder.
+        seed: of the run; system_seed: of the system.
+        augment: section `augment`, where the run draws fresh warps; None elsewhere.
+    """
+
+    run: Run
+    params: Params
+    folders: Folders
+    out: Path
+    seed: int
+    system_seed: int
+    augment: AugmentConfig | None
+
+    def open_learner(self) -> Learner:
+        """Open what the run learns, from the split's own folds."""
+        run = self.run
+        return run.task.open_learner(run.name, run.settings, self.folders, seed=self.seed, augment=self.augment)
+
+    def numbers(self) -> Hyperparameters:
+        """Return the numbers that the stage `tune` wrote."""
+        return read_numbers(self.out / "tuned.yaml", self.run.settings)
+
+
+def open_run_stage(name: str, system: Path = Path()) -> RunStage:
+    """Open the surroundings of a stage for the run `name`; raises UserError where `params.yaml` is wrong."""
+    params = read_params(system)
+    run = read_run(params, name)
+    system_seed = entry.seed(params)
+    return RunStage(
+        run=run,
+        params=params,
+        folders=Folders(),
+        out=run_folder(system, name),
+        seed=run.settings.seed_or(system_seed),
+        system_seed=system_seed,
+        augment=section(params, "augment", AugmentConfig) if run.settings.needs_augmentation else None,
+    )

@@ -1,0 +1,144 @@
+"""Stage `split_texts`: similar texts joined, whole origins to train, validation and test; then an audit."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from lamina.config import read_params, section, validated
+from lamina.data.text_audit import SUSPICIOUS, TextAudit, audit_texts, describe_texts
+from lamina.data.text_duplicates import merge_similar, signatures, similar_pairs
+from lamina.data.texts import texts_of
+from lamina.errors import UserError
+from lamina.files import staged, write_json
+from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
+from lamina.maths.published_split import find_published_test, split_around
+from lamina.maths.splits import FOLDS, SplitConfig, split_origins
+from lamina.stages import entry
+
+MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
+RESERVED: Final = {*MANIFEST, "predicted"}  # columns next to one for each class
+JOINED: Final = ["id", "other", "agreement"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSplitSummary:
+    """Texts and origins by fold, texts by fold and class, and what the leak audit found.
+
+    Attributes:
+        texts: Number by fold; `spare` is there where the published test set leaves texts that may not train.
+        origins: Number by fold.
+        classes: Number of texts by fold and class; empty without labels.
+        joined: Pairs of similar texts that became one origin.
+        compared: Test texts for which the audit found a nearest text.
+        suspicious: Those of them that agree from `suspicious_from` on.
+        suspicious_from: A cosine, 0 to 1.
+    """
+
+    texts: dict[str, int]
+    origins: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    joined: int
+    compared: int
+    suspicious: int
+    suspicious_from: float
+
+    def __str__(self) -> str:
+        parts = [f"{fold} {self.texts.get(fold, 0)} of {self.origins.get(fold, 0)} origins" for fold in FOLDS]
+        text = "split: " + ", ".join(parts)
+        if spare := self.texts.get(SPARE):
+            text += f"; {spare} that share an origin with a published test text take no part"
+        text += f"; {self.joined} pairs of similar texts were joined, see joined.parquet" if self.joined else ""
+        found = f"; {self.suspicious} test texts are like one that was trained or tuned on, see audit.parquet"
+        return text + (found if self.suspicious else "")
+
+
+def split_texts(
+    config: SplitConfig, filtered: Path, texts: Path, out: Path, *, seed: int, parts: int = 0
+) -> TextSplitSummary:
+    """Write folds, the pairs that were joined before, and the leak audit after to `out` (docs/files.md).
+
+    Args:
+        config: Shares of the folds, or the pattern of published test texts.
+        filtered: Folder with `kept.parquet`.
+        texts: Folder with `texts.parquet`.
+        out: Folder for `manifest.parquet`, `joined.parquet`, `audit.parquet` and `summary.json`.
+        seed: Decides which origins go to which fold.
+        parts: Of a cross-validation, to which whole origins are assigned too; 0 for none (-1 in the manifest).
+
+    Returns:
+        What the folds hold and what the audit found. Texts without labels count as one class.
+
+    Raises:
+        UserError: A class has fewer origins than folds or parts, or the published test set leaves it without texts
+            in a fold.
+    """
+    kept = pd.read_parquet(filtered / "kept.parquet")
+    labels = kept["label"].fillna("").astype(str)
+    if taken := RESERVED & set(labels):
+        raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
+    published = find_published_test(list(kept["name"]), config.test_pattern) if config.test_pattern is not None else None
+    ids = list(kept["id"])
+    joined = pd.DataFrame(columns=JOINED)
+    if config.merge_near_duplicates:
+        pairs = similar_pairs(signatures(texts_of(ids, texts)))
+        joined = _named(pairs, kept)
+        kept["origin"] = merge_similar(kept["origin"], pairs)
+    origins = list(kept["origin"])
+    if published is None:
+        kept["fold"] = kept["origin"].map(split_origins(origins, list(labels), config.shares, seed))
+    else:
+        kept["fold"] = split_around(published, origins, list(labels), config.validation, seed)
+    kept["part"] = np.int8(-1)
+    if parts:
+        kept["part"] = kept["origin"].map(partition(origins, list(labels), parts, seed)).astype(np.int8)
+    kept["copy"] = np.int8(0)
+    audit = audit_texts(kept, describe_texts(texts_of(ids, texts)))
+    summary = _summarise(kept, len(joined), audit)
+    with staged(out, folder=True) as part:
+        kept[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
+        joined.to_parquet(part / "joined.parquet", index=False)
+        audit.pairs.to_parquet(part / "audit.parquet", index=False)
+        write_json(part / "summary.json", summary.__dict__)
+    return summary
+
+
+def _named(pairs: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
+    """`id`, `other`, `agreement` of the pairs whose origins differ before they are joined."""
+    ids, origins = kept["id"].to_numpy(), kept["origin"].to_numpy()
+    left, right = pairs["left"].to_numpy(np.intp), pairs["right"].to_numpy(np.intp)
+    table = pd.DataFrame({"id": ids[left], "other": ids[right], "agreement": pairs["agreement"]})
+    named: pd.DataFrame = table[origins[left] != origins[right]].astype({"id": str, "other": str})
+    return named.reset_index(drop=True)
+
+
+def _summarise(kept: pd.DataFrame, joined: int, audit: TextAudit) -> TextSplitSummary:
+    folds = kept.groupby("fold")
+    labeled = kept[kept["label"].notna()]
+    table = pd.crosstab(labeled["fold"], labeled["label"])
+    return TextSplitSummary(
+        texts={str(fold): int(count) for fold, count in folds.size().items()},
+        origins={str(fold): int(count) for fold, count in folds["origin"].nunique().items()},
+        classes={
+            str(fold): {str(label): int(count) for label, count in row.items()}
+            for fold, row in table.to_dict("index").items()
+        },
+        joined=joined,
+        compared=int(audit.pairs["nearest"].notna().sum()),
+        suspicious=audit.suspicious,
+        suspicious_from=SUSPICIOUS,
+    )
+
+
+def main() -> None:
+    params = read_params(Path())
+    config = section(params, "split", SplitConfig)
+    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
+    filtered, texts, out = Path("data/filtered"), Path("data/texts"), Path("data/split")
+    print(split_texts(config, filtered, texts, out, seed=entry.seed(params), parts=parts))
+
+
+if __name__ == "__main__":
+    entry.run(main)

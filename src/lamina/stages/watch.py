@@ -1,0 +1,92 @@
+"""Stage `watch`: digests of what DVC cannot watch by itself, the package's code and the source. Runs in every `dvc repro`.
+
+Every other stage depends on a list of the code that decides what it writes: `data/code/STAGE.txt`; the stages of a run on
+that of their task: `data/code/STAGE/TASK.txt`. So an edit reruns the stages that use what was edited, and no others. The
+code may lie anywhere: in a checkout, or in an installed package. `data/source.txt` changes when the files of a source do.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lamina.config import check_references, read_params
+from lamina.files import file_digest, json_digest, read_json, staged, write_json
+from lamina.installation import check_version
+from lamina.progress import progress
+from lamina.source_code import all_modules, code_lines
+from lamina.stages import entry
+from lamina.tasks.registry import TASKS
+from lamina.tasks.task import DECIDING
+
+NO_STAGES = ("entry", "run_stage", "watch")
+
+
+def list_code(out: Path) -> int:
+    """Write a list for every stage, and for every task of the stages of a run, to `out`; return how many files count."""
+    lists = {f"{stage}.txt": code_lines(*roots(stage)) for stage in stages() if stage not in DECIDING}
+    lists |= {
+        f"{stage}/{task}.txt": code_lines(f"lamina.stages.{stage}", *TASKS[task].deciding_modules(stage))
+        for stage in DECIDING
+        for task in TASKS
+    }
+    with staged(out, folder=True) as part:
+        for name, lines in lists.items():
+            (part / name).parent.mkdir(exist_ok=True)
+            (part / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return len({line for lines in lists.values() for line in lines})
+
+
+def stages() -> list[str]:
+    """List the modules that are stages, except for this one."""
+    names = (module.split(".") for module in all_modules())
+    return [name[2] for name in names if name[1] == "stages" and name[2] not in NO_STAGES]
+
+
+def roots(stage: str) -> list[str]:
+    """Return the modules whose closure decides what a stage writes; the report shows and logs every task."""
+    shown = ("chapter", "results", "serving") if stage == "report" else ()
+    return [f"lamina.stages.{stage}", *(f"{task.package}.{module}" for task in TASKS.values() for module in shown)]
+
+
+def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
+    """Return a digest of a source's files; of a source that is no file or folder here, its kind.
+
+    Args:
+        source: section `source` of params.yaml.
+        system: the folder that `location` is relative to.
+        cache: file that keeps the digests of files by their size and time of change.
+    """
+    location = source.get("location")
+    if source.get("kind") not in ("folder", "archive") or not isinstance(location, str):
+        return f"kind {source.get('kind')}"
+    path = system / location
+    if not path.exists():
+        return "missing"
+    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    known = read_json(cache) if cache.exists() else {}
+    digests = {}
+    for file in progress(files, what="watch", unit="files"):
+        state = file.stat()
+        key = f"{file}|{state.st_size}|{state.st_mtime_ns}"
+        digests[key] = known.get(key) or file_digest(file)
+    if digests.keys() != known.keys():
+        write_json(cache, digests)
+    names = (file.relative_to(path).as_posix() for file in files)
+    return json_digest(list(zip(names, digests.values(), strict=True)))
+
+
+def main() -> None:
+    system = Path()
+    check_version(system)
+    params = read_params(system)
+    source = params.get("source") or {}
+    with staged(Path("data/source.txt")) as part:
+        part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
+    print(f"watching {list_code(Path('data/code'))} files of code, and the source")
+    for note in check_references(params):
+        print(note, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    entry.run(main)

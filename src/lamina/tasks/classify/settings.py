@@ -1,0 +1,72 @@
+"""Settings of runs that classify: what they have in common, and what depends on their input."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from lamina.config import Config
+from lamina.models.backbones import BACKBONES, Precision
+from lamina.training.settings import Augmentation, GradientSettings, Rate, RunSettings, Share, among
+
+
+class FineTune(Config):
+    """Training that follows the head's: the backbone's last layers learn with the head, from pixels.
+
+    Attributes:
+        layers: how many layers learn, counted from the end of the backbone. Only layers with trained weights count
+            (convolutions and the like). Batch normalisations neither count nor learn: they stay in inference mode.
+        epochs: how many.
+        learning_rate: a small one. The decay is the run's, from its start again.
+    """
+
+    layers: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+    learning_rate: Rate
+
+
+class ClassifySettings(GradientSettings):
+    """A run that learns to name classes by gradient descent.
+
+    Attributes:
+        class_weights: of the training losses; balanced: n / (classes x n of the class), as in scikit-learn.
+        label_smoothing: share of each label that is spread evenly over all classes.
+
+    The validation loss is neither weighted nor smoothed, so that runs can be compared by it.
+    """
+
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: Share = 0.0
+
+
+class HeadSettings(ClassifySettings):
+    """A head over features of a frozen backbone; then, with `fine_tune`, the backbone's last layers, too.
+
+    `weights`, where they are those of another run, start the head: a run with as many features and the same classes.
+    """
+
+    fine_tune: FineTune | None = None
+
+
+class NetworkSettings(ClassifySettings):
+    """A whole network over pixels, all of which learns.
+
+    Attributes:
+        network: any of `docs/networks.md`; `weights` start its backbone.
+        precision: what its layers compute in. Weights, their updates and the softmax are float32 either way.
+        augmentation: plan: the copies of the section `augment`, the same in every epoch; fresh: as many rows, warped
+            anew in every epoch within the ranges of that section.
+    """
+
+    network: Annotated[str, among("network", BACKBONES)]
+    precision: Precision = "float32"
+    augmentation: Augmentation = "plan"
+
+    @property
+    def needs_augmentation(self) -> bool:
+        return self.augmentation == "fresh"
+
+
+def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
+    """Return the class of a run's settings, by its input."""
+    return HeadSettings if str(given.get("input", "")).startswith("features/") else NetworkSettings

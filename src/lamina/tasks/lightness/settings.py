@@ -1,0 +1,36 @@
+"""Settings of runs that learn lightness from color."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from lamina.models.backbones import BACKBONES, Precision
+from lamina.tasks.lightness.network import LightnessDecoder
+from lamina.training.settings import Augmentation, GradientSettings, RunSettings, among
+
+
+class LightnessSettings(GradientSettings):
+    """A network that predicts lightness from color, so that its encoder serves classifiers with few labels. No labels.
+
+    All of it learns from a and b of CIELAB: features that take its weights need `preprocess: chroma`. The gate does
+    not compare these runs: they are a means.
+
+    Attributes:
+        encoder: any of `docs/networks.md`; `weights` start it.
+        decoder, precision, augmentation: as for runs that colorize.
+        preprocess: what the encoder is given: color without lightness, nothing else.
+    """
+
+    encoder: Annotated[str, among("network", BACKBONES)]
+    decoder: LightnessDecoder
+    precision: Precision = "float32"
+    augmentation: Augmentation = "plan"
+    preprocess: Literal["chroma"] = "chroma"
+
+    @property
+    def needs_augmentation(self) -> bool:
+        return self.augmentation == "fresh"
+
+
+def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
+    """Return the class of a run's settings."""
+    return LightnessSettings

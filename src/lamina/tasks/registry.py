@@ -1,0 +1,15 @@
+"""Every task that there is: a line for each."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from lamina.tasks.task import Task
+
+TASKS: Final[Mapping[str, Task]] = MappingProxyType(
+    {
+        "classify": Task(name="classify", package="lamina.tasks.classify", measure="accuracy"),
+        "colorize": Task(name="colorize", package="lamina.tasks.colorize", measure="mse"),
+        "lightness": Task(name="lightness", package="lamina.tasks.lightness", measure="mse", guarded=False),
+    }
+)

@@ -1,0 +1,132 @@
+"""What a task is: a kind of run, and the room that knows all about it.
+
+A task's package holds one module for each question that stages, tracking, report and commands ask:
+
+- `settings.py`: `settings_class(given)`, the class of a run's settings;
+- `learning.py`: `open_learner(...)`, examples, network and trainer of a run;
+- `evaluation.py`: `evaluate(...)`, scores, predictions and sheets of a trained run;
+- `results.py`: `Metrics`, what `metrics.json` holds;
+- `chapter.py`: `chapter(...)`, the task's part of the report;
+- `serving.py`: `serving(record)`, what a served model takes and gives.
+
+They are imported only when they are asked for: training a run never loads the report, and editing one module reruns only
+the stages that use it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import pandas as pd
+
+from lamina.data.augmentation import AugmentConfig
+from lamina.data.rows import Folders
+from lamina.results.measures import MeasureName
+from lamina.source_code import code_digest
+from lamina.training.settings import RunSettings
+
+if TYPE_CHECKING:
+    from lamina.charts.chapter import Chapter
+    from lamina.results.metrics import Metrics
+    from lamina.results.record import Record
+    from lamina.results.serving import Serving
+    from lamina.training.learner import Learner
+
+Direction = Literal["maximize", "minimize"]
+
+# for each stage that a run goes through, the modules of its task that decide what the stage writes
+DECIDING: Final[Mapping[str, tuple[str, ...]]] = {
+    "tune": ("learning",),
+    "train": ("learning",),
+    "assess": ("learning",),
+    "evaluate": ("evaluation",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A kind of run.
+
+    Attributes:
+        name: as `params.yaml` names it.
+        package: dotted name of its room.
+        measure: what tuning optimises on the validation fold, and what the gate compares on the test fold.
+        guarded: whether the gate compares its runs.
+    """
+
+    name: str
+    package: str
+    measure: MeasureName
+    guarded: bool = True
+
+    @property
+    def direction(self) -> Direction:
+        """Where better values of the measure lie."""
+        return "maximize" if self.measure == "accuracy" else "minimize"
+
+    def settings_class(self, given: Mapping[str, Any]) -> type[RunSettings]:
+        """Return the class of a run's settings; given: the run's mapping in `params.yaml`."""
+        found: type[RunSettings] = self._module("settings").settings_class(given)
+        return found
+
+    def open_learner(
+        self,
+        name: str,
+        settings: RunSettings,
+        folders: Folders,
+        *,
+        seed: int,
+        manifest: pd.DataFrame | None = None,
+        augment: AugmentConfig | None = None,
+    ) -> "Learner":
+        """Open what a run learns: examples of the folds, network and trainer.
+
+        Args:
+            name: of the run.
+            settings: of the run.
+            folders: where the data lie.
+            seed: of weights, order of batches and dropout.
+            manifest: rows like those of the split manifest with other folds or labels; None: the split's own.
+            augment: section `augment`, for runs that draw fresh warps.
+
+        Raises:
+            UserError: if there is nothing to learn from.
+        """
+        found: Learner = self._module("learning").open_learner(
+            name, settings, folders, seed=seed, manifest=manifest, augment=augment
+        )
+        return found
+
+    def evaluate(self, folders: Folders, models: Path) -> "Metrics":
+        """Evaluate the model in a run's folder on validation and test; write `predictions.parquet` and `sheets/`."""
+        found: Metrics = self._module("evaluation").evaluate(folders, models)
+        return found
+
+    def metrics_class(self) -> "type[Metrics]":
+        """Return the class of `metrics.json`."""
+        found: type[Metrics] = self._module("results").Metrics
+        return found
+
+    def chapter(self, system: Path, names: Sequence[str], pictures: Any) -> "Chapter":
+        """Lay out the task's part of the report about the runs `names`, at least one."""
+        found: Chapter = self._module("chapter").chapter(system, names, pictures)
+        return found
+
+    def serving(self, record: "Record") -> "Serving":
+        """Say what a served model of a run takes and gives."""
+        found: Serving = self._module("serving").serving(record)
+        return found
+
+    def deciding_modules(self, stage: str) -> tuple[str, ...]:
+        """Name the modules of the task that decide what a stage writes about a run."""
+        return tuple(f"{self.package}.{module}" for module in DECIDING[stage])
+
+    @property
+    def training_code(self) -> str:
+        """SHA-256 of the code that decides how a run of the task trains."""
+        return code_digest(*self.deciding_modules("train"))
+
+    def _module(self, name: str) -> Any:
+        return import_module(f"{self.package}.{name}")

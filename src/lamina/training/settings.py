@@ -1,0 +1,150 @@
+"""What every run is configured with, whatever its task: the common part of a run's mapping in `params.yaml`.
+
+A task subclasses `RunSettings`, or `GradientSettings` where it trains by gradient descent, and adds its own keys.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, cast
+
+from pydantic import AfterValidator, Field, ValidationError, WrapValidator
+
+from lamina.config import SEEDS, Config, nearest
+from lamina.files import file_digest
+from lamina.models.backbones import IMAGENET, RANDOM, WEIGHTS_SUFFIXES
+
+TUNE: Final = "tune"
+
+Rate: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+Dropout: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+Decay: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+Share: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
+
+
+def or_tune(numbers: str) -> WrapValidator:
+    """Accept a number or the word `tune`, with one error message for both. numbers: the range, in words."""
+
+    def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(f"expected a number from {numbers}, or the word tune") from None
+
+    return WrapValidator(check)
+
+
+def among(what: str, known: Iterable[str]) -> AfterValidator:
+    """Accept one of the known names only; the error names the nearest one."""
+
+    def check(name: str) -> str:
+        if name in known:
+            return name
+        near = nearest(name, known)
+        meant = f" did you mean {near!r}?" if near else ""
+        raise ValueError(f"unknown {what} {name!r};{meant} available: {', '.join(known)}")
+
+    return AfterValidator(check)
+
+
+def _is_weights(path: str) -> str:
+    if path != RANDOM and not path.endswith(WEIGHTS_SUFFIXES):
+        raise ValueError(
+            f"expected {RANDOM}, {IMAGENET}/NAME.weights.h5, or the path of a {' or '.join(WEIGHTS_SUFFIXES)} file"
+        )
+    return path
+
+
+Weights: TypeAlias = Annotated[str, AfterValidator(_is_weights)]
+
+
+class Hyperparameters(Config):
+    """The numbers of a run that Optuna may look for: each is a field, and a key of the run and of the section `tune`."""
+
+
+class GradientNumbers(Hyperparameters):
+    """What gradient descent is tuned by: learning rate, dropout and decay of the rate."""
+
+    learning_rate: Rate
+    dropout: Dropout
+    decay: Decay
+
+
+class RunSettings(Config):
+    """What every run has.
+
+    Attributes:
+        task: name of the task.
+        input: what it learns from: `pixels`, `features/NAME` or `words/NAME`.
+        weights: path of the file that training starts from: `weights/random`, `weights/imagenet/NAME.weights.h5`, or
+            a model that another run wrote.
+        seed: of the initial weights, the order of batches and dropout; null: the system's seed.
+    """
+
+    numbers: ClassVar[type[Hyperparameters]]
+
+    task: str
+    input: str
+    weights: Weights = RANDOM
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
+
+    @property
+    def needs_augmentation(self) -> bool:
+        """Whether training draws fresh warps within the ranges of the section `augment`."""
+        return False
+
+    @property
+    def tunable(self) -> tuple[str, ...]:
+        """Names of the numbers that shall be tuned."""
+        return tuple(name for name in self.numbers.model_fields if getattr(self, name) == TUNE)
+
+    @property
+    def starts_from_file(self) -> bool:
+        """Whether training starts from weights that another run, or another system, wrote."""
+        return self.weights != RANDOM and not self.weights.startswith(f"{IMAGENET}/")
+
+    def seed_or(self, default: int) -> int:
+        """Return the run's own seed, or else the default."""
+        return default if self.seed is None else self.seed
+
+    def given_numbers(self) -> Hyperparameters:
+        """Return the run's numbers. None of them may be left open."""
+        return self.numbers.model_validate({name: getattr(self, name) for name in self.numbers.model_fields})
+
+    def decides(self) -> dict[str, Any]:
+        """Return what decides the result: all settings, with the digest of the initial weights in place of their path."""
+        return self.model_dump() | {"weights": weights_identity(self.weights)}
+
+
+class GradientSettings(RunSettings):
+    """A run that trains by gradient descent. A number is used as it is; the word `tune` has Optuna look for one.
+
+    Attributes:
+        patience: stop after so many epochs without a better validation loss, and keep the best epoch's weights; null:
+            train to the last epoch and keep its weights.
+        ema_decay: decay of an exponential moving average of the weights, which is evaluated and kept instead of the
+            weights themselves; 0: none.
+    """
+
+    numbers = GradientNumbers
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: Annotated[Rate | Literal["tune"], or_tune("0 (excluded) to 1")]
+    dropout: Annotated[Dropout | Literal["tune"], or_tune("0 to 1 (excluded)")]
+    decay: Annotated[Decay | Literal["tune"], or_tune("0 to 1")]
+    patience: Annotated[int, Field(ge=1)] | None = None
+    ema_decay: Share = 0.0
+
+
+Augmentation: TypeAlias = Literal["plan", "fresh"]
+
+
+def weights_identity(weights: str) -> str:
+    """Return the digest of a file of weights; the value itself where it stands for a random start or is missing."""
+    path = Path(weights)
+    return file_digest(path) if weights != RANDOM and path.is_file() else weights
+
+
+def gradient_numbers(numbers: Hyperparameters) -> GradientNumbers:
+    """Return the numbers as those of gradient descent, for type checkers."""
+    return cast(GradientNumbers, numbers)
