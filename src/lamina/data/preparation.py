@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from lamina.data.decoding import Inspected, UnreadableError, inspect_picture, open_picture, shown_size
-from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole_picture
+from lamina.data.pixels import Box, ConvertConfig, box_fits, cut_square, square_around, whole_picture
 from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
 from lamina.files import copy_bytes, discard, file_digest, json_digest, staged
 from lamina.maths.color import RgbPixels, srgb_to_lab
@@ -154,7 +154,7 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
         return _isolate(inspect_picture(opened, 1.0), config)
     shape = shown_size(opened)
     boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
-    region = around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
+    region = square_around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
     inspected = inspect_picture(opened, config.size / min(region.width, region.height))
     picture = inspected.picture
     square = cut_square(picture, config.size, region.scaled(picture.width / shape[0]))
