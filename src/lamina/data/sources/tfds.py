@@ -11,6 +11,7 @@ from lamina.data.sources.catalog import find_builder, full_location, known_names
 from lamina.data.sources.members import PICTURE_SUFFIXES, check_size, checked_name, to_nfc
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
+from lamina.quiet_stderr import quiet_stderr
 
 SIGNATURES: Final = (
     (b"\xff\xd8\xff", ".jpg"),
@@ -294,9 +295,11 @@ def _examples(dataset: Dataset, split: str, label: str | None) -> Iterator[dict[
     needed = {name: True for name in (features.image, features.file_name, label) if name}
     decoders = tfds.decode.PartialDecoding(needed, decoders={features.image: tfds.decode.SkipDecoding()})
     try:
-        yield from dataset.builder.as_dataset(
-            split=split, shuffle_files=False, decoders=decoders, read_config=read_config()
-        ).as_numpy_iterator()
+        with quiet_stderr():  # without a GPU, TensorFlow reports an error of CUDA here
+            examples = dataset.builder.as_dataset(
+                split=split, shuffle_files=False, decoders=decoders, read_config=read_config()
+            ).as_numpy_iterator()
+        yield from examples
     except Exception as error:  # TensorFlow's own exceptions, which this module must not import
         reason = " ".join(str(error).split())[:200]
         raise UserError(
