@@ -3,12 +3,12 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,13 +32,13 @@ class WordsSettings(Config):
     """One entry of the section `words` of params.yaml.
 
     Attributes:
-        vocabulary: Number of columns at most: the most frequent words of the training fold.
+        vocabulary: Number of columns at most: the most frequent words of the training fold; null: all.
         ngrams: Longest run of words that is a column of its own: 1 for words, 2 for words and pairs of words.
         values: Of a word in a text: `binary` (1 where it is there), `counts`, or `tfidf` (rows of length 1).
         min_texts: Words that are in fewer training texts are left out.
     """
 
-    vocabulary: int = Field(default=10_000, ge=1, le=10_000_000)
+    vocabulary: Annotated[int, Field(ge=1, le=10_000_000)] | None = 10_000
     ngrams: int = Field(default=1, ge=1, le=5)
     values: Literal["binary", "counts", "tfidf"] = "binary"
     min_texts: int = Field(default=1, ge=1)
