@@ -72,7 +72,9 @@ def test_the_epochs_of_a_shorter_run_are_not_trained_again(
     ("options", "numbers", "seed"),
     [({"batch_size": 9}, DROPPING, 5), ({"label_smoothing": 0.1}, DROPPING, 5), ({}, STILL, 5), ({}, DROPPING, 6)],
 )
-def test_the_state_of_another_run_is_not_used(options: dict[str, object], numbers: GradientNumbers, seed: int, tmp_path: Path) -> None:
+def test_the_state_of_another_run_is_not_used(
+    options: dict[str, object], numbers: GradientNumbers, seed: int, tmp_path: Path
+) -> None:
     opened().learn(DROPPING, TrainingOptions(epochs=3, head_cache=saved(tmp_path, "shorter")))
     learner = dataclasses.replace(opened(**options), seed=seed)
     learned = learner.learn(numbers, TrainingOptions(epochs=4, head_cache=saved(tmp_path)))

@@ -51,7 +51,9 @@ def by_keras(learner: HeadLearner, epochs: int) -> tuple[list[np.ndarray], list[
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=learner.settings.label_smoothing)
     network.compile(keras.optimizers.RMSprop(schedule), loss)
     counts = np.bincount(learner.train.labels)
-    factors = len(learner.train) / (CLASSES * counts) if learner.settings.class_weights == "balanced" else np.ones(CLASSES)
+    factors = (
+        len(learner.train) / (CLASSES * counts) if learner.settings.class_weights == "balanced" else np.ones(CLASSES)
+    )
     inputs, labels = learner.train.features.astype(np.float32), learner.train.labels
     averages, steps = [weight.copy() for weight in trained(network)], 0
     for epoch in range(1, epochs + 1):
