@@ -13,7 +13,10 @@ from lamina.data.rows import Folders
 from lamina.files import file_digest
 from lamina.inputs.index import index_pixels, write_index
 from lamina.maths.color import srgb_to_lab
+from lamina.maths.splits import SplitConfig
+from lamina.results.repeats import Retrainer, Training
 from lamina.stages.run_stage import RunStage
+from lamina.stages.split import split
 from lamina.stages.train import TrainSummary, train
 from lamina.tasks.runs import read_run
 from lamina.training.callbacks import Callbacks, NoCallbacks
@@ -153,6 +156,37 @@ def write_classes_as_features(system: Path, name: str = "small", *, train: int =
     return system
 
 
+def write_origins_with_classes(system: Path, parts: int = 3) -> Path:
+    """Write 72 noisy pictures of three classes and 36 origins, split in parts, with features that show the class."""
+    random, count = np.random.default_rng(0), 72
+    folders, labels = folders_of(system), ["dark", "light", "plain"] * (count // 3)
+    origins = [f"slide {number // 6}-{number % 3}" for number in range(count)]
+    rgb = random.integers(0, 256, (count, 16, 16, 3), np.uint8)
+    write_pictures(system, rgb, labels, origins=origins, augment=AUGMENT | {"rotation": 5.0, "shift": 0.0})
+    shares = SplitConfig(test=0.3, validation=0.2, merge_near_duplicates=False)
+    split(shares, folders.lab, folders.augmented, folders.split, seed=1, parts=parts)
+    index_pixels(folders)
+    rows = pd.read_parquet(folders.split / "manifest.parquet")
+    shown = np.eye(3)[pd.Categorical(rows["label"]).codes] * 2
+    features = np.concatenate([shown, np.zeros((len(rows), 5))], axis=1) + random.normal(0, 0.4, (len(rows), 8))
+    write_features(system, "small", features)
+    return system
+
+
+def write_origins_of_blots(system: Path) -> Path:
+    """Write 72 unlabeled pictures of blots: two of an origin, and four where the split merged near duplicates."""
+    count = 72
+    slides = np.arange(count) // 2
+    merged = np.where(slides < 6, slides // 2, slides)
+    folds = np.select([merged % 6 == 0, merged % 6 == 1], ["test", "validation"], "train")
+    origins = [f"slide {slide}" for slide in slides]
+    write_pictures(system, draw_blots(count), [None] * count, origins=origins, augment=AUGMENT | {"color": 0.3})
+    rows, path = write_split(system, list(folds)), folders_of(system).split / "manifest.parquet"
+    names = dict(zip(hex_ids(count), (f"merged {number}" for number in merged), strict=True))
+    rows.assign(origin=rows["id"].map(names)).to_parquet(path)
+    return system
+
+
 # ---- runs
 
 
@@ -192,3 +226,25 @@ def train_run(stage: RunStage, callbacks: Callbacks | None = None, **options: An
     write_numbers(stage.out / "tuned.yaml", stage.run.settings.given_numbers())
     options = {"resume": stage.out / "resume", "heads": stage.out / "heads"} | options
     return train(stage, callbacks or NoCallbacks(), **options)
+
+
+def retrainer_of(stage: RunStage, cache: Path, **changes: Any) -> Retrainer:
+    """Return what trains a run again with the numbers of its settings. changes: other attributes."""
+    run = stage.run
+
+    def open_learner(training: Training) -> Learner:
+        manifest, seed = training.manifest, training.seed
+        return run.task.open_learner(
+            run.name, run.settings, stage.folders, seed=seed, manifest=manifest, augment=stage.augment
+        )
+
+    given = {
+        "name": run.name,
+        "settings": run.settings,
+        "numbers": run.settings.given_numbers(),
+        "measure": run.task.measure,
+        "code": run.task.training_code,
+        "open_learner": open_learner,
+        "cache": cache,
+    }
+    return Retrainer(**(given | changes))
