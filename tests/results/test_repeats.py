@@ -85,7 +85,9 @@ def test_a_classifier_is_assessed_in_every_way(tmp_path: Path) -> None:
     assert (judged["fold"].to_numpy() == originals["part"].to_numpy()).all()
     assert (judged["label"].to_numpy() == originals["label"].to_numpy()).all()
     assert np.allclose(judged[CLASSES].sum(axis=1), 1, atol=1e-5)
-    assert found.crossvalidation and found.repeats and found.control
+    assert found.crossvalidation
+    assert found.repeats
+    assert found.control
     crossed = found.crossvalidation
     assert crossed.scores == score(judged["label"], judged["predicted"], judged["origin"], CLASSES)
     assert [fold.n for fold in crossed.folds] == list(judged.groupby("fold").size())
@@ -213,7 +215,8 @@ def test_a_colorizer_is_assessed_on_pictures_that_it_never_saw(tmp_path: Path) -
     grey = (lab_of(judged["id"])[..., 1:] ** 2).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(judged["grey_mse"], grey, rtol=1e-4)
     assert found.control is None, "there are no labels to shuffle"
-    assert found.crossvalidation and found.repeats
+    assert found.crossvalidation
+    assert found.repeats
     scores = found.crossvalidation.scores
     assert (scores["n"], scores["mse"]) == (PICTURES, pytest.approx(judged["mse"].mean()))
     mse = scores["measures"]["mse"]
@@ -234,7 +237,8 @@ def test_a_colorizer_is_assessed_on_pictures_that_it_never_saw(tmp_path: Path) -
 def test_runs_that_learn_lightness_are_assessed_too(tmp_path: Path) -> None:
     found, judged = assessed(tmp_path, LIGHT | {"epochs": 1}, repeats=1, folds=2)
     assert list(judged.columns) == ["id", "origin", "fold", "mse", "mean_mse"]
-    assert found.crossvalidation and found.repeats
+    assert found.crossvalidation
+    assert found.repeats
     assert found.crossvalidation.scores["mse"] == pytest.approx(judged["mse"].mean())
     assert found.repeats.test.values[0] > 0
 
