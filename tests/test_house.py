@@ -1,4 +1,4 @@
-"""The house stands as planned: floors, heavy imports, no task's name outside its room, and a dvc.yaml that fits the code."""
+"""The house stands as planned: floors, heavy imports, no task named outside its room, a dvc.yaml that fits the code."""
 
 import ast
 import re
@@ -8,14 +8,14 @@ from graphlib import TopologicalSorter
 
 import pytest
 from ruamel.yaml import YAML
-from systems import ROOT
 
 from lamina.source_code import PACKAGE, all_modules, closure, imported_modules, named_imports, source
 from lamina.stages.watch import stages as stage_modules
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
+from systems import ROOT
 
-PIPELINES = {path.name: path for path in (ROOT / "dvc.yaml", *PACKAGE.glob("*dvc.yaml"))}
+PIPELINES = {path.name: path for path in ROOT.glob("*dvc.yaml")}
 STAGES = {
     (name, stage): definition.get("do", definition)
     for name, path in PIPELINES.items()
