@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_texts_filter import rules
 
 from lamina.config import section
 from lamina.data.sources.config import SourceConfig
@@ -17,6 +16,7 @@ from lamina.stages.filter_texts import filter_texts
 from lamina.stages.split_texts import split_texts
 from lamina.stages.words import make_words
 from lamina.training.linear import fit_logistic, fit_nbsvm
+from test_texts_filter import rules
 
 REVIEWS = Path(__file__).parents[2] / "shared" / "data" / "imdb.zip"
 

@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_texts_filter import rules, write_raw
 
 from lamina.data.text_audit import audit_texts, describe_texts
-from lamina.data.text_duplicates import SAME_TEXT, SHINGLE, similar_pairs, signatures
+from lamina.data.text_duplicates import SAME_TEXT, SHINGLE, signatures, similar_pairs
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
 from lamina.stages.filter_texts import filter_texts
 from lamina.stages.split_texts import TextSplitSummary, split_texts
+from test_texts_filter import rules, write_raw
 
 WORDS = [f"{first}{middle}{last}" for first in "bdfgk" for middle in "aeiou" for last in "lmnrstx"] * 2
 

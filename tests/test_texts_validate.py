@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_texts_split import families, published, run, system
 
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.stages.validate_texts import validate_texts
 from lamina.tracking.suites import GIVEN, LABELED
 from lamina.tracking.text_suites import TEXT_SUITES
+from test_texts_split import families, published, run, system
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 

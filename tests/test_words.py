@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import load_npz
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
-from test_texts_filter import rules, write_raw
 
 from lamina.data.texts import WORD
 from lamina.errors import UserError
@@ -29,6 +28,7 @@ from lamina.inputs.words import (
 )
 from lamina.stages.filter_texts import filter_texts
 from lamina.stages.words import make_words, read_settings
+from test_texts_filter import rules, write_raw
 
 LETTERS = "abcdeABCDEäß'’ .,!\n"
 
