@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_texts_split import families, published, run, system
 
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.stages.validate_texts import validate_texts
 from lamina.tracking.suites import GIVEN, LABELED
 from lamina.tracking.text_suites import TEXT_SUITES
+from test_texts_split import families, published, run, system
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 
@@ -44,7 +44,7 @@ def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
 
 def test_published_tests_are_checked(tmp_path: Path) -> None:
     folder = system(tmp_path / "data", published(5))
-    run(folder, given="^test/")
+    run(folder, test_pattern="^test/")
     shares, out = {"validation": 0.2}, folder / "validation"
     assert "hold on 8 tables" in str(validate_texts(shares, [LABELED], folder, out, published="^test/"))
     with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):

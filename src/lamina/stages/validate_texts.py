@@ -143,7 +143,14 @@ def main() -> None:
     data, out = Path("data"), Path("data/validation")
     print(
         validate_texts(
-            split.shares, conditions, data, out, accepted=accepted, drift=drift, parts=parts, published=split.test_pattern
+            split.shares,
+            conditions,
+            data,
+            out,
+            accepted=accepted,
+            drift=drift,
+            parts=parts,
+            published=split.test_pattern,
         )
     )
 
