@@ -2,7 +2,7 @@
 
 python bench/texts.py ../shared/data/imdb.zip [--keep-duplicates] [--validation 0.05]
 
-ARCHIVE holds `train/CLASS/*.txt` and `test/CLASS/*.txt`. Each stage runs in a process of its own, in a temporary folder.
+ARCHIVE holds `train/CLASS/*.txt` and `test/CLASS/*.txt`. Each stage is a process in a temporary folder.
 Known results on the 25,000 test reviews of the Large Movie Review Dataset: NB-SVM with pairs of words 91.6 %, logistic
 regression on 10,000 binary words 88.1 %, both trained on all 25,000 training reviews.
 """
@@ -27,9 +27,9 @@ from lamina.training.linear import LinearClassifier, fit_logistic, fit_nbsvm
 STAGES = ("download", "filter_texts", "split_texts", "validate_texts", "words frequent", "words pairs")
 PARAMS = """\
 seed: 13
-source: {{kind: archive, content: texts, location: {archive}, watch: {archive}, labels: folder}}
+source: {{kind: archive, content: texts, location: {archive}, labels: folder}}
 filter: {{min_words: 3, strip_html: true, drop_duplicates: {drop}}}
-split: {{test: 0.3, validation: {validation}, given: "^test/"}}
+split: {{test: 0.3, validation: {validation}, test_pattern: "^test/"}}
 words:
   frequent: {{vocabulary: 10000}}
   pairs: {{vocabulary: 5000000, ngrams: 2}}

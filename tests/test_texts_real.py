@@ -35,12 +35,12 @@ def write_part(out: Path) -> None:
 @pytest.mark.skipif(not REVIEWS.exists(), reason="../shared/data/imdb.zip is not there")
 def test_real_reviews_are_learned_from(tmp_path: Path) -> None:
     write_part(tmp_path / "part.zip")
-    told = {"kind": "archive", "content": "texts", "location": "part.zip", "watch": "part.zip"}
+    told = {"kind": "archive", "content": "texts", "location": "part.zip"}
     config = section({"source": told}, "source", SourceConfig)
     assert download(config, tmp_path, tmp_path / "raw", seed=1).labels == {"neg": 1_002, "pos": 1_000}
     filtered, texts, split = tmp_path / "filtered", tmp_path / "texts", tmp_path / "split"
     assert filter_texts(rules(min_words=3), tmp_path / "raw", filtered, texts).rejected == {"duplicate": 1}
-    published = SplitConfig(test=0.3, validation=0.05, given="^test/")
+    published = SplitConfig(test=0.3, validation=0.05, test_pattern="^test/")
     summary = split_texts(published, filtered, texts, split, seed=1)
     assert (summary.texts["test"], summary.texts["spare"], summary.suspicious) == (1_000, 1, 0)
     manifest = pd.read_parquet(split / "manifest.parquet")

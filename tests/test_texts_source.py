@@ -29,7 +29,7 @@ REVIEWS = {
 def config(**keys: Any) -> SourceConfig:
     kind = keys.setdefault("kind", "folder")
     keys.setdefault("location", {"folder": "source", "archive": "source.zip"}.get(kind))
-    return section({"source": {"content": "texts", "watch": str(keys["location"]), **keys}}, "source", SourceConfig)
+    return section({"source": {"content": "texts", **keys}}, "source", SourceConfig)
 
 
 def read(system: Path, **keys: Any) -> list[Picture]:
@@ -140,7 +140,7 @@ def test_a_broken_table_is_one_line_that_says_where(tmp_path: Path, content: str
     ("keys", "words"),
     [
         ({"kind": "smear"}, r"source\.content is texts, but kind: smear draws pictures"),
-        ({"boxes": "boxes"}, r"source\.boxes is set, but texts have no boxes"),
+        ({"boxes": "boxes"}, r"source\.boxes or target is set, but texts have no boxes"),
         ({"content": "text"}, r"source\.content: .*'pictures' or 'texts'"),
     ],
 )

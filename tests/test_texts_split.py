@@ -160,7 +160,7 @@ def published(leaks: int) -> dict[str, str]:
 
 
 def test_what_is_like_a_published_test_text_trains_nothing(tmp_path: Path) -> None:
-    summary, manifest = run(system(tmp_path, published(7)), given="^test/")
+    summary, manifest = run(system(tmp_path, published(7)), test_pattern="^test/")
     assert (manifest["name"].str.startswith("test/") == (manifest["fold"] == "test")).all()
     assert (summary.texts["spare"], summary.texts["test"]) == (7, 60)
     assert summary.texts["validation"] == pytest.approx(0.2 * 127, abs=1)
@@ -174,7 +174,7 @@ def test_exact_copies_across_published_parts_are_dropped_from_training(tmp_path:
     folder = system(tmp_path, texts)
     rejected = pd.read_parquet(folder / "filtered" / "rejected.parquet")
     assert list(rejected["name"]) == ["train/pos/900.txt"]
-    assert run(folder, given="^test/")[0].texts["test"] == 60
+    assert run(folder, test_pattern="^test/")[0].texts["test"] == 60
 
 
 def test_folds_hold_the_shares_and_every_class(tmp_path: Path) -> None:

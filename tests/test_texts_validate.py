@@ -44,7 +44,7 @@ def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
 
 def test_published_tests_are_checked(tmp_path: Path) -> None:
     folder = system(tmp_path / "data", published(5))
-    run(folder, given="^test/")
+    run(folder, test_pattern="^test/")
     shares, out = {"validation": 0.2}, folder / "validation"
     assert "hold on 8 tables" in str(validate_texts(shares, [LABELED], folder, out, published="^test/"))
     with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):

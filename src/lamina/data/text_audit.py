@@ -14,8 +14,8 @@ from lamina.progress import progress
 SUSPICIOUS: Final = 0.6
 """Cosine from which a test text and its nearest count as suspicious.
 
-Of 24,799 test reviews of films, half have a nearest with less than 0.14, 99.9 % one with less than 0.37. The two above 0.6
-are second versions of a training review; four between 0.45 and 0.6 share sentences with one.
+Of 24,799 test reviews of films, half have a nearest with less than 0.14, 99.9 % one with less than 0.37. The two above
+0.6 are second versions of a training review; some between 0.45 and 0.6 share sentences with one.
 """
 RARE: Final = 0.01  # of the texts: words in more of them say little about which text it is, and cost most of the time
 ALWAYS_RARE: Final = 50  # texts

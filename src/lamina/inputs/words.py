@@ -1,4 +1,4 @@
-"""Words as input: a sparse matrix over the most frequent words of the training fold, and the transform for new texts."""
+"""Words as input: a sparse matrix over the most frequent words of the training fold, and its transform."""
 
 import json
 import re
@@ -131,7 +131,7 @@ def learn_vectorizer(
     columns: defaultdict[str, int] = defaultdict()
     columns.default_factory = columns.__len__  # a new word gets the next number
     counts = _count(
-        (np.fromiter(map(columns.__getitem__, find_ngrams(text, settings.ngrams)), np.int32) for text in texts)
+        np.fromiter(map(columns.__getitem__, find_ngrams(text, settings.ngrams)), np.int32) for text in texts
     )
     if not columns:
         raise _empty(name, "the training texts hold no words; look at filter.min_words and the source")

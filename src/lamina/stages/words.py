@@ -1,8 +1,8 @@
 """Stage `words@NAME`: a sparse matrix over the most frequent words of the training fold.
 
-Cross-validation uses the same matrix: its vocabulary, and the weights of tf-idf, come from the training fold of the main
-split. So in a round that tests texts of that fold, the choice of words has seen those texts, though never a label; and
-in a round that trains on texts of the main test fold, words that are only there are missing. Both effects are small
+Cross-validation uses the same matrix: its vocabulary, and the weights of tf-idf, come from the training fold of the
+main split. So in a round that tests texts of that fold, the choice of words has seen those texts, though never a label;
+and in a round that trains on texts of the main test fold, words that are only there are missing. Both effects are small
 against the interval of a round; the scores of the main test fold have neither.
 """
 

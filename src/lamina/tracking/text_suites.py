@@ -30,8 +30,8 @@ TEXT_SUITES: Final = (
     ),
     Suite(
         table="kept",
-        about="data/filtered/kept.parquet, one row a text. in_raw: raw holds this id under this name. in_texts: the row "
-        "of the same number in data/texts/texts.parquet has this id. in_split: how often the split holds it.",
+        about="data/filtered/kept.parquet, one row a text. in_raw: raw holds this id under this name. in_texts: the "
+        "row of the same number in data/texts/texts.parquet has this id. in_split: how often the split holds it.",
         key="name",
         expectations=(
             rows("at least one text is kept", 1),
@@ -60,8 +60,8 @@ TEXT_SUITES: Final = (
         table="split",
         about="data/split/manifest.parquet, one row a text. as_kept: kept holds this id with this label. origin_whole: "
         "all texts of its origin in kept are of one origin here. spare_of_published: where it is spare, whether its "
-        "origin holds a published test text. as_published: whether it is in test just where its name is a published one. part_asked_for: its "
-        "part is one of those that assess.folds asks for.",
+        "origin holds a published test text. as_published: whether it is in test just where its name is a published "
+        "one. part_asked_for: its part is one of those that assess.folds asks for.",
         key="name",
         expectations=(
             one_of("every row is a kept text, with its label", "as_kept", True),
@@ -77,8 +77,8 @@ TEXT_SUITES: Final = (
     ),
     Suite(
         table="joined",
-        about="data/split/joined.parquet, one row a pair of similar texts. one_origin: whether both are of one origin in "
-        "the split.",
+        about="data/split/joined.parquet, one row a pair of similar texts. one_origin: whether both are of one "
+        "origin in the split.",
         key="id",
         expectations=(one_of("similar texts are of one origin", "one_origin", True),),
     ),
