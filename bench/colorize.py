@@ -80,8 +80,9 @@ def accuracy(archive: Path, size: int, sheet: Path | None) -> None:
     errors, shown = [], []
     for photograph in photographs(archive):
         lab = srgb_to_lab(np.asarray(photograph))
-        inside = inside_square(*photograph.size, size, whole_picture(*photograph.size))
-        small = srgb_to_lab(cut_square(photograph, size, whole_picture(*photograph.size)))[inside].astype(np.float32) / UNITS
+        region = whole_picture(*photograph.size)
+        inside = inside_square(*photograph.size, size, region)
+        small = srgb_to_lab(cut_square(photograph, size, region))[inside].astype(np.float32) / UNITS
         light, chroma = small[..., 0], small[..., 1:]
         truth = lab[..., 1:] / np.float32(UNITS)
         pictures = [lamina(np.asarray(photograph), one, chroma) for one in (np.full_like(light, 50), light)]

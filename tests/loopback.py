@@ -1,4 +1,4 @@
-"""A web server on loopback that behaves, or misbehaves, as each path tells it."""
+"""A web server on loopback whose behavior, good or bad, depends on the path."""
 
 import threading
 import time
@@ -7,13 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-Files = dict[str, bytes]
+from packing import Files
 
 
 class Server:
-    """A server on loopback. The first part of a path tells how it behaves, the last one which file is meant.
+    """A server on loopback. The first part of a path selects its behavior, the last part the file.
 
-    log: per request the path, the Range that it asked for, and how many bytes of the body were sent.
+    log: for each request the path, the requested Range, and the number of bytes of the body that were sent.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Server:
 
     @property
     def log(self) -> list[tuple[str, str | None, int]]:
-        """What was asked and sent, once every answer has ended: a client may have its last byte before that."""
+        """The finished requests; waits for all answers to end, since a client may have its last byte earlier."""
         with self.change:
             assert self.change.wait_for(lambda: not self.underway, timeout=20)
             return list(self.ended)
@@ -57,14 +57,14 @@ class Server:
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         path = unquote(request.path.partition("?")[0].strip("/"))
-        behaviour, name = path.split("/")[0], path.split("/")[-1]
+        behavior, name = path.split("/")[0], path.split("/")[-1]
         with self.change:
             first = not self.seen[path]
             self.seen[path] += 1
             self.underway += 1
         sent = 0
         try:
-            sent = getattr(self, behaviour)(request, self.files.get(name), first)
+            sent = getattr(self, behavior)(request, self.files.get(name), first)
         finally:
             with self.change:
                 self.ended.append((path, request.headers["Range"], sent))
@@ -81,7 +81,7 @@ class Server:
         pause: float = 0.0,
         **headers: object,
     ) -> int:
-        """Send a body, or the first `most` bytes of it and cut the connection then."""
+        """Send a body, or only its first `most` bytes and then cut the connection."""
         request.send_response(status)
         for key, value in {"Content_Length": len(data), **headers}.items():
             if value is not None:
@@ -103,21 +103,21 @@ class Server:
         data: bytes,
         *,
         version: str | None = '"1"',
-        heed: bool = True,
+        obey: bool = True,
         end: int | None = None,
         **how: Any,
     ) -> int:
-        """Send what a Range asks for; all of it where If-Range (if heeded) names another version."""
+        """Send the requested Range; the whole file if If-Range names another version and is obeyed."""
         asked, condition = request.headers["Range"], request.headers["If-Range"]
-        if not asked or (heed and condition not in (None, version)):
+        if not asked or (obey and condition not in (None, version)):
             return self.send(request, data, ETag=version, **how)
         start = int(asked.removeprefix("bytes=").rstrip("-"))
         if start >= len(data):
             return self.send(request, b"", status=416, Content_Range=f"bytes */{len(data)}")
-        told = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        return self.send(request, data[start:end], status=206, ETag=version, Content_Range=told, **how)
+        content_range = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        return self.send(request, data[start:end], status=206, ETag=version, Content_Range=content_range, **how)
 
-    # behaviours: (request, the file, whether the path is asked for the first time) -> bytes of the body that were sent
+    # behaviors: (request, the file, whether this is the first request of the path) -> bytes of the body that were sent
 
     def fine(self, request: Any, data: bytes | None, first: bool) -> int:
         return self.send(request, b"no", status=404) if data is None else self.part(request, data)
@@ -138,19 +138,19 @@ class Server:
         return self.send(request, data, most=len(data) // 2 if first else None)
 
     def replaced(self, request: Any, data: bytes, first: bool) -> int:
-        """The file changes after its first half was sent; If-Range is heeded."""
+        """The file changes after its first half was sent; If-Range is obeyed."""
         if first:
             return self.part(request, data[::-1], version='"0"', most=len(data) // 2)
         return self.part(request, data)
 
     def sneaky(self, request: Any, data: bytes, first: bool) -> int:
-        """The same, and If-Range is not heeded."""
+        """The same, but If-Range is ignored."""
         if first:
             return self.part(request, data[::-1], version='"0"', most=len(data) // 2)
-        return self.part(request, data, heed=False)
+        return self.part(request, data, obey=False)
 
     def silent_change(self, request: Any, data: bytes, first: bool) -> int:
-        """The same, and no version is told."""
+        """The same, without a version."""
         if first:
             return self.part(request, data[::-1], version=None, most=len(data) // 2)
         return self.part(request, data, version=None)

@@ -1,5 +1,6 @@
 """A search whose outcome is known, for tests; as a process of its own `python searching.py RUN FOLDER TRIALS PAUSE`."""
 
+import dataclasses
 import json
 import math
 import sys
@@ -14,7 +15,8 @@ import pandas as pd
 
 from lamina.config import section
 from lamina.stages import entry
-from lamina.tasks.runs import Run, Tuned, read_run
+from lamina.tasks.runs import read_run
+from lamina.training.settings import GradientNumbers, Hyperparameters, RunSettings
 from lamina.training.training_options import TrainingOptions
 from lamina.tuning import studies
 from lamina.tuning.search import TuneConfig, search
@@ -23,52 +25,51 @@ from lamina.tuning.studies import place_of, resume
 EPOCHS = 20
 GRACE = 6  # seconds: a busy machine may leave a process without its turn for some
 OPEN = {"learning_rate": "tune", "dropout": "tune", "decay": 0.001}
-RUN = {"network": "small_cnn", "epochs": EPOCHS, "batch_size": 8, **OPEN}
+RUN = {"task": "classify", "input": "pixels", "network": "small_cnn", "epochs": EPOCHS, "batch_size": 8, **OPEN}
 RANGES = {"learning_rate": [1e-5, 1e-1], "dropout": [0.0, 0.7], "decay": [1e-5, 1e-2]}
 IDENTITY = {"tune": RANGES, "data": "abc"}
 
 
 @dataclass
 class Hill:
-    """A task that is learned best at a rate of 0.01: the accuracy climbs towards what the numbers are worth.
+    """A learner that learns best at a rate of 0.01: the accuracy grows towards a limit that the numbers decide.
 
-    pause: seconds an epoch takes. on_begin: called with the numbers of each trial. on_epoch: before each epoch.
+    pause: seconds of an epoch. on_begin: called with the numbers of each trial. on_epoch: before each epoch.
     """
 
     pause: float = 0.0
-    on_begin: Callable[[Tuned], None] = lambda tuned: None
+    on_begin: Callable[[GradientNumbers], None] = lambda numbers: None
     on_epoch: Callable[[], None] = lambda: None
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def learn(self, tuned: Tuned, options: TrainingOptions) -> "Hill":
-        self.on_begin(tuned)
+    @property
+    def settings(self) -> RunSettings:
+        return read_run({"runs": {"hill": RUN}}, "hill").settings
+
+    def learn(self, numbers: GradientNumbers, options: TrainingOptions) -> "Hill":
+        self.on_begin(numbers)
         self.history = []
-        worth = 0.9 - 0.2 * abs(math.log10(tuned.learning_rate) + 2) / 3 - 0.01 * tuned.dropout
+        limit = 0.9 - 0.2 * abs(math.log10(numbers.learning_rate) + 2) / 3 - 0.01 * numbers.dropout
         for epoch in range(1, (options.epochs or 0) + 1):
             time.sleep(self.pause)
             self.on_epoch()
-            self.history.append({"epoch": epoch, "validation_accuracy": worth * (1 - 0.5**epoch)})
+            self.history.append({"epoch": epoch, "validation_accuracy": limit * (1 - 0.5**epoch)})
             options.on_epoch(self.history[-1])
         return self
 
 
-def config(trials: int, **told: Any) -> tuple[Run, TuneConfig]:
-    params = {
-        "scratch": {"runs": {"hill": RUN}},
-        "tune": {"trials": trials, "epochs": EPOCHS, **RANGES, **told},
-    }
-    return read_run(params, "hill")[1], section(params, "tune", TuneConfig)
+def config(trials: int, **changes: Any) -> TuneConfig:
+    """Return a section `tune`."""
+    return section({"tune": {"trials": trials, "epochs": EPOCHS, **RANGES, **changes}}, "tune", TuneConfig)
 
 
 def searched(
-    folder: Path, trials: int, task: Hill, *, name: str = "hill", identity: dict[str, Any] = IDENTITY, **told: Any
-) -> tuple[Tuned, pd.DataFrame]:
+    folder: Path, trials: int, learner: Hill, *, name: str = "hill", identity: dict[str, Any] = IDENTITY, **changes: Any
+) -> tuple[Hyperparameters, pd.DataFrame]:
     """Search in a study of `folder`, or of the database that the environment names."""
-    run, settings = config(trials, **told)
-    place = place_of(name, "tests", identity, folder)
-    place = studies.Place(url=place.url, study=place.study, identity=place.identity, grace=GRACE)
+    place = dataclasses.replace(place_of(name, "tests", identity, folder, "maximize"), grace=GRACE)
     resume(place)
-    return search(task, run, settings, place, name=name, seed=7)
+    return search(learner, config(trials, **changes), place, measure="accuracy", name=name, seed=7)
 
 
 def main() -> None:
@@ -76,9 +77,9 @@ def main() -> None:
     studies.PATIENCE = 4.0
     begun = folder / f"begun-{sys.argv[5]}.txt"
 
-    def note(tuned: Tuned) -> None:
+    def note(numbers: GradientNumbers) -> None:
         with begun.open("a") as file:
-            file.write(json.dumps([tuned.learning_rate, tuned.dropout]) + "\n")
+            file.write(json.dumps([numbers.learning_rate, numbers.dropout]) + "\n")
 
     # a busy machine loads one worker in a second and the other in ten: they begin together
     import optuna  # noqa: F401

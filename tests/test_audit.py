@@ -1,4 +1,4 @@
-"""The leak audit: what it must find however it was warped, and what it must leave alone."""
+"""The leak audit finds warped copies and does not flag different pictures."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from lamina.data.audit import (
     same_content_pairs,
 )
 from lamina.data.augmentation import warp
-from lamina.data.descriptors import COPIES, copies, describe, learn_metric, nearest
+from lamina.data.descriptors import COPIES, describe, learn_metric, nearest_neighbors, warped_copies
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.smear import draw, shots
@@ -28,8 +28,8 @@ from lamina.stages.split import split
 
 SIZE = 64
 WARPS = {
-    "flip_tta": {"flip_horizontal": True},
-    "turned by 20 degrees": {"angle": 20.0},
+    "mirrored": {"flip_horizontal": True},
+    "rotated by 20 degrees": {"angle": 20.0},
     "upside down and shifted": {"angle": 180.0, "shift_x": 0.1, "shift_y": -0.1},
     "on its side and recolored": {"angle": 90.0, "gain_red": 1.08, "gain_blue": 0.92},
 }
@@ -43,7 +43,7 @@ def audited(table: pd.DataFrame, pixels: np.ndarray) -> Audit:
 
 @pytest.fixture(scope="module")
 def drawn() -> tuple[pd.DataFrame, np.ndarray]:
-    """Smears without flaws, each its own origin, in folds; CIELAB pixels row by row alike."""
+    """Smears without flaws, each of its own origin, in folds; and their CIELAB pixels in the same order."""
     sound = [shot for shot in shots(3, 110) if shot.flaw is None]
     whole = [draw(shot, 3)[0].resize((SIZE, SIZE), Image.Resampling.BOX) for shot in sound]
     ids = [f"{7919 * number:016x}" for number in range(len(sound))]
@@ -77,7 +77,7 @@ def test_different_pictures_are_not_flagged(drawn: tuple[pd.DataFrame, np.ndarra
 
 
 @pytest.mark.parametrize("how", WARPS)
-def test_pictures_alike_of_different_origins_become_one(drawn: tuple[pd.DataFrame, np.ndarray], how: str) -> None:
+def test_origins_of_pictures_with_the_same_content_are_merged(drawn: tuple[pd.DataFrame, np.ndarray], how: str) -> None:
     table, pixels = drawn[0].assign(origin=drawn[0]["id"].str[-1]), drawn[1].copy()  # sixteen origins
     left, right = 3, next(row for row in range(len(table)) if table["origin"][row] not in ("0", table["origin"][3]))
     pixels[right] = srgb_to_lab(warp(lab_to_srgb(pixels[left]), STILL | WARPS[how]))
@@ -89,7 +89,7 @@ def test_pictures_alike_of_different_origins_become_one(drawn: tuple[pd.DataFram
     assert (origins == table["origin"])[~table["origin"].isin(merged)].all()
 
 
-def test_the_search_goes_on_for_as_long_as_it_is_worthwhile(
+def test_the_search_continues_while_it_finds_enough_pairs(
     drawn: tuple[pd.DataFrame, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table, pixels = drawn[0], drawn[1].copy()
@@ -97,13 +97,13 @@ def test_the_search_goes_on_for_as_long_as_it_is_worthwhile(
     pixels[half : 2 * half] = pixels[:half, :, ::-1]  # every picture and its mirror image
     monkeypatch.setattr("lamina.data.audit.COMPARED", 8)
     pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
-    told = {frozenset(pair) for pair in pairs[["id", "other"]].to_numpy()}
+    pairs_found = {frozenset(pair) for pair in pairs[["id", "other"]].to_numpy()}
     planted = {frozenset((table["id"][row], table["id"][row + half])) for row in range(half)}
-    assert len(told & planted) > 0.9 * half > 8
+    assert len(pairs_found & planted) > 0.9 * half > 8
 
 
 @pytest.mark.parametrize("join", [True, False])
-def test_the_stage_keeps_pictures_alike_on_one_side(
+def test_the_stage_keeps_pictures_with_the_same_content_in_one_fold(
     drawn: tuple[pd.DataFrame, np.ndarray], tmp_path: Path, join: bool
 ) -> None:
     table, pixels = drawn[0].drop(columns="fold").assign(label="cell"), drawn[1].copy()
@@ -125,7 +125,7 @@ def test_the_stage_keeps_pictures_alike_on_one_side(
 
 
 @pytest.mark.parametrize("parts", [0, 3])
-def test_a_picture_like_a_given_test_picture_is_spare(
+def test_a_picture_with_the_content_of_a_published_test_picture_is_spare(
     drawn: tuple[pd.DataFrame, np.ndarray], tmp_path: Path, parts: int
 ) -> None:
     table, pixels = drawn[0].drop(columns="fold").assign(label=None), drawn[1].copy()
@@ -149,7 +149,7 @@ def test_a_picture_like_a_given_test_picture_is_spare(
     assert summary.suspicious == 0
 
 
-def test_where_nothing_is_alike_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+def test_without_pairs_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn
     pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
     assert not len(pairs)
@@ -158,7 +158,7 @@ def test_where_nothing_is_alike_all_origins_stay(drawn: tuple[pd.DataFrame, np.n
     assert not len(same_content_pairs(one, pixels, describe_pictures(table["id"], pixels)))
 
 
-def test_a_leak_into_validation_is_one_too(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+def test_a_leak_into_validation_is_found(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn[0], drawn[1].copy()
     seen, test = (int(np.flatnonzero(table["fold"] == fold)[2]) for fold in ("validation", "test"))
     pixels[test] = pixels[seen]
@@ -168,7 +168,7 @@ def test_a_leak_into_validation_is_one_too(drawn: tuple[pd.DataFrame, np.ndarray
     assert first["agreement"] == pytest.approx(1, abs=0.01)
 
 
-def test_the_order_of_pictures_is_nothing(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+def test_the_order_of_pictures_does_not_matter(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn[0], drawn[1].copy()
     order = np.random.default_rng(2).permutation(len(table))
     twins = np.flatnonzero(table["fold"] != "test")[[3, 9, 30]]
@@ -187,10 +187,10 @@ def test_pictures_of_any_size_and_without_color_or_detail_are_audited() -> None:
     ids = [f"{number:016x}" for number in range(9)]
     audit = audited(pd.DataFrame({"id": ids, "origin": ids, "fold": fold}), flat)
     assert np.isfinite(audit.pairs["distance"]).all()
-    assert audit.suspicious == 0, "nothing is told from nothing"
+    assert audit.suspicious == 0, "flat pictures have no details to agree on"
 
 
-def test_the_nearest_is_that_of_all_distances_in_any_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_neighbors_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(4)
     queries, pool = (random.normal(size=(count, 5)).astype(np.float32) for count in (40, 70))
     pool[60] = pool[3]
@@ -201,23 +201,23 @@ def test_the_nearest_is_that_of_all_distances_in_any_chunks(monkeypatch: pytest.
     for rows, columns in ((1_000, 1_000), (7, 11)):
         monkeypatch.setattr("lamina.data.descriptors._ROWS", rows)
         monkeypatch.setattr("lamina.data.descriptors._COLUMNS", columns)
-        for table, told in ((far, None), (other, origins)):
-            found, distance = nearest(queries, pool, told)
+        for table, numbers in ((far, None), (other, origins)):
+            found, distance = nearest_neighbors(queries, pool, numbers)
             assert found.tolist() == table.argmin(axis=1).tolist()
             np.testing.assert_allclose(distance, table.min(axis=1), rtol=1e-4, atol=1e-3)
-    assert nearest(queries, pool)[0][7] == 3, "of equals the first"
+    assert nearest_neighbors(queries, pool)[0][7] == 3, "of equals the first"
 
 
-def test_the_metric_tells_copies_from_others(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
+def test_the_metric_separates_copies_from_other_pictures(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     pixels = drawn[1]
     described, half = describe(pixels), len(pixels) // 2
     random = np.random.default_rng(5)
-    warped = np.stack([describe(copies(picture, random)) for picture in pixels])
+    warped = np.stack([describe(warped_copies(picture, random)) for picture in pixels])
     metric = learn_metric(described[:half], warped[:half])
     unseen = warped[half:].reshape(-1, described.shape[1])
     right = np.repeat(np.arange(half, len(pixels)), COPIES)
-    assert (nearest(unseen @ metric, described @ metric)[0] == right).mean() > 0.9
-    assert (nearest(unseen, described)[0] == right).mean() < 0.8, "the metric is what finds them"
+    assert (nearest_neighbors(unseen @ metric, described @ metric)[0] == right).mean() > 0.9
+    assert (nearest_neighbors(unseen, described)[0] == right).mean() < 0.8, "without the metric fewer are found"
 
 
 def test_agreement_is_one_for_a_picture_and_its_mirror_image(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
@@ -243,7 +243,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")
-def test_photographs_are_found_warped_and_never_confused() -> None:
+def test_warped_photographs_are_found_and_never_confused() -> None:
     from zipfile import ZipFile
 
     config = ConvertConfig(size=96, isolate="none")
@@ -251,7 +251,7 @@ def test_photographs_are_found_warped_and_never_confused() -> None:
         names = sorted(name for name in archive.namelist() if name.endswith(".JPEG"))[:60]
         pixels = np.stack([srgb_to_lab(prepare_picture(archive.read(name), config).square) for name in names])
     random = np.random.default_rng(6)
-    warped = np.stack([copies(picture, random)[0] for picture in pixels])
+    warped = np.stack([warped_copies(picture, random)[0] for picture in pixels])
     assert Image.fromarray(lab_to_srgb(warped[0])).size == (64, 64)
     agreed = [agreement(picture, copy) for picture, copy in zip(pixels, warped, strict=True)]
     assert np.mean(np.array(agreed) > SAME_PICTURE) > 0.9

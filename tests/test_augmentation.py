@@ -1,4 +1,4 @@
-"""The plan is bounded, reproducible and each picture's own; the warp does what the plan says."""
+"""The plan is bounded, reproducible and independent per picture; the warp applies the plan."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The leukocyte found: on drawn smears, under other light, stain and scale, on real pictures, and not where none is."""
+"""The leukocyte is found in drawn and real smears, under other light, stain and scale, and only where there is one."""
 
 import io
 import zipfile
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.data.cell import GROUND, Cell, agreement, find_cell, isolate_cell
+from lamina.data.cell import BACKGROUND, Cell, box_overlap, find_cell, isolate_cell
 from lamina.data.pixels import BOX_MARGIN as MARGIN
 from lamina.data.sources.smear import draw, shots
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
@@ -39,7 +39,7 @@ def disc(image: np.ndarray, x: float, y: float, radius: float, color: tuple[int,
 
 
 def slide(*white: tuple[float, float], red: bool = True, side: int = 256) -> np.ndarray:
-    """A slide of discs: red cells in rows, leukocytes of radius 35 with a nucleus of 22 at the places told."""
+    """A slide of discs: red cells in rows, leukocytes of radius 35 with a nucleus of 22 at the given places."""
     image = np.empty((side, side, 3), np.uint8)
     image[:] = FIELD
     if red:
@@ -54,9 +54,9 @@ def slide(*white: tuple[float, float], red: bool = True, side: int = 256) -> np.
 
 
 def found(pictures: Boxed, *, least: float = 0.5) -> float:
-    """Share of pictures on which the found box agrees with the told one."""
+    """Share of pictures on which the found box agrees with the labeled one."""
     cells = [(find_cell(rgb), box) for rgb, box in pictures]
-    return float(np.mean([cell is not None and agreement(cell.box, box) >= least for cell, box in cells]))
+    return float(np.mean([cell is not None and box_overlap(cell.box, box) >= least for cell, box in cells]))
 
 
 def test_a_cell_of_discs_is_found_to_a_pixel_or_two() -> None:
@@ -69,13 +69,13 @@ def test_a_cell_of_discs_is_found_to_a_pixel_or_two() -> None:
     assert 33 < radii.min() < radii.max() < 38
 
 
-def test_the_cell_is_whole_where_there_are_no_red_cells() -> None:
+def test_the_whole_cell_is_found_without_red_cells() -> None:
     cell = find_cell(slide((120, 140), red=False))
     assert cell is not None
     np.testing.assert_allclose(cell.box, (85, 105, 155, 175), atol=3)
 
 
-def test_what_the_edge_cuts_ends_at_the_edge() -> None:
+def test_a_cell_cut_by_the_edge_ends_at_the_edge() -> None:
     cell = find_cell(slide((10, 130)))
     assert cell is not None
     np.testing.assert_allclose(cell.box, (0, 95, 45, 165), atol=3)
@@ -91,7 +91,7 @@ def test_cells_are_counted_and_the_largest_is_taken() -> None:
     np.testing.assert_allclose(cell.box, (35, 35, 105, 105), atol=3)
 
 
-def test_touching_cells_are_parted() -> None:
+def test_touching_cells_are_separated() -> None:
     image = slide((110, 120))
     for x in (110, 162):
         disc(image, x, 120, 30, NUCLEUS)  # larger than a red cell: two nuclei, not two lobes
@@ -134,7 +134,7 @@ def test_a_turned_picture_shows_the_same_cell_turned(turn: str) -> None:
         assert before is not None
         assert after is not None
         assert before.count == after.count
-        agreements.append(agreement(after.box, bounds(TURNS[turn](filled(before.box, image.shape[:2])))))
+        agreements.append(box_overlap(after.box, bounds(TURNS[turn](filled(before.box, image.shape[:2])))))
     assert min(agreements) > 0.9
     assert np.median(agreements) > 0.98
 
@@ -224,7 +224,7 @@ def test_blank_pictures_hold_no_cell(level: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 80), st.integers(1, 80), st.integers(0, 2**32 - 1), st.sampled_from([1, 8, 64]))
-def test_whatever_the_picture_a_cell_lies_inside_it(width: int, height: int, seed: int, grain: int) -> None:
+def test_a_cell_lies_inside_any_picture(width: int, height: int, seed: int, grain: int) -> None:
     coarse = np.random.default_rng(seed).integers(0, 256, (-(-height // grain), -(-width // grain), 3), np.uint8)
     image = coarse.repeat(grain, 0).repeat(grain, 1)[:height, :width]
     cell = find_cell(image)
@@ -236,7 +236,7 @@ def test_whatever_the_picture_a_cell_lies_inside_it(width: int, height: int, see
         assert isolate_cell(image, cell, 24).shape == (24, 24, 3)
 
 
-def test_the_picture_stays_as_it_was_and_the_answer_the_same() -> None:
+def test_the_picture_is_not_changed_and_the_result_is_repeatable() -> None:
     image = smears(1)[0][0].copy()
     image.flags.writeable = False
     first, again = find_cell(image), find_cell(image.copy())
@@ -259,40 +259,40 @@ def test_the_rim_is_soft() -> None:
 
 
 @pytest.mark.parametrize("size", [24, 120, 300])
-def test_an_isolated_cell_stands_alone_on_the_ground(size: int) -> None:
+def test_an_isolated_cell_is_alone_on_the_background(size: int) -> None:
     image = np.full((200, 200, 3), (250, 0, 0), np.uint8)
     disc(image, 100, 90, 60, (0, 0, 250))
     square = isolate_cell(image, round_cell(100, 90, 50), size).astype(int)
     distance = np.hypot(*(np.indices((size, size)) + 0.5 - size / 2)) * (100 * (1 + 2 * MARGIN)) / size
     rim = 3 + 120 / size  # the soft rim, two pixels of the bicubic kernel, and a pixel of the square
-    assert (square[distance > 50 + rim] == GROUND).all()
+    assert (square[distance > 50 + rim] == BACKGROUND).all()
     assert (square[distance < 50 - rim] == (0, 0, 250)).all()
     assert square[..., 0].max() < 150  # nothing of the red around bleeds in; bicubic swings over a little
 
 
-def test_the_ground_goes_on_beyond_the_picture() -> None:
+def test_the_background_continues_beyond_the_picture() -> None:
     image = np.full((100, 80, 3), (0, 0, 250), np.uint8)
     cell = Cell((0, 20, 30, 80), round_cell(0, 50, 30).outline, 1)
     square = isolate_cell(image, cell, 72).astype(int)  # a pixel a pixel: from -21 to 51, from 14 to 86
-    assert (square[:, :20] == GROUND).all()
+    assert (square[:, :20] == BACKGROUND).all()
     assert (square[30:42, 22:48] == (0, 0, 250)).all()
-    assert (square[:, 53:] == GROUND).all()
+    assert (square[:, 53:] == BACKGROUND).all()
 
 
-def test_the_slide_cannot_be_told_from_what_is_around() -> None:
+def test_the_square_shows_nothing_of_the_slide() -> None:
     for image, _ in smears(8):
         cell = find_cell(image)
         assert cell is not None
         square = isolate_cell(image, cell, 96)
         for corner in (square[0], square[-1], square[:, 0], square[:, -1]):
-            assert (corner == GROUND).all()
+            assert (corner == BACKGROUND).all()
 
 
-def test_agreement_of_boxes() -> None:
-    assert agreement((0, 0, 10, 10), (0, 0, 10, 10)) == 1
-    assert agreement((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
-    assert agreement((0, 0, 10, 10), (10, 0, 20, 10)) == 0
-    assert agreement((0, 0, 1, 1), (-1, -1, 3, 3)) == agreement((-1, -1, 3, 3), (0, 0, 1, 1)) == 1 / 16
+def test_overlap_of_boxes() -> None:
+    assert box_overlap((0, 0, 10, 10), (0, 0, 10, 10)) == 1
+    assert box_overlap((0, 0, 10, 10), (5, 0, 15, 10)) == pytest.approx(1 / 3)
+    assert box_overlap((0, 0, 10, 10), (10, 0, 20, 10)) == 0
+    assert box_overlap((0, 0, 1, 1), (-1, -1, 3, 3)) == box_overlap((-1, -1, 3, 3), (0, 0, 1, 1)) == 1 / 16
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")
@@ -301,7 +301,7 @@ def test_real_leukocytes_are_found_under_any_light_and_stain() -> None:
     assert len(real) == 86
     plain = found(real)
     assert plain >= 0.95
-    assert found(real, least=0.7) >= 0.8  # told boxes are wider than the cells
+    assert found(real, least=0.7) >= 0.8  # labeled boxes are wider than the cells
     for index, change in enumerate(CHANGES.values()):
         few = real[index :: len(CHANGES)]
         assert found([(change(image), box) for image, box in few]) >= 0.85 * plain
@@ -311,15 +311,15 @@ def test_real_leukocytes_are_found_under_any_light_and_stain() -> None:
 def test_real_fields_without_a_leukocyte_hold_no_cell() -> None:
     fields = []
     for image, (left, _, right, _) in real_leukocytes(slice(0, None, 8)):
-        beside = image[:, right + 25 :] if left + right < image.shape[1] else image[:, : max(0, left - 25)]
-        if beside.shape[1] >= 240:
-            fields.append(beside)
+        side = image[:, right + 25 :] if left + right < image.shape[1] else image[:, : max(0, left - 25)]
+        if side.shape[1] >= 240:
+            fields.append(side)
     assert len(fields) > 20
     assert np.mean([find_cell(field) is None for field in fields]) >= 0.9
 
 
 def real_leukocytes(which: slice) -> Boxed:
-    """Pictures with one box named WBC, as told, by name."""
+    """Pictures with one box named WBC, and that box, by name."""
     boxed = []
     with zipfile.ZipFile(SHARED / "leukocytes.zip") as archive:
         for name in sorted(name for name in archive.namelist() if name.endswith(".xml")):

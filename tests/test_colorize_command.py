@@ -300,7 +300,9 @@ def test_what_a_crop_would_cut_off_is_colored_as_well(system: Path, model: Any, 
         other = shutil.copytree(system, tmp_path / resize)
         params = (other / "params.yaml").read_text()
         (other / "params.yaml").write_text(params.replace("isolate: none", f"isolate: none, resize: {resize}"))
-        code, _, _ = call("--system", other, tmp_path / "wide.png", "--run", "tint", "--out", tmp_path / f"{resize}-out")
+        code, _, _ = call(
+            "--system", other, tmp_path / "wide.png", "--run", "tint", "--out", tmp_path / f"{resize}-out"
+        )
         assert code == 0
         told[resize] = (tmp_path / f"{resize}-out" / "wide.png").read_bytes()
     assert told["crop"] == told["stretch"]
@@ -354,7 +356,10 @@ def test_a_twelve_bit_scan_comes_out_bright_and_says_so(call: Any, tmp_path: Pat
     Image.fromarray(waves(top=4095)).save(tmp_path / "scan.tif")
     code, _, said = call(tmp_path / "scan.tif", "--run", "tint", "--out", tmp_path / "out")
     place = tmp_path / "scan.tif"
-    assert (code, said) == (0, f"note: 12-bit values in 16 bits, none above 4095, which is read as white: 1, '{place}'\n")
+    assert (code, said) == (
+        0,
+        f"note: 12-bit values in 16 bits, none above 4095, which is read as white: 1, '{place}'\n",
+    )
     found = read_deep(tmp_path / "out" / "scan.tif")
     assert np.abs(lightness(found) - lightness(waves(top=65535))).max() < 0.05
 

@@ -1,4 +1,4 @@
-"""Origins of augmented copies: known by their names, and only then; one fold for each."""
+"""Augmented copies are recognized by their names only; copies of an original stay in one fold."""
 
 import random
 from pathlib import Path
@@ -19,7 +19,7 @@ def copies(originals: int, each: int, seed: int = 3, most: int = 10_000) -> list
     return sorted({f"_{number}_{draw.randrange(most)}.jpeg" for number in range(originals) for _ in range(each)})
 
 
-def test_names_of_copies_are_known() -> None:
+def test_names_of_copies_are_recognized() -> None:
     names = copies(90, 28)
     found = survey_origins([f"TRAIN/EOSINOPHIL/{name}" for name in names], 4)
     assert found is not None
@@ -52,7 +52,7 @@ def test_names_of_copies_are_known() -> None:
     ],
     ids="camera class classes date view padded digit index grid alone few giant zeros days five no".split(),  # noqa: SIM905
 )
-def test_names_that_only_look_like_copies_are_left_alone(names: list[str]) -> None:
+def test_names_that_only_look_like_copies_are_ignored(names: list[str]) -> None:
     assert survey_origins(names, 10) is None
 
 
@@ -63,7 +63,7 @@ def test_copies_of_an_original_stay_in_one_fold(tmp_path: Path) -> None:
         (tmp_path / "pets" / kind).mkdir(parents=True, exist_ok=True)
         (tmp_path / "pets" / kind / name).write_bytes(b"as it comes")
     pattern = r"_(?P<origin>\d+)_\d+\.jpe?g$"
-    keys = {"kind": "folder", "location": "pets", "watch": "pets", "origin": pattern}
+    keys = {"kind": "folder", "location": "pets", "origin": pattern}
     download(section({"source": keys}, "source", SourceConfig), tmp_path, tmp_path / "raw", seed=1)
     table = pq.read_table(tmp_path / "raw", columns=["name", "label", "origin"]).to_pandas()
     shares = SplitConfig(test=0.3, validation=0.15).shares

@@ -1,4 +1,4 @@
-"""Drift: the same data have not moved, chance alone raises no alarm, and what did move is named with its amount."""
+"""Drift: the same data do not drift, chance alone raises no alarm, and real drift is reported with its amount."""
 
 import io
 import json
@@ -65,7 +65,7 @@ def test_a_sample_has_not_moved_from_its_own_quantiles(sample: list[float]) -> N
     assert kolmogorov(quantiles(sample), sample * 3) == 0
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # in SciPy's p, which we don't look at
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")  # in SciPy's p-value, which is not used
 @given(SAMPLES, SAMPLES)
 def test_the_distance_is_that_of_the_samples_but_for_a_step(accepted: list[float], now: list[float]) -> None:
     whole = ks_2samp(accepted, now, method="asymp").statistic
@@ -73,7 +73,7 @@ def test_the_distance_is_that_of_the_samples_but_for_a_step(accepted: list[float
 
 
 @given(SAMPLES)
-def test_quantiles_are_values_that_do_not_fall(sample: list[float]) -> None:
+def test_quantiles_are_values_in_ascending_order(sample: list[float]) -> None:
     found = quantiles(sample)
     assert len(found) == 21
     assert found == sorted(found)
@@ -82,7 +82,7 @@ def test_quantiles_are_values_that_do_not_fall(sample: list[float]) -> None:
     assert all(np.mean(np.asarray(sample) <= value) >= step / 20 for step, value in enumerate(found))
 
 
-def test_what_lies_beyond_all_that_was_accepted_has_moved() -> None:
+def test_values_beyond_all_accepted_ones_have_moved() -> None:
     accepted = np.linspace(40, 60, 200)
     for moved in (accepted + 30, accepted - 30):
         assert kolmogorov(quantiles(accepted), moved) == 1
@@ -133,7 +133,7 @@ def drawn(rng: np.random.Generator, n: int, *, brighter: float = 0.0) -> Deliver
 
 
 def alarms(n: int, m: int, *, rounds: int, brighter: float = 0.0) -> float:
-    """How often m pictures are said to have drifted from n where nothing but chance is allowed."""
+    """How often m pictures seem to have drifted from n by chance alone."""
     rng = np.random.default_rng(1)
     found = [movements(drawn(rng, n).profile, drawn(rng, m, brighter=brighter), 0) for _ in range(rounds)]
     assert all(len(rows) == len(QUANTITIES) + 1 + 3 for rows in found)
@@ -185,17 +185,17 @@ def row(rows: list[Movement], quantity: str) -> Movement:
     return next(one for one in rows if one.quantity == quantity)
 
 
-def test_a_reason_that_one_does_not_know_is_0_there() -> None:
+def test_a_reason_that_one_delivery_lacks_counts_as_0() -> None:
     rows = movements(delivery(rejected={"blurred": 12}).profile, delivery(rejected={"no cell": 30}), 0.2)
     assert (row(rows, "rejected: blurred").accepted, row(rows, "rejected: blurred").now) == ("20 %", "0 %")
     assert (row(rows, "rejected: no cell").accepted, row(rows, "rejected: no cell").now) == ("0 %", "50 %")
     assert row(rows, "rejected: no cell").moved == 0.5
 
 
-def test_classes_are_compared_only_where_both_tell_some() -> None:
-    told, untold = delivery(), delivery(classes={})
-    assert row(movements(told.profile, told, 0.2), "classes").moved == 0
-    for accepted, now in ((told, untold), (untold, told), (untold, untold)):
+def test_classes_are_compared_only_if_both_have_labels() -> None:
+    labeled, unlabeled = delivery(), delivery(classes={})
+    assert row(movements(labeled.profile, labeled, 0.2), "classes").moved == 0
+    for accepted, now in ((labeled, unlabeled), (unlabeled, labeled), (unlabeled, unlabeled)):
         assert "classes" not in [one.quantity for one in movements(accepted.profile, now, 0.2)]
 
 
@@ -214,11 +214,11 @@ Profile = dict[str, Any]
 
 
 def without(key: str) -> Callable[[Profile], Profile]:
-    return lambda told: {name: value for name, value in told.items() if name != key}
+    return lambda profile: {name: value for name, value in profile.items() if name != key}
 
 
 def with_brightness(*values: object) -> Callable[[Profile], Profile]:
-    return lambda told: told | {"quantiles": {"brightness": list(values)}}
+    return lambda profile: profile | {"quantiles": {"brightness": list(values)}}
 
 
 @pytest.mark.parametrize(
@@ -226,15 +226,18 @@ def with_brightness(*values: object) -> Callable[[Profile], Profile]:
     [
         ("", "not valid JSON"),
         ("<<<<<<< HEAD\n{}", "not valid JSON"),
-        ("[]", "no profile of data: all of it: "),
-        ("null", "no profile of data: all of it: "),
+        ("[]", "not a profile of data: the whole file: "),
+        ("null", "not a profile of data: the whole file: "),
         (without("kept"), "kept: Field required"),
-        (lambda told: told | {"pictures": 3}, "pictures: Extra inputs are not permitted"),
-        (lambda told: told | {"kept": {"pictures": 0, "independent": 1.0}}, "kept.pictures: .*greater than or equal"),
-        (lambda told: told | {"classes": {"a": 1.5}}, "classes.a: .*valid integer"),
-        (lambda told: told | {"quantiles": {"brigthness": []}}, "quantiles.brigthness: .*'brightness'"),
+        (lambda profile: profile | {"pictures": 3}, "pictures: Extra inputs are not permitted"),
+        (
+            lambda profile: profile | {"kept": {"pictures": 0, "independent": 1.0}},
+            "kept.pictures: .*greater than or equal",
+        ),
+        (lambda profile: profile | {"classes": {"a": 1.5}}, "classes.a: .*valid integer"),
+        (lambda profile: profile | {"quantiles": {"brigthness": []}}, "quantiles.brigthness: .*'brightness'"),
         (with_brightness(1.0, 2.0), "quantiles.brightness: .*at least 21 items"),
-        (with_brightness(*range(21, 0, -1)), "quantiles.brightness: .*numbers that do not fall"),
+        (with_brightness(*range(21, 0, -1)), "quantiles.brightness: .*numbers in ascending order"),
         (with_brightness(*[float("nan")] * 21), "quantiles.brightness.0: .*finite number"),
     ],
 )
@@ -244,7 +247,7 @@ def test_a_broken_baseline_is_one_line_that_says_where(
     text = change if isinstance(change, str) else json.dumps(change(delivery().profile.model_dump(mode="json")))
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(
-        "source: {kind: smear, watch: x}\nfilter: {drop_grayscale: true, min_side: 8, drop_duplicates: true}\n"
+        "source: {kind: smear}\nfilter: {drop_grayscale: true, min_side: 8, drop_duplicates: true}\n"
         "split: {test: 0.3, validation: 0.15}\n"
     )
     with pytest.raises(UserError, match=r"^no baselines/data.json; restore it, or write \{\} into it"):
@@ -259,14 +262,14 @@ def test_a_broken_baseline_is_one_line_that_says_where(
 
 def test_the_section_of_params_is_strict_and_may_be_missing() -> None:
     assert validated({}, "validate", ValidateConfig).drift == 0.2
-    for told, words in (
+    for values, words in (
         ({"drifts": 0.2}, "unknown key 'validate.drifts'; did you mean 'validate.drift'"),
         ({"drift": 1.1}, "validate.drift: .*less than or equal to 1, got 1.1"),
         ({"drift": -0.1}, "validate.drift: .*greater than or equal to 0, got -0.1"),
         ({"drift": "much"}, "validate.drift: .*number.*"),
     ):
         with pytest.raises(UserError, match=words):
-            validated(told, "validate", ValidateConfig)
+            validated(values, "validate", ValidateConfig)
 
 
 # ---- deliveries, through the stages
@@ -298,7 +301,7 @@ def deliver(system: Path, change: Change = lambda image, number, label: image, l
             file.parent.mkdir(parents=True, exist_ok=True)
             image.save(file, compress_level=1)
     data = system / "data"
-    place = {"kind": "folder", "location": "pictures", "watch": "pictures"}
+    place = {"kind": "folder", "location": "pictures"}
     source = SourceConfig.model_validate({**place, "labels": labels})
     rules = FilterRules(
         filter=FilterConfig(drop_grayscale=True, min_side=8, drop_duplicates=True),

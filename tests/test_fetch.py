@@ -1,22 +1,18 @@
-"""The source `url`: files fetched from servers that behave, and from servers that do not."""
+"""The source `url`: downloads from working servers and from broken ones."""
 
-import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from lamina.commands.new import new
 from lamina.config import read_params, section
@@ -30,7 +26,8 @@ from lamina.data.sources.source import open_source
 from lamina.data.sources.urls import fault, file_name, shown
 from lamina.errors import UserError
 from lamina.stages.download import download
-from loopback import Files, Server
+from loopback import Server
+from packing import Files, picture, tarred, zipped
 from test_copies import copies
 
 ROOT = Path(__file__).parents[1]
@@ -40,31 +37,7 @@ BIG = bytes(range(256)) * 4096  # 1 MiB: more than what sockets hold back, so th
 # ---- what is served
 
 
-def picture(shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (shade % 256, 40, 200)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 PETS: Files = {f"{kind}/{index}.png": picture(index) for kind in ("cat", "dog") for index in range(3)}
-
-
-def packed(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return buffer.getvalue()
-
-
-def tarred(files: Files) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, data in files.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            archive.addfile(header, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def digest(data: bytes) -> str:
@@ -77,7 +50,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     server = Server()
-    server.files = {"big.bin": BIG, "a.zip": packed(PETS)}
+    server.files = {"big.bin": BIG, "a.zip": zipped(PETS)}
     yield server
     server.close()
 
@@ -105,30 +78,31 @@ def left(folder: Path) -> list[str]:
 # ---- one file
 
 
-@pytest.mark.parametrize("behaviour", ["fine", "unmeasured", "moved"])
-def test_a_file_comes_whole_at_once(server: Server, tmp_path: Path, patience: Patience, behaviour: str) -> None:
-    assert get(server.url(f"{behaviour}/big.bin"), tmp_path, patience) == BIG
+@pytest.mark.parametrize("behavior", ["fine", "unmeasured", "moved"])
+def test_a_file_comes_whole_at_once(server: Server, tmp_path: Path, patience: Patience, behavior: str) -> None:
+    assert get(server.url(f"{behavior}/big.bin"), tmp_path, patience) == BIG
     assert left(tmp_path) == ["12345678-file"]
     assert patience.sleep.__self__ == []  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("behaviour", ["cut", "stutter", "unversioned", "capped"])
+@pytest.mark.parametrize("behavior", ["cut", "stutter", "unversioned", "capped"])
 def test_what_was_cut_is_resumed_and_no_byte_sent_twice(
-    server: Server, tmp_path: Path, patience: Patience, behaviour: str
+    server: Server, tmp_path: Path, patience: Patience, behavior: str
 ) -> None:
-    assert get(server.url(f"{behaviour}/big.bin"), tmp_path, patience) == BIG
+    assert get(server.url(f"{behavior}/big.bin"), tmp_path, patience) == BIG
     assert server.ranges()[0] is None
     assert server.ranges()[1] == f"bytes={server.log[0][2]}-"
     assert sum(sent for _, _, sent in server.log) == len(BIG)
     assert left(tmp_path) == ["12345678-file"]
 
 
-@pytest.mark.parametrize("behaviour", ["unranged", "replaced", "sneaky"])
-def test_what_cannot_be_resumed_or_has_changed_comes_anew(
-    server: Server, tmp_path: Path, patience: Patience, behaviour: str
+@pytest.mark.parametrize("behavior", ["unranged", "replaced", "sneaky"])
+def test_a_file_that_changed_or_cannot_be_resumed_is_downloaded_again(
+    server: Server, tmp_path: Path, patience: Patience, behavior: str
 ) -> None:
-    assert get(server.url(f"{behaviour}/big.bin"), tmp_path, patience) == BIG
-    again = [None] if behaviour == "sneaky" else []  # only what heeds If-Range, or no Range, answers whole at once
+    assert get(server.url(f"{behavior}/big.bin"), tmp_path, patience) == BIG
+    # a server that obeys If-Range, or knows no Range, sends the whole file at once
+    again = [None] if behavior == "sneaky" else []
     assert server.ranges() == [None, f"bytes={len(BIG) // 2}-", *again]
     assert left(tmp_path) == ["12345678-file"]
 
@@ -148,7 +122,7 @@ def test_waits_double_and_end(server: Server, tmp_path: Path, patience: Patience
     assert get(server.url("broken_twice/big.bin"), tmp_path, patience) == BIG
 
 
-def test_a_server_is_left_alone_for_as_long_as_it_wants_within_reason(
+def test_the_wait_that_a_server_requests_is_respected_up_to_a_limit(
     server: Server, tmp_path: Path, patience: Patience, waits: list[float]
 ) -> None:
     assert get(server.url("busy/big.bin"), tmp_path, patience) == BIG
@@ -164,12 +138,12 @@ def test_a_server_is_left_alone_for_as_long_as_it_wants_within_reason(
         ("fine/none.bin", r"^answered 404 Not Found$", 1),
         ("forbidden/big.bin", r"^answered 403 Forbidden$", 1),
         ("circle/big.bin", r"^redirects in a circle, or more than 10 times$", 11),
-        ("page/big.bin", r"^an HTML page came in place of the file, titled 'Log in first'$", 1),
-        ("vast/big.bin", r"^needs \d+ MiB on the disk, where \d+ MiB are missing; free some$", 1),
+        ("page/big.bin", r"^an HTML page came instead of the file, titled 'Log in first'$", 1),
+        ("vast/big.bin", r"^needs \d+ MiB on the disk, but \d+ MiB are missing; free some$", 1),
         ("short/big.bin", r"^the connection was cut$", 4),
     ],
 )
-def test_a_server_that_fails_is_told_in_words(
+def test_a_failing_server_gives_a_clear_message(
     server: Server, tmp_path: Path, patience: Patience, path: str, words: str, attempts: int
 ) -> None:
     with pytest.raises(FetchError, match=words):
@@ -177,20 +151,18 @@ def test_a_server_that_fails_is_told_in_words(
     assert server.seen.total() == attempts
 
 
-def test_silence_refusal_and_unknown_names_are_told(server: Server, tmp_path: Path, waits: list[float]) -> None:
+def test_silence_refusal_and_unknown_hosts_are_reported(server: Server, tmp_path: Path, waits: list[float]) -> None:
     once = Patience(connect=20, silence=0.3, retries=0, sleep=waits.append)
-    with pytest.raises(FetchError, match=r"^silent for 0\.3 s$"):
+    with pytest.raises(FetchError, match=r"^no data for 0\.3 s$"):
         get(server.url("mute/big.bin"), tmp_path, once)
     server.close()
     with pytest.raises(FetchError, match=r"^connection refused$"):
         get(server.url("fine/big.bin"), tmp_path, once)
-    with pytest.raises(FetchError, match=r"^its host's name cannot be resolved$"):
+    with pytest.raises(FetchError, match=r"^the name of its host cannot be resolved$"):
         get("http://nowhere.invalid/big.bin", tmp_path, once)
 
 
-def test_a_length_told_too_large_is_seen_through_where_ranges_work(
-    server: Server, tmp_path: Path, patience: Patience
-) -> None:
+def test_a_length_that_is_too_large_is_detected_by_ranges(server: Server, tmp_path: Path, patience: Patience) -> None:
     assert get(server.url("short_ranged/big.bin"), tmp_path, patience) == BIG
     assert server.ranges() == [None, f"bytes={len(BIG)}-"]
 
@@ -205,7 +177,7 @@ def test_without_a_length_the_disk_is_never_filled(
     server: Server, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fetching, "RESERVE", 2**60)
-    with pytest.raises(FetchError, match=r"tells no size, and left less than .* MiB free on the disk"):
+    with pytest.raises(FetchError, match=r"sends no size, and left less than .* MiB free on the disk"):
         get(server.url("unmeasured/big.bin"), tmp_path, patience)
     assert left(tmp_path) == []
 
@@ -238,7 +210,7 @@ def secure(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "certificate"
 
 
-def test_a_certificate_that_nobody_signed_is_refused(
+def test_a_self_signed_certificate_is_refused(
     server: Server, secure: Path, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(FetchError, match=r"^its TLS certificate is not trusted \(self-signed certificate\)$"):
@@ -276,20 +248,20 @@ def test_a_file_is_kept_and_used_again_while_it_fits(server: Server, tmp_path: P
     assert len(server.log) == 2
 
 
-def test_a_digest_can_be_mended_without_fetching_again(server: Server, tmp_path: Path, patience: Patience) -> None:
+def test_a_digest_can_be_corrected_without_another_download(server: Server, tmp_path: Path, patience: Patience) -> None:
     url, mirror = server.url("fine/big.bin"), server.url("unmeasured/big.bin")
     said = refusal(lambda: find(url, tmp_path, patience, b"other", mirror))
     expected, got = digest(b"other"), digest(BIG)
     assert said.count(f"source.sha256 expects {expected}, got {got}") == 2
     assert f"{url}: source" in said
     assert f"{mirror}: source" in said
-    assert f"mend the digest: {tmp_path}/" in said
+    assert f"correct the digest: {tmp_path}/" in said
     assert len(left(tmp_path)) == 1
     assert find(url, tmp_path, patience, BIG, mirror) == BIG
     assert len(server.log) == 2
 
 
-def test_a_kept_file_that_does_not_fit_outlives_a_server_that_is_away(
+def test_a_kept_file_with_another_digest_stays_while_the_server_fails(
     server: Server, tmp_path: Path, patience: Patience
 ) -> None:
     url = server.url("fine/big.bin")
@@ -301,7 +273,7 @@ def test_a_kept_file_that_does_not_fit_outlives_a_server_that_is_away(
     assert find(url, tmp_path, patience, BIG) == BIG
 
 
-def test_a_refusal_speaks_of_no_file_that_is_gone(server: Server, tmp_path: Path, patience: Patience) -> None:
+def test_an_error_names_no_file_that_is_gone(server: Server, tmp_path: Path, patience: Patience) -> None:
     server.files["copy.bin"] = b"copy"
     url, mirror = server.url("fine/own.bin"), server.url("fine/copy.bin")
     assert f"got {digest(b'copy')}" in refusal(lambda: find(url, tmp_path, patience, BIG, mirror))
@@ -317,7 +289,9 @@ def test_a_file_of_two_versions_is_fetched_once_more(server: Server, tmp_path: P
     assert server.ranges() == [None, f"bytes={len(BIG) // 2}-", None]
 
 
-def test_a_length_told_too_small_is_found_by_the_digest(server: Server, tmp_path: Path, patience: Patience) -> None:
+def test_a_length_that_is_too_small_is_detected_by_the_digest(
+    server: Server, tmp_path: Path, patience: Patience
+) -> None:
     said = refusal(lambda: find(server.url("long/big.bin"), tmp_path, patience, BIG))
     assert f"got {digest(BIG[:-100])}" in said
 
@@ -360,7 +334,7 @@ def test_a_local_mirror_is_read_in_place(
     shelf.mkdir()
     monkeypatch.setenv("LAMINA_MIRROR", str(shelf))
     said = refusal(lambda: find(server.url("fine/none.bin"), folder, patience, BIG))
-    assert f"LAMINA_MIRROR {str(shelf)!r} holds no file 'none.bin'" in said
+    assert f"LAMINA_MIRROR {str(shelf)!r} has no file 'none.bin'" in said
     assert find(server.url("fine/big.bin"), folder, patience, BIG) == BIG
     before = len(server.log)
     (shelf / "big.bin").write_bytes(b"wrong")
@@ -372,7 +346,7 @@ def test_a_local_mirror_is_read_in_place(
     assert not folder.exists()
     assert len(server.log) == before
     monkeypatch.setenv("LAMINA_MIRROR", str(tmp_path / "gone"))
-    assert "which is no folder; mend it, or unset it" in refusal(
+    assert "which is no folder; correct it, or unset it" in refusal(
         lambda: find(server.url("fine/big.bin"), folder, patience, BIG)
     )
 
@@ -381,8 +355,8 @@ def test_a_local_mirror_is_read_in_place(
 
 
 def config(location: str | list[str], **keys: object) -> SourceConfig:
-    told = {"kind": "url", "location": location, "watch": "params.yaml", **keys}
-    return section({"source": told}, "source", SourceConfig)
+    values = {"kind": "url", "location": location, **keys}
+    return section({"source": values}, "source", SourceConfig)
 
 
 def labels_of(config: SourceConfig, system: Path) -> dict[str, tuple[str, ...]]:
@@ -393,27 +367,27 @@ def labels_of(config: SourceConfig, system: Path) -> dict[str, tuple[str, ...]]:
 
 
 def test_an_archive_gives_its_members_as_they_are(server: Server, tmp_path: Path) -> None:
-    told = labels_of(config(server.url("cut/a.zip?x=1"), sha256=digest(server.files["a.zip"]).upper()), tmp_path)
-    assert told == {name: (name[:3],) for name in sorted(PETS)}
+    labels = labels_of(config(server.url("cut/a.zip?x=1"), sha256=digest(server.files["a.zip"]).upper()), tmp_path)
+    assert labels == {name: (name[:3],) for name in sorted(PETS)}
     assert len(left(tmp_path / DOWNLOADS)) == 1
 
 
 def test_several_files_are_one_source(server: Server, tmp_path: Path) -> None:
     pets = {"pets/1.png": picture(1), "boxes/7.xml": b"<annotation/>"}
     table = b"file,label\ntrain/pets/1.png,cat\n7.png,dog\n"
-    served = {"train.tar.gz": tarred(pets), "extra.zip": packed({"7.png": picture(7)}), "labels.csv": table}
+    served = {"train.tar.gz": tarred(pets), "extra.zip": zipped({"7.png": picture(7)}), "labels.csv": table}
     served |= {"own.PNG": picture(9)}
     server.files |= served
     urls = [server.url(f"fine/{name}") for name in served]
     digests = [digest(data) for data in served.values()]
-    told = labels_of(config(urls, sha256=digests, labels="labels.csv", boxes="train/boxes"), tmp_path)
-    assert told == {"extra/7.png": ("dog",), "own.PNG": (), "train/pets/1.png": ("cat",)}
+    labels = labels_of(config(urls, sha256=digests, labels="labels.csv", boxes="train/boxes"), tmp_path)
+    assert labels == {"extra/7.png": ("dog",), "own.PNG": (), "train/pets/1.png": ("cat",)}
     wrong = config(urls, sha256=[*digests[:-1], digest(b"x")], labels="labels.csv")
     assert "cannot fetch 'own.PNG': " in refusal(lambda: labels_of(wrong, tmp_path))
 
 
 def test_files_of_one_name_in_two_places_of_a_source_are_refused(server: Server, tmp_path: Path) -> None:
-    server.files |= {"a.zip": packed({"1.png": picture()}), "a.tar.gz": tarred({"1.png": picture()})}
+    server.files |= {"a.zip": zipped({"1.png": picture()}), "a.tar.gz": tarred({"1.png": picture()})}
     both = config([server.url("fine/a.zip"), server.url("fine/a.tar.gz")], members="0" * 64)
     assert "the 2 files of source.location: holds 'a/1.png' twice" in refusal(lambda: labels_of(both, tmp_path))
 
@@ -421,21 +395,21 @@ def test_files_of_one_name_in_two_places_of_a_source_are_refused(server: Server,
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({}, "source.sha256 is null, but what is fetched must be checked; give it, or source.members"),
+        ({}, "source.sha256 is null, but downloaded files must be checked; set it, or source.members"),
         ({"sha256": ["0" * 64] * 2}, "source.sha256 has 2 digests, source.location 1 files"),
-        ({"location": []}, "source.location: expected a path, or for kind: url an address or a list of them, got noth"),
-        ({"location": ["https://x.org/a", 3]}, "an address or a list of them, got int 3"),
+        ({"location": []}, "source.location: expected a path, or for kind: url a URL or a list of them, got nothing"),
+        ({"location": ["https://x.org/a", 3]}, "a URL or a list of them, got int 3"),
         ({"location": None}, "source.location is null; name the url"),
-        ({"location": "a.zip"}, "is no address that can be fetched: expected https://"),
-        ({"location": "ftp://me:secret@x.org/a.zip?secret"}, r"ftp://x.org/a.zip\?... is no address that can be"),
+        ({"location": "a.zip"}, "cannot be downloaded: expected https://"),
+        ({"location": "ftp://me:secret@x.org/a.zip?secret"}, r"ftp://x.org/a.zip\?... cannot be downloaded"),
         ({"location": "https://x.org/"}, "https://x.org/ names no file"),
-        ({"location": "https:///a.zip"}, "is no address: expected https://HOST/PATH"),
-        ({"location": "https://[x/a.zip"}, "is no address"),
+        ({"location": "https:///a.zip"}, "is no valid URL: expected https://HOST/PATH"),
+        ({"location": "https://[x/a.zip"}, "is no valid URL"),
         ({"location": ["https://x.org/a.zip", "https://y.org/a.zip"]}, "source.location names two files 'a.zip'"),
         ({"sha256": "0" * 63}, "source.sha256: expected 64 hexadecimal digits, or null, got str '0"),
         ({"sha256": ["0" * 64, None]}, "source.sha256: expected 64 hexadecimal digits, or null, got null"),
         ({"members": "x" * 64}, "source.members: expected 64 hexadecimal digits, or null, got str 'x"),
-        ({"members": "0" * 64, "mirrors": ["/srv"]}, "source.mirrors: .*is no address that can be fetched"),
+        ({"members": "0" * 64, "mirrors": ["/srv"]}, "source.mirrors: .*cannot be downloaded"),
         ({"members": "0" * 64, "mirrors": "https://x.org/"}, "source.mirrors: input should be a valid tuple"),
         (
             {
@@ -445,18 +419,21 @@ def test_files_of_one_name_in_two_places_of_a_source_are_refused(server: Server,
             },
             r"source.mirrors: https://y.org/a\?... is one file, source.location names 2; end it in /",
         ),
-        ({"members": "0" * 64, "watch": "https://x.org/a.zip"}, "source.watch is an address, but DVC watches a path"),
-        ({"kind": "archive"}, "source.location is an address, but source.kind is archive; set kind: url"),
+        ({"watch": "params.json"}, "unknown key 'source.watch'"),
+        ({"kind": "archive"}, "source.location is a URL, but source.kind is archive; set kind: url"),
         ({"kind": "folder", "location": ["x"]}, "source.location is a list, but only kind: url reads several"),
         ({"kind": "archive", "location": "params.yaml", "sha256": ["0" * 64]}, "source.sha256 is a list"),
         ({"kind": "archive", "location": "params.yaml", "mirrors": ["https://x.org/"]}, "source.mirrors is set"),
-        ({"kind": "smear", "location": None, "members": "0" * 64}, "source.members is set, but kind: smear draws"),
+        (
+            {"kind": "smear", "location": None, "members": "0" * 64},
+            "source.members is set, but kind: smear does not use it",
+        ),
     ],
 )
 def test_a_section_that_contradicts_itself_is_refused(keys: dict[str, object], words: str) -> None:
-    told = {"kind": "url", "location": "https://x.org/a.zip", "watch": "params.yaml", **keys}
+    values = {"kind": "url", "location": "https://x.org/a.zip", **keys}
     with pytest.raises(UserError, match=words) as caught:
-        section({"source": told}, "source", SourceConfig)
+        section({"source": values}, "source", SourceConfig)
     assert "secret" not in str(caught.value)
 
 
@@ -487,8 +464,8 @@ READ = [*PETS]
 
 @pytest.mark.parametrize("kind", ["folder", "archive", "url"])
 def test_members_are_checked_however_they_are_packed(server: Server, tmp_path: Path, kind: str) -> None:
-    told = digest(listed(FULL, [*READ, "labels.csv"]).encode())
-    keys = {"members": told, "labels": "labels.csv", "watch": "x", "location": "x", "kind": kind}
+    members = digest(listed(FULL, [*READ, "labels.csv"]).encode())
+    keys = {"members": members, "labels": "labels.csv", "location": "x", "kind": kind}
     for name, data in FULL.items():
         if kind == "folder":
             (tmp_path / "x" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -504,8 +481,8 @@ def test_members_are_checked_however_they_are_packed(server: Server, tmp_path: P
     said = refusal(
         lambda: download(right.model_copy(update={"members": "0" * 64}), tmp_path, raw, seed=1),
     )
-    assert f"source.members expects {'0' * 64}, got {told} of 7 files" in said
-    assert "a listing members.sha256 beside params.yaml would tell which differ" in said
+    assert f"source.members expects {'0' * 64}, got {members} of 7 files" in said
+    assert "put a listing members.sha256 next to params.yaml to see which differ" in said
     assert not raw.exists()
 
 
@@ -513,11 +490,11 @@ def test_members_are_checked_however_they_are_packed(server: Server, tmp_path: P
 def test_box_files_that_are_used_are_members(server: Server, tmp_path: Path, kind: str) -> None:
     files = {f"{kind}/{kind}{index}.png": picture(index) for kind in ("cat", "dog") for index in range(2)}
     boxes = {"boxes/cat0.xml": b"<annotation/>", "boxes/none.xml": b"<annotation/>"}
-    server.files["a.zip"] = packed(files | boxes)
+    server.files["a.zip"] = zipped(files | boxes)
     (tmp_path / "a.zip").write_bytes(server.files["a.zip"])
-    told = digest(listed(files | boxes, [*files, "boxes/cat0.xml"]).encode())
+    members = digest(listed(files | boxes, [*files, "boxes/cat0.xml"]).encode())
     location = server.url("fine/a.zip") if kind == "url" else "a.zip"
-    keys = {"kind": kind, "location": location, "watch": "a.zip", "boxes": "boxes", "members": told}
+    keys = {"kind": kind, "location": location, "boxes": "boxes", "members": members}
     assert len(labels_of(section({"source": keys}, "source", SourceConfig), tmp_path)) == 4
 
 
@@ -535,39 +512,39 @@ def test_members_that_differ_are_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / LISTING).write_text(text)
     changed = {**PETS, "cat/0.png": b"x", "cat/9.png": b"y"}
     del changed["dog/2.png"]
-    server.files["a.zip"] = packed(changed)
-    told = config(server.url("fine/a.zip"), members=digest(text.encode()))
-    said = refusal(lambda: labels_of(told, tmp_path))
+    server.files["a.zip"] = zipped(changed)
+    source = config(server.url("fine/a.zip"), members=digest(text.encode()))
+    said = refusal(lambda: labels_of(source, tmp_path))
     assert "got " in said
     assert "of 6 files: 1 changed ('cat/0.png'), 1 missing ('dog/2.png'), 1 new ('cat/9.png')" in said
     (tmp_path / LISTING).write_text(text + "\n")
-    assert "members.sha256 is itself not what source.members says" in refusal(lambda: labels_of(told, tmp_path))
-    server.files["a.zip"] = packed(PETS)
-    assert len(labels_of(told, tmp_path)) == 6
+    assert "members.sha256 does not match source.members" in refusal(lambda: labels_of(source, tmp_path))
+    server.files["a.zip"] = zipped(PETS)
+    assert len(labels_of(source, tmp_path)) == 6
 
 
 def test_members_decide_between_places(
     server: Server, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = digest(listed(PETS, sorted(PETS)).encode())
-    server.files |= {"a.zip": packed({**PETS, "cat/0.png": b"x"}), "cut.zip": server.files["a.zip"][:-40]}
+    expected = digest(listed(PETS, sorted(PETS)).encode())
+    server.files |= {"a.zip": zipped({**PETS, "cat/0.png": b"x"}), "cut.zip": server.files["a.zip"][:-40]}
     server.files["b.zip"] = tarred(PETS)
     mirrors = [server.url("fine/cut.zip"), server.url("fine/b.zip")]
-    with open_fetched(config(server.url("fine/a.zip"), members=told, mirrors=mirrors), tmp_path) as members:
+    with open_fetched(config(server.url("fine/a.zip"), members=expected, mirrors=mirrors), tmp_path) as members:
         assert len(members.pictures) == 6
     server.files["c.zip"] = server.files["cut.zip"]
-    damaged = config(server.url("fine/c.zip"), members=told)
+    damaged = config(server.url("fine/c.zip"), members=expected)
     assert "c.zip: the archive is damaged or cut short" in refusal(lambda: labels_of(damaged, tmp_path))
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "a.zip").write_bytes(server.files["a.zip"])
     monkeypatch.setenv("LAMINA_MIRROR", str(tmp_path / "shelf"))
-    said = refusal(lambda: labels_of(config(server.url("fine/a.zip"), members=told), tmp_path))
-    assert said.startswith(f"{tmp_path}/shelf/a.zip: source.members expects {told}, got ")
+    said = refusal(lambda: labels_of(config(server.url("fine/a.zip"), members=expected), tmp_path))
+    assert said.startswith(f"{tmp_path}/shelf/a.zip: source.members expects {expected}, got ")
 
 
 def test_a_mistake_in_params_fetches_nothing_again(server: Server, tmp_path: Path) -> None:
-    told = digest(listed(PETS, sorted(PETS)).encode())
-    wrong = config(server.url("fine/a.zip"), members=told, labels="label.csv")
+    expected = digest(listed(PETS, sorted(PETS)).encode())
+    wrong = config(server.url("fine/a.zip"), members=expected, labels="label.csv")
     for _ in range(2):
         assert "no file 'label.csv' in it, which source.labels names" in refusal(lambda: labels_of(wrong, tmp_path))
     assert len(server.log) == 1
@@ -578,24 +555,24 @@ def test_messages_name_the_file_of_a_local_mirror(
 ) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK\3\4 broken")
     monkeypatch.setenv("LAMINA_MIRROR", str(tmp_path))
-    told = config(server.url("fine/a.zip"), sha256=digest(b"PK\3\4 broken"))
-    assert refusal(lambda: labels_of(told, tmp_path)).startswith(f"{tmp_path}/a.zip: the archive is damaged")
+    source = config(server.url("fine/a.zip"), sha256=digest(b"PK\3\4 broken"))
+    assert refusal(lambda: labels_of(source, tmp_path)).startswith(f"{tmp_path}/a.zip: the archive is damaged")
     (tmp_path / "a.png").write_bytes(picture())
     (tmp_path / "b.png").write_bytes(picture(1))
     urls = [server.url("fine/a.png"), server.url("fine/b.png")]
     said = refusal(lambda: labels_of(config(urls, members="0" * 64, labels="none"), tmp_path))
     assert "got " in said
-    assert f"; look at the files in LAMINA_MIRROR {str(tmp_path)!r}, remove {tmp_path / DOWNLOADS} to fetch" in said
+    assert f"; check the files in LAMINA_MIRROR {str(tmp_path)!r}, remove {tmp_path / DOWNLOADS} to download" in said
 
 
 def test_members_of_several_files_are_checked_together(server: Server, tmp_path: Path) -> None:
-    server.files |= {"cat.zip": packed({"0.png": picture(0)}), "dog.zip": packed({"0.png": picture(1)})}
+    server.files |= {"cat.zip": zipped({"0.png": picture(0)}), "dog.zip": zipped({"0.png": picture(1)})}
     urls = [server.url("fine/cat.zip"), server.url("fine/dog.zip")]
     text = listed({"cat/0.png": picture(0), "dog/0.png": picture(1)}, ["cat/0.png", "dog/0.png"])
     right = config(urls, members=digest(text.encode()))
     assert labels_of(right, tmp_path) == {"cat/0.png": ("cat",), "dog/0.png": ("dog",)}
     said = refusal(lambda: labels_of(config(urls, members="0" * 64), tmp_path))
-    assert f"remove {tmp_path / DOWNLOADS} to fetch anew, or mend source.members" in said
+    assert f"remove {tmp_path / DOWNLOADS} to download again, or correct source.members" in said
 
 
 # ---- the stage's own process, and kills
@@ -603,7 +580,7 @@ def test_members_of_several_files_are_checked_together(server: Server, tmp_path:
 
 def system_of(folder: Path, source: dict[str, object]) -> Path:
     folder.mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(json.dumps({"code": ".", "seed": 1, "source": source}))
+    (folder / "params.yaml").write_text(json.dumps({"seed": 1, "source": source}))
     return folder
 
 
@@ -615,9 +592,9 @@ def stage(system: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_download_goes_on(server: Server, tmp_path: Path) -> None:
-    server.files["a.zip"] = packed({**PETS, "noise.bin": os.urandom(2**20)})
-    source = {"kind": "url", "location": server.url("slow/a.zip"), "watch": "params.yaml"}
+def test_a_killed_download_resumes(server: Server, tmp_path: Path) -> None:
+    server.files["a.zip"] = zipped({**PETS, "noise.bin": os.urandom(2**20)})
+    source = {"kind": "url", "location": server.url("slow/a.zip")}
     system = system_of(tmp_path / "system", {**source, "sha256": digest(server.files["a.zip"])})
     running = stage(system)
     while not (sizes := [path.stat().st_size for path in system.glob(f"{DOWNLOADS}/*.part")]) or sizes[0] < 2**17:
@@ -640,7 +617,7 @@ def test_a_killed_download_goes_on(server: Server, tmp_path: Path) -> None:
 
 def test_a_stage_that_cannot_fetch_ends_with_one_line(server: Server, tmp_path: Path) -> None:
     location = server.url("fine/none.zip?key=secret").replace("//", "//me:secret@")
-    source = {"kind": "url", "location": location, "watch": "params.yaml", "sha256": "0" * 64}
+    source = {"kind": "url", "location": location, "sha256": "0" * 64}
     running = stage(system_of(tmp_path / "system", source))
     _, said = running.communicate()
     assert running.returncode == 2
@@ -663,11 +640,11 @@ def many(count: int = 12) -> Files:
 
 
 def test_a_system_is_made_from_an_address(server: Server, project: Path) -> None:
-    server.files["pets.zip"] = packed(many())
+    server.files["pets.zip"] = zipped(many())
     url, system = server.url("cut/pets.zip?x=1"), project / "pets"
     right = digest(server.files["pets.zip"])
-    told = new(system, url, sha256=right)
-    assert told[0].startswith("found 24 pictures, labeled by folder: cat (12), dog (12)")
+    lines = new(system, url, sha256=right)
+    assert lines[0].startswith("found 24 pictures, labeled by folder: cat (12), dog (12)")
     source = section(read_params(system), "source", SourceConfig)
     assert (source.kind, source.location, source.sha256, source.members) == ("url", url, right, None)
     assert (system / "params.yaml").read_text().startswith("# pets.zip: 24 pictures of 2 classes.")
@@ -694,7 +671,7 @@ def test_what_cannot_be_fetched_leaves_nothing(
 
 
 def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> None:
-    server.files["pets.zip"] = packed(many())
+    server.files["pets.zip"] = zipped(many())
     url, system = server.url("fine/pets.zip"), project / "pets"
     with pytest.raises(UserError, match=r"pets\.zip: --sha256 expects 0000"):
         new(system, url, sha256="0" * 64)
@@ -706,7 +683,7 @@ def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> N
 
 def test_a_digest_is_checked_for_an_archive_on_disk_too(server: Server, project: Path) -> None:
     archive = project / "pets.zip"
-    archive.write_bytes(packed(many()))
+    archive.write_bytes(zipped(many()))
     with pytest.raises(UserError, match=r"pets\.zip: --sha256 expects 0000"):
         new(project / "one", str(archive), sha256="0" * 64)
     new(project / "two", str(archive), sha256=digest(archive.read_bytes()))
@@ -721,7 +698,7 @@ def test_a_system_of_copies_gets_its_pattern_and_keeps_them_together(server: Ser
     kinds = ["cat" if int(name.split("_")[1]) % 2 else "dog" for name in names]
     files = {f"{kind}/{name}": picture(index) for index, (kind, name) in enumerate(zip(kinds, names, strict=True))}
     extra = {"cat/17.png": picture(250), "dog/18.png": picture(251)}
-    server.files["copies.zip"] = packed({**files, **extra})
+    server.files["copies.zip"] = zipped({**files, **extra})
     new(project / "pets", server.url("fine/copies.zip"))
     text = (project / "pets/params.yaml").read_text()
     assert f"24 origins of {len(names)} pictures; 2 other names are origins of their own" in text

@@ -1,4 +1,4 @@
-"""What the filter shows: the right pictures, in the right rows, as many as there are."""
+"""Sheets of the filter show the right pictures in the right rows."""
 
 import hashlib
 import io
@@ -19,7 +19,7 @@ COLORS = {"red": (200, 30, 30), "green": (30, 160, 30), "blue": (30, 30, 200)}
 
 
 def encoded(color: tuple[int, int, int], seed: int, side: int = 48) -> bytes:
-    """A picture of one color on the whole, like no other in its parts."""
+    """A picture of one main color, with blocks unlike those of any other seed."""
     blocks = np.random.default_rng(seed).normal(0, 12, (4, 4, 1)).repeat(side // 4, 0).repeat(side // 4, 1)
     file = io.BytesIO()
     Image.fromarray(np.clip(blocks + color, 0, 255).astype(np.uint8)).save(file, "PNG")
@@ -40,7 +40,7 @@ def write_raw(raw: Path, files: dict[str, bytes]) -> None:
     table.to_parquet(raw / "part-00000.parquet", row_group_size=4)
 
 
-def looked_at(folder: Path, files: dict[str, bytes], classes: tuple[str, ...] | None = None) -> Path:
+def filter_files(folder: Path, files: dict[str, bytes], classes: tuple[str, ...] | None = None) -> Path:
     config = FilterConfig(drop_grayscale=True, min_side=32, drop_duplicates=True)
     write_raw(folder / "raw", files)
     rules = FilterRules(filter=config, labeled=True, classes=classes, boxed=False, celled=False)
@@ -63,16 +63,16 @@ def filtered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files |= {f"green/{n:02d}.png": encoded(COLORS["green"], 50 + n) for n in range(3)}
     files |= {f"blue/{n:02d}.png": encoded(COLORS["blue"], 70 + n, side=16) for n in range(5)}
     files |= {"green/x.png": b"no picture", "red/again.png": files["red/00.png"]}
-    return looked_at(tmp_path_factory.mktemp("looks"), files)
+    return filter_files(tmp_path_factory.mktemp("sheets"), files)
 
 
-def test_kept_ones_are_shown_by_class_up_to_a_row(filtered: Path) -> None:
+def test_kept_pictures_are_shown_by_class_up_to_a_full_row(filtered: Path) -> None:
     assert tiles(filtered / "kept.png", COLORS["red"]) == PICTURES < 11
     assert tiles(filtered / "kept.png", COLORS["green"]) == 3
     assert tiles(filtered / "kept.png", COLORS["blue"]) == 0, "all too small"
 
 
-def test_rejected_ones_are_shown_by_reason(filtered: Path) -> None:
+def test_rejected_pictures_are_shown_by_reason(filtered: Path) -> None:
     assert set(pd.read_parquet(filtered / "rejected.parquet")["reason"]) == {"unreadable", "too small", "duplicate"}
     with Image.open(filtered / "rejected.png") as sheet:
         assert 3 * SQUARE < sheet.height < 4 * SQUARE + 150, "three rows, one a reason"
@@ -80,9 +80,9 @@ def test_rejected_ones_are_shown_by_reason(filtered: Path) -> None:
     assert tiles(filtered / "rejected.png", COLORS["blue"]) == 5, "the small ones"
 
 
-def test_where_nothing_is_alike_or_rejected_there_is_no_sheet(tmp_path: Path) -> None:
+def test_without_near_duplicates_or_rejected_pictures_there_is_no_sheet(tmp_path: Path) -> None:
     files = {f"red/{n:02d}.png": encoded(COLORS["red"], n) for n in range(4)}
-    out = looked_at(tmp_path, files)
+    out = filter_files(tmp_path, files)
     assert sorted(path.name for path in out.iterdir()) == [
         "groups.parquet", "kept.parquet", "kept.png", "rejected.parquet",
     ]  # fmt: skip
@@ -94,7 +94,7 @@ def test_near_duplicates_are_listed_with_the_origin_they_share_and_shown(tmp_pat
     with Image.open(io.BytesIO(files["red/02.png"])) as picture:
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=95)
-    out = looked_at(tmp_path, files | {"green/twin.jpg": file.getvalue()})
+    out = filter_files(tmp_path, files | {"green/twin.jpg": file.getvalue()})
     groups, kept = pd.read_parquet(out / "groups.parquet"), pd.read_parquet(out / "kept.parquet")
     assert groups["name"].tolist() == ["green/twin.jpg", "red/02.png"]
     assert groups["group"].tolist() == [1, 1]
@@ -105,14 +105,14 @@ def test_near_duplicates_are_listed_with_the_origin_they_share_and_shown(tmp_pat
 
 def test_the_same_pictures_give_the_same_sheets(tmp_path: Path, filtered: Path) -> None:
     raw = pd.read_parquet(filtered.parent / "raw" / "part-00000.parquet")
-    again = looked_at(tmp_path, dict(zip(raw["name"], raw["encoded"], strict=True)))
+    again = filter_files(tmp_path, dict(zip(raw["name"], raw["encoded"], strict=True)))
     for path in filtered.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes()
 
 
 def test_sheets_of_many_classes_are_bounded(tmp_path: Path) -> None:
     files = {f"class {n:02d}/a.png": encoded(COLORS["red"], n) for n in range(CLASSES + 5)}
-    out = looked_at(tmp_path, files)
+    out = filter_files(tmp_path, files)
     assert tiles(out / "kept.png", COLORS["red"]) == CLASSES
 
 

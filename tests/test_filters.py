@@ -1,4 +1,4 @@
-"""Every dropped picture has its reason; near duplicates share an origin."""
+"""Every dropped picture has a reason; near duplicates share an origin."""
 
 import io
 import tracemalloc
@@ -29,8 +29,8 @@ FINE = {
 def rules(**change: object) -> FilterRules:
     settings = {"drop_grayscale": True, "min_side": 32, "drop_duplicates": True}
     known = {name: change.pop(name) for name in list(change) if name in settings}
-    told = {"labeled": True, "classes": None, "boxed": False, "celled": False} | change
-    return FilterRules(filter=FilterConfig(**settings | known), **told)
+    others = {"labeled": True, "classes": None, "boxed": False, "celled": False} | change
+    return FilterRules(filter=FilterConfig(**settings | known), **others)
 
 
 def judged(*rows: dict, **change: object) -> pd.DataFrame:
@@ -69,7 +69,7 @@ def test_a_picture_is_dropped_for_its_reason(row: dict, change: dict, reason: st
         ({"width": 32, "height": 32}, {}),
     ],
 )
-def test_what_is_allowed_stays(row: dict, change: dict) -> None:
+def test_allowed_pictures_stay(row: dict, change: dict) -> None:
     assert judged(row, **change)["reason"].isna().all()
 
 
@@ -80,7 +80,7 @@ def test_the_first_of_equal_files_stays() -> None:
     assert verdicts["detail"][1] == "same bytes as a"
 
 
-def test_equal_files_stay_where_that_is_wanted() -> None:
+def test_equal_files_stay_if_configured() -> None:
     assert judged({}, {"sha256": "0"}, drop_duplicates=False)["reason"].isna().all()
 
 
@@ -90,7 +90,7 @@ def test_equal_files_under_two_labels_are_ambiguous() -> None:
     assert "same bytes under several labels: cat, dog" in verdicts["detail"][0]
 
 
-def test_grey_is_told_from_color_by_content() -> None:
+def test_grey_and_color_are_separated_by_content() -> None:
     random = np.random.default_rng(0)
     grey = np.repeat(random.integers(0, 256, (64, 64, 1)), 3, axis=2).astype(np.uint8)
     assert is_grey(grey)
@@ -168,7 +168,7 @@ def test_a_chain_of_near_duplicates_is_one_group() -> None:
 
 
 def alike(count: int) -> np.ndarray:
-    """Different pictures whose quadrants have all but the same mean colors: one microscope, one lamp."""
+    """Different pictures whose quadrants have almost the same mean colors, as from one microscope."""
     random = np.random.default_rng(3)
     quadrants = random.normal(0, 25, (count, 2, 8, 2, 8, 3)).astype(np.float32)
     quadrants += 170 - quadrants.mean(axis=(2, 4), keepdims=True)

@@ -1,4 +1,4 @@
-"""`isolate: cell` through the stages: what is found, what is not, and what is said of it."""
+"""`isolate: cell` through the stages: cells are found, and missing ones are reported."""
 
 import io
 from pathlib import Path
@@ -18,6 +18,7 @@ from lamina.maths.color import srgb_to_lab
 from lamina.stages.convert import convert
 from lamina.stages.download import download
 from lamina.stages.filter import FilterSummary, filter_pictures
+from packing import voc
 
 
 def cells(**change: str) -> ConvertConfig:
@@ -27,7 +28,7 @@ def cells(**change: str) -> ConvertConfig:
 def run(system: Path, config: ConvertConfig) -> FilterSummary:
     """Download what lies in `pictures`, with its boxes, and filter it."""
     boxes = "boxes" if (system / "pictures" / "boxes").exists() else None
-    source = SourceConfig(kind="folder", location="pictures", watch="pictures", boxes=boxes, labels="none")
+    source = SourceConfig(kind="folder", location="pictures", boxes=boxes, labels="none")
     download(source, system, system / "raw", seed=0)
     rules = FilterRules(
         filter=FilterConfig(drop_grayscale=False, min_side=8, drop_duplicates=True),
@@ -41,30 +42,28 @@ def run(system: Path, config: ConvertConfig) -> FilterSummary:
 
 @pytest.fixture(scope="module")
 def blood(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn smears with the boxes of their cells, and a picture of red cells alone: bare ground."""
+    """Drawn smears with the boxes of their cells, and an empty picture."""
     system = tmp_path_factory.mktemp("blood")
     (system / "pictures" / "boxes").mkdir(parents=True)
     for picture in smear.pictures(13, 80):
         if len(picture.boxes) == 1:
             name = Path(picture.name).name
             (system / "pictures" / name).write_bytes(picture.encoded)
-            sides = zip(("xmin", "ymin", "xmax", "ymax"), picture.boxes[0], strict=True)
-            box = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
-            text = f"<annotation><object><name>cell</name><bndbox>{box}</bndbox></object></annotation>"
-            (system / "pictures" / "boxes" / f"{Path(name).stem}.xml").write_text(text)
+            boxes = system / "pictures" / "boxes" / f"{Path(name).stem}.xml"
+            boxes.write_bytes(voc(("cell", *picture.boxes[0])))
     bare = np.full((120, 160, 3), (231, 214, 222), np.uint8)
     Image.fromarray(bare).save(system / "pictures" / "bare.png")
     return system
 
 
-def test_cells_are_found_where_they_were_drawn_and_the_bare_ground_is_rejected(blood: Path) -> None:
+def test_cells_are_found_where_they_were_drawn_and_an_empty_picture_is_rejected(blood: Path) -> None:
     summary = run(blood, cells())
     compared = pd.read_parquet(blood / "filtered" / "cells.parquet").set_index("name")
-    assert np.isnan(compared.loc["bare.png", "agreement"])  # nothing was told of it
-    told = compared["agreement"].dropna()
-    assert len(told) > 40
-    assert (told >= HIT).mean() > 0.9
-    assert (summary.told, summary.agreeing) == (len(told), int((told >= HIT).sum()))
+    assert np.isnan(compared.loc["bare.png", "agreement"])  # it has no labeled box
+    overlap = compared["agreement"].dropna()
+    assert len(overlap) > 40
+    assert (overlap >= HIT).mean() > 0.9
+    assert (summary.told, summary.agreeing) == (len(overlap), int((overlap >= HIT).sum()))
     assert f"{summary.agreeing} of {summary.told} cells found agree" in str(summary)
     rejected = pd.read_parquet(blood / "filtered" / "rejected.parquet").set_index("name")
     assert rejected.loc["bare.png", "reason"] == "no cell"
@@ -72,7 +71,7 @@ def test_cells_are_found_where_they_were_drawn_and_the_bare_ground_is_rejected(b
         assert min(sheet.size) > 400
 
 
-def test_what_is_kept_is_the_cell_on_grey_ground_under_its_box(blood: Path) -> None:
+def test_kept_pictures_show_the_cell_on_a_grey_background_and_its_box(blood: Path) -> None:
     run(blood, cells())
     convert(cells(), blood / "raw", blood / "filtered", blood / "lab", memo=blood / "memo")
     kept = pd.read_parquet(blood / "filtered" / "kept.parquet")

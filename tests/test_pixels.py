@@ -1,4 +1,4 @@
-"""Squares: where they lie, what they keep, and what stands where the picture ends."""
+"""Squares: their region, their size, and the pixels beyond the picture."""
 
 import io
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Fit, around, whole_picture
+from lamina.data.pixels import BOX_MARGIN, Box, ConvertConfig, Resize, square_around, whole_picture
 from lamina.data.preparation import prepare_picture
 
 
@@ -18,8 +18,8 @@ def png(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def cut_square(encoded: bytes, size: int, box: Box | None = None, fit: Fit = "pad") -> np.ndarray:
-    config = ConvertConfig(size=size, isolate="none" if box is None else "box", fit=fit)
+def cut_square(encoded: bytes, size: int, box: Box | None = None, resize: Resize = "pad") -> np.ndarray:
+    config = ConvertConfig(size=size, isolate="none" if box is None else "box", resize=resize)
     return prepare_picture(encoded, config, [] if box is None else [box]).square
 
 
@@ -30,9 +30,9 @@ def gradient(width: int, height: int) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(8, 48), st.sampled_from(["pad", "crop", "stretch"]))
-def test_any_picture_becomes_a_square_of_its_own_colors(width: int, height: int, size: int, fit: Fit) -> None:
+def test_any_picture_becomes_a_square_of_its_own_colors(width: int, height: int, size: int, resize: Resize) -> None:
     pixels = gradient(width, height)
-    square = cut_square(png(pixels), size, fit=fit)
+    square = cut_square(png(pixels), size, resize=resize)
     assert square.shape == (size, size, 3)
     assert square.dtype == np.uint8
     assert abs(int(square[..., 2].min()) - 128) <= 1
@@ -58,7 +58,7 @@ def test_the_short_side_is_filled_with_the_nearest_pixels() -> None:
 def test_a_crop_is_the_middle_and_a_stretch_is_all_of_it(turned: bool) -> None:
     wide = np.random.default_rng(0).integers(0, 256, (20, 80, 3))
     encoded = png(wide.swapaxes(0, 1) if turned else wide)
-    crop, stretch = (cut_square(encoded, 20, fit=fit) for fit in ("crop", "stretch"))
+    crop, stretch = (cut_square(encoded, 20, resize=resize) for resize in ("crop", "stretch"))
     if turned:
         crop, stretch = crop.swapaxes(0, 1), stretch.swapaxes(0, 1)
     np.testing.assert_array_equal(crop, wide[:, 30:50])
@@ -79,7 +79,7 @@ def test_a_box_is_cut_out_with_its_margin() -> None:
     assert bright.max() == 24 - 1 - round(20 * BOX_MARGIN)
 
 
-def test_a_box_at_the_rim_goes_on_with_the_nearest_pixels() -> None:
+def test_a_box_at_the_edge_is_filled_with_the_nearest_pixels() -> None:
     pixels = np.full((60, 60, 3), 90)
     pixels[:10, :10] = 250
     square = cut_square(png(pixels), 24, (0, 0, 20, 20))
@@ -96,7 +96,7 @@ def test_regions_are_square_and_centered() -> None:
     assert whole_picture(40, 20) == (0, -10, 40, 40)
     assert whole_picture(40, 20, "crop") == (10, 0, 20, 20)
     assert whole_picture(40, 20, "stretch") == (0, 0, 40, 20)
-    assert around((10, 10, 30, 20)) == (8, 3, 24, 24)
+    assert square_around((10, 10, 30, 20)) == (8, 3, 24, 24)
 
 
 def test_jpeg_at_reduced_scale_is_near_the_full_decode() -> None:

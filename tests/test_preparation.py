@@ -1,4 +1,4 @@
-"""Pictures are decoded once: what the memo holds is not made again, and never shows in the result."""
+"""Pictures are decoded once; the cache does not change the results."""
 
 import io
 import os
@@ -19,12 +19,13 @@ from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
 from lamina.stages.download import GROUP_PICTURES, download
+from packing import voc
 
 WHOLE = ConvertConfig(size=16, isolate="none")
 
 
 def draw(folder: Path, numbers: range) -> None:
-    """Pictures of noise, none like another."""
+    """Different pictures of noise."""
     for number in numbers:
         pixels = np.random.default_rng(number).integers(0, 256, (40, 48, 3), dtype=np.uint8)
         (folder / f"class{number % 2}").mkdir(parents=True, exist_ok=True)
@@ -32,13 +33,13 @@ def draw(folder: Path, numbers: range) -> None:
 
 
 def deliver(tmp_path: Path) -> Path:
-    config = SourceConfig(kind="folder", location="pictures", watch="pictures")
+    config = SourceConfig(kind="folder", location="pictures")
     download(config, tmp_path, tmp_path / "raw", seed=0)
     return tmp_path / "raw"
 
 
 def packs(memo: Path) -> dict[str, int]:
-    """The packs of a memo, by name, and when each was written."""
+    """The packs of a cache by name, and when each was written."""
     return {path.name: path.stat().st_mtime_ns for path in memo.glob("*/*")}
 
 
@@ -57,7 +58,7 @@ def test_the_squares_are_those_of_the_pictures_one_by_one(tmp_path: Path) -> Non
     np.testing.assert_array_equal(squares(tmp_path / "memo", raw), expected)
 
 
-def test_nothing_is_made_twice(tmp_path: Path) -> None:
+def test_the_cache_is_used_again(tmp_path: Path) -> None:
     draw(tmp_path / "pictures", range(70))
     raw, memo = deliver(tmp_path), tmp_path / "memo"
     before = prepare(raw, WHOLE, memo, what="test")
@@ -109,7 +110,7 @@ def test_a_pack_that_was_cut_short_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lost", ["*.npy", "*.parquet"])
-def test_a_pack_that_is_not_whole_is_made_again(tmp_path: Path, lost: str) -> None:
+def test_an_incomplete_pack_is_made_again(tmp_path: Path, lost: str) -> None:
     draw(tmp_path / "pictures", range(70))
     raw, memo = deliver(tmp_path), tmp_path / "memo"
     expected = squares(memo, raw)
@@ -119,12 +120,10 @@ def test_a_pack_that_is_not_whole_is_made_again(tmp_path: Path, lost: str) -> No
 
 def test_another_box_is_another_square_and_the_others_stay(tmp_path: Path) -> None:
     draw(tmp_path / "pictures", range(5))
-    config = SourceConfig(kind="folder", location=".", watch=".", boxes="boxes")
+    config = SourceConfig(kind="folder", location=".", boxes="boxes")
     for number in range(5):
-        box = "<xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax>"
-        text = f"<annotation><object><name>x</name><bndbox>{box}</bndbox></object></annotation>"
         (tmp_path / "boxes").mkdir(exist_ok=True)
-        (tmp_path / "boxes" / f"{number:04d}.xml").write_text(text)
+        (tmp_path / "boxes" / f"{number:04d}.xml").write_bytes(voc(("x", 2, 2, 20, 20)))
     memo, boxed = tmp_path.parent / f"{tmp_path.name}-memo", ConvertConfig(size=16, isolate="box")
     raw = tmp_path.parent / f"{tmp_path.name}-raw"
     download(config, tmp_path, raw, seed=0)
@@ -139,13 +138,13 @@ def test_another_box_is_another_square_and_the_others_stay(tmp_path: Path) -> No
     ]
 
 
-def test_other_settings_make_all_anew_and_leave_nothing_behind(tmp_path: Path) -> None:
+def test_other_settings_replace_the_whole_cache(tmp_path: Path) -> None:
     draw(tmp_path / "pictures", range(5))
     raw, memo = deliver(tmp_path), tmp_path / "memo"
     squares(memo, raw)
     kept = set(memo.iterdir())
     for number, settings in enumerate(
-        [{"size": 8}, {"size": 8, "fit": "crop"}, {"size": 8, "isolate": "box"}], start=2
+        [{"size": 8}, {"size": 8, "resize": "crop"}, {"size": 8, "isolate": "box"}], start=2
     ):
         config = ConvertConfig.model_validate({"isolate": "none"} | settings)
         assert squares(memo, raw, config).shape == (5, 8, 8, 3)
@@ -154,7 +153,7 @@ def test_other_settings_make_all_anew_and_leave_nothing_behind(tmp_path: Path) -
         assert len(kept) == number
 
 
-def test_what_is_not_asked_for_any_more_goes(tmp_path: Path) -> None:
+def test_packs_of_removed_pictures_are_removed(tmp_path: Path) -> None:
     draw(tmp_path / "pictures", range(5))
     memo = tmp_path / "memo"
     squares(memo, deliver(tmp_path))
@@ -175,18 +174,18 @@ def test_an_unreadable_picture_is_black_and_says_why(tmp_path: Path) -> None:
     assert not squares(memo, raw)[0].any()
 
 
-def test_a_killed_filter_goes_on_with_what_it_lacks(tmp_path: Path) -> None:
+def test_a_killed_filter_resumes_with_the_missing_pictures(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for number in range(200):
         noise = Image.fromarray(rng.integers(0, 256, (640, 640, 3), dtype=np.uint8))
         (tmp_path / "pictures" / f"class{number % 2}").mkdir(parents=True, exist_ok=True)
         noise.save(tmp_path / "pictures" / f"class{number % 2}" / f"{number:04d}.jpg", quality=30)
     (tmp_path / "params.yaml").write_text(
-        "seed: 1\nsource: {kind: folder, location: pictures, watch: pictures}\n"
+        "seed: 1\nsource: {kind: folder, location: pictures}\n"
         "filter: {drop_grayscale: true, min_side: 1, drop_duplicates: true}\nconvert: {size: 16, isolate: none}\n"
     )
     (tmp_path / "data").mkdir()
-    config = SourceConfig(kind="folder", location="pictures", watch="pictures")
+    config = SourceConfig(kind="folder", location="pictures")
     download(config, tmp_path, tmp_path / "data" / "raw", seed=0)
     command = [sys.executable, "-m", "lamina.stages.filter"]
     process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)

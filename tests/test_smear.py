@@ -1,4 +1,4 @@
-"""The drawn blood smears: the same from the same seed, told apart by shape and not by color, messy as folders are."""
+"""Drawn blood smears: reproducible, separable by shape but not by color, with the flaws of real folders."""
 
 import io
 import itertools
@@ -39,7 +39,7 @@ def pixels(picture: Picture) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(picture.encoded)).convert("RGB"))
 
 
-def test_names_are_sorted_unique_and_tell_label_and_slide(drawn: list[Picture]) -> None:
+def test_names_are_sorted_unique_and_contain_label_and_slide(drawn: list[Picture]) -> None:
     names = [picture.name for picture in drawn]
     assert names == sorted(set(names))
     assert len(names) == COUNT
@@ -100,14 +100,14 @@ def test_boxes_lie_inside_and_hold_the_nucleus(sound: list[tuple[Picture, np.nda
 
 
 def nucleus(image: np.ndarray) -> np.ndarray:
-    """The largest part that swallows red light, as nuclei do and red cells do not."""
+    """The largest part that absorbs red light, as nuclei do and red cells do not."""
     red = cv2.GaussianBlur(np.ascontiguousarray(image[..., 0]), (0, 0), 1)
     dark = (red < (np.percentile(red, 1) + np.median(red)) / 2).astype(np.uint8)
     _, parts, stats, _ = cv2.connectedComponentsWithStats(dark)
     return parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()
 
 
-def test_the_mess_of_real_folders_is_there_in_600() -> None:
+def test_600_pictures_have_the_flaws_of_real_folders() -> None:
     counts = Counter(shot.flaw for shot in shots(SEED, 600))
     assert counts == {None: 565, "grey": 12, "near duplicate": 12, "duplicate": 9, "truncated": 1, "no picture": 1}
     assert {shot.flaw for shot in shots(SEED, 40)} == set(counts)
@@ -115,7 +115,7 @@ def test_the_mess_of_real_folders_is_there_in_600() -> None:
     assert 0 < suffixes["png"] < 60
 
 
-def test_flaws_are_what_they_are_called(drawn: list[Picture], flaws: dict[str, Shot]) -> None:
+def test_flaws_match_their_names(drawn: list[Picture], flaws: dict[str, Shot]) -> None:
     whole = {picture.name: picture for picture in drawn}
     greys = set()
     for picture in drawn:
@@ -145,7 +145,7 @@ def repeated(picture: Picture, original: Picture, *, exactly: bool) -> None:
     assert np.abs(again - before).mean() < 4
 
 
-def test_color_does_not_tell_the_class_but_shape_does(sound: list[tuple[Picture, np.ndarray]]) -> None:
+def test_shape_predicts_the_class_but_color_does_not(sound: list[tuple[Picture, np.ndarray]]) -> None:
     color = np.array([image.mean((0, 1)) for _, image in sound])
     shape = np.array([form(nucleus(image), picture) for picture, image in sound])
     assert accuracy(color, sound) < 0.45
@@ -168,7 +168,7 @@ def accuracy(features: np.ndarray, sound: list[tuple[Picture, np.ndarray]]) -> f
     return float(cross_val_score(model, features, labels, groups=slides, cv=GroupKFold(5)).mean())
 
 
-def test_a_drawing_is_the_same_whatever_was_drawn_before() -> None:
+def test_a_drawing_does_not_depend_on_earlier_ones() -> None:
     first, second = itertools.islice(shots(SEED, 40), 2)
     before = draw(first, SEED)
     draw(second, SEED)

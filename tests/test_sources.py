@@ -1,7 +1,6 @@
-"""Real sources: folders and archives, their labels and boxes, and the download stage."""
+"""Folders and archives as sources: their labels and boxes, and the stage download."""
 
 import gzip
-import io
 import os
 import random
 import stat
@@ -17,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from lamina.config import section
 from lamina.data.sources import archive as archives
@@ -30,24 +28,9 @@ from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
 from lamina.files import PIECE, PiecewiseWriter, file_digest
 from lamina.stages.download import GROUP_BYTES, GROUP_PICTURES, download, row_groups, to_table, write_parts
+from packing import Files, picture, tarred, voc, zipped
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
-Files = dict[str, bytes]
-
-
-def picture(shade: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (shade, 40, 200)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def voc(*objects: tuple[str, object, object, object, object]) -> bytes:
-    items = "".join(
-        f"<object><name>{name}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
-        for name, a, b, c, d in objects
-    )
-    return f"<annotation><filename>x</filename>{items}</annotation>".encode()
-
 
 FILES: Files = {
     "pets/cat/b.jpg": picture(1),
@@ -70,18 +53,12 @@ def to_folder(path: Path, files: Files) -> Path:
 
 
 def to_zip(path: Path, files: Files) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in files.items():
-            file.writestr(name, data)
+    path.write_bytes(zipped(files))
     return path
 
 
 def to_tar(path: Path, files: Files, compression: str = "", prefix: str = "") -> Path:
-    with tarfile.open(path, f"w:{compression}") as file:  # type: ignore[call-overload]
-        for name, data in files.items():
-            header = tarfile.TarInfo(prefix + name)
-            header.size = len(data)
-            file.addfile(header, io.BytesIO(data))
+    path.write_bytes(tarred(files, compression, prefix))
     return path
 
 
@@ -97,8 +74,8 @@ PACKERS: dict[str, Callable[[Path, Files], Path]] = {
 
 
 def config(path: Path, **keys: object) -> SourceConfig:
-    told = {"kind": "folder" if path.is_dir() else "archive", "location": str(path), "watch": str(path)}
-    return section({"source": {**told, **keys}}, "source", SourceConfig)
+    values = {"kind": "folder" if path.is_dir() else "archive", "location": str(path)}
+    return section({"source": {**values, **keys}}, "source", SourceConfig)
 
 
 def read(path: Path, **keys: object) -> list[Picture]:
@@ -156,17 +133,17 @@ CSV = {"top/images/a.jpg": picture(1), "top/images/b.jpg": picture(2), "top/c.jp
     ],
 )
 @pytest.mark.parametrize("table", ["top/labels.csv", "top/tables/labels.csv"])
-def test_a_csv_tells_labels(tmp_path: Path, rows: str, table: str) -> None:
+def test_labels_from_a_csv(tmp_path: Path, rows: str, table: str) -> None:
     path = to_zip(tmp_path / "a.zip", {**CSV, table: rows.encode()})
     for labels in (table, table.removeprefix("top/")):
-        told = labels_of(read(path, labels=labels))
-        assert told == {"top/images/a.jpg": ("cat",), "top/images/b.jpg": (), "top/c.jpg": ("dog",), "top/d.jpg": ()}
+        found = labels_of(read(path, labels=labels))
+        assert found == {"top/images/a.jpg": ("cat",), "top/images/b.jpg": (), "top/c.jpg": ("dog",), "top/d.jpg": ()}
 
 
-def test_several_labels_stay_several(tmp_path: Path) -> None:
+def test_several_labels_are_kept(tmp_path: Path) -> None:
     rows = 'file,label\na.jpg,"cat, dog"\nb.jpg,"cat,cat"\nc.jpg,cat\nc.jpg,dog\nd.jpg," , "\n'
-    told = labels_of(read(to_zip(tmp_path / "a.zip", {**CSV, "top/l.csv": rows.encode()}), labels="l.csv"))
-    assert told == {
+    found = labels_of(read(to_zip(tmp_path / "a.zip", {**CSV, "top/l.csv": rows.encode()}), labels="l.csv"))
+    assert found == {
         "top/images/a.jpg": ("cat", "dog"),
         "top/images/b.jpg": ("cat", "cat"),
         "top/c.jpg": ("cat", "dog"),
@@ -191,11 +168,11 @@ def test_label_tables_are_read_in_any_encoding(
     text = newline.join(separator.join(row) for row in [("file", "label"), *rows])
     data = text.encode(encoding)
     if encoding == "cp1252" and decode_text(data) != text:
-        data.decode("utf-8")  # such bytes are UTF-8 as well, which comes first
+        data.decode("utf-8")  # these bytes are also valid UTF-8, which is tried first
         return
-    told = list(parse_labels(data, "l.csv"))
-    assert [file for file, _ in told] == [file for file, _ in rows]
-    assert [len(labels) for _, labels in told] == [1] * len(rows)
+    found = list(parse_labels(data, "l.csv"))
+    assert [file for file, _ in found] == [file for file, _ in rows]
+    assert [len(labels) for _, labels in found] == [1] * len(rows)
     assert decode_text(data) == text
 
 
@@ -204,7 +181,7 @@ def test_label_tables_are_read_in_any_encoding(
     [
         (
             "file,label\nx.jpg,cat\ny.jpg,cat\nz.jpg,cat\nw.jpg,cat\n",
-            r"4 rows name .*\('x.jpg', 'y.jpg', 'z.jpg', ...\)",
+            r"4 rows name no .*\('x.jpg', 'y.jpg', 'z.jpg', ...\)",
         ),
         ("name,class\na.jpg,cat\n", "expected a first line with the columns file and label, got 'name,class'"),
         ("", "expected a first line with the columns file and label"),
@@ -223,7 +200,7 @@ def test_broken_label_tables_are_refused(tmp_path: Path, rows: str, words: str) 
 
 def test_a_base_name_that_two_pictures_share_is_refused(tmp_path: Path) -> None:
     files = {"x/a.jpg": picture(), "y/a.jpg": picture(), "l/l.csv": b"file,label\na.jpg,cat\n"}
-    with pytest.raises(UserError, match=r"base name that several share"):
+    with pytest.raises(UserError, match=r"base name that several pictures share"):
         read(to_zip(tmp_path / "a.zip", files), labels="l/l.csv")
 
 
@@ -253,10 +230,10 @@ def test_boxes_belong_to_the_picture_of_their_name(tmp_path: Path) -> None:
         "top/boxes/other.xml": voc(("WBC", 1, 1, 2, 2)),
     }
     path = to_zip(tmp_path / "a.zip", {**CSV, **boxes})
-    told = {one.name: one.boxes for one in read(path, labels="none", boxes="boxes/", target="WBC")}
-    assert told == {"top/c.jpg": (), "top/d.jpg": (), "top/images/a.jpg": ((1, 2, 30, 41),), "top/images/b.jpg": ()}
-    told = {one.name: one.boxes for one in read(path, labels="none", boxes="./top/boxes")}
-    assert told["top/images/a.jpg"] == ((1, 2, 30, 41), (5, 6, 7, 8))
+    found = {one.name: one.boxes for one in read(path, labels="none", boxes="boxes/", target="WBC")}
+    assert found == {"top/c.jpg": (), "top/d.jpg": (), "top/images/a.jpg": ((1, 2, 30, 41),), "top/images/b.jpg": ()}
+    found = {one.name: one.boxes for one in read(path, labels="none", boxes="./top/boxes")}
+    assert found["top/images/a.jpg"] == ((1, 2, 30, 41), (5, 6, 7, 8))
 
 
 def test_boxes_mirror_folders_where_names_repeat(tmp_path: Path) -> None:
@@ -302,7 +279,7 @@ def test_boxes_that_are_not_there_are_refused(tmp_path: Path) -> None:
     path = to_zip(tmp_path / "a.zip", {**CSV, "top/boxes/z.xml": voc()})
     with pytest.raises(UserError, match=r"no folder 'bokses' in it, which source.boxes names; did you mean 'boxes'"):
         read(path, labels="none", boxes="bokses")
-    with pytest.raises(UserError, match=r"none of 1 .xml files in source.boxes 'boxes' is named as a picture"):
+    with pytest.raises(UserError, match=r"none of 1 .xml files in source.boxes 'boxes' has the name of a picture"):
         read(path, labels="none", boxes="boxes")
 
 
@@ -329,19 +306,19 @@ def test_an_origin_that_is_not_in_every_name_is_refused(tmp_path: Path) -> None:
     [
         ({"kind": "zip"}, "source.kind: .*'zip'"),
         ({"kind": "tfds", "location": None}, "source.location is null; name the tfds"),
-        ({"kind": "tfds", "location": "beans", "boxes": "b"}, "source.boxes is set, but is not read with kind: tfds"),
+        ({"kind": "tfds", "location": "beans", "boxes": "b"}, "source.boxes is set, but kind: tfds does not use it"),
         ({"kind": "tfds", "location": "beans", "splits": []}, "source.splits"),
-        ({"splits": ["train"]}, "source.splits is set, but a source of kind: folder has none"),
+        ({"splits": ["train"]}, "source.splits is set, but kind: folder does not use it"),
         (
             {"labels": "none", "classes": ["cat"]},
             "source.classes is set, but source.labels is none, so",
         ),
         ({"location": None}, "source.location is null; name the folder"),
-        ({"watch": "elsewhere"}, "source.watch is 'elsewhere', but must equal source.location 'x'"),
+        ({"watch": "x"}, "unknown key 'source.watch'"),
         ({"origin": "("}, "source.origin: not a regular expression"),
         ({"origin": "(a)"}, r"source.origin: expected a regular expression with a group \(\?P<origin>"),
         ({"sha256": "12"}, "source.sha256: expected 64 hexadecimal digits"),
-        ({"sha256": "0" * 64}, "source.sha256 is set, but only an archive has one"),
+        ({"sha256": "0" * 64}, "source.sha256 is set, but kind: folder does not use it"),
         ({"target": "WBC"}, "source.target is 'WBC', but source.boxes is null"),
         ({"classes": []}, "source.classes"),
         ({"classes": [1]}, "source.classes.0: .*string, got 1"),
@@ -353,20 +330,20 @@ def test_an_origin_that_is_not_in_every_name_is_refused(tmp_path: Path) -> None:
 )
 def test_a_section_that_contradicts_itself_is_refused(keys: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        section({"source": {"kind": "folder", "location": "x", "watch": "x", **keys}}, "source", SourceConfig)
+        section({"source": {"kind": "folder", "location": "x", **keys}}, "source", SourceConfig)
 
 
 def test_classes_become_a_tuple() -> None:
-    told = {"kind": "folder", "location": "x", "watch": "x", "classes": ["a", "b"]}
-    assert section({"source": told}, "source", SourceConfig).classes == ("a", "b")
+    values = {"kind": "folder", "location": "x", "classes": ["a", "b"]}
+    assert section({"source": values}, "source", SourceConfig).classes == ("a", "b")
 
 
-# ---- what is no source
+# ---- invalid sources
 
 
 def test_a_missing_source_is_named_with_the_nearest(tmp_path: Path) -> None:
     to_zip(tmp_path / "leukocytes.zip", FILES)
-    wrong = SourceConfig(kind="archive", location="leucocytes.zip", watch="leucocytes.zip")
+    wrong = SourceConfig(kind="archive", location="leucocytes.zip")
     opened = open_source(wrong, seed=1, system=tmp_path)
     with pytest.raises(UserError, match=r"leucocytes.zip: not found; did you mean 'leukocytes.zip'"):
         opened.__enter__()
@@ -396,7 +373,7 @@ def test_the_digest_is_checked_first(tmp_path: Path) -> None:
         (b"Rar!\x1a\x07\x00", "this is a RAR archive"),
         (b"7z\xbc\xaf\x27\x1c", "this is a 7z archive"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        (b"plain words", "not an archive that is known here"),
+        (b"plain words", "not a known kind of archive"),
         (picture(), "a PNG picture"),
         (b"\x1f\x8b" + b"\0" * 40, "damaged or cut short"),
         (b"PK\x03\x04" + b"\0" * 40, "damaged or cut short"),
@@ -404,7 +381,7 @@ def test_the_digest_is_checked_first(tmp_path: Path) -> None:
         (b"\xfd7zXZ\0" + b"\0" * 40, "damaged or cut short"),
     ],
 )
-def test_what_is_no_archive_is_called_by_its_name(tmp_path: Path, data: bytes, words: str) -> None:
+def test_other_files_are_named_by_their_kind(tmp_path: Path, data: bytes, words: str) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(data)
     with pytest.raises(UserError, match=words):
@@ -425,9 +402,9 @@ def test_a_source_without_pictures_says_what_it_holds(tmp_path: Path, packing: s
 
 
 @pytest.mark.parametrize("packing", PACKERS)
-def test_a_source_of_nothing_says_so(tmp_path: Path, packing: str) -> None:
+def test_an_empty_source_is_refused(tmp_path: Path, packing: str) -> None:
     (tmp_path / "source").mkdir() if packing == "folder" else PACKERS[packing](tmp_path / "source", {})
-    with pytest.raises(UserError, match=r"found nothing at all"):
+    with pytest.raises(UserError, match=r"found no files"):
         read(tmp_path / "source")
 
 
@@ -509,8 +486,7 @@ def test_an_archive_that_would_unpack_without_bound_is_refused(
 
 @pytest.mark.parametrize("packing", PACKERS)
 def test_a_huge_member_is_refused(tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("archive", "folder"):
-        monkeypatch.setattr(f"lamina.data.sources.{module}.MEMBER_BYTES", 2**20)
+    monkeypatch.setattr("lamina.data.sources.members.MEMBER_BYTES", 2**20)
     path = PACKERS[packing](tmp_path / "a", {"a.jpg": b"", "cat/a.jpg": random.Random(1).randbytes(2**20 + 1)})
     with pytest.raises(UserError, match=r"'cat/a.jpg' is larger than 1 MiB"):
         read(path)
@@ -533,12 +509,12 @@ def test_a_tar_whose_headers_lead_backwards_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "a.tar")
 
 
-@pytest.mark.parametrize("told", [{"comment": "x" * 2**21}, {"size": "-3072"}])
-def test_extended_tar_headers_cannot_fill_the_memory_or_lead_backwards(tmp_path: Path, told: dict[str, str]) -> None:
+@pytest.mark.parametrize("headers", [{"comment": "x" * 2**21}, {"size": "-3072"}])
+def test_extended_tar_headers_cannot_fill_the_memory_or_lead_backwards(tmp_path: Path, headers: dict[str, str]) -> None:
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as file:
         for name in ("cat/a.jpg", "dog/b.jpg"):
             header = tarfile.TarInfo(name)
-            header.pax_headers = told
+            header.pax_headers = headers
             file.addfile(header)
     with pytest.raises(UserError, match="damaged or cut short"):
         read(tmp_path / "a.tar")
@@ -571,7 +547,7 @@ def test_a_damaged_archive_never_ends_in_a_trace(tmp_path: Path, packing: str, f
     path.write_bytes(data)
     with suppress(UserError):
         pictures = read(path)
-        if packing != "tar":  # which has no sums of what it holds
+        if packing != "tar":  # a plain tar has no checksums
             assert {one.encoded for one in pictures} <= set(MANY.values())
 
 
@@ -585,7 +561,7 @@ def test_links_in_a_folder_are_followed_but_not_in_circles(tmp_path: Path) -> No
     (folder / "cat" / "c.jpg").symlink_to(tmp_path / "elsewhere" / "c.jpg")
     assert [one.name for one in read(folder)] == ["cat/a.jpg", "cat/c.jpg", "dog/b.jpg", "dog/c.jpg"]
     (folder / "cat" / "up").symlink_to(folder)
-    with pytest.raises(UserError, match=r"'cat/up' links to a folder that it lies in"):
+    with pytest.raises(UserError, match=r"'cat/up' links to a folder that contains it"):
         read(folder)
 
 
@@ -691,15 +667,15 @@ def test_pieces_are_written_whole_and_in_order(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"".join(data)
 
 
-def test_smear_is_a_source_too(tmp_path: Path) -> None:
-    told = {"kind": "smear", "watch": "smear.py", "pictures": 12}
+def test_smear_is_a_source(tmp_path: Path) -> None:
+    values = {"kind": "smear", "pictures": 12}
     raw = tmp_path / "raw"
-    summary = download(section({"source": told}, "source", SourceConfig), tmp_path, raw, seed=3)
+    summary = download(section({"source": values}, "source", SourceConfig), tmp_path, raw, seed=3)
     assert summary.pictures == 12
     drawn = pq.read_table(raw / "part-00000.parquet").to_pylist()
     assert {len(row["boxes"]) for row in drawn} <= {0, 1}
     assert all(row["origin"].startswith("slide-") for row in drawn)
-    by_pattern = section({"source": {**told, "origin": r"slide-(?P<origin>\d+)"}}, "source", SourceConfig)
+    by_pattern = section({"source": {**values, "origin": r"slide-(?P<origin>\d+)"}}, "source", SourceConfig)
     with open_source(by_pattern, seed=3, system=tmp_path) as source:
         assert [f"slide-{one.origin}" for one in source.pictures] == [row["origin"] for row in drawn]
 

@@ -1,4 +1,4 @@
-"""Sources that TensorFlow Datasets keeps: prepared by the library itself, read as they are stored."""
+"""TensorFlow Datasets as sources: prepared by the library, read as stored."""
 
 import errno
 import importlib
@@ -73,7 +73,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class LaminaPets(_Builder):
-    """Pictures of four formats, of three classes or none, in splits whose names sort otherwise than they are told."""
+    """Pictures of four formats, of three classes or none, in splits that are not declared in sorted order."""
 
     FEATURES: ClassVar = {
         "image": tfds.features.Image(),
@@ -146,7 +146,7 @@ class LaminaMasks(_Builder):
 
 
 class LaminaSlow(_Builder):
-    """One whose making is interrupted, by what the test says."""
+    """A dataset whose preparation is interrupted by the test."""
 
     FEATURES: ClassVar = {"image": tfds.features.Image(), "label": tfds.features.ClassLabel(num_classes=1)}
     stops: ClassVar[Callable[[int], None]] = lambda index: None
@@ -170,7 +170,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def directory(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same, where the library looks for it."""
+    """The same, as the library's directory."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     return prepared
 
@@ -182,7 +182,7 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def read(location: str, **keys: Any) -> list[Picture]:
-    config = SourceConfig(kind="tfds", location=location, watch="x", **keys)
+    config = SourceConfig(kind="tfds", location=location, **keys)
     with open_source(config, seed=1, system=Path()) as source:
         pictures = list(source.pictures)
         assert len(pictures) == source.total
@@ -225,10 +225,10 @@ def test_labels_are_names_and_the_unknown_is_none(directory: Path) -> None:
 
 
 def test_names_end_as_the_bytes_or_the_file_names_say(directory: Path) -> None:
-    told = {file: pet(ODD + index) for index, file in enumerate(FILES)}
+    odd = {file: pet(ODD + index) for index, file in enumerate(FILES)}
     names = {one.encoded: one.name for one in read("lamina_pets", splits=["train"])}
     assert all(checked_name(name, "") == name and name.isprintable() for name in names.values())
-    ends = {file: names[picture][len("train/00000000") :] for file, picture in told.items()}
+    ends = {file: names[picture][len("train/00000000") :] for file, picture in odd.items()}
     assert ends == {
         "../../etc/passwd": "-passwd.png",
         "C:\\me\\photo.JPG": "-photo.JPG",
@@ -270,7 +270,7 @@ def test_the_default_configuration_serves_where_none_is_named(directory: Path) -
     assert read("lamina_digits", labels="writer") == read("lamina_digits/small:2.0.0", labels="writer")
 
 
-# ---- what is no such source
+# ---- invalid sources
 
 
 @pytest.mark.parametrize(
@@ -278,15 +278,15 @@ def test_the_default_configuration_serves_where_none_is_named(directory: Path) -
     [
         ("lamina_verses", r"holds texts, not pictures \(text: Text, mood: ClassLabel\); choose a dataset of images"),
         ("lamina_readings", r"holds no pictures \(volts: Tensor\)"),
-        ("lamina_pairs", r"has several pictures an example \(left, right\), and does not say which is meant"),
+        ("lamina_pairs", r"has several pictures per example \(left, right\), and no main one"),
         ("lamina_masks", r"none of its features is a label \(ClassLabel\); set source.labels to none"),
         (
             "lamina_digits/small",
             r"has several labels; set source.labels to one; known: .*'digit'.*'writer'|'writer'.*'digit'",
         ),
-        ("lamina_pest", r"no dataset is called 'lamina_pest', .*; did you mean 'lamina_pets'\?"),
-        ("mnits", r"no dataset is called 'mnits', .*; did you mean 'mnist'\?"),
-        ("qqqqqqqqqq", r"no dataset is called 'qqqqqqqqqq', in this version of tensorflow-datasets or in \S+$"),
+        ("lamina_pest", r"no dataset is called 'lamina_pest' .*; did you mean 'lamina_pets'\?"),
+        ("mnits", r"no dataset is called 'mnits' .*; did you mean 'mnist'\?"),
+        ("qqqqqqqqqq", r"no dataset is called 'qqqqqqqqqq' in this version of tensorflow-datasets or in \S+$"),
         ("lamina_digits/smal", r"'lamina_digits' has no configuration 'smal'; .*known: 'small', 'large'"),
         ("voc/2008", r"'voc' has no configuration '2008'; name one as voc/CONFIG; known: '20\d\d', '20\d\d'"),
         ("lamina_pets:1.2.4", r"'lamina_pets' has no version 1.2.4; known: '1.2.3'"),
@@ -304,7 +304,7 @@ def test_what_is_no_such_source_is_refused_in_one_line(directory: Path, location
 def test_a_label_that_does_not_exist_is_refused_with_those_that_do(directory: Path) -> None:
     with pytest.raises(UserError, match=r"source.labels 'lable' is none of its labels; known: 'label', 'fur'"):
         read("lamina_pets", labels="lable")
-    with pytest.raises(UserError, match=r"lamina_digits/small:2.0.0: tells no file names for source.origin"):
+    with pytest.raises(UserError, match=r"lamina_digits/small:2.0.0: has no file names for source.origin"):
         read("lamina_digits/small", labels="writer", origin=r"(?P<origin>\d)")
 
 
@@ -332,16 +332,17 @@ def test_after_an_interruption_nothing_half_prepared_is_used(empty: Path, monkey
         (FileNotFoundError(errno.ENOENT, "No such file", "manual/a.csv"), "FileNotFoundError: .*No such file"),
     ],
 )
-def test_what_breaks_while_preparing_is_told_in_one_line(
+def test_an_error_while_preparing_is_reported_in_one_line(
     empty: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     def stop(index: int) -> None:
         raise error
 
     monkeypatch.setattr(LaminaSlow, "stops", stop)
-    with pytest.raises(UserError, match=rf"lamina_slow: cannot be prepared here: {words}.*; prepare it where") as told:
+    expected = rf"lamina_slow: cannot be prepared here: {words}.*; prepare it on another machine"
+    with pytest.raises(UserError, match=expected) as refused:
         read("lamina_slow")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_full_disk_is_left_to_the_stage(empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,7 +367,9 @@ def test_a_half_prepared_folder_is_named(directory: Path, empty: Path, location:
     folder = empty / location.partition(":")[0] / "1.2.3"
     shutil.copytree(directory / "lamina_pets" / "1.2.3", folder)
     (folder / missing).unlink()
-    with pytest.raises(UserError, match=rf"{folder} is half-prepared: .* is missing; remove it, or copy it again"):
+    with pytest.raises(
+        UserError, match=rf"{folder} is only partly prepared: .* is missing; remove it, or copy all of it again"
+    ):
         read(location)
 
 
@@ -457,10 +460,10 @@ def test_what_is_not_there_is_downloaded_once(
     fern("Bracken", f"{server[0]}/fern.png", pet(0))
     pictures = read("bracken")
     assert [(one.name, one.encoded, one.labels) for one in pictures] == [("train/00000000.png", pet(0), ("fern",))]
-    told = capfd.readouterr()
-    assert "Dl Size" in told.err
-    assert not set(told.err) & {"\r", "\x1b"}  # plain lines, where there is no terminal
-    assert told.out == ""
+    output = capfd.readouterr()
+    assert "Dl Size" in output.err
+    assert not set(output.err) & {"\r", "\x1b"}  # plain lines, where there is no terminal
+    assert output.out == ""
     server[2]()
     assert read("bracken") == pictures
     assert read("bracken:1.0.0") == pictures
@@ -468,30 +471,32 @@ def test_what_is_not_there_is_downloaded_once(
     assert read("bracken") == pictures  # from the files that were fetched
 
 
-def test_a_host_that_answers_with_a_page_is_told(
+def test_a_host_that_answers_with_a_page_is_reported(
     server: list[Any], fern: Know, empty: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     server[1] = b"<html>moved</html>"
     fern("Maidenhair", f"{server[0]}/fern.png", pet(0))
     with pytest.raises(
         UserError, match=r"maidenhair: cannot be prepared here: NonMatchingChecksumError: .*fern\.png"
-    ) as told:
+    ) as refused:
         read("maidenhair")
-    assert "\n" not in str(told.value)
-    assert "copy its maidenhair/1.0.0 to" in str(told.value)
+    assert "\n" not in str(refused.value)
+    assert "copy its maidenhair/1.0.0 to" in str(refused.value)
     assert not (empty / "maidenhair" / "1.0.0").exists()
     assert "Traceback" not in capfd.readouterr().err
     server[1] = pet(0)  # it is back
     assert len(read("maidenhair")) == 1
 
 
-def test_a_host_out_of_reach_is_told_at_once(server: list[Any], fern: Know, empty: Path) -> None:
+def test_a_host_that_cannot_be_reached_is_reported_at_once(server: list[Any], fern: Know, empty: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and never listens
         host = f"http://127.0.0.1:{closed.getsockname()[1]}"
         fern("Polypody", f"{host}/fern.png", pet(0))
         started = time.monotonic()
-        with pytest.raises(UserError, match=rf"not prepared in {empty}/polypody, and {host}, .* is out of reach"):
+        with pytest.raises(
+            UserError, match=rf"not prepared in {empty}/polypody, and its host {host} cannot be reached"
+        ):
             read("polypody")
         assert time.monotonic() - started < 10
     shutil.copytree(empty.parent / "code", empty / "polypody" / "0.9.0")
@@ -505,8 +510,8 @@ def test_a_host_out_of_reach_is_told_at_once(server: list[Any], fern: Know, empt
 
 
 def stage(system: Path, directory: Path, **source: Any) -> subprocess.CompletedProcess[str]:
-    told = {"kind": "tfds", "watch": ".", **source}
-    YAML().dump({"code": ".", "seed": 1, "source": told}, system / "params.yaml")
+    values = {"kind": "tfds", **source}
+    YAML().dump({"seed": 1, "source": values}, system / "params.yaml")
     # an address where nobody listens stands for a machine without internet
     environment = {**os.environ, "TFDS_DATA_DIR": str(directory), "HTTPS_PROXY": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "lamina.stages.download"]
@@ -531,7 +536,7 @@ def test_without_internet_the_stage_ends_at_once_with_one_line(tmp_path: Path) -
     assert time.monotonic() - started < 30
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: tfds:mnist: not prepared in {tmp_path}/tfds/mnist, and https://")
+    assert line.startswith(f"error: tfds:mnist: not prepared in {tmp_path}/tfds/mnist, and its host https://")
     assert not (tmp_path / "data").exists()
 
 
@@ -540,8 +545,8 @@ def test_without_internet_the_stage_ends_at_once_with_one_line(tmp_path: Path) -
 
 def test_a_new_system_fits_the_dataset(directory: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    told = new(tmp_path / "pets", "tfds:lamina_pets")
-    assert told[0] == "found 58 pictures, labeled by folder: cat (15), dog (14), eel (13); 16 unlabeled, 0 ambiguous"
+    lines = new(tmp_path / "pets", "tfds:lamina_pets")
+    assert lines[0] == "found 58 pictures, labeled by folder: cat (15), dog (14), eel (13); 16 unlabeled, 0 ambiguous"
     params = read_params(tmp_path / "pets")
     source = section(params, "source", SourceConfig)
     assert (source.kind, source.location, source.labels) == ("tfds", "lamina_pets:1.2.3", "folder")
@@ -553,8 +558,8 @@ def test_a_new_system_fits_the_dataset(directory: Path, tmp_path: Path) -> None:
 
 def test_a_new_system_keeps_grey_pictures_and_chooses_among_labels(directory: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    told = new(tmp_path / "digits", "tfds:lamina_digits/large")
-    assert told[0].startswith("found 36 pictures, labeled by digit: ")
+    lines = new(tmp_path / "digits", "tfds:lamina_digits/large")
+    assert lines[0].startswith("found 36 pictures, labeled by digit: ")
     params = read_params(tmp_path / "digits")
     source = section(params, "source", SourceConfig)
     assert (source.location, source.labels) == ("lamina_digits/large:2.0.0", "digit")
@@ -565,8 +570,8 @@ def test_a_new_system_keeps_grey_pictures_and_chooses_among_labels(directory: Pa
 
 def test_a_new_system_of_a_dataset_without_labels_colorizes(directory: Path, tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
-    told = new(tmp_path / "masks", "tfds:lamina_masks")
-    assert told[0].endswith("without labels, to learn colors from")
+    lines = new(tmp_path / "masks", "tfds:lamina_masks")
+    assert lines[0].endswith("without labels, to learn colors from")
     params = read_params(tmp_path / "masks")
     source = section(params, "source", SourceConfig)
     assert (source.labels, list(params["runs"])) == ("none", ["colors"])

@@ -28,7 +28,7 @@ SHARES = {"train": 0.55, "validation": 0.15, "test": 0.3}
 CONDITIONS = (LABELED, COLORED)
 PARAMS = """\
 seed: 1
-source: {kind: folder, location: pictures, watch: pictures, labels: folder}
+source: {kind: folder, location: pictures, labels: folder}
 filter: {drop_grayscale: true, min_side: 8, drop_duplicates: true}
 split: {test: 0.3, validation: 0.15}
 """

@@ -1,4 +1,4 @@
-"""Say what is in a picture: class and probabilities, from a run's model."""
+"""Predict the class of pictures or texts, from a run's model."""
 
 import argparse
 import json
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamina.commands.predict_texts import predict_texts, request_texts
+from lamina.commands.prediction import Prediction, failed, prediction
 from lamina.config import read_params, section
 from lamina.data.decoding import UnreadableError
 from lamina.data.pixels import ConvertConfig
@@ -28,16 +30,6 @@ TASK = "classify"
 BATCH = 64
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """A picture's most probable class and the probabilities of all, or why there is none."""
-
-    path: str
-    predicted: str | None
-    probabilities: dict[str, float]
-    error: str | None = None
-
-
 @dataclass(frozen=True)
 class Learned:
     """A run's model, its record, and how pictures are prepared for it."""
@@ -48,22 +40,25 @@ class Learned:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
-    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model answers")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures or texts, or folders of them")
+    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model predicts")
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    shown.add_argument("--request", action="store_true", help="print what to send to a served model, and ask nothing")
+    shown.add_argument(
+        "--request", action="store_true", help="print what to send to a served model, and predict nothing"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line per picture; 1 where some could not be read."""
-    pictures = find_pictures(arguments.paths)
+    """Print a line per picture or text; 1 where some could not be read."""
+    system, name, paths = arguments.system, arguments.name, arguments.paths
+    is_text = str(read_run(read_params(system), name).settings.input).startswith("words/")
     if arguments.request:
-        print(request(arguments.system, arguments.name, pictures))
+        print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
-    predictions = predict(arguments.system, arguments.name, pictures)
+    predictions = predict_texts(system, name, paths) if is_text else predict(system, name, find_pictures(paths))
     print(_as_json(predictions) if arguments.json else _as_table(predictions))
-    return 1 if any(prediction.error for prediction in predictions) else 0
+    return 1 if any(one.error for one in predictions) else 0
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -168,23 +163,22 @@ def _predict_batch(predictor: "Predictor", batch: Sequence[Path], learned: Learn
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:
-            yield Prediction(path=str(path), predicted=None, probabilities={}, error=errors[path])
+            yield failed(str(path), errors[path])
         else:
-            shares = {name: float(share) for name, share in zip(learned.record.classes, rows[path], strict=True)}
-            yield Prediction(path=str(path), predicted=max(shares, key=shares.__getitem__), probabilities=shares)
+            yield prediction(str(path), learned.record.classes, rows[path])
 
 
 def _as_json(predictions: Sequence[Prediction]) -> str:
-    return json.dumps([prediction.__dict__ for prediction in predictions], indent=2, ensure_ascii=False)
+    return json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False)
 
 
 def _as_table(predictions: Sequence[Prediction]) -> str:
-    width = max(len(prediction.path) for prediction in predictions)
-    return "\n".join(f"{prediction.path:{width}}  {_told(prediction)}" for prediction in predictions)
+    width = max(len(one.path) for one in predictions)
+    return "\n".join(f"{one.path:{width}}  {_in_words(one)}" for one in predictions)
 
 
-def _told(prediction: Prediction) -> str:
-    if prediction.error:
-        return prediction.error
-    ordered = sorted(prediction.probabilities.items(), key=lambda item: -item[1])
-    return f"{prediction.predicted}  " + "  ".join(f"{name} {share:.3f}" for name, share in ordered)
+def _in_words(one: Prediction) -> str:
+    if one.error:
+        return one.error
+    ordered = sorted(one.probabilities.items(), key=lambda item: -item[1])
+    return f"{one.predicted}  " + "  ".join(f"{name} {share:.3f}" for name, share in ordered)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lamina.data.sources.labels import Labels, folder_label
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, normal
+from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, to_nfc
 from lamina.data.sources.survey import TABLE_SUFFIXES, LabelSurvey, count_labels
 from lamina.errors import UserError
 
@@ -99,7 +99,7 @@ def _labels(data: bytes, place: str) -> Iterator[Labels]:
         for row in rows:
             if row:
                 cell = row[column] if column < len(row) else ""
-                yield tuple(normal(part.strip()) for part in cell.split(",") if part.strip())
+                yield tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip())
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
     finally:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from lamina.data.pixels import Box, around
+from lamina.data.pixels import Box, square_around
 from lamina.maths.color import RgbPixels
 
 Mask = npt.NDArray[np.bool_]
@@ -103,7 +103,7 @@ def find_cell(rgb: RgbPixels) -> Cell | None:
 def isolate_cell(rgb: RgbPixels, cell: Cell, size: int) -> RgbPixels:
     """Cut out the square around a cell, replace everything else by `BACKGROUND`, and resize it.
 
-    The square is that of `lamina.data.pixels.around`. Shrinking averages areas, enlarging is bicubic.
+    The square is that of `lamina.data.pixels.square_around`. Shrinking averages areas, enlarging is bicubic.
 
     Args:
         rgb: (height, width, 3) uint8, the picture that the cell was found in.
@@ -113,7 +113,7 @@ def isolate_cell(rgb: RgbPixels, cell: Cell, size: int) -> RgbPixels:
     Returns:
         (size, size, 3) uint8.
     """
-    x, y, side, _ = around(cell.box)
+    x, y, side, _ = square_around(cell.box)
     # The background is replaced at full size, so that shrinking mixes nothing of the slide into the cell's border.
     corner = (int(np.floor(x)), int(np.floor(y)))
     square = _on_background(rgb, cell.outline, corner, int(np.ceil(side)) + 1)

@@ -90,7 +90,7 @@ def warped_copies(lab: LabPixels, generator: np.random.Generator) -> list[LabPix
         generator: Source of randomness.
 
     Returns:
-        Arrays like `lab`, of side S or `2 * SIDE`, whichever is smaller.
+        Arrays like `lab`, of side S, but at most `2 * SIDE`.
     """
     rgb = lab_to_srgb(_resize(lab, min(len(lab), 2 * SIDE)))  # finer details are not described
     return [srgb_to_lab(_warped_copy(rgb, generator)) for _ in range(COPIES)]

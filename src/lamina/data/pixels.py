@@ -62,7 +62,7 @@ def whole_picture(width: int, height: int, resize: Resize = "pad") -> Region:
     return _square(width / 2, height / 2, side)
 
 
-def around(box: Box) -> Region:
+def square_around(box: Box) -> Region:
     """Return the square around a box: its longer side plus `BOX_MARGIN` on all sides, with the box in the middle."""
     left, top, right, bottom = box
     return _square((left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) * (1 + 2 * BOX_MARGIN))

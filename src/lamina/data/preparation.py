@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from lamina.data.decoding import Inspected, UnreadableError, inspect_picture, open_picture, shown_size
-from lamina.data.pixels import Box, ConvertConfig, around, box_fits, cut_square, whole_picture
+from lamina.data.pixels import Box, ConvertConfig, box_fits, cut_square, square_around, whole_picture
 from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
-from lamina.files import copy_bytes, discard, file_digest, json_digest, staged
+from lamina.files import copy_bytes, discard, json_digest, staged
 from lamina.maths.color import RgbPixels, srgb_to_lab
 from lamina.progress import progress
+from lamina.source_code import code_digest
 
 MEMO: Final = Path(".lamina/prepared")  # in a system's folder, but no output of a stage: DVC deletes outputs
 THUMBNAIL: Final = 16  # side in pixels
@@ -48,8 +49,7 @@ _FACTS: Final = pa.schema(
 )
 Batch: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: for each shard their keys, by row
 
-# code and libraries that determine a picture's facts and square, in addition to the picture and the settings
-_MODULES: Final = ("data/cell.py", "data/decoding.py", "data/pixels.py", "data/preparation.py", "maths/color.py")
+# libraries that determine a picture's facts and square, in addition to the picture, the settings and the code
 _LIBRARIES: Final = ("numpy", "opencv-python-headless", "pillow", "scipy")
 
 
@@ -154,7 +154,7 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
         return _isolate(inspect_picture(opened, 1.0), config)
     shape = shown_size(opened)
     boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
-    region = around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
+    region = square_around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
     inspected = inspect_picture(opened, config.size / min(region.width, region.height))
     picture = inspected.picture
     square = cut_square(picture, config.size, region.scaled(picture.width / shape[0]))
@@ -182,7 +182,7 @@ def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
 
 
 def _digest(config: ConvertConfig) -> str:
-    code = [file_digest(Path(__file__).parents[1] / module) for module in _MODULES]
+    code = code_digest(__name__)
     return json_digest([config.size, config.isolate, config.resize, code, [version(name) for name in _LIBRARIES]])[:16]
 
 

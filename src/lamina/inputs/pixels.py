@@ -1,8 +1,8 @@
 """Pictures as an input: read and warped batch by batch while the network trains."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,37 +10,20 @@ import pandas as pd
 from lamina.data.augmentation import AugmentConfig, draw_fresh
 from lamina.data.rows import Rows
 from lamina.files import json_digest
+from lamina.inputs.batches import BatchExamples
 from lamina.prefetch import prefetch
-from lamina.training.history import Sums
-
-if TYPE_CHECKING:
-    from lamina.training.trainers import Trainer
 
 PICTURES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class RowExamples:
-    """Pictures by row; a thread reads ahead while the network works. Subclasses say what is read of them."""
+class RowExamples(BatchExamples):
+    """Pictures by row of a manifest. Subclasses say what is read of them."""
 
     rows: Rows
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def train_epoch(self, trainer: "Trainer", order: np.ndarray, batch_size: int) -> Sums:
-        return self._over(trainer.train_step, order, batch_size)
-
-    def evaluate(self, trainer: "Trainer", batch_size: int) -> Sums:
-        return self._over(trainer.eval_step, np.arange(len(self)), batch_size)
-
-    def _read(self, rows: np.ndarray) -> tuple[Any, Any]:
-        """What a step is given of some rows: inputs and targets."""
-        raise NotImplementedError
-
-    def _over(self, step: Callable[..., tuple[object, object]], order: np.ndarray, batch_size: int) -> Sums:
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-        return _total([step(*pair) for pair in prefetch(map(self._read, batches))])
 
 
 @dataclass(frozen=True)
@@ -87,8 +70,3 @@ def fresh_each_epoch(
         return replace(train, rows=replace(train.rows, plan=drawn))
 
     return fresh, json_digest([digest, reach.model_dump()])
-
-
-def _total(sums: Iterable[tuple[object, object]]) -> Sums:
-    pairs = np.array([(float(loss), float(measured)) for loss, measured in sums])  # type: ignore[arg-type]
-    return float(pairs[:, 0].sum()), float(pairs[:, 1].sum())

@@ -3,21 +3,21 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from lamina.config import Config
-from lamina.data.texts import WORD, pieces
+from lamina.data.texts import WORD, pieces, without_html
 from lamina.errors import UserError
-from lamina.files import json_digest, write_json
+from lamina.files import file_digest, json_digest, write_json
 
 MATRIX: Final = "matrix.npz"
 VOCABULARY: Final = "vocabulary.txt"
@@ -32,13 +32,13 @@ class WordsSettings(Config):
     """One entry of the section `words` of params.yaml.
 
     Attributes:
-        vocabulary: Number of columns at most: the most frequent words of the training fold.
+        vocabulary: Number of columns at most: the most frequent words of the training fold; null: all.
         ngrams: Longest run of words that is a column of its own: 1 for words, 2 for words and pairs of words.
         values: Of a word in a text: `binary` (1 where it is there), `counts`, or `tfidf` (rows of length 1).
         min_texts: Words that are in fewer training texts are left out.
     """
 
-    vocabulary: int = Field(default=10_000, ge=1, le=10_000_000)
+    vocabulary: Annotated[int, Field(ge=1, le=10_000_000)] | None = 10_000
     ngrams: int = Field(default=1, ge=1, le=5)
     values: Literal["binary", "counts", "tfidf"] = "binary"
     min_texts: int = Field(default=1, ge=1)
@@ -102,6 +102,10 @@ class Vectorizer:
 
         counts.data *= self.idf[counts.indices].astype(np.float32)
         return normalize(counts, copy=False)
+
+    def transform_raw(self, texts: Sequence[str]) -> Any:
+        """Turn new texts into rows, cleaned as those that were learned from; see `transform`."""
+        return self.transform([without_html(text) for text in texts] if self.strip_html else texts)
 
 
 def learn_vectorizer(
@@ -195,7 +199,8 @@ def write_words(folder: Path, vectorizer: Vectorizer, matrix: Any) -> None:
     if vectorizer.idf is not None:
         np.save(folder / IDF, vectorizer.idf)
     index = {
-        "digest": vectorizer.digest,
+        "digest": json_digest([vectorizer.digest, file_digest(folder / MATRIX)]),
+        "vectorizer": vectorizer.digest,
         "pattern": vectorizer.pattern,
         "rows": int(matrix.shape[0]),
         "settings": vectorizer.settings.model_dump(),
@@ -226,7 +231,7 @@ def read_vectorizer(folder: Path) -> Vectorizer:
             pattern=index["pattern"],
             strip_html=index["strip_html"],
         )
-        if found.digest == index["digest"]:
+        if found.digest == index["vectorizer"]:
             return found
     except FileNotFoundError as error:
         raise UserError(f"{error.filename}: not found; `dvc repro` runs the stage words, which makes it") from None

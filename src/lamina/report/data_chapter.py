@@ -1,9 +1,10 @@
-"""What the page says about the data: for pictures counts, contact sheets and the leak audit."""
+"""What the page says about the data: counts, what was rejected, contact sheets, and the leak audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import pandas as pd
 from markupsafe import Markup
 
 from lamina.charts.chapter import render
@@ -12,6 +13,7 @@ from lamina.data.isolation import HIT
 from lamina.maths.splits import FOLDS
 from lamina.report import tables
 from lamina.report.pictures import Pictures
+from lamina.report.texts import Texts
 
 GROUPS_LISTED: Final = 12
 PAIRS_LISTED: Final = 24
@@ -29,7 +31,7 @@ class DataChapter:
 
 def pictures_chapter(pictures: Pictures) -> DataChapter:
     """Lay out what the data stages found about pictures."""
-    census = tables.census(pictures)
+    census = tables.census(len(pictures.names), pictures.rejected, pictures.split)
     sheets = {name: inlined_sheet(path) for name, path in pictures.sheets.items()}
     groups = tables.near_duplicates(pictures.groups)
     audit = pictures.counted if pictures.audit is not None else None
@@ -53,7 +55,43 @@ def pictures_chapter(pictures: Pictures) -> DataChapter:
         suspicious=tables.suspicious(pictures, PAIRS_LISTED),
         docs=DATA_DOCS if pictures.docs else None,
     )
+    return DataChapter(lead=_lead(census, "picture"), sections=sections, body=body)
+
+
+def texts_chapter(texts: Texts) -> DataChapter:
+    """Lay out what the data stages found about texts."""
+    census = tables.census(len(texts.names), texts.rejected, texts.split)
+    sections = {"data": "Data", "audit": "Leak audit"}
+    body = render(
+        "lamina.report",
+        "texts.html.jinja",
+        census=census,
+        folds=FOLDS,
+        audit=texts.counted,
+        joined=_named(texts, texts.joined.head(PAIRS_LISTED), "id", "other", "agreement"),
+        joined_pairs=len(texts.joined),
+        suspicious=_named(
+            texts,
+            texts.audit.head(min(PAIRS_LISTED, texts.counted.suspicious or 0)),
+            "id",
+            "nearest",
+            "fold",
+            "agreement",
+        ),
+        docs=DATA_DOCS if texts.docs else None,
+    )
+    return DataChapter(lead=_lead(census, "text"), sections=sections, body=body)
+
+
+def _lead(census: tables.Census, what: str) -> str:
     count, classes = census.kept, len(census.classes)
-    lead = f"{count} picture{'s' if count != 1 else ''}"
-    lead += f" of {classes} class{'es' if classes != 1 else ''}" if classes else ""
-    return DataChapter(lead=lead, sections=sections, body=body)
+    lead = f"{count:,} {what}{'s' if count != 1 else ''}"
+    return lead + (f" of {classes} class{'es' if classes != 1 else ''}" if classes else "")
+
+
+def _named(texts: Texts, pairs: pd.DataFrame, first: str, second: str, *columns: str) -> list[tuple[object, ...]]:
+    """Pairs of texts with their names in place of their ids."""
+    return [
+        (texts.name(pair[first]), texts.name(pair[second]), *(pair[column] for column in columns))
+        for pair in pairs.to_dict("records")
+    ]

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
+from PIL import Image
 
+from lamina.charts.inlined import inlined
+from lamina.errors import UserError
+from lamina.maths.color import lab_to_srgb
 from lamina.results.result_file import ResultFile, read_optional_table, read_pixels, read_result, read_table
 
+LARGEST_SIDE = 160  # pixels of a picture in the page, at which 16 runs stay below 3 MB
 GROUPS = ("group", "id", "name", "origin")
 CELLS = ("agreement",)
 JOINED = ("id", "other", "agreement")
@@ -57,6 +63,23 @@ class Pictures:
     counted: AuditCount
     sheets: Mapping[str, Path]
     docs: bool
+
+    def name(self, row: str) -> str:
+        """Return the name of a picture by its id."""
+        return str(self.names.get(row, row))
+
+    def shown(self, row: str) -> Markup:
+        """Return a picture by its id as markup.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if row not in self.names.index:
+            raise UserError(f"data/lab/manifest.parquet: no picture {row}, which a run was tested on; run `dvc repro`")
+        pixels = lab_to_srgb(np.array(self.pixels[self.names.index.get_loc(row)]))
+        drawn = inlined(Image.fromarray(pixels), LARGEST_SIDE)
+        size = f'width="{drawn.width}" height="{drawn.height}"'
+        return Markup(f'<img src="{drawn.source}" {size} alt="{{}}">').format(self.name(row))  # noqa: S704 - made here
 
 
 def read_pictures(system: Path) -> Pictures:

@@ -67,12 +67,17 @@ class Pair:
     agreement: float
 
 
-def census(pictures: Pictures) -> Census:
-    """Count pictures kept, rejected by reason (commonest first), and per class and fold."""
-    split = pictures.split
+def census(kept: int, rejected: pd.DataFrame | None, split: pd.DataFrame) -> Census:
+    """Count what was kept, what was rejected by reason (most frequent first), and rows per class and fold.
+
+    Args:
+        kept: pictures or texts.
+        rejected: with `reason`; None where nothing was filtered.
+        split: `id`, `origin`, `label`, `copy`, `fold`.
+    """
     return Census(
-        kept=len(pictures.names),
-        rejected=_reasons(pictures.rejected),
+        kept=kept,
+        rejected=_reasons(rejected),
         classes={str(label): _folds(rows) for label, rows in split.groupby("label", sort=True)},
         folds=_folds(split),
         training_rows=int((split["fold"] == "train").sum()),

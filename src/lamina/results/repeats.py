@@ -106,9 +106,11 @@ def assess(
     Returns:
         What was found, and the judged rows of the cross-validation (without rows where there was none).
     """
+    crossed, judged = None, pd.DataFrame(columns=["id", "origin", "fold"])
+    if not (config.repeats or config.folds or config.control):
+        return Assessment(), judged  # without loading what trains
     split = read_split(folders)
     learner = retrainer.open_learner(Training(name="as trained", seed=seed, manifest=split))
-    crossed, judged = None, pd.DataFrame(columns=["id", "origin", "fold"])
     if config.folds:
         rows = crossvalidation_rows(folders, split, config.folds, stratify=learner.tests_labels, seed=split_seed)
         crossed, judged = cross_validate(

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamina.config import read_params
+from lamina.config import read_params, section
+from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.report.data_chapter import pictures_chapter
+from lamina.report.data_chapter import pictures_chapter, texts_chapter
 from lamina.report.page import lay_out
-from lamina.report.pictures import read_pictures
+from lamina.report.pictures import Pictures, read_pictures
+from lamina.report.texts import Texts, read_texts
 from lamina.results.record import system_name
 from lamina.stages import entry
 from lamina.tasks.registry import TASKS
@@ -31,24 +33,26 @@ class ReportSummary:
         return f"{self.page}: {', '.join((count, *self.best))}; {self.size / 1e6:.1f} MB"
 
 
-def report(runs: Mapping[str, Task], system: Path, out: Path) -> ReportSummary:
+def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = "pictures") -> ReportSummary:
     """Write `index.html` into the folder `out`: one self-contained page about the runs of a system.
 
     Args:
         runs: the task of each run in `models/` of the system's folder.
         system: the system's folder.
         out: folder of the page.
+        content: what the system learns from, `pictures` or `texts`.
 
     Raises:
         UserError: if there is no run, or one is not trained or evaluated yet.
     """
     if not runs:
         raise UserError("params.yaml: no run to report; add one under runs")
-    pictures = read_pictures(system)
+    data: Pictures | Texts = read_texts(system) if content == "texts" else read_pictures(system)
     names = {task: [name for name, its in runs.items() if its.name == task] for task in TASKS}
-    chapters = [TASKS[task].chapter(system, of_task, pictures) for task, of_task in names.items() if of_task]
+    chapters = [TASKS[task].chapter(system, of_task, data) for task, of_task in names.items() if of_task]
     page = out / "index.html"
-    text = lay_out(system_name(system), chapters, pictures_chapter(pictures))
+    about_data = texts_chapter(data) if isinstance(data, Texts) else pictures_chapter(data)
+    text = lay_out(system_name(system), chapters, about_data)
     with staged(page) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     best = tuple(chapter.best for chapter in chapters)
@@ -58,8 +62,9 @@ def report(runs: Mapping[str, Task], system: Path, out: Path) -> ReportSummary:
 def main() -> None:
     """Report on every run of `params.yaml`, and bring MLflow up to date."""
     system = Path()
-    runs = run_tasks(read_params(system))
-    print(report(runs, system, Path("reports")))
+    params = read_params(system)
+    runs, content = run_tasks(params), section(params, "source", SourceConfig).content
+    print(report(runs, system, Path("reports"), content=content))
     from lamina.tracking.sync import sync_or_warn
 
     for name in runs:

@@ -79,8 +79,9 @@ def split_texts(
     labels = kept["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    pattern = config.test_pattern
-    published = None if pattern is None else find_published_test(list(kept["name"]), pattern)
+    published = (
+        find_published_test(list(kept["name"]), config.test_pattern) if config.test_pattern is not None else None
+    )
     ids = list(kept["id"])
     joined = pd.DataFrame(columns=JOINED)
     if config.merge_near_duplicates:

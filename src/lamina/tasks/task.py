@@ -29,6 +29,7 @@ from lamina.training.settings import RunSettings
 
 if TYPE_CHECKING:
     from lamina.charts.chapter import Chapter
+    from lamina.charts.rows import ShownRows
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
@@ -109,9 +110,9 @@ class Task:
         found: type[Metrics] = self._module("results").Metrics
         return found
 
-    def chapter(self, system: Path, names: Sequence[str], pictures: Any) -> "Chapter":
-        """Lay out the task's part of the report about the runs `names`, at least one."""
-        found: Chapter = self._module("chapter").chapter(system, names, pictures)
+    def chapter(self, system: Path, names: Sequence[str], data: "ShownRows") -> "Chapter":
+        """Lay out the task's part of the report about the runs `names`, at least one; data: the rows they were tested on."""
+        found: Chapter = self._module("chapter").chapter(system, names, data)
         return found
 
     def serving(self, record: "Record") -> "Serving":

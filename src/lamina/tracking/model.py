@@ -1,6 +1,7 @@
 """A trained network as an MLflow model: saved without TensorFlow, loadable with `mlflow.pyfunc.load_model`."""
 
 import importlib.metadata
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import numpy as np
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+from lamina.installation import PACKAGE
 from lamina.results.serving import Serving
 from lamina.tracking.records import TrackedRun
 
 SERVED = Path(__file__).with_name("pyfunc.py")
 REQUIRED = ("keras", "mlflow", "numpy", "pandas", "tensorflow")
+FOR_TEXTS = ("pyarrow", "pydantic", "ruamel.yaml", "scikit-learn", "scipy")
 
 
 def save(files: TrackedRun, folder: Path, *, run_id: str, model_id: str) -> None:
@@ -24,15 +27,29 @@ def save(files: TrackedRun, folder: Path, *, run_id: str, model_id: str) -> None
     MLflow's inference of them loads the network and takes ten seconds.
     """
     serving = files.task.serving(files.run.record)
+    artifacts = {"network": str(files.model.resolve())}
+    if serving.inputs is None:
+        artifacts["words"] = str(_transform(files, folder.parent))
     mlflow.pyfunc.save_model(
         path=str(folder),
         mlflow_model=Model(run_id=run_id, model_id=model_id),
         python_model=str(SERVED),
-        artifacts={"network": str(files.model.resolve())},
+        artifacts=artifacts,
+        code_paths=None if serving.inputs else [str(PACKAGE)],  # texts become words by lamina's own code
         model_config={"columns": list(serving.columns), "output_type": serving.output_type},
         signature=signature(serving),
-        pip_requirements=requirements(files.run.record.environment),
+        pip_requirements=requirements(files.run.record.environment, texts=serving.inputs is None),
     )
+
+
+def _transform(files: TrackedRun, folder: Path) -> Path:
+    """Copy what turns texts into rows of words, without the matrix; return the copy."""
+    source, target = files.inputs / files.run.record.input, folder / "words"
+    target.mkdir()
+    for path in source.iterdir():
+        if path.suffix != ".npz":
+            shutil.copyfile(path, target / path.name)
+    return target
 
 
 def signature(serving: Serving) -> ModelSignature:
@@ -45,6 +62,7 @@ def signature(serving: Serving) -> ModelSignature:
     return ModelSignature(inputs, Schema([TensorSpec(np.dtype(serving.output_type), serving.outputs)]))
 
 
-def requirements(environment: Mapping[str, Any]) -> list[str]:
+def requirements(environment: Mapping[str, Any], *, texts: bool = False) -> list[str]:
     """Pin what the model needs to the versions it was trained with; what the record does not name, to those here."""
-    return [f"{name}=={environment.get(name) or importlib.metadata.version(name)}" for name in REQUIRED]
+    names = (*REQUIRED, *FOR_TEXTS) if texts else REQUIRED
+    return [f"{name}=={environment.get(name) or importlib.metadata.version(name)}" for name in names]

@@ -1,5 +1,9 @@
-"""The code that travels with a model logged to MLflow ("models from code"): it imports nothing of lamina."""
+"""The code that travels with a model logged to MLflow ("models from code").
 
+For pictures it imports nothing of lamina; a model of texts brings lamina with it, which turns texts into words.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import mlflow.models
@@ -9,27 +13,36 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 
 class Served(PythonModel):
-    """A saved network of any task, from pictures to what it predicts."""
+    """A saved network of any task, from pictures or texts to what it predicts."""
 
     def load_context(self, context: PythonModelContext) -> None:
         # the only place where TensorFlow is needed: logging a model is quick without it
         import keras
 
         self.network = keras.models.load_model(context.artifacts["network"], compile=False)
+        self.vectorizer: Any = None
+        if "words" in context.artifacts:
+            from lamina.inputs.words import read_vectorizer
 
-    def predict(
-        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
-    ) -> np.ndarray | pd.DataFrame:
-        """Predict for pictures, (n, S, S, 3) uint8 RGB.
+            self.vectorizer = read_vectorizer(Path(context.artifacts["words"]))
+
+    # without a hint for the input: MLflow takes hints for a schema, and the signature has that already
+    def predict(self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]
+        """Predict for pictures, (n, S, S, 3) uint8 RGB, or for texts, a table with the column `text`.
 
         Returns:
             What the model's signature says: a table with a column of probabilities per class, or an array.
         """
         config = context.model_config
-        found: np.ndarray = self.network.predict(model_input, verbose=0)
+        found = self._of_texts(model_input) if self.vectorizer else self.network.predict(model_input, verbose=0)
         if config["columns"]:
             return pd.DataFrame(found, columns=config["columns"])
         return np.rint(np.clip(found, 0, 255)).astype(np.uint8) if config["output_type"] == "uint8" else found
+
+    def _of_texts(self, table: Any) -> np.ndarray:
+        from lamina.inputs.word_examples import predict_words
+
+        return predict_words(self.network, self.vectorizer.transform_raw(table["text"].tolist()))
 
 
 mlflow.models.set_model(Served())

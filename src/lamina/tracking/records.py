@@ -30,11 +30,12 @@ FILES: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrackedRun:
-    """A trained and evaluated run, its task, and the system it belongs to."""
+    """A trained and evaluated run, its task, the name of its system, and the folder of inputs."""
 
     run: TrainedRun
     task: Task
     system: str
+    inputs: Path
 
     @property
     def model(self) -> Path:
@@ -63,4 +64,5 @@ class TrackedRun:
 def read_tracked(system: Path, name: str) -> TrackedRun:
     """Read a trained and evaluated run; raises UserError naming what is missing or broken."""
     task = TASKS[read_record(run_folder(system, name)).task]
-    return TrackedRun(run=read_trained(system, name, task.metrics_class()), task=task, system=system_name(system))
+    run = read_trained(system, name, task.metrics_class())
+    return TrackedRun(run=run, task=task, system=system_name(system), inputs=system / "data")

@@ -148,6 +148,6 @@ def assessed(files: TrackedRun) -> dict[str, float]:
         values = control.model_dump(include={"accuracy", "chance", "p", "passed"})
         found |= {f"control_{name}": float(value) for name, value in values.items()}
     if crossed := assessment.crossvalidation:
-        scores = type(files.run.metrics.test).model_validate(crossed.scores | {"calibration": None})
+        scores = type(files.run.metrics.test).model_validate(crossed.scores)
         found |= {f"crossvalidation_{name}": value for name, value in scores.scalars().items()}
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
-from lamina.data.sources.members import MAX_MEMBERS, MEMBER_BYTES, Members, checked_name, collect, is_ignored
+from lamina.data.sources.members import MAX_MEMBERS, Members, check_size, checked_name, is_ignored, sorted_names
 from lamina.errors import UserError
 from lamina.progress import progress
 
@@ -29,7 +29,9 @@ ALWAYS_ALLOWED: Final = 2**30
 LONGEST_HEADER: Final = 2**20  # bytes of a tar's extended header; real ones hold one or two names
 CHUNK: Final = 2**20
 
+# what the libraries raise for a broken archive
 DAMAGED: Final = (
+    NotImplementedError,
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -131,10 +133,18 @@ def _refuse_expansion(where: str, packed: int) -> UserError:
     )
 
 
-def _damaged(where: str, error: BaseException, name: str | None = None) -> UserError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    place = f" at {name!r}" if name else ""
-    return UserError(f"{where}: the archive is damaged or cut short{place} ({reason}); download or pack it again")
+@contextmanager
+def _reported_damage(where: str, name: str | None = None) -> Iterator[None]:
+    """Raise UserError for what the libraries raise for a broken archive. name: of the file that is read."""
+    try:
+        yield
+    except (OSError, *DAMAGED) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk; decompressors set no number
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        place = f" at {name!r}" if name else ""
+        problem = f"{where}: the archive is damaged or cut short{place} ({reason}); download or pack it again"
+        raise UserError(problem) from None
 
 
 def _check_count(count: int, where: str) -> None:
@@ -142,17 +152,10 @@ def _check_count(count: int, where: str) -> None:
         raise UserError(f"{where}: holds more than {MAX_MEMBERS:,} members; split the archive")
 
 
-def _check_size(size: int, name: str, where: str) -> None:
-    if size > MEMBER_BYTES:
-        raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
-
-
 def _zip(file: BinaryIO, where: str) -> Members:
     packed = file.seek(0, 2)
-    try:
+    with _reported_damage(where):
         archive = _open_zip(file)
-    except (*DAMAGED, NotImplementedError) as error:
-        raise _damaged(where, error) from None
     _check_count(len(archive.infolist()), where)
     if sum(info.file_size for info in archive.infolist()) > _allowed(packed):
         raise _refuse_expansion(where, packed)
@@ -162,19 +165,15 @@ def _zip(file: BinaryIO, where: str) -> Members:
 
     def read(name: str) -> bytes:
         info = infos[name]
-        _check_size(info.file_size, name, where)
-        try:
-            return archive.read(info)  # zipfile stops at `file_size`
-        except NotImplementedError as error:
-            raise UserError(f"{where}: cannot unpack {name!r}: {error}; pack the archive again as plain zip") from None
-        except DAMAGED as error:
-            raise _damaged(where, error, name) from None
-        except OSError as error:
-            if error.errno is None:  # from the bzip2 decompressor; errors of the disk have a number
-                raise _damaged(where, error, name) from None
-            raise
+        check_size(info.file_size, name, where)
+        with _reported_damage(where, name):
+            try:
+                return archive.read(info)  # zipfile stops at `file_size`
+            except NotImplementedError as error:
+                problem = f"{where}: cannot unpack {name!r}: {error}; pack the archive again as plain zip"
+                raise UserError(problem) from None
 
-    return Members(where=where, names=collect((name for name, _ in files), where), read=read)
+    return Members(where=where, names=sorted_names((name for name, _ in files), where), read=read)
 
 
 def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
@@ -208,20 +207,19 @@ class _Header(tarfile.TarInfo):
 
 
 def _tar(file: BinaryIO, where: str) -> Members:
-    try:
+    with _reported_damage(where):
         found = list(_tar_files(file, where))
-    except DAMAGED as error:
-        raise _damaged(where, error) from None
-    names = collect((name for name, _, _ in found), where)
+    names = sorted_names((name for name, _, _ in found), where)
     places = {name: (offset, size) for name, offset, size in found}
 
     def read(name: str) -> bytes:
         offset, size = places[name]
-        _check_size(size, name, where)
-        file.seek(offset)
-        data = file.read(size)
-        if len(data) < size:
-            raise _damaged(where, EOFError("unexpected end of data"), name)
+        check_size(size, name, where)
+        with _reported_damage(where, name):
+            file.seek(offset)
+            data = file.read(size)
+            if len(data) < size:
+                raise EOFError("unexpected end of data")
         return data
 
     return Members(where=where, names=names, read=read)
@@ -255,16 +253,9 @@ def _decompress(file: BinaryIO, kind: str, where: str, spool: BinaryIO) -> Binar
     """Decompress a file to `spool`, up to the allowed size."""
     packed = file.seek(0, 2)
     file.seek(0)
-    try:
-        with DECOMPRESSORS[kind](file, "rb") as stream:
-            for chunk in progress(iter(lambda: stream.read(CHUNK), b""), what="unpack", unit="MiB"):
-                if spool.tell() + len(chunk) > _allowed(packed):
-                    raise _refuse_expansion(where, packed)
-                spool.write(chunk)
-    except DAMAGED as error:
-        raise _damaged(where, error) from None
-    except OSError as error:
-        if error.errno is None:
-            raise _damaged(where, error) from None
-        raise
+    with _reported_damage(where), DECOMPRESSORS[kind](file, "rb") as stream:
+        for chunk in progress(iter(lambda: stream.read(CHUNK), b""), what="unpack", unit="MiB"):
+            if spool.tell() + len(chunk) > _allowed(packed):
+                raise _refuse_expansion(where, packed)
+            spool.write(chunk)
     return spool

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from typing import Final
 
-from lamina.data.sources.members import Members, decode_text, normal, some
+from lamina.data.sources.members import Members, decode_text, some, stem
 from lamina.data.sources.picture import Box
 from lamina.errors import UserError
 
@@ -34,10 +34,10 @@ def find_boxes(members: Members, folder: str) -> dict[str, str]:
     files = [name for name in members.names if name.startswith(start) and name.lower().endswith(".xml")]
     pictures: dict[str, list[str]] = defaultdict(list)
     for name in members.pictures:
-        pictures[_stem(name)].append(name)
+        pictures[stem(name)].append(name)
     found: dict[str, str] = {}
     for file in files:
-        matches = _in_same_folder(file.removeprefix(start), pictures.get(_stem(file), []))
+        matches = _in_same_folder(file.removeprefix(start), pictures.get(stem(file), []))
         if len(matches) > 1:
             raise UserError(f"{members.where}: {file!r} may belong to {some(matches)}; use the same folders for both")
         if matches and found.setdefault(matches[0], file) != file:
@@ -49,10 +49,6 @@ def find_boxes(members: Members, folder: str) -> dict[str, str]:
             "rename them, or set source.boxes to null"
         )
     return found
-
-
-def _stem(name: str) -> str:
-    return normal(posixpath.splitext(posixpath.basename(name))[0])
 
 
 def _in_same_folder(relative: str, pictures: list[str]) -> list[str]:

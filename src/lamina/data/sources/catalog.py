@@ -84,7 +84,7 @@ def full_location(builder: Any) -> str:
     return f"{builder.name}{config}:{builder.version}"
 
 
-def known(wanted: str, names: Iterable[str]) -> str:
+def known_names(wanted: str, names: Iterable[str]) -> str:
     """Return `; known: ...` with the names, most similar first, for a message; empty without names."""
     listed = sorted(set(names))
     close = difflib.get_close_matches(wanted, listed, n=MOST_NAMES, cutoff=0.0)
@@ -102,14 +102,14 @@ def _reason(tfds: Any, root: Any, name: str, config: str | None, version: str | 
     configs = _configs(tfds, root, name)
     if configs and config not in configs and not (config is None and name in tfds.list_builders()):
         missing = f"{name!r} has no configuration {config!r}" if config else f"{name!r} has several configurations"
-        return f"{missing}; name one as {name}/CONFIG{known(config or '', configs)}"
+        return f"{missing}; name one as {name}/CONFIG{known_names(config or '', configs)}"
     folder = root / name / config if config else root / name
     broken = [one for one in _folders(folder) if tfds.core.Version.is_valid(one) and not _is_complete(folder / one)]
     if broken and version in (None, *broken):
         return _partly_prepared(folder / broken[-1])
     versions = _versions(tfds, root, name, config)
     if version and version not in versions:
-        return f"{name!r} has no version {version}{known(version, versions)}"
+        return f"{name!r} has no version {version}{known_names(version, versions)}"
     return None
 
 
@@ -173,7 +173,7 @@ def prepare_dataset(builder: Any, where: str) -> None:
     except Exception as error:  # builders may raise anything
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise UserError(f"{where}: cannot be prepared here: {_message(error)}; {_elsewhere(builder)}") from None
+        raise UserError(f"{where}: cannot be prepared here: {_message(error)}; {_advice(builder)}") from None
 
 
 def _check_reach(builder: Any, where: str) -> None:
@@ -188,13 +188,13 @@ def _check_reach(builder: Any, where: str) -> None:
         except requests.ConnectionError:
             raise UserError(
                 f"{where}: not prepared in {builder.data_path.parent}, and its host {host} cannot be reached; "
-                f"{_elsewhere(builder)}"
+                f"{_advice(builder)}"
             ) from None
         except requests.RequestException:  # slow or unusual, but reachable
             continue
 
 
-def _elsewhere(builder: Any) -> str:
+def _advice(builder: Any) -> str:
     """What to do instead: copy prepared data, or read another version that is here."""
     name, _, version = full_location(builder).partition(":")
     advice = (

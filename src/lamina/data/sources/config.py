@@ -125,6 +125,8 @@ def _strings(value: Any, expected: str) -> str | tuple[str, ...] | None:
 
 def _conflict(config: SourceConfig) -> str | None:
     """What is wrong between the keys of the section, in words for an error message."""
+    if config.kind in ("folder", "archive") and urls.is_url(str(config.location)):
+        return f"source.location is a URL, but source.kind is {config.kind}; set kind: url"
     unused = next((key for key in UNUSED[config.kind] if getattr(config, key) not in (None, ())), None)
     if unused:
         return f"source.{unused} is set, but kind: {config.kind} does not use it; remove it"
@@ -144,8 +146,6 @@ def _conflict(config: SourceConfig) -> str | None:
         return "source.boxes or target is set, but texts have no boxes; set them to null"
     if config.kind == "url":
         return _url_conflict(config)
-    if config.kind in ("folder", "archive") and urls.is_url(str(config.location)):
-        return f"source.location is a URL, but source.kind is {config.kind}; set kind: url"
     if config.kind == "archive" and isinstance(config.sha256, tuple):
         return "source.sha256 is a list, but an archive is one file; give one digest"
     return None

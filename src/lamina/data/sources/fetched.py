@@ -13,9 +13,9 @@ from typing import Final
 from lamina.data.sources.archive import open_archive
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.fetch import PATIENCE, FetchError, Patience, Session, fetch
-from lamina.data.sources.listing import listing_problem, recorded, used_names
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, compose
-from lamina.data.sources.urls import file_name, places, shown
+from lamina.data.sources.listing import listing_problem, used_names, with_digests
+from lamina.data.sources.members import PICTURE_SUFFIXES, Members, check_size, combine
+from lamina.data.sources.urls import all_urls, file_name, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.progress import progress
@@ -66,7 +66,7 @@ def open_fetched(config: SourceConfig, system: Path, *, patience: Patience = PAT
             found = obtain(url, config.mirrors, check, system / DOWNLOADS, session=session, patience=patience)
             members = stack.enter_context(_open(found, name, system))
             parts.append((_prefix(name) if several else "", members))
-        yield compose(parts, where=f"the {len(parts)} files of source.location") if several else parts[0][1]
+        yield combine(parts, where=f"the {len(parts)} files of source.location") if several else parts[0][1]
 
 
 def remedy(system: Path) -> str:
@@ -102,7 +102,7 @@ def _members_problem(config: SourceConfig, name: str, system: Path, path: Path) 
         if len(config.locations) > 1 or config.members is None:
             return None  # several files are checked together when they are read
         used = used_names(members, config)  # an error here is in params.yaml: another URL would not help
-        members, digests = recorded(members)
+        members, digests = with_digests(members)
         try:
             for one in progress(used, what="check", unit="files"):
                 members.read(one)
@@ -121,7 +121,7 @@ def obtain(
 
     Args:
         url: URL of the file.
-        mirrors: Other URLs, see `places`.
+        mirrors: Other URLs, see `all_urls`.
         check: What a correct file must satisfy.
         folder: Folder of downloads.
         session: Connections to reuse.
@@ -134,7 +134,7 @@ def obtain(
     mirror = _local_mirror()
     if mirror is not None and (mirror / name).is_file():
         return _in_local_mirror(mirror / name, check)
-    kept = {place: folder / _kept_name(place) for place in places(url, mirrors)}
+    kept = {place: folder / _kept_name(place) for place in all_urls(url, mirrors)}
     unfit = {}
     for place, file in kept.items():
         if file.is_file():
@@ -214,6 +214,5 @@ def _open(found: Obtained, name: str, spool: Path) -> Iterator[Members]:
         with open_archive(found.path, where=found.where, spool=spool) as members:
             yield members
         return
-    if found.path.stat().st_size > MEMBER_BYTES:
-        raise UserError(f"{found.where}: is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
+    check_size(found.path.stat().st_size, name, found.where)
     yield Members(where=found.where, names=(name,), read=lambda _: found.path.read_bytes())

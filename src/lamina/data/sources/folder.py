@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lamina.data.sources.members import MEMBER_BYTES, Members, checked_name, collect, is_ignored
+from lamina.data.sources.members import Members, check_size, checked_name, is_ignored, sorted_names
 from lamina.errors import UserError
 
 
@@ -28,13 +28,12 @@ def open_folder(path: Path, *, where: str) -> Iterator[Members]:
     def read(name: str) -> bytes:
         file = path / name
         try:
-            if file.stat().st_size > MEMBER_BYTES:
-                raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
+            check_size(file.stat().st_size, name, where)
             return file.read_bytes()
         except OSError as error:
             raise UserError(f"{where}: cannot read {name!r}: {error.strerror}") from None
 
-    names = collect(_walk(path, where, "", (path.resolve(),)), where)
+    names = sorted_names(_walk(path, where, "", (path.resolve(),)), where)
     yield Members(where=where, names=names, read=read)
 
 

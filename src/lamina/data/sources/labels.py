@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final
 
-from lamina.data.sources.members import Members, decode_text, normal, some
+from lamina.data.sources.members import Members, decode_text, some, to_nfc
 from lamina.errors import UserError
 
 Labels = tuple[str, ...]
@@ -45,7 +45,7 @@ def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
 def folder_label(members: Members, name: str) -> Labels:
     """Return the name of the folder that a picture lies in; empty at the root and in the single top folder."""
     folder = posixpath.dirname(name.removeprefix(members.top))
-    return (normal(posixpath.basename(folder)),) if folder else ()
+    return (to_nfc(posixpath.basename(folder)),) if folder else ()
 
 
 def read_labels(members: Members, table: str) -> dict[str, Labels]:
@@ -110,7 +110,7 @@ def parse_labels(data: bytes, place: str) -> Iterator[tuple[str, Labels]]:
                 raise UserError(f"{place}, line {rows.line_num}: expected {_expected(header, separator)}, got {row}")
             if row:
                 cell = row[label] if label < len(row) else ""
-                yield row[file].strip(), tuple(normal(part.strip()) for part in cell.split(",") if part.strip())
+                yield row[file].strip(), tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip())
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
     except IndexError:
@@ -142,14 +142,14 @@ def _header(cells: list[str]) -> list[str]:
 
 def _locator(members: Members, table: str) -> Callable[[str], str | None]:
     """Return a function from a `file` cell to the full name of the picture, or None."""
-    full = {normal(name): name for name in members.pictures}
+    full = {to_nfc(name): name for name in members.pictures}
     bases: dict[str, list[str]] = defaultdict(list)
     for name in full:
         bases[posixpath.basename(name)].append(name)
     folders = dict.fromkeys((posixpath.dirname(table), "", members.top))
 
     def locate(file: str) -> str | None:
-        wanted = normal(file).replace("\\", "/")
+        wanted = to_nfc(file).replace("\\", "/")
         for folder in folders:
             found = full.get(posixpath.normpath(posixpath.join(folder, wanted)))
             if found is not None:

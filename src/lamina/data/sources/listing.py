@@ -28,7 +28,7 @@ def used_names(members: Members, config: SourceConfig) -> list[str]:
     return sorted(names)
 
 
-def recorded(members: Members) -> tuple[Members, dict[str, str]]:
+def with_digests(members: Members) -> tuple[Members, dict[str, str]]:
     """Return the same members, and a dictionary that receives the SHA-256 of each file when it is read."""
     digests: dict[str, str] = {}
 

@@ -100,7 +100,7 @@ class Members:
         return "found " + ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
 
 
-def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
+def combine(parts: Iterable[tuple[str, Members]], where: str) -> Members:
     """Combine several sources into one.
 
     Args:
@@ -111,7 +111,7 @@ def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
         UserError: If two files get the same name.
     """
     found = [(prefix + name, part, name) for prefix, part in parts for name in part.names]
-    names = collect((full for full, _, _ in found), where)
+    names = sorted_names((full for full, _, _ in found), where)
     places = {full: (part, name) for full, part, name in found}
 
     def read(full: str) -> bytes:
@@ -121,7 +121,18 @@ def compose(parts: Iterable[tuple[str, Members]], where: str) -> Members:
     return Members(where=where, names=names, read=read)
 
 
-def collect(names: Iterable[str], where: str) -> tuple[str, ...]:
+def check_size(size: int, name: str, where: str) -> None:
+    """Raise UserError if a file has more than `MEMBER_BYTES` bytes."""
+    if size > MEMBER_BYTES:
+        raise UserError(f"{where}: {name!r} is larger than {MEMBER_BYTES // 2**20} MiB; remove it")
+
+
+def stem(name: str) -> str:
+    """Return the base name of a file without its suffix, in composed Unicode."""
+    return to_nfc(posixpath.splitext(posixpath.basename(name))[0])
+
+
+def sorted_names(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Sort the names of files. Raises UserError for a name that occurs twice."""
     ordered = sorted(names)
     for before, name in pairwise(ordered):
@@ -171,7 +182,7 @@ def _is_text(name: str) -> bool:
     return "\0" not in name
 
 
-def normal(text: str) -> str:
+def to_nfc(text: str) -> str:
     """Return Unicode's composed form (NFC), so that `é` from macOS and from Windows are equal."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 

@@ -194,10 +194,7 @@ def _duplicate(shot: Shot, original: Shot, seed: int) -> tuple[bytes, tuple[Box,
 
 def _encoded(image: Image.Image, suffix: str, quality: int) -> bytes:
     file = io.BytesIO()
-    if suffix == "png":
-        image.save(file, "PNG")
-    else:
-        image.save(file, "JPEG", quality=quality)
+    image.save(file, "PNG" if suffix == "png" else "JPEG", quality=quality)  # PNG ignores the quality
     return file.getvalue()
 
 

@@ -14,7 +14,7 @@ from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.folder import open_folder
 from lamina.data.sources.labels import find_labels
-from lamina.data.sources.listing import check_listing, recorded
+from lamina.data.sources.listing import check_listing, with_digests
 from lamina.data.sources.members import Members, some, suggestion
 from lamina.data.sources.picture import Picture
 from lamina.data.sources.text_table import find_text_table
@@ -116,21 +116,21 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     members = replace(members, content=config.content)
     if config.members is None:
         return _items(members, config)
-    members, digests = recorded(members)
+    members, digests = with_digests(members)
     found = _items(members, config)
     checked = partial(check_listing, digests, config.members, system, where=members.where, remedy=remedy)
-    return replace(found, pictures=_then(found.pictures, checked))
+    return replace(found, pictures=_followed_by(found.pictures, checked))
 
 
 def _items(members: Members, config: SourceConfig) -> Source:
-    """Pictures or texts: a file each, or a row each of the table that `source.labels` names, where it holds texts."""
+    """Pictures or texts: one per file, or one per row of the table that `source.labels` names if it has texts."""
     table = find_text_table(members, config)
     if table is None:
         return Source(pictures=_read(members, config), total=len(members.pictures))
     return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
 
 
-def _then(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
+def _followed_by(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
     yield from pictures
     action()
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
-from lamina.data.sources.members import Members
+from lamina.data.sources.members import Members, stem
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
 
@@ -123,9 +123,9 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
     Returns:
         The boxes, or None if there are none.
     """
-    pictures = {posixpath.splitext(posixpath.basename(name))[0] for name in members.pictures}
+    pictures = {stem(name) for name in members.pictures}
     files = [name for name in members.names if name.lower().endswith(".xml")]
-    folders = {posixpath.dirname(name) for name in files if posixpath.splitext(posixpath.basename(name))[0] in pictures}
+    folders = {posixpath.dirname(name) for name in files if stem(name) in pictures}
     if not folders:
         return None
     folder = posixpath.commonpath(folders) or "."
@@ -134,7 +134,7 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
     if not objects:
         return None
     once = Counter(name for names in objects for name, count in names.items() if count == 1)
-    target = next((name for name, count in sorted(once.items(), key=_commonest) if count > len(objects) / 2), None)
+    target = next((name for name, count in sorted(once.items(), key=_most_common) if count > len(objects) / 2), None)
     alone = sum(names.total() == 1 for names in objects) > len(objects) / 2
     single = len(found) > len(members.pictures) / 2 and (alone or target is not None)
     return BoxSurvey(boxes=folder.removeprefix(members.top), target=target, pictures=len(found), single=single)
@@ -147,7 +147,7 @@ def _objects(members: Members, file: str) -> Counter[str] | None:
         return None
 
 
-def _commonest(counted: tuple[str, int]) -> tuple[int, str]:
+def _most_common(counted: tuple[str, int]) -> tuple[int, str]:
     return -counted[1], counted[0]
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
 from lamina.data.sources.labels import SEPARATORS
-from lamina.data.sources.members import MEMBER_BYTES, Members, decode_text, normal
+from lamina.data.sources.members import MEMBER_BYTES, Members, decode_text, to_nfc
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
 
@@ -86,7 +86,7 @@ def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, tuple
                     f"{place}, line {rows.line_num}: expected {len(header)} cells, got {len(row)}; "
                     f"quote texts that hold {separator!r} or line ends"
                 )
-            labels = tuple(normal(part.strip()) for part in row[label].split(",") if part.strip())
+            labels = tuple(to_nfc(part.strip()) for part in row[label].split(",") if part.strip())
             yield row[text], labels, row[origin].strip() if origin is not None else ""
     except csv.Error as error:
         raise UserError(

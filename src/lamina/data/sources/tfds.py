@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from lamina.data.sources.catalog import find_builder, full_location, known, library, prepare_dataset, read_config
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, checked_name, normal
+from lamina.data.sources.catalog import find_builder, full_location, known_names, library, prepare_dataset, read_config
+from lamina.data.sources.members import PICTURE_SUFFIXES, check_size, checked_name, to_nfc
 from lamina.data.sources.picture import Picture
 from lamina.errors import UserError
+from lamina.quiet_stderr import quiet_stderr
 
 SIGNATURES: Final = (
     (b"\xff\xd8\xff", ".jpg"),
@@ -172,9 +173,11 @@ def chosen_label(features: Features, labels: str, where: str) -> str | None:
     if not features.labels:
         raise UserError(f"{where}: none of its features is a label (ClassLabel); set source.labels to none")
     if labels != "folder":
-        raise UserError(f"{where}: source.labels {labels!r} is none of its labels{known(labels, features.labels)}")
+        raise UserError(
+            f"{where}: source.labels {labels!r} is none of its labels{known_names(labels, features.labels)}"
+        )
     if features.main_label is None:
-        raise UserError(f"{where}: has several labels; set source.labels to one{known('label', features.labels)}")
+        raise UserError(f"{where}: has several labels; set source.labels to one{known_names('label', features.labels)}")
     return features.main_label
 
 
@@ -198,7 +201,9 @@ def chosen_splits(dataset: Dataset, splits: tuple[str, ...] | None) -> dict[str,
     """
     for name in splits or ():
         if name not in dataset.splits:
-            raise UserError(f"tfds:{dataset.location}: source.splits: no split {name!r}{known(name, dataset.splits)}")
+            raise UserError(
+                f"tfds:{dataset.location}: source.splits: no split {name!r}{known_names(name, dataset.splits)}"
+            )
     chosen = dataset.splits if splits is None else splits
     return {name: dataset.splits[name] for name in sorted(chosen, key=lambda name: f"{name}/")}
 
@@ -249,10 +254,9 @@ def _pictures(
     for split in splits:
         for index, example in enumerate(_examples(dataset, split, label)):
             encoded = example[features.image]
-            if len(encoded) > MEMBER_BYTES:
-                raise UserError(f"{where}: example {index} of {split!r} is larger than {MEMBER_BYTES // 2**20} MiB")
             file = _file_name(example[features.file_name]) if features.file_name else ""
             name = checked_name(f"{split}/{index:08d}{name_ending(file, encoded)}", where)
+            check_size(len(encoded), name, where)
             yield Picture(
                 name=name,
                 encoded=encoded,
@@ -265,13 +269,13 @@ def _labels(number: int, classes: tuple[str, ...]) -> tuple[str, ...]:
     """The name of a label, or its number if it has no name; empty if it is unknown (-1)."""
     if number < 0:
         return ()
-    return (normal(classes[number]) if number < len(classes) else str(number),)
+    return (to_nfc(classes[number]) if number < len(classes) else str(number),)
 
 
 def _file_name(path: bytes) -> str:
     """The base name of a file, without control characters."""
     base = posixpath.basename(path.decode(errors="replace").replace("\\", "/"))
-    return "".join(letter for letter in normal(base) if letter.isprintable())
+    return "".join(letter for letter in to_nfc(base) if letter.isprintable())
 
 
 def _no_ending(file: str, encoded: bytes) -> str:
@@ -291,9 +295,11 @@ def _examples(dataset: Dataset, split: str, label: str | None) -> Iterator[dict[
     needed = {name: True for name in (features.image, features.file_name, label) if name}
     decoders = tfds.decode.PartialDecoding(needed, decoders={features.image: tfds.decode.SkipDecoding()})
     try:
-        yield from dataset.builder.as_dataset(
-            split=split, shuffle_files=False, decoders=decoders, read_config=read_config()
-        ).as_numpy_iterator()
+        with quiet_stderr():  # without a GPU, TensorFlow reports an error of CUDA here
+            examples = dataset.builder.as_dataset(
+                split=split, shuffle_files=False, decoders=decoders, read_config=read_config()
+            ).as_numpy_iterator()
+        yield from examples
     except Exception as error:  # TensorFlow's own exceptions, which this module must not import
         reason = " ".join(str(error).split())[:200]
         raise UserError(

@@ -49,7 +49,7 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}" + ("?..." if parts.query else "")
 
 
-def places(url: str, mirrors: tuple[str, ...]) -> list[str]:
+def all_urls(url: str, mirrors: tuple[str, ...]) -> list[str]:
     """Return the URLs of a file: its own, then those of the mirrors.
 
     Args:

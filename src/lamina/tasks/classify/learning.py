@@ -20,83 +20,39 @@ from lamina.files import json_digest
 from lamina.inputs.features import FeatureExamples, fold_rows, load_features
 from lamina.inputs.index import input_digest, input_width, read_split
 from lamina.inputs.pixels import PictureExamples, fresh_each_epoch
-from lamina.maths.scores import score
 from lamina.models.layers import compute_in, unfreeze
 from lamina.models.networks import build_head, build_network, join
 from lamina.source_code import code_digest
-from lamina.tasks.classify.settings import ClassifySettings, HeadSettings, NetworkSettings
+from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers, judged_classes
+from lamina.tasks.classify.settings import (
+    DenseSettings,
+    HeadSettings,
+    LinearSettings,
+    NetworkSettings,
+)
 from lamina.training.environment import environment
 from lamina.training.history import DivergedError, EpochRow
-from lamina.training.learner import Learned, Learner, NetworkLearner, final
+from lamina.training.learner import Learned, final
 from lamina.training.settings import GradientNumbers, Hyperparameters, RunSettings, gradient_numbers
 from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
 
 if TYPE_CHECKING:
     from lamina.training.heads import Fold, Head
-    from lamina.training.trainers import ClassTrainer
 
 _CHUNK = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassLearner(Learner):
-    """What a learner of classes has, whatever its input.
+class HeadLearner(ClassNetworkLearner):
+    """A head over the features of a frozen backbone.
 
     Attributes:
-        manifest: the rows of the folds, with `label`.
-        names: of the classes, sorted; a network's output i is class i.
+        pictures: a fold's examples as pixels, for fine-tuning.
+        mean, variance: (width,) of the training features.
     """
 
-    tests_labels = True
-
-    manifest: pd.DataFrame
-    names: list[str]
-
-    @property
-    def classes(self) -> list[str]:
-        return self.names
-
-    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
-        """Return `label`, `predicted`, and a column of probabilities per class."""
-        probabilities = learned.predict(self.examples(fold))
-        labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
-        return judged_classes(labels, probabilities, self.names)
-
-    def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
-        return score(judged["label"], judged["predicted"], judged["origin"], self.names)
-
-
-def judged_classes(labels: Any, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Return `label`, `predicted` and the probabilities, (n, classes), as a table."""
-    predicted = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
-    return pd.DataFrame({"label": labels, "predicted": predicted}).join(pd.DataFrame(probabilities, columns=classes))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassNetworkLearner(ClassLearner, NetworkLearner):
-    """A network in TensorFlow that classifies. pictures: a fold's examples as pixels."""
-
-    settings: ClassifySettings
-    pictures: Callable[[str], PictureExamples]
-
-    def trainer(self, network: Any, numbers: GradientNumbers) -> "ClassTrainer":
-        from lamina.training.trainers import ClassTrainer
-
-        balanced = self.settings.class_weights == "balanced"
-        return ClassTrainer(
-            network,
-            numbers,
-            class_weights=balanced_weights(np.asarray(self.train.labels), len(self.names)) if balanced else None,
-            label_smoothing=self.settings.label_smoothing,
-            ema_decay=self.settings.ema_decay,
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadLearner(ClassNetworkLearner):
-    """A head over the features of a frozen backbone. mean, variance: (width,) of the training features."""
-
     settings: HeadSettings
+    pictures: Callable[[str], PictureExamples]
     mean: np.ndarray
     variance: np.ndarray
 
@@ -224,6 +180,10 @@ def open_learner(
     _demand_every_class(rows)
     if isinstance(settings, HeadSettings):
         return head_learner(settings, folders, rows, seed=seed)
+    if isinstance(settings, DenseSettings | LinearSettings):
+        from lamina.tasks.classify.words_learning import words_learner
+
+        return words_learner(settings, folders, rows, seed=seed)
     return network_learner(cast(NetworkSettings, settings), folders, rows, seed=seed, augment=augment)
 
 
@@ -291,30 +251,11 @@ def network_learner(
         width=size,
         digest=digest,
         examples=pictures,
-        pictures=pictures,
         build=build,
         build_final_model=build_final_model,
         seed=seed,
         fresh_examples=fresh,
     )
-
-
-def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return (classes,) float32: n / (classes x n of the class), as scikit-learn's `compute_class_weight`."""
-    return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
-
-
-def class_names(manifest: pd.DataFrame) -> list[str]:
-    """Return the classes of a manifest, sorted; raises UserError where there are fewer than two."""
-    classes = sorted(manifest["label"].dropna().unique())
-    if len(classes) < 2:
-        raise UserError(f"expected at least two classes, found {classes or 'no label'}; look at source.labels")
-    return classes
-
-
-def class_numbers(manifest: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """Return (rows,) int32: each row's place in `classes`."""
-    return pd.Categorical(manifest["label"], categories=classes).codes.astype(np.int32)
 
 
 def _marked(options: TrainingOptions, fine_tuning: int) -> Callable[[EpochRow], None]:

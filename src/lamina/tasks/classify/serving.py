@@ -1,4 +1,4 @@
-"""What a served classifier takes and gives: pictures, and a column of probabilities per class."""
+"""What a served classifier takes and gives: pictures or texts, and a column of probabilities per class."""
 
 from lamina.results.record import Record
 from lamina.results.serving import Serving, pictures
@@ -6,4 +6,5 @@ from lamina.results.serving import Serving, pictures
 
 def serving(record: Record) -> Serving:
     """Return the interface of a run's served model."""
-    return Serving(inputs=pictures(record.width), columns=tuple(record.classes))
+    is_text = record.input.startswith("words/")
+    return Serving(inputs=None if is_text else pictures(record.width), columns=tuple(record.classes))

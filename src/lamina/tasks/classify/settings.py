@@ -7,7 +7,16 @@ from pydantic import Field
 
 from lamina.config import Config
 from lamina.models.backbones import BACKBONES, Precision
-from lamina.training.settings import Augmentation, GradientSettings, Rate, RunSettings, Share, among
+from lamina.training.settings import (
+    Augmentation,
+    GradientSettings,
+    Hyperparameters,
+    Rate,
+    RunSettings,
+    Share,
+    among,
+    or_tune,
+)
 
 
 class FineTune(Config):
@@ -67,6 +76,40 @@ class NetworkSettings(ClassifySettings):
         return self.augmentation == "fresh"
 
 
+class DenseSettings(ClassifySettings):
+    """A dense network over words: Dense(16, ReLU) twice, then the classes.
+
+    Source: F. Chollet, Deep Learning with Python, section 4.1 (film reviews).
+    """
+
+    network: Literal["dense"]
+
+
+class LinearNumbers(Hyperparameters):
+    """What a linear classifier is tuned by. penalty: of large coefficients (1 / C of scikit-learn)."""
+
+    penalty: Annotated[float, Field(gt=0, le=1e6)]
+
+
+class LinearSettings(RunSettings):
+    """A linear classifier over words, solved to the end: the baseline that any other text classifier must beat.
+
+    Attributes:
+        network: logistic_regression, or nb_svm (`lamina.training.linear`).
+        penalty: of large coefficients; a number, or tune.
+    """
+
+    numbers = LinearNumbers
+
+    network: Literal["logistic_regression", "nb_svm"]
+    penalty: Annotated[
+        Annotated[float, Field(gt=0, le=1e6)] | Literal["tune"], or_tune("0 (excluded) to 1,000,000")
+    ] = 1.0
+
+
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
-    """Return the class of a run's settings, by its input."""
-    return HeadSettings if str(given.get("input", "")).startswith("features/") else NetworkSettings
+    """Return the class of a run's settings, by its input, and for words by its network."""
+    kind = str(given.get("input", "")).partition("/")[0]
+    if kind == "words":
+        return DenseSettings if given.get("network") == "dense" else LinearSettings
+    return HeadSettings if kind == "features" else NetworkSettings

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from lamina.charts.chapter import Chapter, render, run_parts
+from lamina.charts.rows import ShownRows
 from lamina.errors import UserError
 from lamina.results.result_file import read_optional_table, read_table
 from lamina.results.trained import TrainedRun, read_trained
@@ -16,7 +17,7 @@ from lamina.tasks.colorize.results import PREDICTED, ColorScores, Metrics
 PACKAGE = "lamina.tasks.colorize"
 
 
-def chapter(system: Path, names: Sequence[str], pictures: Any) -> Chapter:
+def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
     """Lay out the chapter, lowest test MSE first; see `lamina.tasks.task.Task.chapter`."""
     runs = tables.ranked([_read(system, name) for name in names])
     best, comparison = runs[0], tables.comparison(runs)

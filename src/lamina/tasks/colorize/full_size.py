@@ -21,6 +21,7 @@ from lamina.errors import UserError
 from lamina.maths.color import UNITS, Floats, srgb_to_lab
 from lamina.maths.gamut import Codes, lightness, paint
 from lamina.models.loading import load_model
+from lamina.tasks.colorize.network import colorizer_of
 
 BATCH_PIXELS: Final = 2**19  # of squares that the network sees at once
 MOST_AT_ONCE: Final = 32
@@ -33,8 +34,16 @@ _BAND: Final = 2**13  # pixels at once: what they need stays in a core's cache
 
 
 def load_colorizer(path: Path, size: int) -> Any:
-    """Load a run's model. Raises UserError where it does not color squares of `size`."""
-    model = load_model(path)
+    """Load the network from lightness to colors inside a run's saved model.
+
+    Args:
+        path: of `model.keras`.
+        size: side in pixels of the squares that it shall color.
+
+    Raises:
+        UserError: if the model holds no such network, or one for squares of another size.
+    """
+    model = colorizer_of(load_model(path))
     shapes = [tuple(getattr(model, name)) for name in ("input_shape", "output_shape")]
     if shapes != [(None, size, size, 1), (None, size, size, 2)]:
         raise UserError(

@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from lamina.charts.chapter import Chapter, render, run_parts
 from lamina.charts.comparison import same_pictures
+from lamina.charts.rows import ShownRows
 from lamina.results.trained import read_trained
 from lamina.tasks.lightness.results import LightnessScores, Metrics
 
 PACKAGE = "lamina.tasks.lightness"
 
 
-def chapter(system: Path, names: Sequence[str], pictures: Any) -> Chapter:
+def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
     """Lay out the chapter, lowest test MSE first; see `lamina.tasks.task.Task.chapter`."""
     runs = [read_trained(system, name, Metrics) for name in names]
     same_pictures({run.name: run.predictions for run in runs})

@@ -1,4 +1,4 @@
-"""Studies: cut off, shared, out of reach; and what the pruners end."""
+"""Studies that several workers share in a database, and what happens when one of them, or the server, goes away."""
 
 import json
 import os
@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -20,73 +19,16 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.tuning.studies import SHARED, _storage, place_of, resume
-from searching import EPOCHS, IDENTITY, RANGES, Hill, config, searched
+from searching import IDENTITY, RANGES, Hill, searched
+from systems import ROOT
 
-PRUNERS = ("median", "hyperband", "none")
 TRIALS = 8
 OPENS, GUESS = "opens", "guess"
-
-
-class Killed(BaseException):
-    """What a test raises in the middle of a trial: nothing of lamina runs any more."""
-
-
-def cut_off(after: int) -> Hill:
-    """A task that ends the search after so many epochs."""
-    epochs = count()
-
-    def pause() -> None:
-        if next(epochs) == after:
-            raise Killed
-
-    return Hill(on_epoch=pause)
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SHARED, raising=False)
-
-
-@pytest.mark.parametrize("pruner", PRUNERS)
-def test_a_search_that_was_cut_off_ends_as_one_that_was_not(pruner: str, tmp_path: Path) -> None:
-    whole = searched(tmp_path / "whole", TRIALS, Hill(), pruner=pruner)
-    for epochs in (3, 25, 14):
-        with pytest.raises(Killed):
-            searched(tmp_path / "cut", TRIALS, cut_off(epochs), pruner=pruner)
-    tuned, trials = searched(tmp_path / "cut", TRIALS, Hill(), pruner=pruner)
-    pd.testing.assert_frame_equal(trials, whole[1], check_exact=True)
-    assert tuned == whole[0]
-
-
-@pytest.mark.parametrize("pruner", PRUNERS)
-def test_fewer_trials_are_the_first_of_more(pruner: str, tmp_path: Path) -> None:
-    _, more = searched(tmp_path / "more", TRIALS, Hill(), pruner=pruner)
-    _, fewer = searched(tmp_path / "fewer", 5, Hill(), pruner=pruner)
-    pd.testing.assert_frame_equal(fewer, more.head(5), check_exact=True)
-    _, on = searched(tmp_path / "fewer", TRIALS, Hill(), pruner=pruner)
-    pd.testing.assert_frame_equal(on, more, check_exact=True)
-
-
-def test_pruners_end_trials_where_they_may(tmp_path: Path) -> None:
-    told = {pruner: searched(tmp_path / pruner, 24, Hill(), pruner=pruner)[1] for pruner in PRUNERS}
-    for trials in told.values():
-        assert (trials.loc[trials["state"] == "COMPLETE", "epochs"] == EPOCHS).all()
-        assert (trials.loc[trials["state"] == "PRUNED", "epochs"] < EPOCHS).all()
-        best = trials[trials["state"] == "COMPLETE"].sort_values("value").iloc[-1]
-        assert 1e-3 < best["learning_rate"] < 1e-1
-    assert set(told["none"]["state"]) == {"COMPLETE"}
-    rungs = told["hyperband"].loc[told["hyperband"]["state"] == "PRUNED", "epochs"]
-    assert set(rungs) <= {2, 6, 18}
-    assert {2, 6} <= set(rungs)
-    assert told["median"].loc[told["median"]["state"] == "PRUNED", "epochs"].min() >= EPOCHS // 4
-    for pruner in ("median", "hyperband"):
-        assert told[pruner]["epochs"].sum() < 0.7 * told["none"]["epochs"].sum()
-
-
-def test_other_ranges_are_another_study(tmp_path: Path) -> None:
-    searched(tmp_path, 2, Hill())
-    searched(tmp_path, 2, Hill(), identity={"tune": {**RANGES, "dropout": [0.0, 0.3]}, "data": "abc"})
-    assert len(list(tmp_path.glob("hill-*.db"))) == 2
 
 
 @dataclass
@@ -132,7 +74,7 @@ def wait_for(condition: Callable[[], bool], *processes: "subprocess.Popen[str]",
     while not condition():
         for process in processes:
             assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < end, "it did not come about"
+        assert time.monotonic() < end, "the condition never came true"
         time.sleep(0.05)
 
 
@@ -148,7 +90,7 @@ def installed() -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # not under tmp_path, which is closed to other users
+    # not in tmp_path, which other users cannot read
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "password").write_text(OPENS)
@@ -180,7 +122,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     started = []
 
     def start(name: str, number: int, *, trials: int = TRIALS, pause: float = 0.02) -> "subprocess.Popen[str]":
-        command = [sys.executable, str(Path(__file__).with_name("searching.py")), name, str(tmp_path), str(trials)]
+        command = [sys.executable, str(ROOT / "tests" / "searching.py"), name, str(tmp_path), str(trials)]
         started.append(subprocess.Popen([*command, str(pause), str(number)], stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -216,13 +158,13 @@ def test_a_worker_takes_over_from_one_that_is_killed(server: Server, worker: Wor
     wait_for(lambda: len(begun(tmp_path, 0)) >= 3 and len(begun(tmp_path, 1)) >= 1, *workers)
     workers[0].kill()
     workers[0].communicate()
-    cut_off = begun(tmp_path, 0)[-1]
-    told = workers[1].communicate(timeout=300)[1]
-    assert workers[1].returncode == 0, told
+    last = begun(tmp_path, 0)[-1]
+    error = workers[1].communicate(timeout=300)[1]
+    assert workers[1].returncode == 0, error
     trials = pd.read_csv(tmp_path / "trials-1.csv")
     assert trials["number"].tolist() == list(range(TRIALS))
     assert not trials.duplicated(["learning_rate", "dropout"]).any()
-    assert cut_off in trials[["learning_rate", "dropout"]].to_numpy().tolist(), "run again with the same numbers"
+    assert last in trials[["learning_rate", "dropout"]].to_numpy().tolist(), "run again with the same numbers"
     kept = begun(tmp_path, 0)[:-1]
     assert all(numbers in trials[["learning_rate", "dropout"]].to_numpy().tolist() for numbers in kept)
     found = states("killed")
@@ -234,14 +176,14 @@ def test_workers_end_with_the_same_trials(server: Server, worker: Worker, tmp_pa
     workers = [worker("both", number) for number in range(2)]
     go(tmp_path, 2)
     for process in workers:
-        told = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, told
+        error = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, error
     assert all(begun(tmp_path, number) for number in range(2))
     assert (tmp_path / "trials-0.csv").read_bytes() == (tmp_path / "trials-1.csv").read_bytes()
     assert len(begun(tmp_path, 0)) + len(begun(tmp_path, 1)) == TRIALS
 
 
-def test_a_trial_whose_worker_died_before_its_first_sign_of_life_is_given_up(server: Server, tmp_path: Path) -> None:
+def test_a_trial_whose_worker_died_before_its_first_heartbeat_is_given_up(server: Server, tmp_path: Path) -> None:
     import optuna
 
     place = place_of("mute", "tests", IDENTITY, tmp_path)
@@ -253,7 +195,7 @@ def test_a_trial_whose_worker_died_before_its_first_sign_of_life_is_given_up(ser
     assert states("mute").count("FAIL") == 1
 
 
-def test_a_worker_that_slept_too_long_goes_on(server: Server, worker: Worker, tmp_path: Path) -> None:
+def test_a_worker_that_slept_too_long_continues(server: Server, worker: Worker, tmp_path: Path) -> None:
     sleeper = worker("sleeper", 0, trials=4, pause=0.1)
     go(tmp_path, 1)
     wait_for(lambda: len(begun(tmp_path, 0)) >= 1, sleeper)
@@ -263,42 +205,46 @@ def test_a_worker_that_slept_too_long_goes_on(server: Server, worker: Worker, tm
         _, trials = searched(tmp_path, 4, Hill(), name="sleeper")
     finally:
         sleeper.send_signal(signal.SIGCONT)
-    told = sleeper.communicate(timeout=300)[1]
-    assert sleeper.returncode == 0, told
+    error = sleeper.communicate(timeout=300)[1]
+    assert sleeper.returncode == 0, error
     assert len(trials) == 4
     assert begun(tmp_path, 0)[0] in trials[["learning_rate", "dropout"]].to_numpy().tolist()
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "trials-0.csv"), trials)
 
 
-def test_a_server_that_comes_back_is_waited_for(server: Server, worker: Worker, tmp_path: Path) -> None:
+def test_a_search_waits_for_a_server_that_comes_back(server: Server, worker: Worker, tmp_path: Path) -> None:
     process = worker("back", 0, trials=4, pause=0.05)
     go(tmp_path, 1)
     wait_for(lambda: len(begun(tmp_path, 0)) >= 2, process)
     server.stop()
     time.sleep(1)
     server.start()
-    told = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, told
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, error
     assert len(pd.read_csv(tmp_path / "trials-0.csv")) == 4
-    assert "Traceback" not in told
+    assert "Traceback" not in error
 
 
-def test_a_server_that_stays_away_is_told_in_one_line(server: Server, worker: Worker, tmp_path: Path) -> None:
+def test_a_server_that_stays_away_is_reported_in_one_line(server: Server, worker: Worker, tmp_path: Path) -> None:
     process = worker("away", 0, trials=4, pause=0.05)
     go(tmp_path, 1)
     wait_for(lambda: len(begun(tmp_path, 0)) >= 2, process)
     server.stop()
-    told = process.communicate(timeout=300)[1]
-    assert process.returncode == 2, told
-    assert told.count("\n") == 1
-    assert told.startswith(f"error: postgresql+psycopg://worker:***@127.0.0.1:{server.port}/postgres: the study cannot")
-    assert "the trials that ended are kept; run again when it is there" in told
+    error = process.communicate(timeout=300)[1]
+    assert process.returncode == 2, error
+    assert error.count("\n") == 1
+    assert error.startswith(
+        f"error: postgresql+psycopg://worker:***@127.0.0.1:{server.port}/postgres: the study cannot"
+    )
+    assert "the trials that ended are kept; run again when it is there" in error
     assert not (tmp_path / "trials-0.csv").exists()
     server.start()
     assert states("away").count("COMPLETE") >= 1
 
 
-def test_busy_strangers_are_refused_and_both_named(server: Server, worker: Worker, tmp_path: Path) -> None:
+def test_workers_with_other_settings_are_refused_and_both_studies_named(
+    server: Server, worker: Worker, tmp_path: Path
+) -> None:
     process = worker("stranger", 0, trials=2, pause=0.3)
     go(tmp_path, 1)
     wait_for(lambda: len(begun(tmp_path, 0)) >= 1, process)
@@ -306,14 +252,14 @@ def test_busy_strangers_are_refused_and_both_named(server: Server, worker: Worke
     with pytest.raises(UserError) as caught:
         searched(tmp_path, 2, Hill(), name="stranger", identity=other)
     process.communicate(timeout=300)
-    said = str(caught.value)
-    assert place_of("stranger", "tests", IDENTITY, tmp_path).study in said
-    assert place_of("stranger", "tests", other, tmp_path).study in said
-    assert "tune.dropout is [0.0, 0.7] there, [0.0, 0.3] here" in said
+    message = str(caught.value)
+    assert place_of("stranger", "tests", IDENTITY, tmp_path).study in message
+    assert place_of("stranger", "tests", other, tmp_path).study in message
+    assert "tune.dropout is [0.0, 0.7] there, [0.0, 0.3] here" in message
     assert len(searched(tmp_path, 2, Hill(), name="stranger", identity=other)[1]) == 2
 
 
-def test_what_is_wrong_with_an_address_is_told_at_once(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_address_is_reported_at_once(server: Server, tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         cases = {
@@ -341,23 +287,17 @@ def test_what_is_wrong_with_an_address_is_told_at_once(server: Server, tmp_path:
         ("postgresql://me:secret@host:port/db", "not the address of a database"),
     ],
 )
-def test_other_addresses_are_refused(address: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_of_other_databases_are_refused(address: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SHARED, address)
     with pytest.raises(UserError, match=rf"LAMINA_STUDIES: .*{shown}.*expected postgresql://") as caught:
         place_of("hill", "tests", {}, Path())
     assert "secret" not in str(caught.value)
 
 
-def test_the_address_of_a_database_is_no_part_of_what_is_found(server: Server, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_where_the_study_is(server: Server, tmp_path: Path) -> None:
     assert place_of("hill", "tests", IDENTITY, tmp_path).identity == IDENTITY
-    tuned, trials = searched(tmp_path, 3, Hill(), pruner="none")
+    numbers, trials = searched(tmp_path, 3, Hill(), pruner="none")
     os.environ.pop(SHARED)
-    alone_tuned, alone_trials = searched(tmp_path, 3, Hill(), pruner="none")
-    assert tuned == alone_tuned
+    alone_numbers, alone_trials = searched(tmp_path, 3, Hill(), pruner="none")
+    assert numbers == alone_numbers
     pd.testing.assert_frame_equal(trials, alone_trials, check_exact=True)
-
-
-@pytest.mark.parametrize(("key", "value"), [("pruner", "asha"), ("workers", 0)])
-def test_what_no_search_can_do_is_refused(key: str, value: object) -> None:
-    with pytest.raises(UserError, match=rf"tune\.{key}: .*got {value!r}"):
-        config(3, **{key: value})

@@ -1,0 +1,75 @@
+"""Class and probabilities of texts, from a run's model; the part of `lamina predict` that is about texts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lamina.commands.prediction import Prediction, failed, prediction
+from lamina.data.texts import decode
+from lamina.errors import UserError
+from lamina.inputs.words import Vectorizer, read_vectorizer
+from lamina.results.record import Record, read_record
+from lamina.tasks.runs import run_folder
+
+SUFFIX = ".txt"
+
+
+def find_texts(paths: Sequence[Path]) -> list[Path]:
+    """Return the files that are named, and all `.txt` files below the folders that are named, sorted.
+
+    Raises:
+        UserError: if a path is missing, or a folder holds no text.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() == SUFFIX)
+            if not inside:
+                raise UserError(f"{path}: no text in this folder; expected {SUFFIX} files")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: not found; name a text file or a folder of text files")
+    return found
+
+
+def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Prediction]:
+    """Predict the class of every text; a file that holds no text gets an `error`.
+
+    Raises:
+        UserError: if the run or its model is not there.
+    """
+    record, vectorizer = _transform(system, name)
+    from lamina.inputs.word_examples import predict_words
+    from lamina.models.loading import load_model
+
+    read = {path: decode(path.read_bytes(), strip_html=vectorizer.strip_html) for path in find_texts(paths)}
+    texts = {path: one.text for path, one in read.items() if not one.problem}
+    found = {path: failed(str(path), one.problem) for path, one in read.items() if one.problem}
+    if texts:
+        model = load_model(run_folder(system, name) / "model.keras")
+        rows = predict_words(model, vectorizer.transform(list(texts.values())))
+        found |= {path: prediction(str(path), record.classes, row) for path, row in zip(texts, rows, strict=True)}
+    return [found[path] for path in read]
+
+
+def request_texts(system: Path, name: str, paths: Sequence[Path]) -> str:
+    """Return the JSON to send to a served model for texts, in order.
+
+    Raises:
+        UserError: if one is no text, since answers come back without names.
+    """
+    texts = []
+    for path in find_texts(paths):
+        decoded = decode(path.read_bytes())
+        if decoded.problem:
+            raise UserError(f"{path}: {decoded.problem}; leave it out")
+        texts.append(decoded.text)
+    table = {"columns": ["text"], "data": [[text] for text in texts]}
+    return json.dumps({"dataframe_split": table}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _transform(system: Path, name: str) -> tuple[Record, Vectorizer]:
+    record = read_record(run_folder(system, name))
+    return record, read_vectorizer(system / "data" / record.input)

@@ -1,0 +1,87 @@
+"""What every learner of classes has, whatever its input."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from lamina.errors import UserError
+from lamina.maths.scores import score
+from lamina.tasks.classify.settings import ClassifySettings
+from lamina.training.learner import Learned, Learner, NetworkLearner
+from lamina.training.settings import GradientNumbers
+
+if TYPE_CHECKING:
+    from lamina.training.trainers import ClassTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassLearner(Learner):
+    """What a learner of classes has, whatever its input.
+
+    Attributes:
+        manifest: the rows of the folds, with `label`.
+        names: of the classes, sorted; a network's output i is class i.
+    """
+
+    tests_labels = True
+
+    manifest: pd.DataFrame
+    names: list[str]
+
+    @property
+    def classes(self) -> list[str]:
+        return self.names
+
+    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
+        """Return `label`, `predicted`, and a column of probabilities per class."""
+        probabilities = learned.predict(self.examples(fold))
+        labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
+        return judged_classes(labels, probabilities, self.names)
+
+    def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
+        return score(judged["label"], judged["predicted"], judged["origin"], self.names)
+
+
+def judged_classes(labels: Any, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Return `label`, `predicted` and the probabilities, (n, classes), as a table."""
+    predicted = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
+    return pd.DataFrame({"label": labels, "predicted": predicted}).join(pd.DataFrame(probabilities, columns=classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassNetworkLearner(ClassLearner, NetworkLearner):
+    """A network in TensorFlow that classifies."""
+
+    settings: ClassifySettings
+
+    def trainer(self, network: Any, numbers: GradientNumbers) -> "ClassTrainer":
+        from lamina.training.trainers import ClassTrainer
+
+        balanced = self.settings.class_weights == "balanced"
+        return ClassTrainer(
+            network,
+            numbers,
+            class_weights=balanced_weights(np.asarray(self.train.labels), len(self.names)) if balanced else None,
+            label_smoothing=self.settings.label_smoothing,
+            ema_decay=self.settings.ema_decay,
+        )
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return (classes,) float32: n / (classes x n of the class), as scikit-learn's `compute_class_weight`."""
+    return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
+
+
+def class_names(manifest: pd.DataFrame) -> list[str]:
+    """Return the classes of a manifest, sorted; raises UserError where there are fewer than two."""
+    classes = sorted(manifest["label"].dropna().unique())
+    if len(classes) < 2:
+        raise UserError(f"expected at least two classes, found {classes or 'no label'}; look at source.labels")
+    return classes
+
+
+def class_numbers(manifest: pd.DataFrame, classes: list[str]) -> np.ndarray:
+    """Return (rows,) int32: each row's place in `classes`."""
+    return pd.Categorical(manifest["label"], categories=classes).codes.astype(np.int32)

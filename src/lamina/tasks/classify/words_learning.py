@@ -1,0 +1,123 @@
+"""What a run that classifies texts learns from words: a dense network, or a linear classifier."""
+
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import numpy as np
+import pandas as pd
+
+from lamina.data.rows import Folders
+from lamina.inputs.features import fold_rows
+from lamina.inputs.index import input_digest, input_width
+from lamina.inputs.word_examples import WordExamples
+from lamina.inputs.words import read_matrix
+from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
+from lamina.tasks.classify.settings import DenseSettings, LinearNumbers, LinearSettings
+from lamina.training.history import EpochRow
+from lamina.training.learner import Learned
+from lamina.training.linear import LinearClassifier, fit_logistic, fit_nbsvm
+from lamina.training.settings import GradientNumbers, Hyperparameters
+from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
+
+HIDDEN: Final = (16, 16)  # units of the dense network
+_SMALLEST: Final = 1e-7  # probability in a logarithm, as Keras has it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearLearner(ClassLearner):
+    """A linear classifier, fitted in one go: its history has one row."""
+
+    settings: LinearSettings
+
+    def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
+        train, strength = self.train, 1 / cast(LinearNumbers, numbers).penalty
+        classes = len(self.names)
+        if self.settings.network == "nb_svm":
+            fitted = fit_nbsvm(train.matrix, train.labels, classes, strength=strength, seed=self.seed)
+        else:
+            fitted = fit_logistic(train.matrix, train.labels, classes, strength=strength)
+        row: EpochRow = {"epoch": 1}
+        for fold, examples in (("train", train), ("validation", self.validation)):
+            row |= _scores(fold, fitted.probabilities(examples.matrix), examples.labels)
+        options.on_epoch(row)
+        return Learned(
+            history=[row],
+            make=lambda: build_linear(fitted),
+            predict=lambda examples: fitted.probabilities(examples.matrix).astype(np.float32),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseLearner(ClassNetworkLearner):
+    """A dense network over words."""
+
+    settings: DenseSettings
+
+
+def words_learner(
+    settings: DenseSettings | LinearSettings, folders: Folders, manifest: pd.DataFrame, *, seed: int
+) -> ClassLearner:
+    """Open a classifier over the matrix that the stage `words` wrote; see `lamina.tasks.task.Task.open_learner`."""
+    folder, classes = folders.of_input(settings.input), class_names(manifest)
+    matrix, labels = read_matrix(folder), class_numbers(manifest, classes)
+
+    def examples(fold: str) -> WordExamples:
+        rows = fold_rows(manifest, fold)
+        return WordExamples(matrix[rows], labels[rows])
+
+    common: dict[str, Any] = {
+        "manifest": manifest,
+        "names": classes,
+        "width": input_width(folder),
+        "digest": input_digest(folder, folders),
+        "examples": examples,
+        "seed": seed,
+    }
+    if isinstance(settings, LinearSettings):
+        return LinearLearner(settings=settings, **common)
+
+    def build(numbers: GradientNumbers) -> Any:
+        return build_dense(int(matrix.shape[1]), len(classes), dropout=numbers.dropout, seed=seed)
+
+    return DenseLearner(settings=settings, build=build, build_final_model=lambda network, _: network, **common)
+
+
+def build_dense(width: int, classes: int, *, dropout: float, seed: int) -> Any:
+    """Build Dense(16, ReLU) - Dense(16, ReLU) - Dropout - classes; of two classes one sigmoid output decides.
+
+    Returns:
+        A Keras model from (n, width) to (n, classes) probabilities.
+    """
+    from lamina.models.keras_runtime import keras
+
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    words = x = keras.Input((width,), name="words")
+    for number, units in enumerate(HIDDEN, start=1):
+        x = layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+    x = layers.Dropout(dropout, seed=seed, name="dropout")(x) if dropout else x
+    if classes > 2:
+        return keras.Model(words, layers.Dense(classes, activation="softmax", name="classes")(x), name="dense")
+    second = layers.Dense(1, activation="sigmoid", name="classes")(x)
+    return keras.Model(words, layers.Concatenate(name="both")([1.0 - second, second]), name="dense")
+
+
+def build_linear(fitted: LinearClassifier) -> Any:
+    """Build a linear classifier as a Keras model, from (n, width) to (n, classes) probabilities."""
+    from lamina.models.keras_runtime import keras
+
+    width, classes = fitted.coef.shape
+    words = keras.Input((width,), name="words")
+    layer = keras.layers.Dense(classes, activation=fitted.link, name="classes")
+    x = layer(words)
+    layer.set_weights([fitted.coef.astype(np.float32), fitted.bias.astype(np.float32)])
+    if fitted.link == "sigmoid":
+        x = x / keras.ops.sum(x, axis=-1, keepdims=True)
+    return keras.Model(words, x, name="linear")
+
+
+def _scores(fold: str, probabilities: np.ndarray, labels: np.ndarray) -> EpochRow:
+    """Mean cross-entropy and accuracy of a fold."""
+    given = np.maximum(probabilities[np.arange(len(labels)), labels], _SMALLEST)
+    accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+    return {f"{fold}_loss": float(-np.log(given).mean()), f"{fold}_accuracy": accuracy}

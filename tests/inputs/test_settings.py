@@ -1,0 +1,49 @@
+"""Settings of the section `features`: what is accepted, and what is refused in one line."""
+
+import pytest
+
+from lamina.config import validated
+from lamina.errors import UserError
+from lamina.inputs.settings import FeaturesSettings
+from systems import FEATURES
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"backbone": "densnet121"},
+            r"features\.x\.backbone: unknown backbone 'densnet121'; did you mean 'densenet121'\? "
+            r"available: small_cnn, .*, densenet121, densenet169, .*, xception$",
+        ),
+        ({"backbone": "q"}, r"x\.backbone: unknown backbone 'q'; available: small_cnn, .*, xception$"),
+        ({"backbone": 5}, r"features\.x\.backbone: .*string, got 5$"),
+        ({"pooling": "max"}, r"features\.x\.pooling: .*'avg', 'flatten' or 'scales', got 'max'$"),
+        ({"preprocess": "own"}, r"features\.x\.preprocess: .*'native', 'rescale' or 'chroma', got 'own'$"),
+        ({"precision": "float16"}, r"features\.x\.precision: .*'float32' or 'bfloat16'"),
+        (
+            {"weights": "imagenet"},
+            r"x\.weights: expected weights/random, weights/imagenet/NAME\.weights\.h5, or the path of a \.keras or "
+            r"\.weights\.h5 file, got 'imagenet'$",
+        ),
+        (
+            {"preprocess": "chroma", "precision": "bfloat16"},
+            r"x\.precision: chroma: bfloat16 leaves too .*float32",
+        ),
+        ({"epochs": 3}, r"unknown key 'features\.x\.epochs'; known: backbone, weights, pooling, preprocess, precision"),
+    ],
+    ids=str,
+)
+def test_bad_settings_are_refused_with_place_value_and_expectation(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        validated(FEATURES | changes, "features.x", FeaturesSettings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_setting_is_named() -> None:
+    with pytest.raises(UserError, match=r"features\.x\.pooling is missing; add it"):
+        validated({key: value for key, value in FEATURES.items() if key != "pooling"}, "features.x", FeaturesSettings)
+
+
+def test_other_inputs_take_bfloat16() -> None:
+    assert validated(FEATURES | {"precision": "bfloat16"}, "features.x", FeaturesSettings).precision == "bfloat16"

@@ -1,0 +1,324 @@
+"""Runs trained again: with other seeds, on other folds and with shuffled labels, whatever their task."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamina.data.rows import Folders
+from lamina.errors import UserError
+from lamina.inputs.index import read_split
+from lamina.maths.color_scores import squared_errors
+from lamina.maths.crossvalidation import AgainConfig
+from lamina.maths.scores import score
+from lamina.results.assessment import Assessment
+from lamina.results.repeats import Retrainer, Training, assess, crossvalidation_rows, repeat
+from lamina.tasks.colorize.learning import ColorLearner
+from lamina.training.learner import Learned, Learner
+from lamina.training.settings import GradientNumbers, Hyperparameters
+from lamina.training.training_options import TrainingOptions
+from systems import (
+    COLORS,
+    HEAD,
+    LIGHT,
+    NETWORK,
+    retrainer_of,
+    stage_of,
+    write_features,
+    write_origins_of_blots,
+    write_origins_with_classes,
+)
+
+PICTURES, PARTS = 72, 3
+CLASSES = ["dark", "light", "plain"]
+LEARNING = HEAD | {"epochs": 12, "learning_rate": 3e-3, "dropout": 0.1, "decay": 0.0}
+SEEDS = {"validation": 0.2, "split_seed": 1, "seed": 5}
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_origins_with_classes(tmp_path_factory.mktemp("labeled"), PARTS)
+
+
+@pytest.fixture(scope="module")
+def unlabeled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_origins_of_blots(tmp_path_factory.mktemp("unlabeled"))
+
+
+@pytest.fixture
+def classes(labeled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(labeled)
+
+
+@pytest.fixture
+def colors(unlabeled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(unlabeled)
+
+
+def assessed(
+    cache: Path, settings: Mapping[str, Any] = LEARNING, *, seeds: Mapping[str, Any] = SEEDS, **asked: Any
+) -> tuple[Assessment, pd.DataFrame]:
+    return assess(retrainer_of(stage_of(settings), cache), Folders(), AgainConfig(**asked), **seeds)
+
+
+# ---- classifiers
+
+
+@pytest.mark.usefixtures("classes")
+def test_the_split_holds_the_copies_that_cross_validation_needs() -> None:
+    rows = read_split(Folders())
+    assert len(rows) == 2 * PICTURES
+    assert (rows["copy"] > 0)[rows["fold"] == "spare"].all()
+    assert (rows["copy"] == 0)[rows["fold"].isin(["validation", "test"])].all()
+    assert (rows.groupby("origin")["part"].nunique() == 1).all()
+
+
+@pytest.mark.usefixtures("classes")
+def test_a_classifier_is_assessed_in_every_way(tmp_path: Path) -> None:
+    found, judged = assessed(tmp_path, repeats=2, folds=PARTS, control=True)
+    originals = read_split(Folders()).query("copy == 0").set_index("id").sort_index()
+    assert list(judged["id"]) == list(originals.index), "every picture once"
+    assert (judged["fold"].to_numpy() == originals["part"].to_numpy()).all()
+    assert (judged["label"].to_numpy() == originals["label"].to_numpy()).all()
+    assert np.allclose(judged[CLASSES].sum(axis=1), 1, atol=1e-5)
+    assert found.crossvalidation
+    assert found.repeats
+    assert found.control
+    crossed = found.crossvalidation
+    assert crossed.scores == score(judged["label"], judged["predicted"], judged["origin"], CLASSES)
+    assert [fold.n for fold in crossed.folds] == list(judged.groupby("fold").size())
+    right = judged["label"] == judged["predicted"]
+    assert [fold.value for fold in crossed.folds] == pytest.approx(list(right.groupby(judged["fold"]).mean()))
+    assert crossed.scores["accuracy"] > 0.85
+    assert not crossed.starts_from_file
+    assert found.repeats.seeds == [6, 7]
+    assert len(found.repeats.test.values) == 2
+    assert found.repeats.test.mean > 0.85
+    assert found.control.passed
+    assert found.control.accuracy < 0.75
+    assert found.control.n == (originals["fold"] == "test").sum()
+    assert not found.is_empty
+
+
+@pytest.mark.usefixtures("classes")
+def test_a_network_is_assessed_from_pixels(tmp_path: Path) -> None:
+    found, _ = assessed(tmp_path, NETWORK | {"epochs": 1}, folds=PARTS)
+    assert found.crossvalidation
+    assert found.crossvalidation.scores["n"] == PICTURES
+    assert found.repeats is found.control is None
+
+
+@pytest.mark.usefixtures("classes")
+def test_other_numbers_and_seeds_are_trained_again(tmp_path: Path) -> None:
+    one = retrainer_of(stage_of(LEARNING | {"epochs": 2}), tmp_path)
+    slower = dataclasses.replace(one, numbers=GradientNumbers(learning_rate=1e-3, dropout=0.1, decay=0.0))
+    longer = retrainer_of(stage_of(LEARNING | {"epochs": 3}), tmp_path)
+    edited = dataclasses.replace(one, code="an edit")
+    counts = []
+    for retrainer, seed in ((one, 1), (one, 1), (one, 2), (slower, 1), (longer, 1), (edited, 1)):
+        assess(retrainer, Folders(), AgainConfig(repeats=1), validation=0.2, split_seed=1, seed=seed)
+        counts.append(len(list(tmp_path.iterdir())))
+    assert counts == [1, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("classes")
+def test_test_pictures_in_training_are_noticed(tmp_path: Path) -> None:
+    """Features that identify the origin, and test pictures of origins that train: a leak."""
+    rows = read_split(Folders())
+    codes = pd.Categorical(rows["origin"]).codes
+    write_features(tmp_path, "small", np.eye(codes.max() + 1)[codes])
+    leaky = Folders(split=tmp_path / "split", features=tmp_path / "data/features")
+    number = rows.groupby(["origin", "copy"]).cumcount()
+    leaky.split.mkdir()
+    fold = np.where(rows["copy"] > 0, "train", np.where(number % 2, "validation", "test"))
+    rows.assign(fold=fold).to_parquet(leaky.split / "manifest.parquet")
+    stage = dataclasses.replace(stage_of(LEARNING | {"epochs": 60}), folders=leaky)
+    found, _ = assess(retrainer_of(stage, tmp_path / "cache"), leaky, AgainConfig(control=True), **SEEDS)
+    assert found.control
+    assert not found.control.passed
+    assert found.control.p < 0.001
+    assert found.control.interval[0] < found.control.chance < found.control.interval[1] < found.control.accuracy
+
+
+@pytest.mark.usefixtures("classes")
+def test_a_split_of_other_parts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"manifest\.parquet: not split into 5 folds; run `dvc repro split`"):
+        assessed(tmp_path, folds=5)
+
+
+@pytest.mark.usefixtures("classes")
+def test_one_repeat_has_no_deviation(tmp_path: Path) -> None:
+    found, judged = assessed(tmp_path, repeats=1)
+    assert found.repeats
+    assert found.repeats.test.deviation is None
+    assert (list(judged.columns), len(judged)) == (["id", "origin", "fold"], 0)
+
+
+def test_nothing_is_opened_where_nothing_is_asked_for(tmp_path: Path) -> None:
+    def refuse(training: Training) -> Learner:
+        raise AssertionError(f"opened {training.name}")
+
+    retrainer = retrainer_of(stage_of(LEARNING), tmp_path, open_learner=refuse)
+    found, judged = assess(retrainer, Folders(), AgainConfig(), **SEEDS)
+    assert found.is_empty
+    assert (list(judged.columns), len(judged)) == (["id", "origin", "fold"], 0)
+
+
+# ---- runs without labels
+
+
+class MeanColor(ColorLearner):
+    """Learns nothing, and predicts the mean color of its training pictures."""
+
+    def learn_again(self, numbers: Hyperparameters, options: TrainingOptions) -> Learned:
+        return Learned(history=[], make=lambda: None, predict=lambda examples: np.zeros(0))
+
+    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
+        rows = self.examples(fold).rows
+        lab = rows.read_lab(np.arange(len(rows)))
+        predicted = np.broadcast_to(self.mean_color.astype(np.float32), (*lab.shape[:3], 2))
+        return squared_errors(lab, predicted, self.mean_color)
+
+
+def mean_colors(cache: Path, rounds: list[Training], settings: Mapping[str, Any] = COLORS) -> Retrainer:
+    """Return a retrainer of `MeanColor`; rounds: receives the trainings."""
+    opened = retrainer_of(stage_of(settings), cache).open_learner
+
+    def open_learner(training: Training) -> Learner:
+        rounds.append(training)
+        learner = opened(training)
+        return MeanColor(**{one.name: getattr(learner, one.name) for one in dataclasses.fields(learner)})
+
+    return retrainer_of(stage_of(settings), cache, open_learner=open_learner)
+
+
+def lab_of(ids: pd.Series) -> np.ndarray:
+    places = pd.read_parquet("data/lab/manifest.parquet")["id"]
+    pixels = np.load("data/lab/pixels.npy")
+    return pixels[pd.Series(np.arange(len(places)), index=places).loc[ids]] / np.float32(100)
+
+
+def mean_color(ids: pd.Series) -> np.ndarray:
+    return np.asarray(lab_of(ids)[..., 1:].mean(axis=(0, 1, 2)))
+
+
+@pytest.mark.usefixtures("colors")
+def test_a_colorizer_is_assessed_on_pictures_that_it_never_saw(tmp_path: Path) -> None:
+    settings = COLORS | {"epochs": 3, "learning_rate": 4e-3}
+    found, judged = assessed(tmp_path, settings, repeats=2, folds=2, control=True)
+    assert list(judged.columns) == ["id", "origin", "fold", "mse", "grey_mse", "mean_mse"]
+    assert list(judged["id"]) == sorted(pd.read_parquet("data/lab/manifest.parquet")["id"])
+    grey = (lab_of(judged["id"])[..., 1:] ** 2).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(judged["grey_mse"], grey, rtol=1e-4)
+    assert found.control is None, "there are no labels to shuffle"
+    assert found.crossvalidation
+    assert found.repeats
+    scores = found.crossvalidation.scores
+    assert (scores["n"], scores["mse"]) == (PICTURES, pytest.approx(judged["mse"].mean()))
+    mse = scores["measures"]["mse"]
+    assert mse["value"] < 0.6 * mse["mean"] < 0.6 * mse["grey"]
+    assert scores["against"]["mean"]["interval"][1] < 0
+    expected = [(rows["mse"].mean(), len(rows)) for _, rows in judged.groupby("fold")]
+    assert [(fold.value, fold.n) for fold in found.crossvalidation.folds] == [
+        (pytest.approx(value), n) for value, n in expected
+    ]
+    assert found.repeats.seeds == [6, 7]
+    for spread in (found.repeats.validation, found.repeats.test):
+        assert spread.mean == pytest.approx(np.mean(spread.values))
+        assert spread.deviation == pytest.approx(abs(spread.values[0] - spread.values[1]) / np.sqrt(2))
+        assert spread.deviation > 0, "other seeds train other networks"
+
+
+@pytest.mark.usefixtures("colors")
+def test_runs_that_learn_lightness_are_assessed_too(tmp_path: Path) -> None:
+    found, judged = assessed(tmp_path, LIGHT | {"epochs": 1}, repeats=1, folds=2)
+    assert list(judged.columns) == ["id", "origin", "fold", "mse", "mean_mse"]
+    assert found.crossvalidation
+    assert found.repeats
+    assert found.crossvalidation.scores["mse"] == pytest.approx(judged["mse"].mean())
+    assert found.repeats.test.values[0] > 0
+
+
+@pytest.mark.usefixtures("colors")
+def test_repeats_use_the_split_as_it_is(tmp_path: Path) -> None:
+    split = read_split(Folders())
+    judged = mean_colors(tmp_path, []).judged(Training(name="x", seed=6, manifest=split))
+    assert list(judged["id"]) == sorted(split.loc[split["fold"] != "train", "id"])
+    color = mean_color(split.loc[(split["fold"] == "train") & (split["copy"] == 0), "id"])
+    expected = ((lab_of(judged["id"])[..., 1:] - color) ** 2).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(judged["mean_mse"], expected, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("colors")
+def test_each_round_learns_from_its_own_pictures(tmp_path: Path) -> None:
+    rounds: list[Training] = []
+    found, judged = assess(mean_colors(tmp_path, rounds), Folders(), AgainConfig(folds=3), **SEEDS)
+    assert found.crossvalidation
+    against = found.crossvalidation.scores["against"]
+    assert against["mean"] == {"difference": 0.0, "interval": [0.0, 0.0]}
+    assert against["grey"]["interval"][1] < 0
+    rounds = rounds[1:]  # the first one opens the split as it is, for the scores
+    assert [training.name for training in rounds] == [f"fold {number} of 3" for number in (1, 2, 3)]
+    origins = read_split(Folders()).set_index("id")["origin"]
+    for part, training in enumerate(rounds):
+        rows, tested = training.manifest, judged[judged["fold"] == part]
+        used = rows[rows["fold"].isin(["train", "validation"])]
+        assert not set(tested["origin"]) & set(used["origin"])
+        assert (rows["origin"] == rows["id"].map(origins.groupby(level=0).first())).all(), "as the split merged them"
+        assert (rows.loc[rows["fold"] == "train", "id"].value_counts() == 2).all(), "with copies, of test pictures, too"
+        color = mean_color(rows.loc[(rows["fold"] == "train") & (rows["copy"] == 0), "id"])
+        expected = ((lab_of(tested["id"])[..., 1:] - color) ** 2).mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(tested["mean_mse"], expected, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("colors")
+def test_runs_of_other_seeds_are_tested_on_the_same_parts(tmp_path: Path) -> None:
+    seeds = (SEEDS | {"seed": seed} for seed in (5, 6))
+    config = AgainConfig(folds=3)
+    one, other = (assess(mean_colors(tmp_path, []), Folders(), config, **each)[1] for each in seeds)
+    pd.testing.assert_frame_equal(one, other)
+
+
+@pytest.mark.usefixtures("colors")
+def test_the_content_of_weights_decides_the_trainings(tmp_path: Path) -> None:
+    weights, cache = tmp_path / "model.keras", tmp_path / "cache"
+    retrainer = mean_colors(cache, [], COLORS | {"weights": str(weights)})
+    counts = []
+    for content in (b"one", b"one", b"other"):
+        weights.write_bytes(content)
+        found, _ = assess(retrainer, Folders(), AgainConfig(folds=2), **SEEDS)
+        counts.append(len(list(cache.iterdir())))
+    assert counts == [2, 2, 4]
+    assert found.crossvalidation
+    assert found.crossvalidation.starts_from_file
+
+
+@pytest.mark.usefixtures("colors")
+def test_parts_without_labels_ignore_classes() -> None:
+    split = read_split(Folders())
+    rare = split.assign(label=np.where(split["origin"] == "merged 9", "rare", "common"))
+    parts = [crossvalidation_rows(Folders(), rows, 4, stratify=False, seed=1) for rows in (split, rare)]
+    pd.testing.assert_frame_equal(*parts)
+    assert sorted(parts[0]["part"].unique()) == [0, 1, 2, 3]
+    sizes = parts[0].groupby("part").size()
+    assert sizes.max() - sizes.min() <= 8, "an origin of four pictures and their copies"
+
+
+@pytest.mark.usefixtures("colors")
+def test_too_few_origins_are_refused() -> None:
+    with pytest.raises(UserError, match=r"^assess\.folds: the pictures come from 33 origins: fold 33 of 0"):
+        crossvalidation_rows(Folders(), read_split(Folders()), 40, stratify=False, seed=1)
+
+
+@pytest.mark.usefixtures("colors")
+def test_repeats_leave_the_runs_own_seed_out(tmp_path: Path) -> None:
+    rounds: list[Training] = []
+    retrainer, split = mean_colors(tmp_path, rounds), read_split(Folders())
+    learner = retrainer.open_learner(Training(name="as trained", seed=5, manifest=split))
+    found = repeat(retrainer, learner, split, 2, seed=5)
+    assert found.seeds == [training.seed for training in rounds[1:]] == [6, 7]
+    assert found.test.deviation == 0, "the mean color does not depend on the seed"

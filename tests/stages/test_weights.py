@@ -1,0 +1,263 @@
+"""The stage `weights`: published weights are fetched once, features and runs load them, and DVC knows the way."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+from ruamel.yaml import YAML
+
+from lamina.config import validated
+from lamina.data.rows import Folders
+from lamina.errors import UserError
+from lamina.inputs.settings import FeaturesSettings
+from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk, fetch_imagenet
+from lamina.models.loading import load_model
+from lamina.models.networks import build_network
+from lamina.models.saving import save_model
+from lamina.stages.extract import extract_features
+from lamina.stages.watch import list_code
+from lamina.stages.weights import WeightsConfig, weights
+from systems import FEATURES, HEAD, NETWORK, ROOT, write_stripes
+
+MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
+
+
+def trunk(name: str, path: str | Path = "weights/random", *, size: int = 32, seed: int = 1) -> Any:
+    given = {"weights": str(path), "pooling": "avg", "preprocess": "native", "size": size, "seed": seed}
+    return build_extractor(name, **given).get_layer(BACKBONE_LAYER)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    for mine, theirs in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def perturbed(network: Any) -> Any:
+    """Change all weights of a network."""
+    random = np.random.default_rng(0)
+    network.set_weights([weight + random.random(weight.shape).astype(weight.dtype) for weight in network.get_weights()])
+    return network
+
+
+@pytest.fixture
+def keras_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder in which Keras looks for weights that it has downloaded, on a machine without a network."""
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(tmp_path))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+def store(network: Any, path: Path) -> str:
+    """Write a stand-in for a file that Keras would download, in its format; return its MD5."""
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, network)
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def mobilenet(keras_cache: Path) -> Any:
+    """A stand-in for the published MobileNetV2, in the cache."""
+    network = perturbed(build_trunk(BACKBONES["mobilenet_v2"], 96))
+    store(network, keras_cache / MOBILENET)
+    return network
+
+
+# ---- fetching
+
+
+def test_published_weights_are_fetched_for_backbones_of_any_size(mobilenet: Any, tmp_path: Path) -> None:
+    """The real code of Keras loads the stand-in."""
+    found = weights(WeightsConfig(imagenet=("mobilenet_v2",)), tmp_path / "weights")
+    assert str(found) == "weights: random, and 1 from ImageNet"
+    assert sorted(path.name for path in (tmp_path / "weights").rglob("*") if path.is_file()) == [
+        "mobilenet_v2.weights.h5", "random",
+    ]  # fmt: skip
+    path = tmp_path / "weights" / "imagenet" / "mobilenet_v2.weights.h5"
+    for size in (32, 96):
+        assert_same(trunk("mobilenet_v2", path, size=size, seed=99), mobilenet)
+    before = path.read_bytes()
+    weights(WeightsConfig(imagenet=("mobilenet_v2",)), tmp_path / "weights")
+    assert path.read_bytes() == before, "the same bytes each time"
+
+
+def test_features_load_published_weights(mobilenet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write_stripes(tmp_path / "system", train=4, validation=2, test=2))
+    weights(WeightsConfig(imagenet=("mobilenet_v2",)), Path("weights"))
+    path = "weights/imagenet/mobilenet_v2.weights.h5"
+    settings = FeaturesSettings.model_validate(FEATURES | {"backbone": "mobilenet_v2", "weights": path})
+    out = Path("data/features/published")
+    extract_features(settings, Folders(), out, seed=1)
+    assert_same(load_model(out / "backbone.keras").get_layer(BACKBONE_LAYER), mobilenet)
+
+
+def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mobilenet_v2.weights.h5"
+    fetch_imagenet("mobilenet_v2", path)
+    network = build_network("mobilenet_v2", 32, 3, weights=str(path), dropout=0.5, seed=1)
+    assert_same(network.get_layer(BACKBONE_LAYER), mobilenet)
+    assert network.get_layer(BACKBONE_LAYER).trainable_variables
+
+
+def test_without_a_list_there_are_random_weights_alone(tmp_path: Path) -> None:
+    assert str(weights(WeightsConfig(), tmp_path / "weights")) == "weights: random, and 0 from ImageNet"
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["random"]
+
+
+def test_the_extra_layer_of_efficientnet_is_merged_into_its_normalization(
+    keras_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The same outputs as the network that Keras builds, with one layer less, so that other runs can take it."""
+    from keras.src.applications import efficientnet
+
+    stand_in = build_trunk(BACKBONES["efficientnet_b0"], 224)
+    norm = next(layer for layer in stand_in.layers if isinstance(layer, keras.layers.Normalization))
+    norm.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]) ** 2, np.array(0)])
+    digest = store(stand_in, keras_cache / "efficientnetb0_notop.h5")
+    monkeypatch.setitem(efficientnet.WEIGHTS_HASHES, "b0", ("", digest))
+    expected = build_trunk(BACKBONES["efficientnet_b0"], 64, imagenet=True)
+    path = tmp_path / "efficientnet_b0.weights.h5"
+    fetch_imagenet("efficientnet_b0", path)
+    found = trunk("efficientnet_b0", path, size=64, seed=99)
+    scales = [[x.name for x in one.layers if isinstance(x, keras.layers.Rescaling)] for one in (found, expected)]
+    assert len(scales[0]) == len(scales[1]) - 1
+    pixels = np.random.default_rng(0).random((2, 64, 64, 3)).astype(np.float32) * 255
+    np.testing.assert_allclose(found(pixels).numpy(), expected(pixels).numpy(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("mobilenet_v2", MOBILENET),
+        ("efficientnet_v2_b0", "efficientnetv2-b0_notop.h5"),
+        ("nasnet_mobile", "nasnet_mobile_no_top.h5"),
+    ],
+)
+def test_weights_that_cannot_be_fetched_name_the_file(name: str, file: str, keras_cache: Path, tmp_path: Path) -> None:
+    """The file that Keras looks for; and what was there before stays."""
+    out = tmp_path / "weights"
+    weights(WeightsConfig(), out)
+    with pytest.raises(UserError, match=rf"{file} is not in {keras_cache} and could not be downloaded; put it there"):
+        weights(WeightsConfig(imagenet=(name,)), out)
+    assert [path.name for path in out.iterdir()] == ["random"]
+
+
+def test_our_own_networks_have_no_published_weights(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"weights\.imagenet: there are none for resnet20; take it from the list"):
+        fetch_imagenet("resnet20", tmp_path / "x.weights.h5")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        (
+            {"imagenet": ["densnet121"]},
+            r"weights\.imagenet\.0: unknown network 'densnet121'; did you mean 'densenet121'",
+        ),
+        ({"imagenet": "densenet121"}, r"weights\.imagenet: "),
+        ({"imagnet": []}, r"unknown key 'weights\.imagnet'; did you mean 'weights\.imagenet'"),
+    ],
+    ids=str,
+)
+def test_a_bad_list_is_refused_with_its_place(section: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        validated(section, "weights", WeightsConfig)
+
+
+def test_a_list_of_yaml_is_accepted() -> None:
+    assert validated({"imagenet": ["densenet121"]}, "weights", WeightsConfig).imagenet == ("densenet121",)
+
+
+# ---- as dependencies
+
+
+def dvc(system: Path, *command: str) -> str:
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(ROOT / "src")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *command], cwd=system, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    """A system with features that take the weights that another run learns."""
+    system = tmp_path / "system"
+    system.mkdir()
+    dvc(tmp_path, "init", "--quiet", "--no-scm")
+    shutil.copy(ROOT / "dvc.yaml", system)
+    params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    params |= {
+        "features": {"small": FEATURES | {"weights": "models/tiny/model.keras"}},
+        "runs": {"head": HEAD | {"epochs": 1}, "tiny": NETWORK | {"epochs": 1}},
+    }
+    params["convert"]["size"] = 32
+    (system / "params.yaml").write_text(json.dumps(params))
+    (system / "baselines").mkdir()
+    (system / "baselines" / "data.json").write_text("{}\n")
+    return system
+
+
+def prepare(system: Path) -> None:
+    """Write what the stages up to train@tiny would leave, of four pictures."""
+    write_stripes(system, train=4, validation=0, test=0)
+    (system / "data/validation").mkdir()
+    (system / "data/validation/verdict.json").write_text("{}\n")
+    list_code(system / "data/code")
+    learn(system, seed=1)
+
+
+def learn(system: Path, *, seed: int) -> None:
+    """Write what train@tiny would learn."""
+    (system / "models/tiny").mkdir(parents=True, exist_ok=True)
+    save_model(build_network("small_cnn", 32, 2, dropout=0.2, seed=seed), system / "models/tiny/model.keras")
+
+
+def stages(output: str) -> list[str]:
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+@pytest.mark.parametrize("there", ["models", "../other/models"], ids=["of this system", "of another system"])
+def test_the_run_that_learns_the_weights_comes_first(there: str, system: Path) -> None:
+    shutil.copytree(system, system.parent / "other")
+    text = (system / "params.yaml").read_text()
+    (system / "params.yaml").write_text(text.replace('"models/tiny', f'"{there}/tiny'))
+    graph = dvc(system, "dag", "--dot", "extract@small")
+    first = "train@tiny" if there == "models" else "../other/dvc.yaml:train@tiny"
+    assert f'"{first}" -> "extract@small"' in graph
+
+
+def test_the_stage_weights_comes_before_what_starts_from_it(system: Path) -> None:
+    graph = dvc(system, "dag", "--dot")
+    assert '"weights" -> "train@tiny"' in graph
+    path = "weights/imagenet/mobilenet_v2.weights.h5"
+    text = (system / "params.yaml").read_text().replace("models/tiny/model.keras", path)
+    (system / "params.yaml").write_text(text)
+    assert '"weights" -> "extract@small"' in dvc(system, "dag", "--dot", "extract@small")
+
+
+def test_changed_weights_are_extracted_again_and_unchanged_ones_are_not(system: Path) -> None:
+    prepare(system)
+    repro, features = ("repro", "--single-item", "extract@small"), system / "data/features/small/features.npy"
+    assert stages(dvc(system, *repro)) == ["extract@small"]
+    before = np.load(features)
+    assert (before.shape, before.dtype) == ((8, 128), np.float16)
+    learned = system / "models/tiny/model.keras"
+    learned.write_bytes(learned.read_bytes())
+    assert stages(dvc(system, *repro)) == []
+    learn(system, seed=2)
+    assert stages(dvc(system, *repro)) == ["extract@small"]
+    assert (np.load(features) != before).any()
