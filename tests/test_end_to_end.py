@@ -1,4 +1,4 @@
-"""The whole chain on a small system, as people drive it: git, dvc and lamina on the command line."""
+"""The whole chain on a small system, from the command line: git, dvc and lamina."""
 
 import contextlib
 import json
@@ -6,82 +6,47 @@ import os
 import re
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from ruamel.yaml import YAML
 
-ROOT = Path(__file__).parents[1]
-RUNS = ("head", "tiny")
-COLORS = "tint"
+from projects import ROOT, call, change_params, stages_run, tracked_scores
+
+HEAD, NETWORK, COLORS = "head", "tiny", "tint"
+RUNS = (HEAD, NETWORK, COLORS)
+GRADIENT = {"weights": "weights/random", "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 SMALL = {
     "source": {"pictures": 70},
     "convert": {"size": 32},
     "augment": {"copies": 1},
     "tune": {"trials": 2, "epochs": 2},
-    "transfer": {
-        "runs": {
-            "head": {
-                "backbone": "mobilenet_v2", "weights": "none", "pooling": "avg", "preprocess": "native",
-                "watch": "src/lamina/__init__.py",
-                "precision": "float32",
-                "epochs": 3, "batch_size": 16, "learning_rate": "tune", "dropout": 0.2, "decay": 0.001,
-            },
+    "assess": {"repeats": 0, "folds": 0, "control": False},
+    "features": {
+        "maps": {
+            "backbone": "small_cnn", "weights": "weights/random", "pooling": "scales", "preprocess": "native",
+            "precision": "float32",
         }
     },
-    "colorize": {
-        "runs": {
-            COLORS: {
-                "backbone": "small_cnn", "weights": "models/tiny/model.keras", "preprocess": "native",
-                "watch": "models/tiny/model.keras",
-                "decoder": "unet", "loss": "mse", "encoder": "trainable",
-                "epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.0, "decay": 0.001,
-            }
-        }
-    },
-    "scratch": {
-        "runs": {
-            "tiny": {
-                "network": "small_cnn",
-                "epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001,
-            }
-        }
+    "runs": {
+        HEAD: GRADIENT | {"task": "classify", "input": "features/maps", "epochs": 3, "learning_rate": "tune"},
+        NETWORK: GRADIENT | {"task": "classify", "input": "pixels", "network": "small_cnn", "epochs": 2},
+        COLORS: GRADIENT | {
+            "task": "colorize", "input": "pixels", "encoder": "small_cnn", "weights": f"models/{NETWORK}/model.keras",
+            "preprocess": "native", "decoder": "unet", "loss": "mse", "trainable": True, "epochs": 2, "dropout": 0.0,
+        },
     },
 }  # fmt: skip
 
 
-def environment(project: Path) -> dict[str, str]:
-    mine = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(project / "src"),
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
-        "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
-    }  # fmt: skip
-    return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | mine
-
-
-def call(project: Path, *command: str, expect: int = 0) -> str:
-    """Run a command in a project's folder; return what it printed."""
-    done = subprocess.run(command, cwd=project, env=environment(project), capture_output=True, text=True)
-    assert done.returncode == expect, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout + done.stderr
-
-
-def change(project: Path, sections: dict) -> None:
-    """Change values in a project's params.yaml, one level below the sections."""
-    yaml, path = YAML(), project / "params.yaml"
-    params = yaml.load(path)
-    for name, values in sections.items():
-        params[name].update(values)
-    yaml.dump(params, path)
+def shrink(project: Path) -> None:
+    """Make the checkout's system small enough for a test."""
+    change_params(project, SMALL, replace=("features", "runs"))
 
 
 def copy_checkout(project: Path) -> Path:
@@ -94,52 +59,41 @@ def copy_checkout(project: Path) -> Path:
             (project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, project / name, follow_symlinks=False)
     call(project, "git", "init", "-q")
-    change(project, SMALL)
+    shrink(project)
     call(project, "git", "add", "-A")
     call(project, "git", "commit", "-qm", "start")
     return project
 
 
-def stages_run(said: str) -> set[str]:
-    """The stages that `dvc repro` says it ran."""
-    return {line.split("'")[1] for line in said.splitlines() if line.startswith("Running stage")}
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository whose results are rebuilt, committed and pushed to a DVC remote."""
+    """A repository whose results are computed, accepted, committed and pushed to a DVC remote."""
     project = copy_checkout(tmp_path_factory.mktemp("project") / "repo")
     remote = tmp_path_factory.mktemp("remote")
     call(project, "dvc", "remote", "add", "--default", "store", str(remote))
     call(project, "dvc", "repro")
     call(project, "lamina", "gate", "--accept")
     again = call(project, "dvc", "repro")  # with the data that were accepted
-    assert {"validate"} <= stages_run(again) <= {"validate", "report"}
+    assert {"watch", "validate"} <= stages_run(again) <= {"watch", "validate", "report"}
     call(project, "git", "add", "-A")
     call(project, "git", "commit", "-qm", "results")
     call(project, "dvc", "push")
     return project
 
 
+def score(project: Path, run: str) -> float:
+    test = json.loads((project / "models" / run / "metrics.json").read_text())["test"]
+    return test["accuracy"] if "accuracy" in test else test["measures"]["mse"]["value"]
+
+
 def tracked(project: Path) -> dict[str, float]:
-    """Test accuracy, or MSE, by name of the whole runs that a project's MLflow holds."""
-    with sqlite3.connect(project / "mlflow" / "mlflow.db") as database:
-        rows = database.execute(
-            "select name, value from runs join latest_metrics using (run_uuid) "
-            "where key in ('test_accuracy', 'test_mse') and lifecycle_stage = 'active'"
-        ).fetchall()
-    assert len(rows) == len(dict(rows)), "a run stands there twice"
-    return dict(rows)
-
-
-def accuracy(project: Path, run: str) -> float:
-    return json.loads((project / "models" / run / "metrics.json").read_text())["test"]["accuracy"]
+    return tracked_scores(project, "accuracy", "mse")
 
 
 def test_everything_is_there(project: Path) -> None:
+    page = (project / "reports" / "index.html").read_text()
     for run in RUNS:
         folder = project / "models" / run
-        assert 0 <= accuracy(project, run) <= 1
         for file in (
             "model.keras",
             "history.csv",
@@ -147,47 +101,85 @@ def test_everything_is_there(project: Path) -> None:
             "predictions.parquet",
             "timing.json",
             "tuned.yaml",
+            "trials.csv",
             "assessment.json",
         ):
             assert (folder / file).stat().st_size > 0
-        assert run in (project / "reports" / "index.html").read_text()
+        assert run in page
     assert (project / "data" / "validation" / "docs" / "index.html").exists()
-    colors = json.loads((project / "models" / COLORS / "metrics.json").read_text())["test"]["measures"]["mse"]
-    expected = {run: accuracy(project, run) for run in RUNS} | {COLORS: colors["value"]}
-    assert tracked(project) == pytest.approx(expected)
+    assert (project / "weights" / "random").exists()
+    assert all(0 <= score(project, run) <= 1 for run in (HEAD, NETWORK))
+    assert tracked(project) == pytest.approx({run: score(project, run) for run in RUNS})
 
 
 def test_again_there_is_nothing_to_do(project: Path) -> None:
-    said = call(project, "dvc", "repro")
-    assert "Running stage" not in said
-    assert "Data and pipelines are up to date" in said
+    assert stages_run(call(project, "dvc", "repro")) == {"watch"}
+    assert call(project, "git", "status", "--porcelain") == ""
 
 
-def would_run(project: Path) -> set[str]:
-    return stages_run(call(project, "dvc", "repro", "--dry"))
+# ---- what runs again after an edit: what reads a new model follows once it is there, which a dry run cannot know
 
 
 @pytest.fixture
-def params(project: Path) -> Iterator[None]:
-    """Whatever a test does to params.yaml is undone."""
-    before = (project / "params.yaml").read_bytes()
-    yield
-    (project / "params.yaml").write_bytes(before)
+def would_run(project: Path) -> Iterator[Callable[[dict[str, Callable[[str], str]]], set[str]]]:
+    """The stages that `dvc repro` would run after edits of files; the edits are undone."""
+    texts: dict[str, str] = {}
+
+    def found(edits: dict[str, Callable[[str], str]]) -> set[str]:
+        for name, edit in edits.items():
+            texts[name] = (project / name).read_text()
+            (project / name).write_text(edit(texts[name]))
+            assert (project / name).read_text() != texts[name]
+        if any(name.startswith("src/") for name in edits):
+            call(project, sys.executable, "-m", "lamina.stages.watch")
+        return stages_run(call(project, "dvc", "repro", "--dry")) - {"watch"}
+
+    yield found
+    for name, text in texts.items():
+        (project / name).write_text(text)
+    if any(name.startswith("src/") for name in texts):
+        call(project, sys.executable, "-m", "lamina.stages.watch")
 
 
-@pytest.mark.usefixtures("params")
-def test_another_dropout_trains_that_run_again_and_extracts_nothing(project: Path) -> None:
-    text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("dropout: 0.2", "dropout: 0.9", 1))
-    # what reads the new model (evaluate@head) follows once it is there: a dry run cannot know that it will differ
-    assert would_run(project) == {"tune@head", "train@head", "assess@head", "report"}
+def of_run(run: str) -> set[str]:
+    return {f"tune@{run}", f"train@{run}", f"assess@{run}"}
 
 
-@pytest.mark.usefixtures("params")
-def test_another_augmentation_leaves_preparation_alone(project: Path) -> None:
-    change(project, {"augment": {"rotation": 5}})
-    assert "augment" in would_run(project)
-    assert not would_run(project) & {"download", "filter", "convert"}
+Edits = Callable[[dict[str, Callable[[str], str]]], set[str]]
+
+
+def test_another_dropout_trains_that_run_again_and_extracts_nothing(would_run: Edits) -> None:
+    edit = {"params.yaml": lambda text: text.replace("dropout: 0.2", "dropout: 0.9", 1)}
+    assert would_run(edit) == {*of_run(HEAD), "report"}
+
+
+def test_another_augmentation_leaves_preparation_alone(would_run: Edits) -> None:
+    ran = would_run({"params.yaml": lambda text: text.replace("rotation: 20", "rotation: 5")})
+    assert "augment" in ran
+    assert not ran & {"download", "filter", "convert"}
+
+
+def test_a_new_version_a_comment_and_a_docstring_run_nothing(would_run: Edits) -> None:
+    ran = would_run(
+        {
+            "src/lamina/__init__.py": lambda text: text.replace("__version__ = ", "__version__ = '99' + "),
+            "src/lamina/training/fit.py": lambda text: f"# a comment\n{text}\n# another\n",
+            "src/lamina/data/decoding.py": lambda text: text.replace('"""', '"""Another docstring. ', 1),
+        }
+    )
+    assert ran == set()
+
+
+def test_a_template_writes_the_report_again(would_run: Edits) -> None:
+    assert would_run({"src/lamina/charts/macros.html.jinja": lambda text: f"{text}\n"}) == {"report"}
+
+
+def test_code_of_a_task_runs_its_runs_alone(would_run: Edits) -> None:
+    ran = would_run({"src/lamina/tasks/colorize/learning.py": lambda text: f"{text}\nADDED = 1\n"})
+    assert ran == {*of_run(COLORS), "report"}
+
+
+# ---- commands
 
 
 def test_dvc_shows_metrics_and_plots(project: Path) -> None:
@@ -198,8 +190,8 @@ def test_dvc_shows_metrics_and_plots(project: Path) -> None:
 
 
 def test_the_gate_keeps_what_is_unchanged(project: Path) -> None:
-    said = call(project, "lamina", "gate")
-    assert all(re.search(rf"^{run} .* kept$", said, re.M) for run in (*RUNS, COLORS))
+    output = call(project, "lamina", "gate")
+    assert all(re.search(rf"^{run} .* kept$", output, re.M) for run in RUNS)
 
 
 def test_a_colorizer_colors_any_picture_and_names_no_class(project: Path, tmp_path: Path) -> None:
@@ -209,8 +201,8 @@ def test_a_colorizer_colors_any_picture_and_names_no_class(project: Path, tmp_pa
     with Image.open(tmp_path / "out" / "scan.png") as colored:
         assert (colored.mode, colored.size) == ("RGB", (90, 40))
         assert np.ptp(np.asarray(colored).astype(int), axis=-1).max() > 3
-    said = call(project, "lamina", "predict", str(tmp_path / "scan.png"), "--run", COLORS, expect=2)
-    assert "lamina colorize" in said
+    output = call(project, "lamina", "predict", str(tmp_path / "scan.png"), "--run", COLORS, expect=2)
+    assert "lamina colorize" in output
 
 
 def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
@@ -221,8 +213,8 @@ def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
     for picture in list(pictures(5, 3)):
         (folder / Path(picture.name).name).write_bytes(picture.encoded)
     (folder / "broken.png").write_bytes(b"nothing")
-    said = call(project, "lamina", "predict", "mine", "--run", "tiny", "--json", expect=1)
-    found = json.loads(said[said.index("[") : said.rindex("]") + 1])
+    output = call(project, "lamina", "predict", "mine", "--run", NETWORK, "--json", expect=1)
+    found = json.loads(output[output.index("[") : output.rindex("]") + 1])
     assert len(found) == 4
     for one in found:
         if one["path"] == "mine/broken.png":
@@ -230,9 +222,8 @@ def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
         else:
             assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
             assert one["predicted"] == max(one["probabilities"], key=one["probabilities"].get)
-    assert "no run 'other'; there are: head, tiny, tint" in call(
-        project, "lamina", "predict", "mine", "--run", "other", expect=2
-    )
+    output = call(project, "lamina", "predict", "mine", "--run", "other", expect=2)
+    assert f"no run 'other'; there are: {HEAD}, {NETWORK}, {COLORS}" in output
     shutil.rmtree(folder)
 
 
@@ -240,50 +231,61 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
     second = tmp_path / "second"
     call(project, "git", "clone", "-q", str(project), str(second))
     call(second, "dvc", "pull")
-    said = call(second, "lamina", "track")
-    assert said.count("tracked") == len(RUNS) + 1
+    assert call(second, "lamina", "track").count("tracked") == len(RUNS)
     assert tracked(second) == tracked(project)
     again = call(second, "lamina", "track")
-    assert all(f"{run}  already there" in again for run in (*RUNS, COLORS))
-    assert "champion head: already there" in again
-    assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(RUNS) + 1
-    assert "Running stage" not in call(second, "dvc", "repro")
+    assert all(f"{run}  already there" in again for run in RUNS)
+    assert re.search(r"champion \w+: already there", again)
+    assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(RUNS)
+    assert stages_run(call(second, "dvc", "repro")) == {"watch"}
 
 
 def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> None:
-    before = (project / "models" / "head" / "predictions.parquet").read_bytes()
-    call(project, "dvc", "exp", "run", "--name", "other-seed", "-S", "+transfer.runs.head.seed=14")
-    assert (project / "models" / "head" / "predictions.parquet").read_bytes() != before
-    shown = call(project, "dvc", "exp", "show", "--csv")
-    assert "other-seed" in shown
+    before = (project / "models" / HEAD / "predictions.parquet").read_bytes()
+    call(project, "dvc", "exp", "run", "--name", "other-seed", "-S", f"+runs.{HEAD}.seed=14")
+    assert (project / "models" / HEAD / "predictions.parquet").read_bytes() != before
+    assert "other-seed" in call(project, "dvc", "exp", "show", "--csv")
     call(project, "git", "checkout", "-q", ".")
     call(project, "dvc", "checkout")
-    assert (project / "models" / "head" / "predictions.parquet").read_bytes() == before
+    assert (project / "models" / HEAD / "predictions.parquet").read_bytes() == before
+
+
+# ---- interruptions and full disks
 
 
 def has_begun(process: subprocess.Popen[str]) -> bool:
     """Whether a stage's workers are there, or it reads or writes one of its files."""
     folder = Path(f"/proc/{process.pid}")
     workers = (folder / "task" / str(process.pid) / "children").read_text().split()
-    with contextlib.suppress(FileNotFoundError):  # closed while we looked
+    with contextlib.suppress(FileNotFoundError):  # closed in the meantime
         return len(workers) >= 2 or any("part-" in str(file.readlink()) for file in (folder / "fd").iterdir())
     return False
 
 
-def heed_ctrl_c() -> None:
+def accept_ctrl_c() -> None:
     """A process started in the background of a shell ignores Ctrl-C, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first two stages of the default system's data."""
+    folder = tmp_path_factory.mktemp("prepared")
+    shutil.copy(ROOT / "params.yaml", folder)
+    for stage in ("download", "filter"):
+        subprocess.run([sys.executable, "-m", f"lamina.stages.{stage}"], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees the work in /proc")
 @pytest.mark.parametrize("stage", ["download", "filter", "convert"])
-def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_nothing_half_written(stage: str, prepared: Path, tmp_path: Path) -> None:
     """The signal goes to the whole group, as from a terminal, as soon as the work has begun."""
-    order = ["download", "filter", "convert"]
+    needed = {"download": (), "filter": ("raw",), "convert": ("raw", "filtered")}[stage]
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    for before in order[: order.index(stage)]:
-        call(tmp_path, sys.executable, "-m", f"lamina.stages.{before}")
-    there = sorted(path.name for path in tmp_path.glob("data/*"))
+    for name in needed:
+        shutil.copytree(prepared / "data" / name, tmp_path / "data" / name)
+    before = sorted(path.name for path in tmp_path.glob("data/*"))
     command = [sys.executable, "-m", f"lamina.stages.{stage}"]
     process = subprocess.Popen(
         command,
@@ -291,18 +293,18 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=accept_ctrl_c,
     )
     while process.poll() is None and not has_begun(process):
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    *progress, last = said.splitlines()
+    _, output = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    *progress, last = output.splitlines()
     assert last == "interrupted: nothing half-written is left; run again to go on"
-    assert all(line.startswith(f"{stage}: ") for line in progress), "a slow machine tells how far it is"
-    assert sorted(path.name for path in tmp_path.glob("data/*")) == there
-    call(tmp_path, *command)
+    assert all(line.startswith(f"{stage}: ") for line in progress), "a slow machine shows its progress"
+    assert sorted(path.name for path in tmp_path.glob("data/*")) == before
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
 
 
 @pytest.fixture
@@ -317,19 +319,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-@pytest.mark.parametrize(("stage", "before"), [("download", ()), ("convert", ("download", "filter"))])
-def test_a_full_disk_is_one_line(stage: str, before: tuple[str, ...], disk: Path, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    change(tmp_path, {"source": {"pictures": 70}} if before else {})
-    for earlier in before:
-        call(tmp_path, sys.executable, "-m", f"lamina.stages.{earlier}")
-    shutil.copy(tmp_path / "params.yaml", disk)
+@pytest.mark.parametrize(("stage", "needed"), [("download", ()), ("convert", ("raw", "filtered"))])
+def test_a_full_disk_is_one_line(stage: str, needed: tuple[str, ...], prepared: Path, disk: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", disk)
     (disk / "data").mkdir()
-    for there in ("raw", "filtered"):
-        if before:
-            (disk / "data" / there).symlink_to(tmp_path / "data" / there)
-    made = set(disk.glob("data/*"))
-    said = call(disk, sys.executable, "-m", f"lamina.stages.{stage}", expect=2)
-    assert "error: no space left on the disk" in said
-    assert "Traceback" not in said
-    assert set(disk.glob("data/*")) == made
+    for name in needed:
+        (disk / "data" / name).symlink_to(prepared / "data" / name)
+    before = set(disk.glob("data/*"))
+    done = subprocess.run([sys.executable, "-m", f"lamina.stages.{stage}"], cwd=disk, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "error: no space left on the disk" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert set(disk.glob("data/*")) == before

@@ -206,7 +206,7 @@ def test_a_system_of_a_newer_lamina_is_refused(installed: Installed, place: Path
     installed.call(place, "lamina", "new", SYSTEM, "--from", "pictures")
     path = place / SYSTEM / "dvc.yaml"
     path.write_text(f"# Written by lamina 99.0.0\n{path.read_text()}")
-    output = installed.call(place / SYSTEM, "python", "-m", "lamina.stages.code", expect=2)
+    output = installed.call(place / SYSTEM, "python", "-m", "lamina.stages.watch", expect=2)
     assert output.count("\n") == 1
     assert "lamina 99.0.0" in output
     assert "pip install --upgrade lamina" in output
@@ -248,7 +248,7 @@ def test_a_clone_gets_the_results_and_has_nothing_to_run(
     installed.dvc(clone, "remote", "add", "--default", "store", "--local", str(repository.parent / "store"))
     installed.dvc(clone / SYSTEM, "pull")
     assert metrics(clone / SYSTEM) == metrics(repository / SYSTEM)
-    assert stages_run(installed.dvc(clone / SYSTEM, "repro")) <= {"code"}
+    assert stages_run(installed.dvc(clone / SYSTEM, "repro")) == {"watch"}
     assert installed.git(clone, "status", "--porcelain") == ""
 
 
@@ -265,4 +265,4 @@ def test_a_system_without_git_computes_the_same_and_can_be_moved(
     check_portable(system, installed.bin.parent)
     assert metrics(system) == metrics(repository / SYSTEM)
     moved = shutil.move(place, tmp_path / "moved") / SYSTEM
-    assert stages_run(installed.dvc(moved, "repro")) <= {"code"}
+    assert stages_run(installed.dvc(moved, "repro")) == {"watch"}

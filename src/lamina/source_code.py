@@ -52,7 +52,7 @@ def named_imports(module: str) -> frozenset[str]:
     Imports for type checkers alone (`if TYPE_CHECKING:`) are left out: they decide nothing.
     """
     found = set()
-    waiting: list[ast.AST] = [ast.parse(source(module).read_bytes())]
+    waiting: list[ast.AST] = [_tree(source(module))]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
@@ -88,26 +88,30 @@ def closure(*modules: str) -> set[str]:
     return found
 
 
-def named_files(module: str) -> set[Path]:
-    """Return the package's data files that a module names in a string, and the files that those templates include."""
+@cache
+def named_files(module: str) -> frozenset[Path]:
+    """Return the package's data files that a module names in a string, and the files that those templates include.
+
+    Not `__init__.py`: packages hold no code, except for the version, which decides nothing.
+    """
     folder = source(module).parent
     names = {
         node.value
-        for node in ast.walk(ast.parse(source(module).read_bytes()))
+        for node in ast.walk(_tree(source(module)))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(DATA_SUFFIXES)
     }
     waiting = [folder / name for name in names if (folder / name).is_file()]
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
-        if path in found or path == source(module):
+        if path in found or path == source(module) or path.name == "__init__.py":
             continue
         found.add(path)
         if path.suffix == ".jinja":
             included = _NAMED_IN_TEMPLATES.findall(path.read_text(encoding="utf-8"))
             waiting += [place for name in included for place in (path.parent / name, *PACKAGE.glob(f"*/{name}"))]
             waiting = [place for place in waiting if place.is_file()]
-    return found
+    return frozenset(found)
 
 
 def code_lines(*modules: str) -> list[str]:
@@ -133,17 +137,22 @@ def code_digest(*modules: str) -> str:
 @cache
 def _digest(path: Path) -> str:
     text = path.read_text(encoding="utf-8")
-    return hashlib.sha256((_code_alone(text) if path.suffix == ".py" else text).encode()).hexdigest()
+    return hashlib.sha256((_code_alone(text, _tree(path)) if path.suffix == ".py" else text).encode()).hexdigest()
 
 
-def _code_alone(text: str) -> str:
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+def _code_alone(text: str, tree: ast.Module) -> str:
     """Return Python code without comments, docstrings and blank lines."""
     lines = text.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for first, last in _docstrings(ast.parse(text)):
+    for first, last in _docstrings(tree):
         lines[first - 1 : last] = [""] * (last - first + 1)
     return "\n".join(line.rstrip() for line in lines if line.strip())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from finished import run_settings, write_params
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import write_json
@@ -20,7 +21,6 @@ from lamina.stages.report import report
 from lamina.tasks.classify.results import Metrics
 from lamina.tasks.registry import TASKS
 from pages import page_of, words, write_classifier, write_colorizer, write_lightness, write_pictures
-from finished import run_settings, write_params
 
 CLASSIFIERS = {"small_cnn": 0.62, "mobilenet_v2": 0.93, "densenet121": 0.84}
 RUNS = dict.fromkeys(CLASSIFIERS, "classify") | {"light": "lightness", "colors": "colorize"}
@@ -58,8 +58,12 @@ def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> N
 
 def test_the_summary_names_the_best_of_each_task(system: Path, tmp_path: Path) -> None:
     summary = report({name: TASKS[task] for name, task in RUNS.items()}, system, tmp_path)
-    said = r"5 runs, best classifier mobilenet_v2 with a test accuracy of 9\d\.\d%, best colorizer colors with a test MSE"
-    assert re.search(rf"index\.html: {said} of 90\.0, best at lightness light with a test MSE of 120\.0; 0\.\d MB", str(summary))
+    said = (
+        r"5 runs, best classifier mobilenet_v2 with a test accuracy of 9\d\.\d%, best colorizer colors with a test MSE"
+    )
+    assert re.search(
+        rf"index\.html: {said} of 90\.0, best at lightness light with a test MSE of 120\.0; 0\.\d MB", str(summary)
+    )
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:

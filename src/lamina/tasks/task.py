@@ -19,21 +19,21 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import pandas as pd
-
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders
-from lamina.results.measures import MeasureName
 from lamina.source_code import code_digest
-from lamina.training.settings import RunSettings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lamina.charts.chapter import Chapter
     from lamina.charts.rows import ShownRows
+    from lamina.data.augmentation import AugmentConfig
+    from lamina.data.rows import Folders
+    from lamina.results.measures import MeasureName
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
     from lamina.training.learner import Learner
+    from lamina.training.settings import RunSettings
 
 Direction = Literal["maximize", "minimize"]
 
@@ -59,7 +59,7 @@ class Task:
 
     name: str
     package: str
-    measure: MeasureName
+    measure: "MeasureName"
     guarded: bool = True
 
     @property
@@ -67,7 +67,7 @@ class Task:
         """Where better values of the measure lie."""
         return "maximize" if self.measure == "accuracy" else "minimize"
 
-    def settings_class(self, given: Mapping[str, Any]) -> type[RunSettings]:
+    def settings_class(self, given: Mapping[str, Any]) -> "type[RunSettings]":
         """Return the class of a run's settings; given: the run's mapping in `params.yaml`."""
         found: type[RunSettings] = self._module("settings").settings_class(given)
         return found
@@ -75,12 +75,12 @@ class Task:
     def open_learner(
         self,
         name: str,
-        settings: RunSettings,
-        folders: Folders,
+        settings: "RunSettings",
+        folders: "Folders",
         *,
         seed: int,
-        manifest: pd.DataFrame | None = None,
-        augment: AugmentConfig | None = None,
+        manifest: "pd.DataFrame | None" = None,
+        augment: "AugmentConfig | None" = None,
     ) -> "Learner":
         """Open what a run learns: examples of the folds, network and trainer.
 
@@ -100,7 +100,7 @@ class Task:
         )
         return found
 
-    def evaluate(self, folders: Folders, models: Path) -> "Metrics":
+    def evaluate(self, folders: "Folders", models: Path) -> "Metrics":
         """Evaluate the model in a run's folder on validation and test; write `predictions.parquet` and `sheets/`."""
         found: Metrics = self._module("evaluation").evaluate(folders, models)
         return found

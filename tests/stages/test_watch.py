@@ -1,0 +1,231 @@
+"""Stage `watch`: lists of the code that decides each stage, and a digest of the source."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lamina.files import read_json
+from lamina.source_code import PACKAGE, closure, named_files
+from lamina.stages import watch
+from lamina.stages.watch import roots, stages, watch_source
+from lamina.tasks.registry import TASKS
+from lamina.tasks.task import DECIDING
+from projects import ROOT
+
+Lists = dict[str, str]
+
+
+class Copy:
+    """A copy of the package, and what the stage `watch` writes with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.package = shutil.copytree(PACKAGE, folder / "src" / "lamina", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "params.yaml", folder)
+        self.before = self.watch()
+
+    def watch(self) -> Lists:
+        environment = os.environ | {"PYTHONPATH": str(self.package.parent)}
+        command = [sys.executable, "-m", "lamina.stages.watch"]
+        subprocess.run(command, cwd=self.folder, env=environment, check=True, capture_output=True)
+        code = self.folder / "data" / "code"
+        return {path.relative_to(code).with_suffix("").as_posix(): path.read_text() for path in code.rglob("*.txt")}
+
+    def changed(self, **edits: Callable[[str], str]) -> set[str]:
+        """The lists that change when files of the package are edited; the files are restored."""
+        texts = {name: (self.package / name).read_text() for name in edits}
+        for name, edit in edits.items():
+            (self.package / name).write_text(edit(texts[name]))
+        try:
+            lists = self.watch()
+        finally:
+            for name, text in texts.items():
+                (self.package / name).write_text(text)
+        assert lists.keys() == self.before.keys()
+        return {name for name, text in lists.items() if text != self.before[name]}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    return Copy(tmp_path_factory.mktemp("copy"))
+
+
+def add_code(text: str) -> str:
+    return f"{text}\nADDED = 1\n"
+
+
+def lists_of(module: str) -> set[str]:
+    """The lists that a module or a file that modules name belongs to, from the package itself."""
+    found = {stage for stage in stages() if stage not in DECIDING and _needs(roots(stage), module)}
+    for stage in DECIDING:
+        for name, task in TASKS.items():
+            if _needs([f"lamina.stages.{stage}", *task.deciding_modules(stage)], module):
+                found.add(f"{stage}/{name}")
+    return found
+
+
+def _needs(modules: list[str], name: str) -> bool:
+    needed = closure(*modules)
+    return name in needed or any(
+        path.relative_to(PACKAGE).as_posix() == name for one in needed for path in named_files(one)
+    )
+
+
+# ---- code
+
+
+def test_there_is_a_list_for_each_stage_and_for_each_task_of_the_stages_of_a_run(copy: Copy) -> None:
+    of_runs = {f"{stage}/{task}" for stage in DECIDING for task in TASKS}
+    assert copy.before.keys() == {*stages(), *of_runs} - DECIDING.keys()
+    assert all(text.endswith("\n") for text in copy.before.values())
+
+
+def test_the_version_a_comment_a_docstring_and_blank_lines_change_no_list(copy: Copy) -> None:
+    edits = {
+        "__init__.py": lambda text: text.replace("__version__ = ", "__version__ = '99' + "),
+        "training/heads.py": lambda text: f"{text}\n\n# a comment\n",
+        "files.py": lambda text: text.replace('"""', '"""Another docstring. ', 1),
+        "errors.py": lambda text: text.replace("\n\n", "\n\n\n\n"),
+    }
+    assert copy.changed(**edits) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("training/heads.py", "lamina.training.heads"),
+        ("data/filters.py", "lamina.data.filters"),
+        ("charts/macros.html.jinja", "charts/macros.html.jinja"),
+        ("report/page.css", "report/page.css"),
+        ("tracking/pyfunc.py", "tracking/pyfunc.py"),
+    ],
+)
+def test_an_edit_changes_the_lists_of_the_stages_that_use_it_and_no_others(copy: Copy, name: str, module: str) -> None:
+    edit = add_code if name.endswith(".py") else lambda text: f"{text}\n"
+    changed = copy.changed(**{name: edit})
+    assert changed == lists_of(module)
+    if not name.endswith("filters.py"):
+        assert not changed & {"download", "convert", "split", "extract"}
+    if name.endswith((".jinja", ".css", "pyfunc.py")):
+        assert changed == {"report"}
+
+
+def test_an_edit_in_one_task_changes_the_lists_of_its_runs_alone_and_a_chapter_the_report(copy: Copy) -> None:
+    edits = {"tasks/lightness/learning.py": add_code, "tasks/colorize/chapter.py": add_code}
+    assert copy.changed(**edits) == {"tune/lightness", "train/lightness", "assess/lightness", "report"}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_learning_of_a_task_decides_its_runs_alone(task: str) -> None:
+    expected = {f"{stage}/{task}" for stage in ("tune", "train", "assess")}
+    assert lists_of(f"lamina.tasks.{task}.learning") == expected
+
+
+def test_a_stage_imports_nothing_that_its_lists_do_not_name() -> None:
+    code = "import sys, lamina.stages.train; print(*(m for m in sys.modules if m.startswith('lamina.')))"
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    packages = {name for name in output.split() if PACKAGE.joinpath(*name.split(".")[1:]).is_dir()}
+    assert {*output.split()} - packages <= closure("lamina.stages.train")
+
+
+# ---- source
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    (folder / "a").mkdir(parents=True)
+    (folder / "a" / "one.png").write_bytes(b"one")
+    (folder / "two.png").write_bytes(b"two")
+    return folder
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Watches a source; `read.files` lists the files whose content was read."""
+    files: list[str] = []
+    digest = watch.file_digest
+
+    def noted(path: Path) -> str:
+        files.append(path.name)
+        return digest(path)
+
+    def watched(location: str | None = "pictures", kind: str = "folder") -> str:
+        files.clear()
+        return watch_source({"kind": kind, "location": location}, tmp_path, tmp_path / "cache.json")
+
+    watched.files = files  # type: ignore[attr-defined]
+    monkeypatch.setattr(watch, "file_digest", noted)
+    return watched
+
+
+def test_an_unchanged_file_is_read_only_once(source: Path, read: Callable[..., str]) -> None:
+    first = read()
+    assert read.files == ["one.png", "two.png"]  # type: ignore[attr-defined]
+    assert read() == first
+    assert read.files == []  # type: ignore[attr-defined]
+
+
+def test_a_change_of_the_same_size_is_noticed_and_only_that_file_is_read(
+    source: Path, read: Callable[..., str]
+) -> None:
+    before = read()
+    (source / "two.png").write_bytes(b"TWO")
+    os.utime(source / "two.png", ns=(1, 1))
+    assert read() != before
+    assert read.files == ["two.png"]  # type: ignore[attr-defined]
+
+
+def test_a_touched_file_of_the_same_content_changes_nothing(source: Path, read: Callable[..., str]) -> None:
+    before = read()
+    os.utime(source / "two.png", ns=(1, 1))
+    assert read() == before
+
+
+@pytest.mark.parametrize("change", ["new", "gone", "renamed", "moved"])
+def test_another_list_of_files_is_noticed(source: Path, read: Callable[..., str], change: str) -> None:
+    before = read()
+    match change:
+        case "new":
+            (source / "three.png").write_bytes(b"three")
+        case "gone":
+            (source / "two.png").unlink()
+        case "renamed":
+            (source / "two.png").rename(source / "2.png")
+        case "moved":
+            (source / "two.png").rename(source / "a" / "two.png")
+    assert read() != before
+
+
+def test_the_digest_does_not_depend_on_where_the_source_is(source: Path, read: Callable[..., str]) -> None:
+    before = read()
+    shutil.move(source, source.with_name("elsewhere"))
+    assert read("elsewhere") == before
+
+
+def test_an_archive_is_watched_as_one_file(tmp_path: Path, read: Callable[..., str]) -> None:
+    (tmp_path / "pictures.zip").write_bytes(b"archive")
+    before = read("pictures.zip", "archive")
+    (tmp_path / "pictures.zip").write_bytes(b"ARCHIVE")
+    os.utime(tmp_path / "pictures.zip", ns=(1, 1))
+    assert read("pictures.zip", "archive") != before
+    assert read.files == ["pictures.zip"]  # type: ignore[attr-defined]
+
+
+def test_a_missing_source_and_sources_elsewhere(read: Callable[..., str]) -> None:
+    assert read("nothing") == "missing"
+    assert read(None, "smear") == "kind smear"
+    assert read("https://example.org/a.zip", "url") == "kind url"
+    assert read("mnist:3.0.1", "tfds") == "kind tfds"
+
+
+def test_the_cache_keeps_nothing_of_files_that_are_gone(tmp_path: Path, source: Path, read: Callable[..., str]) -> None:
+    read()
+    (source / "two.png").unlink()
+    read()
+    assert [Path(key.split("|")[0]).name for key in read_json(tmp_path / "cache.json")] == ["one.png"]
