@@ -11,7 +11,6 @@ from PIL import Image
 from lamina.files import write_json
 from lamina.results.record import Record
 
-ROOT: Final = Path(__file__).parents[1]
 NUMBERS: Final = {"learning_rate": 0.001, "dropout": 0.5, "decay": 0.0}
 CONVERT: Final = {"size": 8, "resize": "pad", "isolate": "none", "no_cell": "drop"}
 

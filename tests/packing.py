@@ -1,6 +1,7 @@
 """Small pictures, box files and archives that tests make sources of."""
 
 import io
+import random
 import tarfile
 import zipfile
 
@@ -41,3 +42,9 @@ def tarred(files: Files, compression: str = "gz", prefix: str = "") -> bytes:
             header.size = len(data)
             archive.addfile(header, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def copies(originals: int, each: int, seed: int = 3, most: int = 10_000) -> list[str]:
+    """Names as tools for augmentation give them: `each` copies of every original."""
+    draw = random.Random(seed)
+    return sorted({f"_{number}_{draw.randrange(most)}.jpeg" for number in range(originals) for _ in range(each)})

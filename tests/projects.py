@@ -7,11 +7,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ruamel.yaml import YAML
-
-ROOT: Final = Path(__file__).parents[1]
 
 # ---- systems that are driven from the command line
 

@@ -23,8 +23,6 @@ from lamina.training.callbacks import Callbacks, NoCallbacks
 from lamina.training.learner import Learner
 from lamina.tuning.numbers import write_numbers
 
-ROOT: Final = Path(__file__).parents[1]
-
 NUMBERS: Final = {"learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 TRAINING: Final = {"weights": "weights/random", "epochs": 4, "batch_size": 8, **NUMBERS}
 FEATURES: Final = {"backbone": "small_cnn", "weights": "weights/random", "pooling": "avg", "preprocess": "native"}

@@ -15,13 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checkout import ROOT
 from lamina.config import NAMED, check_references, named, read_params, section
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
 from lamina.old_params import OLD
 from lamina.stages import entry
-
-ROOT = Path(__file__).parents[1]
 
 
 def written(folder: Path, text: str | bytes) -> Path:

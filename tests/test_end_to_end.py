@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from projects import ROOT, call, change_params, stages_run, tracked_scores
+from projects import call, change_params, stages_run, tracked_scores
 
 HEAD, NETWORK, COLORS = "head", "tiny", "tint"
 RUNS = (HEAD, NETWORK, COLORS)

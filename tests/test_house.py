@@ -9,11 +9,11 @@ from graphlib import TopologicalSorter
 import pytest
 from ruamel.yaml import YAML
 
+from checkout import ROOT
 from lamina.source_code import PACKAGE, all_modules, closure, imported_modules, named_imports, source
 from lamina.stages.watch import stages as stage_modules
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
-from projects import ROOT
 
 PIPELINES = {path.name: path for path in ROOT.glob("*dvc.yaml")}
 STAGES = {

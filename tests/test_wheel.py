@@ -22,8 +22,8 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 import lamina
+from checkout import ROOT
 
-ROOT = Path(__file__).parents[1]
 PLACE = "Fotos de células ç"
 SYSTEM = "system ü"
 SMALL = {

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from checkout import ROOT
 from lamina.errors import UserError
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, backbone, build_extractor, build_trunk, calibrate
 from lamina.models.networks import build_network
-from systems import ROOT
 
 PAGE = (ROOT / "docs" / "networks.md").read_text()
 

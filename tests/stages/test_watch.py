@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from checkout import ROOT
 from lamina.files import read_json
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
 from lamina.stages.watch import roots, stages, watch_source
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
-from projects import ROOT
 
 Lists = dict[str, str]
 

@@ -16,6 +16,7 @@ import pytest
 from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
 from ruamel.yaml import YAML
 
+from checkout import ROOT
 from lamina.config import validated
 from lamina.data.rows import Folders
 from lamina.errors import UserError
@@ -27,7 +28,7 @@ from lamina.models.saving import save_model
 from lamina.stages.extract import extract_features
 from lamina.stages.watch import list_code
 from lamina.stages.weights import WeightsConfig, weights
-from systems import FEATURES, HEAD, NETWORK, ROOT, write_stripes
+from systems import FEATURES, HEAD, NETWORK, write_stripes
 
 MOBILENET = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from checkout import ROOT
 from lamina.source_code import PACKAGE
-from projects import ROOT, call, change_params, stages_run, tracked_scores
+from projects import call, change_params, stages_run, tracked_scores
 
 FOLDER = Path(__file__).parent / "mean_color"
 LINE = '        "mean_color": Task(name="mean_color", package="lamina.tasks.mean_color", measure="mse"),\n'

@@ -17,10 +17,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from checkout import ROOT
 from lamina.errors import UserError
 from lamina.tuning.studies import SHARED, _storage, place_of, resume
 from searching import IDENTITY, RANGES, Hill, searched
-from systems import ROOT
 
 TRIALS = 8
 OPENS, GUESS = "opens", "guess"

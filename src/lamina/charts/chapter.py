@@ -53,11 +53,11 @@ class RunParts:
 
 
 def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None = None) -> RunParts:
-    """Draw what the section of every run shows. level: name and value of a line to compare the measure's curve with."""
+    """Draw what the section of every run shows; of a single epoch no curves. level: name and value of a line to compare the measure's curve with."""
     curves = [
         drawn_curve(run, name, level=level if name == measure else None)
         for name in ("loss", measure)
-        if {f"train_{name}", f"validation_{name}"} <= set(run.history.columns)
+        if len(run.history) > 1 and {f"train_{name}", f"validation_{name}"} <= set(run.history.columns)
     ]
     return RunParts(
         run=run,

@@ -6,7 +6,14 @@ from markupsafe import Markup
 
 
 class ShownRows(Protocol):
-    """Pictures or texts by id."""
+    """Pictures or texts by id.
+
+    Attributes:
+        noun: what a row is, as the page says it: picture or text.
+    """
+
+    @property
+    def noun(self) -> str: ...
 
     def name(self, row: str) -> str:
         """Return the name of a row."""

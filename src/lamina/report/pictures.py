@@ -64,6 +64,11 @@ class Pictures:
     sheets: Mapping[str, Path]
     docs: bool
 
+    @property
+    def noun(self) -> str:
+        """Return what a row is."""
+        return "picture"
+
     def name(self, row: str) -> str:
         """Return the name of a picture by its id."""
         return str(self.names.get(row, row))

@@ -36,6 +36,11 @@ class Texts:
     counted: AuditCount
     docs: bool
 
+    @property
+    def noun(self) -> str:
+        """Return what a row is."""
+        return "text"
+
     def name(self, row: str) -> str:
         """Return the name of a text by its id."""
         return str(self.names.get(row, row))

@@ -51,7 +51,7 @@ class TuneConfig(Config):
     learning_rate: LogRange
     dropout: DropoutRange
     decay: LogRange
-    penalty: LogRange = (0.01, 1.0)
+    penalty: LogRange = (0.1, 100.0)
 
 
 def search(

@@ -40,8 +40,12 @@ def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
         title="Classes",
         anchor="leaderboard",
         lead=render(PACKAGE, "lead.html.jinja", best=best),
-        board=render(PACKAGE, "board.html.jinja", runs=runs, comparison=comparison, scale=tables.scale(runs)),
-        certainty=render(PACKAGE, "certainty.html.jinja", runs=runs, comparison=comparison, alarms=alarms),
+        board=render(
+            PACKAGE, "board.html.jinja", runs=runs, comparison=comparison, scale=tables.scale(runs), noun=data.noun
+        ),
+        certainty=render(
+            PACKAGE, "certainty.html.jinja", runs=runs, comparison=comparison, alarms=alarms, noun=data.noun
+        ),
         runs={run.name: _section(run, data) for run in runs},
         record=best.record,
         best=f"best classifier {best.name} with a test accuracy of {best.metrics.test.value:.1%}",
@@ -65,6 +69,7 @@ def _section(run: TrainedRun, data: ShownRows) -> Markup:
         confusion=tables.confusion(run.predictions, classes),
         reliability=_reliability(run),
         wrong=int((run.predictions["label"] != run.predictions["predicted"]).sum()),
+        noun=data.noun,
         mistakes=[ShownMistake(mistake=one, name=data.name(one.id), shown=data.shown(one.id)) for one in wrong],
     )
 

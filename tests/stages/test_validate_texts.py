@@ -12,7 +12,7 @@ from lamina.errors import UserError
 from lamina.stages.validate_texts import validate_texts
 from lamina.tracking.suites import GIVEN, LABELED
 from lamina.tracking.text_suites import TEXT_SUITES
-from test_texts_split import families, published, run, system
+from texts import families, filtered_system, published, split_system
 
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 
@@ -21,8 +21,8 @@ SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 def data(tmp_path: Path) -> Path:
     texts = {**families(40, 2), "pos/nothing.txt": "...", "neg/again.txt": families(40, 1)["pos/0-000.txt"].upper()}
     texts["pos/again.txt"] = texts.pop("neg/again.txt")
-    folder = system(tmp_path / "data", texts)
-    run(folder)
+    folder = filtered_system(tmp_path / "data", texts)
+    split_system(folder)
     return folder
 
 
@@ -43,8 +43,8 @@ def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
 
 
 def test_published_tests_are_checked(tmp_path: Path) -> None:
-    folder = system(tmp_path / "data", published(5))
-    run(folder, test_pattern="^test/")
+    folder = filtered_system(tmp_path / "data", published(5))
+    split_system(folder, test_pattern="^test/")
     shares, out = {"validation": 0.2}, folder / "validation"
     assert "hold on 8 tables" in str(validate_texts(shares, [LABELED], folder, out, published="^test/"))
     with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):
@@ -135,10 +135,10 @@ def test_the_same_texts_have_not_moved(data: Path) -> None:
 
 def test_longer_texts_are_drift(data: Path, tmp_path: Path) -> None:
     validate(data)
-    longer = system(
+    longer = filtered_system(
         tmp_path / "longer", {name: f"{text} {text} ünd söme möre" for name, text in families(40, 2).items()}
     )
-    run(longer)
+    split_system(longer)
     with pytest.raises(UserError, match=r"have drifted .*(words|characters|not ASCII) by 100 %"):
         validate(longer, accepted=accepted(data))
 

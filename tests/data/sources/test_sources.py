@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from checkout import SHARED
 from lamina.config import section
 from lamina.data.sources import archive as archives
 from lamina.data.sources.boxes import parse_voc
@@ -29,8 +30,6 @@ from lamina.errors import UserError
 from lamina.files import PIECE, PiecewiseWriter, file_digest
 from lamina.stages.download import GROUP_BYTES, GROUP_PICTURES, download, row_groups, to_table, write_parts
 from packing import Files, picture, tarred, voc, zipped
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 FILES: Files = {
     "pets/cat/b.jpg": picture(1),

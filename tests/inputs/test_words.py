@@ -28,7 +28,7 @@ from lamina.inputs.words import (
 )
 from lamina.stages.filter_texts import filter_texts
 from lamina.stages.words import make_words, read_settings
-from test_texts_filter import rules, write_raw
+from texts import rules, write_raw
 
 LETTERS = "abcdeABCDEäß'\u2019 .,!\n"
 

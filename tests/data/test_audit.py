@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from checkout import SHARED
 from lamina.data.alignment import agreement
 from lamina.data.audit import (
     SAME_PICTURE,
@@ -237,9 +238,6 @@ def test_the_sheet_shows_the_pair_side_by_side(drawn: tuple[pd.DataFrame, np.nda
     found = [np.flatnonzero((np.abs(sheet.astype(int) - level) < 2).sum(axis=0) > 60) for level in (dark, light)]
     assert found[0].max() < found[1].min(), "the test picture stands left"
     assert min(map(len, found)) > 100
-
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from checkout import ROOT
 from lamina.commands.new import new
 from lamina.config import read_params, section
 from lamina.data.sources import fetch as fetching
@@ -27,10 +28,8 @@ from lamina.data.sources.urls import fault, file_name, shown
 from lamina.errors import UserError
 from lamina.stages.download import download
 from loopback import Server
-from packing import Files, picture, tarred, zipped
-from test_copies import copies
+from packing import Files, copies, picture, tarred, zipped
 
-ROOT = Path(__file__).parents[1]
 BIG = bytes(range(256)) * 4096  # 1 MiB: more than what sockets hold back, so that half of it is half
 
 

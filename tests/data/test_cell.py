@@ -4,7 +4,6 @@ import io
 import zipfile
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
@@ -14,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from checkout import SHARED
 from lamina.data.cell import BACKGROUND, Cell, box_overlap, find_cell, isolate_cell
 from lamina.data.pixels import BOX_MARGIN as MARGIN
 from lamina.data.sources.smear import draw, shots
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 Box = tuple[float, float, float, float]
 Boxed = list[tuple[np.ndarray, Box]]
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from test_gate import write_profile
+from test_tracking import CLASSES, SIDE, write_color_run, write_run
 
 from lamina.commands import explain, export, gate, predict, track
 from lamina.errors import UserError
@@ -25,8 +27,6 @@ from lamina.results.measures import MeasureName
 from lamina.stages import assess, extract
 from lamina.tracking import store
 from lamina.tracking.registry import register
-from test_gate import write_profile
-from test_tracking import CLASSES, SIDE, write_color_run, write_run
 
 SIZE = 8
 BOTH: dict[str, MeasureName] = {"other": "accuracy", "tiny": "accuracy"}

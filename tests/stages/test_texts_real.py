@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from checkout import SHARED
 from lamina.config import section
 from lamina.data.sources.config import SourceConfig
 from lamina.inputs.words import WordsSettings, read_matrix
@@ -16,9 +17,9 @@ from lamina.stages.filter_texts import filter_texts
 from lamina.stages.split_texts import split_texts
 from lamina.stages.words import make_words
 from lamina.training.linear import fit_logistic, fit_nbsvm
-from test_texts_filter import rules
+from texts import rules
 
-REVIEWS = Path(__file__).parents[2] / "shared" / "data" / "imdb.zip"
+REVIEWS = SHARED / "imdb.zip"
 
 
 def write_part(out: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from test_report import make_system, words
 
 from lamina.charts import figures
 from lamina.charts.formatting import number, signed, span
@@ -26,7 +27,6 @@ from lamina.report.tables import census
 from lamina.stages.report import report
 from lamina.tasks.colorize import tables as color_tables
 from lamina.tasks.colorize.results import SHEETS, Against, read_color_run
-from test_report import make_system, words
 
 MEASURES = ("mse", "psnr", "ssim", "ciede2000", "colorfulness", "auc", "auc_rebalanced")
 GREY = {"mse": 200.0, "psnr": 23.1, "ssim": 0.91, "ciede2000": 9.6, "colorfulness": 0.0, "auc": 0.89}

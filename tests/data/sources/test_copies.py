@@ -1,6 +1,5 @@
 """Augmented copies are recognized by their names only; copies of an original stay in one fold."""
 
-import random
 from pathlib import Path
 
 import pandas as pd
@@ -12,11 +11,7 @@ from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.copies import COPY_OR_OTHER, EVERY_COPY, survey_origins
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages.download import download
-
-
-def copies(originals: int, each: int, seed: int = 3, most: int = 10_000) -> list[str]:
-    draw = random.Random(seed)
-    return sorted({f"_{number}_{draw.randrange(most)}.jpeg" for number in range(originals) for _ in range(each)})
+from packing import copies
 
 
 def test_names_of_copies_are_recognized() -> None:

@@ -1,7 +1,6 @@
 """What the split of texts promises: near duplicates stay in one fold, published tests are kept, and leaks are found."""
 
 import hashlib
-import random
 from pathlib import Path
 
 import numpy as np
@@ -13,28 +12,15 @@ from hypothesis import strategies as st
 from lamina.data.text_audit import audit_texts, describe_texts
 from lamina.data.text_duplicates import SAME_TEXT, SHINGLE, signatures, similar_pairs
 from lamina.errors import UserError
-from lamina.maths.splits import SplitConfig
-from lamina.stages.filter_texts import filter_texts
-from lamina.stages.split_texts import TextSplitSummary, split_texts
-from test_texts_filter import rules, write_raw
-
-WORDS = [f"{first}{middle}{last}" for first in "bdfgk" for middle in "aeiou" for last in "lmnrstx"] * 2
-
-
-def sentence(seed: int, length: int = 60) -> list[str]:
-    return random.Random(seed).choices(WORDS, k=length)
-
-
-def changed(words: list[str], count: int, seed: int = 0) -> list[str]:
-    """The words, some of them others, in other case and with other punctuation."""
-    result = list(words)
-    for place in random.Random(seed).sample(range(len(words)), count):
-        result[place] = f"other{place}"
-    return result
-
-
-def disguised(words: list[str]) -> str:
-    return "...  ".join(word.upper() for word in words) + "!?\n"
+from texts import (
+    changed,
+    disguised,
+    families,
+    filtered_system,
+    published,
+    sentence,
+    split_system,
+)
 
 
 def jaccard(left: list[str], right: list[str]) -> float:
@@ -92,35 +78,9 @@ def test_a_huge_text_is_hashed_like_a_small_one() -> None:
     assert np.mean(left == begun) > 0.9
 
 
-def system(folder: Path, texts: dict[str, str]) -> Path:
-    items = [(name, text.encode(), (name.split("/")[-2],)) for name, text in texts.items()]
-    write_raw(folder, items, group=20)
-    filter_texts(rules(), folder / "raw", folder / "filtered", folder / "texts")
-    return folder
-
-
-def run(folder: Path, *, seed: int = 1, parts: int = 0, **keys: object) -> tuple[TextSplitSummary, pd.DataFrame]:
-    config = SplitConfig.model_validate({"test": 0.3, "validation": 0.2, **keys})
-    summary = split_texts(config, folder / "filtered", folder / "texts", folder / "split", seed=seed, parts=parts)
-    names = pd.read_parquet(folder / "filtered" / "kept.parquet", columns=["id", "name"])
-    return summary, pd.read_parquet(folder / "split" / "manifest.parquet").merge(names, on="id", validate="1:1")
-
-
-def families(count: int, copies: int) -> dict[str, str]:
-    """Texts of two classes, each there again with other words, far away in the order of names."""
-    texts = {}
-    for number in range(count):
-        label = ("pos", "neg")[number % 2]
-        words = sentence(number)
-        for copy in range(copies):
-            text = " ".join(words) if copy == 0 else disguised(changed(words, 4, copy))
-            texts[f"{label}/{copy}-{number:03d}.txt"] = text
-    return texts
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_near_duplicates_never_stand_in_two_folds(tmp_path: Path, seed: int) -> None:
-    summary, manifest = run(system(tmp_path, families(60, 3)), seed=seed, parts=4)
+    summary, manifest = split_system(filtered_system(tmp_path, families(60, 3)), seed=seed, parts=4)
     family = manifest["name"].str[-7:]
     assert (manifest.groupby(family)[["fold", "origin", "part"]].nunique() == 1).all(axis=None)
     assert manifest["origin"].nunique() == 60
@@ -132,7 +92,7 @@ def test_near_duplicates_never_stand_in_two_folds(tmp_path: Path, seed: int) -> 
 
 
 def test_without_joining_the_audit_finds_the_leaks(tmp_path: Path) -> None:
-    summary, manifest = run(system(tmp_path, families(60, 2)), merge_near_duplicates=False)
+    summary, manifest = split_system(filtered_system(tmp_path, families(60, 2)), merge_near_duplicates=False)
     assert summary.joined == 0
     fold = manifest.set_index("id")["fold"]
     family = manifest.set_index("id")["name"].str[-7:]
@@ -149,18 +109,8 @@ def test_without_joining_the_audit_finds_the_leaks(tmp_path: Path) -> None:
     assert (fold[audit["nearest"]].to_numpy() == audit["fold"]).all()
 
 
-def published(leaks: int) -> dict[str, str]:
-    texts = {f"{part}/{label}/{number:03d}.txt": " ".join(sentence(1_000 * at + number))
-             for at, (part, label) in enumerate([("train", "pos"), ("train", "neg"), ("test", "pos"), ("test", "neg")])
-             for number in range(30)}  # fmt: skip
-    for number in range(leaks):
-        again = changed(texts[f"test/pos/{number:03d}.txt"].split(), 2)
-        texts[f"train/pos/9{number:02d}.txt"] = disguised(again)
-    return texts
-
-
 def test_what_is_like_a_published_test_text_trains_nothing(tmp_path: Path) -> None:
-    summary, manifest = run(system(tmp_path, published(7)), test_pattern="^test/")
+    summary, manifest = split_system(filtered_system(tmp_path, published(7)), test_pattern="^test/")
     assert (manifest["name"].str.startswith("test/") == (manifest["fold"] == "test")).all()
     assert (summary.texts["spare"], summary.texts["test"]) == (7, 60)
     assert summary.texts["validation"] == pytest.approx(0.2 * 127, abs=1)
@@ -171,14 +121,14 @@ def test_what_is_like_a_published_test_text_trains_nothing(tmp_path: Path) -> No
 def test_exact_copies_across_published_parts_are_dropped_from_training(tmp_path: Path) -> None:
     texts = published(0)
     texts["train/pos/900.txt"] = texts["test/pos/000.txt"]
-    folder = system(tmp_path, texts)
+    folder = filtered_system(tmp_path, texts)
     rejected = pd.read_parquet(folder / "filtered" / "rejected.parquet")
     assert list(rejected["name"]) == ["train/pos/900.txt"]
-    assert run(folder, test_pattern="^test/")[0].texts["test"] == 60
+    assert split_system(folder, test_pattern="^test/")[0].texts["test"] == 60
 
 
 def test_folds_hold_the_shares_and_every_class(tmp_path: Path) -> None:
-    summary, manifest = run(system(tmp_path, families(100, 1)))
+    summary, manifest = split_system(filtered_system(tmp_path, families(100, 1)))
     assert summary.texts == {"train": 50, "validation": 20, "test": 30}
     assert summary.classes["test"] == {"neg": 15, "pos": 15}
     assert (manifest["copy"] == 0).all()
@@ -186,10 +136,10 @@ def test_folds_hold_the_shares_and_every_class(tmp_path: Path) -> None:
 
 
 def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
-    folder = system(tmp_path, families(30, 2))
+    folder = filtered_system(tmp_path, families(30, 2))
 
     def digests() -> list[str]:
-        run(folder)
+        split_system(folder)
         files = sorted((folder / "split").iterdir())
         assert [path.name for path in files] == ["audit.parquet", "joined.parquet", "manifest.parquet", "summary.json"]
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
@@ -198,9 +148,9 @@ def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_class_named_as_a_column_is_refused(tmp_path: Path) -> None:
-    folder = system(tmp_path, {f"fold/{number}.txt": " ".join(sentence(number)) for number in range(9)})
+    folder = filtered_system(tmp_path, {f"fold/{number}.txt": " ".join(sentence(number)) for number in range(9)})
     with pytest.raises(UserError, match="class 'fold' has the name of a column"):
-        run(folder)
+        split_system(folder)
 
 
 def test_the_audit_compares_all_words_not_rare_ones_alone() -> None:

@@ -12,28 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.config import section
-from lamina.data.sources.picture import Picture
-from lamina.data.text_filters import TEXT_REASONS, TextFilterConfig, TextRules
+from lamina.data.text_filters import TEXT_REASONS, TextRules
 from lamina.data.texts import count_words, decode, pieces, read_texts, same_text_key, texts_of, without_html, words_key
 from lamina.errors import UserError
-from lamina.stages.download import to_table, write_parts
 from lamina.stages.filter_texts import TextFilterSummary, filter_texts
-
-Item = tuple[str, bytes, tuple[str, ...]]
-
-
-def rules(*, labeled: bool = True, classes: tuple[str, ...] | None = None, **keys: object) -> TextRules:
-    config = section({"filter": keys}, "filter", TextFilterConfig)
-    return TextRules(filter=config, labeled=labeled, classes=classes)
-
-
-def write_raw(folder: Path, items: list[Item], *, group: int = 3) -> Path:
-    pictures = [Picture(name=name, encoded=data, labels=labels, origin=name) for name, data, labels in sorted(items)]
-    (folder / "raw").mkdir(parents=True)
-    groups = [to_table(pictures[start : start + group]) for start in range(0, len(pictures), group)]
-    write_parts(groups, folder / "raw", compression="zstd")
-    return folder
+from texts import Item, rules, write_raw
 
 
 def run(folder: Path, items: list[Item], given: TextRules | None = None) -> TextFilterSummary:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 
+from checkout import ROOT, SHARED
 from lamina import __version__, installation
 from lamina.cli import main
 from lamina.commands.new import OUTSIDE, _make_repository, add_arguments, find_pipeline, new
@@ -31,7 +32,6 @@ from lamina.results.record import system_name
 from lamina.stages.download import download
 from lamina.tuning.search import TuneConfig
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 SECTION_CONFIGS: dict[str, type[Config]] = {
     "source": SourceConfig,
     "filter": FilterConfig,
@@ -481,7 +481,7 @@ def test_in_a_checkout_the_pipeline_is_linked(tmp_path: Path, monkeypatch: pytes
 def test_a_system_is_named_after_its_folder_except_for_the_default(project: Path) -> None:
     make(project, "smear")
     assert system_name(project / "systems/pets") == "pets"
-    assert system_name(Path(__file__).parents[1]) == "default"
+    assert system_name(ROOT) == "default"
 
 
 # ---- the rest
@@ -504,7 +504,7 @@ def test_values_come_back_from_yaml(location: str, classes: list[str], size: int
 
 @pytest.mark.parametrize("template", [PICTURES, TEXTS])
 def test_a_template_without_values_stays_as_it_is(template: str) -> None:
-    path = Path(__file__).parents[1] / "src" / "lamina" / "commands" / template
+    path = ROOT / "src" / "lamina" / "commands" / template
     assert (
         fill(Filling(template=template, title="x", values={})).partition("\n\n")[2]
         == path.read_text().partition("\n\n")[2]
