@@ -79,9 +79,8 @@ def split_texts(
     labels = kept["label"].fillna("").astype(str)
     if taken := RESERVED & set(labels):
         raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    published = (
-        find_published_test(list(kept["name"]), config.test_pattern) if config.test_pattern is not None else None
-    )
+    pattern = config.test_pattern
+    published = None if pattern is None else find_published_test(list(kept["name"]), pattern)
     ids = list(kept["id"])
     joined = pd.DataFrame(columns=JOINED)
     if config.merge_near_duplicates:
