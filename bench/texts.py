@@ -32,7 +32,7 @@ filter: {{min_words: 3, strip_html: true, drop_duplicates: {drop}}}
 split: {{test: 0.3, validation: {validation}, test_pattern: "^test/"}}
 words:
   frequent: {{vocabulary: 10000}}
-  pairs: {{vocabulary: 5000000, ngrams: 2}}
+  pairs: {{vocabulary: 1000000, ngrams: 2, min_texts: 2}}
 """
 FITS: dict[str, tuple[str, Callable[..., LinearClassifier]]] = {
     "logistic regression": ("frequent", fit_logistic),

@@ -45,7 +45,7 @@ def test_nbsvm_is_a_classifier_on_features_times_ratio() -> None:
     ratio = by_hand(x, labels == 1)
     other = LogisticRegression(solver="liblinear", dual=True, tol=1e-3, max_iter=2_000, random_state=0)
     other.fit(csr_matrix(x.toarray().astype(float) * ratio), labels == 1)
-    found = fit_nbsvm(x, labels, 2)
+    found = fit_nbsvm(x, labels, 2, strength=1.0)
     np.testing.assert_allclose(
         found.probabilities(x)[:, 1], other.predict_proba(csr_matrix(x.toarray() * ratio))[:, 1], atol=1e-9
     )

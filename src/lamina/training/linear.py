@@ -73,7 +73,7 @@ def fit_nbsvm(
     labels: Labels,
     classes: int,
     *,
-    strength: float = 1.0,
+    strength: float = 0.3,
     smoothing: float = 1.0,
     interpolation: float = 1.0,
     seed: int = 0,
