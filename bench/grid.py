@@ -83,9 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         make_system(Path(temporary), arguments)
         seconds = reproduce(Path(temporary))
-    print(
-        f"{len(arguments.backbones) * len(arguments.epochs)} runs of {len(arguments.backbones)} backbones, seconds by stage"
-    )
+    backbones, epochs = len(arguments.backbones), len(arguments.epochs)
+    print(f"{backbones * epochs} runs of {backbones} backbones, seconds by stage")
     for stage, took in seconds.items():
         print(f"{stage:12}{took:8.1f}")
     print(f"{'together':12}{sum(seconds.values()):8.1f}")

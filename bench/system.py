@@ -37,9 +37,8 @@ class Measured:
 def make_system(folder: Path, archive: Path, *, size: int, labels: str) -> Path:
     """Make a system that keeps every picture of an archive, so that all ways of a comparison do the same work."""
     folder.mkdir(parents=True)
-    (folder / "params.yaml").write_text(
-        PARAMS.format(archive=json.dumps(str(archive.resolve())), size=size, labels=labels)
-    )
+    location = json.dumps(str(archive.resolve()))
+    (folder / "params.yaml").write_text(PARAMS.format(archive=location, size=size, labels=labels))
     return folder
 
 
