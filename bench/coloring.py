@@ -1,10 +1,10 @@
-"""How many steps a second does a colorizer train? Beside Keras' `fit` on the same network, with a generator of batches.
+"""How many steps a second does a colorizer train, compared with Keras' `fit` on the same network?
 
 python bench/coloring.py [--size 128] [--batch 32] [--steps 10] [--repeats 3] [--decoder unet]
 
-The generator does what one writes first: RGB rows, scikit-image's `rgb2lab`, L as input, a and b as target. A second
-one is given lamina's own CIELAB rows, so that what is left is the training loop. Beside the clock stand the seconds of
-all cores, which tell less of what else the machine does.
+`fit` reads its batches from a generator. The first generator is the usual one: RGB rows, scikit-image's `rgb2lab`, L as
+input, a and b as target. The second one reads lamina's CIELAB rows, so that only the training loops differ. The table
+shows seconds on the clock, and seconds of all cores together, which depend less on other work of the machine.
 """
 
 import argparse
@@ -21,38 +21,50 @@ from skimage.color import rgb2lab
 
 from lamina.data.rows import Rows
 from lamina.inputs.lightness import ColorExamples, lightness
+from lamina.models.backbones import RANDOM
 from lamina.models.colorizers import build_colorizer, build_tail, predicted_side, with_tail
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import Precision, compute_in
-from lamina.tasks.runs import Tuned
-from lamina.training.picture_trainer import ColorTrainer
+from lamina.training.picture_trainer import PictureTrainer
+from lamina.training.settings import GradientNumbers
 from warping import make_rows
 
-TUNED = Tuned(learning_rate=1e-3, dropout=0.0, decay=0.001)
+NUMBERS = GradientNumbers(learning_rate=1e-3, dropout=0.0, decay=0.001)
 
 Pair = tuple[np.ndarray, np.ndarray]
 
 
-def network(size: int, decoder: str) -> tuple[keras.Model, keras.Model]:
-    """What learns, and what makes colors of it."""
+def build(size: int, decoder: str) -> tuple[keras.Model, keras.Model]:
+    """Return the network that trains, and the tail that turns its output into colors."""
     side = predicted_side(size, "mse")
-    told = {"weights": "none", "preprocess": "native", "outputs": 2, "dropout": 0.0, "seed": 13, "frozen": False}
-    return build_colorizer("small_cnn", size=size, side=side, decoder=decoder, **told), build_tail(side, size, None)
+    network = build_colorizer(
+        "small_cnn",
+        weights=RANDOM,
+        preprocess="native",
+        decoder=decoder,
+        side=side,
+        outputs=2,
+        size=size,
+        dropout=0.0,
+        seed=13,
+        frozen=False,
+    )
+    return network, build_tail(side, size, None)
 
 
 def lamina_steps(rows: Rows, decoder: str, precision: Precision, batch: int) -> Callable[[np.ndarray], object]:
-    """An epoch of lamina's training, over rows in this order."""
-    learns, tail = network(rows.size, decoder)
-    compute_in(learns, precision)
-    trainer = ColorTrainer(learns, TUNED, tail=tail, rare=None)
+    """Return a function that trains one epoch with lamina, over rows in a given order."""
+    network, tail = build(rows.size, decoder)
+    compute_in(network, precision)
+    trainer = PictureTrainer(network, NUMBERS, tail=tail, rare=None)
     return lambda order: ColorExamples(rows).train_epoch(trainer, order, batch)
 
 
 def keras_steps(
     rows: Rows, decoder: str, read: Callable[[Rows, np.ndarray], Pair], batch: int
 ) -> Callable[[np.ndarray], object]:
-    """The same in Keras' own loop."""
-    model = with_tail(*network(rows.size, decoder))
+    """Return a function that does the same with Keras' `fit`."""
+    model = with_tail(*build(rows.size, decoder))
     model.compile(optimizer=keras.optimizers.RMSprop(1e-3), loss="mse")
 
     def pairs(order: np.ndarray) -> Iterator[Pair]:
@@ -63,11 +75,13 @@ def keras_steps(
 
 
 def by_scikit_image(rows: Rows, some: np.ndarray) -> Pair:
+    """Read rows as RGB; convert them with scikit-image."""
     lab = rgb2lab(rows.read(some)).astype(np.float32)
     return lab[..., :1], lab[..., 1:]
 
 
 def by_lamina(rows: Rows, some: np.ndarray) -> Pair:
+    """Read rows as the CIELAB that the stage `convert` stored."""
     lab = rows.read_lab(some)
     return lightness(lab), lab[..., 1:].astype(np.float32) / 100
 
@@ -95,24 +109,24 @@ def main() -> None:
         for repeat in range(arguments.repeats + 1):
             order = random.integers(0, len(rows), arguments.steps * arguments.batch)
             for name, way in ways.items():
-                start, worked = time.perf_counter(), _worked()
+                start, worked = time.perf_counter(), _cpu_seconds()
                 way(order)
                 if repeat:  # the first one compiles
                     clock[name].append((time.perf_counter() - start) / arguments.steps)
-                    cores[name].append((_worked() - worked) / arguments.steps)
+                    cores[name].append((_cpu_seconds() - worked) / arguments.steps)
     first = next(iter(ways))
     print(f"small_cnn, {arguments.decoder}, {arguments.size}x{arguments.size}, batch {arguments.batch}: seconds a step")
     print(f"{'':28}{'clock':>8}{'faster':>9}{'cores':>9}{'faster':>9}")
     for name in ways:
         taken = [median(found[name]) for found in (clock, cores)]
-        told = [
+        cells = [
             f"{seconds:8.3f}{median(found[first]) / seconds:8.2f}x"
             for seconds, found in zip(taken, (clock, cores), strict=True)
         ]
-        print(f"{name:28}" + " ".join(told))
+        print(f"{name:28}" + " ".join(cells))
 
 
-def _worked() -> float:
+def _cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 

@@ -1,8 +1,8 @@
-"""How long does it take to give a large picture the color of a small square, and how near is it to the truth?
+"""How long does it take to color a large picture from the colors of a small square, and how large is the error?
 
 python bench/colorize.py [ARCHIVE] [--megapixels 12] [--size 128] [--repeats 5] [--sheet FILE.png]
 
-ARCHIVE: a ZIP of photographs, whose own color, at the size of a square, stands for what a network says.
+ARCHIVE: a ZIP of photographs. Their own colors, reduced to the size of a square, take the place of a network's output.
 """
 
 import argparse
@@ -28,13 +28,14 @@ SHOWN = 6  # photographs in the sheet
 
 
 def lamina(grey: RgbPixels, light: np.ndarray, chroma: np.ndarray) -> RgbPixels:
+    """Color a picture as `lamina colorize` does."""
     from lamina.tasks.colorize.full_size import enlarge
 
     return enlarge(grey, light, chroma, grey.dtype)
 
 
 def scikit_image(grey: RgbPixels, light: np.ndarray, chroma: np.ndarray) -> RgbPixels:
-    """As most would write it: L of the picture, a and b enlarged, and back."""
+    """Do it the usual way: take L of the picture, enlarge a and b, convert back to RGB."""
     from skimage.color import gray2rgb, lab2rgb, rgb2lab
     from skimage.transform import resize
 
@@ -47,7 +48,7 @@ WAYS: dict[str, Callable[..., RgbPixels]] = {"lamina": lamina, "scikit-image": s
 
 
 def measure(name: str, megapixels: float) -> tuple[float, float]:
-    """Seconds of CPU, and MiB that the peak of memory rose by."""
+    """Return seconds of CPU, and by how many MiB the peak of memory rose."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     draw = np.random.default_rng(13)
     small = draw.integers(40, 200, (96, 128)).astype(np.uint8)
@@ -61,6 +62,7 @@ def measure(name: str, megapixels: float) -> tuple[float, float]:
 
 
 def speed(megapixels: float, repeats: int) -> None:
+    """Print what each way takes, each time in a new process."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         found = {name: [] for name in WAYS}
         for _ in range(repeats):
@@ -76,7 +78,7 @@ def speed(megapixels: float, repeats: int) -> None:
 
 
 def accuracy(archive: Path, size: int, sheet: Path | None) -> None:
-    """Error of a and b at full size, beside bilinear's, and some photographs side by side."""
+    """Print the error of a and b at full size, compared with bilinear enlargement; draw some photographs."""
     errors, shown = [], []
     for photograph in photographs(archive):
         lab = srgb_to_lab(np.asarray(photograph))
@@ -100,12 +102,13 @@ def accuracy(archive: Path, size: int, sheet: Path | None) -> None:
 
 
 def detail(picture: RgbPixels) -> RgbPixels:
+    """Cut out a square of 160 pixels for the sheet."""
     height, width = picture.shape[:2]
     return picture[height // 3 : height // 3 + 160, width // 3 : width // 3 + 160]
 
 
 def photographs(archive: Path) -> list[Image.Image]:
-    """Those that show color."""
+    """Read the photographs that show color."""
     found = []
     with zipfile.ZipFile(archive) as source:
         for name in sorted(source.namelist()):

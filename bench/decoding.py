@@ -1,8 +1,8 @@
-"""The floor: photographs decoded and resized, and nothing else, with the fastest decoder installed.
+"""The least that preparation can take: photographs decoded and resized with the fastest decoder, and nothing else.
 
     python bench/decoding.py ARCHIVE OUT.npy SIZE
 
-OpenCV reads JPEG at the smallest scale that is not below SIZE and averages areas; a thread a core.
+OpenCV decodes a JPEG at the smallest scale that is not below SIZE, and averages areas; one thread for each core.
 """
 
 import sys
@@ -17,7 +17,7 @@ SCALES = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, 
 
 
 def size_of(encoded: bytes) -> int:
-    """The longer side that a JPEG's frame header tells."""
+    """Read the longer side from a JPEG's frame header, in pixels."""
     place = 2
     while encoded[place + 1] not in (0xC0, 0xC1, 0xC2):
         place += 2 + int.from_bytes(encoded[place + 2 : place + 4])
@@ -25,7 +25,7 @@ def size_of(encoded: bytes) -> int:
 
 
 def square(encoded: bytes, size: int) -> np.ndarray:
-    """(size, size, 3) uint8, nearest pixels beside the picture, as `lamina.stages.convert` does."""
+    """Make a square, (size, size, 3) uint8, padded with the edges of the picture as by the stage `convert`."""
     longer = size_of(encoded)
     flag = next((flag for scale, flag in SCALES if longer / scale >= size), cv2.IMREAD_COLOR)
     picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), flag)

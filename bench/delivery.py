@@ -1,4 +1,4 @@
-"""What does it cost to add a hundredth of the pictures to a source? Beside preparing all of it from nothing.
+"""What does it cost to add 1 % more pictures to a source, compared with preparing all of it?
 
 python bench/delivery.py [ARCHIVE] [--copies 20] [--size 128]
 """
@@ -19,7 +19,7 @@ Round = dict[str, Measured]
 
 
 def add(archive: Path, pictures: list[bytes], count: int) -> None:
-    """Add `count` new pictures to an archive, spread over the names that are there."""
+    """Add `count` new pictures to an archive, spread over the existing folders."""
     with zipfile.ZipFile(archive, "a") as opened:
         for number in range(count):
             encoded = pictures[number % len(pictures)] + b"new %08d" % number
@@ -27,16 +27,17 @@ def add(archive: Path, pictures: list[bytes], count: int) -> None:
 
 
 def run_start(system: Path, stage: str) -> Measured:
-    """Start a stage's process, which ends when its imports are done."""
+    """Start a stage's process and end it after its imports."""
     return run_measured([sys.executable, "-c", f"import lamina.stages.{stage}"], system)
 
 
 def run_copy(system: Path, stage: str) -> Measured:
-    """Copy what a stage wrote: nothing that writes as many bytes anew takes less."""
+    """Copy what a stage wrote: a lower bound for writing as many bytes again."""
     return run_measured(["cp", "-r", "--reflink=never", WRITTEN[stage], f"copy-{stage}"], system)
 
 
 def show(rounds: dict[str, Round]) -> None:
+    """Print one line for each round."""
     print(f"{'seconds on the clock (of all cores)':36}" + "".join(f"{stage:>16}" for stage in (*STAGES, "together")))
     for name, took in rounds.items():
         cells = [(one.seconds, one.cpu) for one in took.values()]
@@ -45,15 +46,15 @@ def show(rounds: dict[str, Round]) -> None:
 
 
 def show_share(every: Round, more: Round, starts: Round, copies: Round) -> None:
-    """What the new pictures cost of what all do, in seconds of all cores; then without starts, then without writing."""
+    """Print the cost of the new pictures relative to all, by CPU; then without starts, then without writing."""
 
     def together(took: Round) -> float:
         return sum(one.cpu for one in took.values())
 
     fixed, writing = together(starts), together(copies)
-    print(f"the delivery costs {together(more) / together(every):.0%} of all")
-    print(f"  beyond starts {(together(more) - fixed) / (together(every) - fixed):.0%}", end=", and ")
-    print(f"beyond writing {(together(more) - fixed - writing) / (together(every) - fixed - writing):.0%}")
+    print(f"the new pictures cost {together(more) / together(every):.0%} of all")
+    print(f"  without starts {(together(more) - fixed) / (together(every) - fixed):.0%}", end=", and ")
+    print(f"without writing {(together(more) - fixed - writing) / (together(every) - fixed - writing):.0%}")
 
 
 def main() -> None:
@@ -69,19 +70,17 @@ def main() -> None:
         pack(pictures, arguments.copies, archive)
         system = make_system(Path(temporary) / "system", archive, size=arguments.size, labels="none")
         for stage in STAGES:
-            run_start(system, stage)  # the first one compiles what is imported
+            run_start(system, stage)  # the first start compiles the imported modules
         every = {stage: run_stage(system, stage) for stage in STAGES}
         add(archive, pictures, round(FURTHER * total))
         more = {stage: run_stage(system, stage) for stage in STAGES}
         starts = {stage: run_start(system, stage) for stage in STAGES}
         copies = {stage: run_copy(system, stage) for stage in STAGES}
     if sys.dont_write_bytecode:
-        print(
-            "PYTHONDONTWRITEBYTECODE is set: where libraries were installed without bytecode, every start compiles them"
-        )
+        print("PYTHONDONTWRITEBYTECODE is set: libraries installed without bytecode are compiled at every start")
     more_name = f"{round(FURTHER * total)} more"
-    show({f"all {total} from nothing": every, more_name: more, "  of it: starts and imports": starts})
-    show({"  as much is written by cp in": copies})
+    show({f"all {total} pictures": every, more_name: more, "  of it: starts and imports": starts})
+    show({"  copying the output with cp": copies})
     show_share(every, more, starts, copies)
 
 

@@ -1,8 +1,9 @@
-"""How many rows a second does a frozen backbone turn into features? Beside `model.predict` on arrays in memory.
+"""How many rows a second does a frozen backbone turn into features, compared with `model.predict`?
 
 python bench/extraction.py [--backbones resnet50 densenet121] [--size 128] [--rows 512] [--repeats 3]
 
-Each way does all rows once in every repeat, in turn, so that what else the machine does falls on all of them.
+`model.predict` reads arrays in memory. In every repeat each way does all rows once, in turn, so that other work of the
+machine affects all of them.
 """
 
 import argparse
@@ -25,7 +26,7 @@ COPIES = 4
 
 @dataclass
 class Way:
-    """A way to do it, and the seconds it took each time: on the clock, and of all cores."""
+    """A way to do it, and the seconds of each repeat: on the clock, and of all cores."""
 
     work: Callable[[], np.ndarray]
     clock: list[float] = field(default_factory=list)
@@ -42,18 +43,18 @@ class Way:
 
 
 def make_ways(backbone: str, rows: Rows, folder: Path) -> dict[str, Way]:
-    """Keras, the engine on arrays in memory, and the whole extraction from disk."""
+    """Return the ways to compare: Keras, the engine on arrays in memory, and the complete extraction from disk."""
     from lamina.inputs.extraction import extract
-    from lamina.models.backbones import build_extractor
+    from lamina.models.backbones import RANDOM, build_extractor
     from lamina.models.engine import Engine, compile_engine
 
     size = rows.size
-    network = build_extractor(backbone, weights="none", pooling="avg", preprocess="native", size=size, seed=13)
+    network = build_extractor(backbone, weights=RANDOM, pooling="avg", preprocess="native", size=size, seed=13)
     pixels = rows.read(np.arange(len(rows)))
     floats = pixels.astype(np.float32)
     engines = {name: compile_engine(network, name) for name in ("float32", "bfloat16")}
 
-    def whole(engine: Engine) -> np.ndarray:
+    def extracted(engine: Engine) -> np.ndarray:
         out = folder / f"{backbone}-{engine.precision}.npy"
         out.unlink(missing_ok=True)
         extract(engine, rows, out)
@@ -62,12 +63,12 @@ def make_ways(backbone: str, rows: Rows, folder: Path) -> dict[str, Way]:
     ways = {"Keras, model.predict, in memory": Way(lambda: network.predict(floats, batch_size=BATCH, verbose=0))}
     for name, engine in engines.items():
         ways[f"{engine.name}, {name}, in memory"] = Way(lambda engine=engine: engine.features(pixels))
-        ways[f"{engine.name}, {name}, from disk"] = Way(lambda engine=engine: whole(engine))
+        ways[f"{engine.name}, {name}, from disk"] = Way(lambda engine=engine: extracted(engine))
     return ways
 
 
 def show(backbone: str, ways: dict[str, Way], rows: int) -> None:
-    """Print a line a way: rates, ratios to the first of them within each repeat, difference from its features."""
+    """Print a line for each way: rate, median ratios to the first way within a repeat, difference from its features."""
     keras = next(iter(ways.values()))
     for name, way in ways.items():
         clock, cpu = (
@@ -95,7 +96,7 @@ def main() -> None:
             for _ in range(arguments.repeats + 1):
                 for way in ways.values():
                     way.run()
-            for way in ways.values():  # the first time warms up
+            for way in ways.values():  # the first repeat warms up
                 del way.clock[0], way.cpu[0]
             show(backbone, ways, len(rows))
 

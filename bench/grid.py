@@ -1,8 +1,9 @@
-"""How long does a comparison of backbones take? Eight of them x two epoch counts, from drawing pictures to the report.
+"""How long does a comparison of eight backbones with two epoch counts take, from drawing pictures to the report?
 
-python bench/grid.py [--pictures 350] [--copies 10] [--size 128] [--epochs 100 200] [--precision float32]
+python bench/grid.py [--pictures 350] [--copies 10] [--size 128] [--epochs 100 200]
+                     [--precision float32] [--backbones NAME ...]
 
-Random weights, so that nothing has to be downloaded; with learned ones extraction takes as long.
+Weights are random, so that nothing has to be downloaded; with trained weights extraction takes as long.
 """
 
 import argparse
@@ -29,22 +30,20 @@ EIGHT = (
 
 
 def make_system(folder: Path, arguments: argparse.Namespace) -> None:
-    """Write the default system's parameters with the grid's runs in place of its own, and a DVC project around."""
+    """Write the default system with other features and runs, in a DVC project of its own."""
     params = YAML(typ="safe").load(ROOT / "params.yaml")
-    watched = str(ROOT / "src" / "lamina" / "__init__.py")
-    params["code"] = str(ROOT / "src" / "lamina")
-    params["source"] |= {"pictures": arguments.pictures, "watch": watched}
+    params["source"]["pictures"] = arguments.pictures
     params["convert"]["size"] = arguments.size
     params["augment"]["copies"] = arguments.copies
-    head = params["transfer"]["runs"]["densenet121"] | {"batch_size": 16, "learning_rate": 1e-3, "dropout": 0.5}
-    head |= {"decay": 0.001, "precision": arguments.precision, "watch": watched}
-    params["transfer"]["runs"] = {
-        f"{backbone}-{epochs}": head | {"backbone": backbone, "epochs": epochs}
-        for backbone in EIGHT
+    features = params["features"]["densenet121"] | {"precision": arguments.precision}
+    params["features"] = {backbone: features | {"backbone": backbone} for backbone in arguments.backbones}
+    head = params["runs"]["densenet121"] | {"learning_rate": 1e-3, "dropout": 0.5, "decay": 0.001}
+    params["runs"] = {
+        f"{backbone}-{epochs}": head | {"input": f"features/{backbone}", "epochs": epochs}
+        for backbone in arguments.backbones
         for epochs in arguments.epochs
     }
-    params["scratch"]["runs"] = params["colorize"]["runs"] = params["pretext"]["runs"] = {}
-    params["assess"] = {"repeats": 0, "folds": 0, "control": False}  # the grid itself, not how sure it is
+    params["assess"] = {"repeats": 0, "folds": 0, "control": False}  # no repeated trainings
     YAML().dump(params, folder / "params.yaml")
     (folder / "dvc.yaml").symlink_to(ROOT / "dvc.yaml")
     (folder / "baselines").mkdir()
@@ -53,7 +52,7 @@ def make_system(folder: Path, arguments: argparse.Namespace) -> None:
 
 
 def reproduce(folder: Path) -> dict[str, float]:
-    """Run `dvc repro`; return the seconds of each kind of stage, told by when each was announced."""
+    """Run `dvc repro`; return the seconds of each kind of stage, from the times at which DVC announces them."""
     command = ["dvc", "repro"]
     announced: list[tuple[float, str]] = []
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -79,11 +78,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--epochs", type=int, nargs="+", default=[100, 200])
     parser.add_argument("--precision", default="float32")
+    parser.add_argument("--backbones", nargs="+", default=EIGHT, help="default: %(default)s")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         make_system(Path(temporary), arguments)
         seconds = reproduce(Path(temporary))
-    print(f"{len(EIGHT) * len(arguments.epochs)} runs of {len(EIGHT)} backbones, stage by stage, in seconds")
+    backbones, epochs = len(arguments.backbones), len(arguments.epochs)
+    print(f"{backbones * epochs} runs of {backbones} backbones, seconds by stage")
     for stage, took in seconds.items():
         print(f"{stage:12}{took:8.1f}")
     print(f"{'together':12}{sum(seconds.values()):8.1f}")

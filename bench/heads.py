@@ -1,8 +1,9 @@
-"""How long does a head take to learn, and a search for its numbers? Beside Keras' `model.fit` on arrays in memory.
+"""How long does training a head take, and tuning its numbers, compared with Keras' `model.fit`?
 
 python bench/heads.py [--rows 4394] [--width 1664] [--epochs 100] [--trials 20] [--repeats 1]
 
-Each way runs in a process of its own, in turn. It takes minutes, nearly all of them `model.fit`.
+Both read arrays in memory, each in a process of its own, in turn. This takes minutes, nearly all of them for
+`model.fit`.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from statistics import median
 import numpy as np
 
 CLASSES, BATCH, VALIDATION = 4, 16, 720
-NUMBERS = {"learning_rate": 1e-5, "dropout": 0.5, "decay": 0.001}  # R1's
+NUMBERS = {"learning_rate": 1e-5, "dropout": 0.5, "decay": 0.001}  # of the first study, R1
 SMALL = {"rows": 250, "epochs": 40}
 TRIAL_EPOCHS = 20
 
 
 def make_features(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features of `rows` training and then the validation pictures, float16, and their classes."""
+    """Draw features (float16) of `rows` training pictures, then of the validation pictures, and their classes."""
     random = np.random.default_rng(13)
     labels = random.integers(0, CLASSES, rows + VALIDATION).astype(np.int32)
     features = np.abs(random.normal(size=(len(labels), width))) + random.normal(size=(CLASSES, width))[labels] * 0.1
@@ -31,17 +32,17 @@ def make_features(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..., list[float]]:
-    """Learn with some numbers for so many epochs, giving each one's training loss."""
-    from lamina.tasks.runs import TransferRun, Tuned
+    """Return a function that trains with given numbers and epochs, and returns the training loss of each epoch."""
+    from lamina.tasks.classify.settings import HeadSettings
     from lamina.training.heads import Head, make_fold, train_head
+    from lamina.training.settings import GradientNumbers
 
-    named = {"backbone": "densenet169", "weights": "none", "watch": "x", "pooling": "avg", "preprocess": "native"}
-    run = TransferRun.model_validate(named | NUMBERS | {"epochs": 1, "batch_size": BATCH})
+    settings = HeadSettings(task="classify", input="features/drawn", epochs=1, batch_size=BATCH, **NUMBERS)
     folds = [make_fold(features[part], labels[part], CLASSES) for part in (slice(rows), slice(rows, None))]
     mean, variance = features[:rows].mean(0, dtype=np.float32), features[:rows].var(0, dtype=np.float32)
 
     def one(numbers: dict[str, float], epochs: int) -> list[float]:
-        head = Head(run, Tuned.model_validate(numbers), *folds, mean=mean, variance=variance, seed=13)
+        head = Head(settings, GradientNumbers.model_validate(numbers), *folds, mean=mean, variance=variance, seed=13)
         train_head(head, epochs=epochs)
         return [row["train_loss"] for row in head.history]
 
@@ -49,7 +50,7 @@ def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[.
 
 
 def by_keras(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..., list[float]]:
-    """The same with `model.fit`, which judges no validation fold."""
+    """Return a function that does the same with `model.fit`, without a validation fold."""
     from lamina.models.keras_runtime import keras
     from lamina.models.networks import build_head
 
@@ -68,7 +69,7 @@ def by_keras(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..
 
 
 def tuned(one: Callable[..., list[float]], trials: int) -> list[float]:
-    """Optuna's loop over the three numbers."""
+    """Search for the three numbers with Optuna; return the best loss."""
     import optuna
 
     def objective(trial: optuna.Trial) -> float:
@@ -86,7 +87,7 @@ def tuned(one: Callable[..., list[float]], trials: int) -> list[float]:
 
 
 def child(way: str, work: str, rows: int, width: int, epochs: int, trials: int) -> None:
-    """Do the work in this process; print seconds on the clock and of all cores, and the losses."""
+    """Do the work in this process; print seconds on the clock, seconds of all cores, and the losses."""
     features, labels = make_features(rows, width)
     start = time.perf_counter()
     one = (by_keras if way == "model.fit" else by_lamina)(features, labels, rows)
@@ -101,8 +102,8 @@ def cores() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measured(*told: object) -> dict:
-    command = [sys.executable, __file__, "--child", *map(str, told)]
+def measured(*arguments: object) -> dict:
+    command = [sys.executable, __file__, "--child", *map(str, arguments)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
@@ -121,11 +122,11 @@ def main() -> None:
         f"{args.trials} trials of {TRIAL_EPOCHS} epochs": ("tune", *size, 0, args.trials),
     }
     print(f"{'':26} {'way':10} {'import':>7} {'seconds':>8} {'times':>6} {'of all cores':>13} {'times':>6}  last loss")
-    for what, told in works.items():
+    for what, work in works.items():
         runs: dict[str, list[dict]] = {"model.fit": [], "lamina": []}
         for _ in range(args.repeats):
             for way in runs:
-                runs[way].append(measured(way, *told))
+                runs[way].append(measured(way, *work))
         middle = {
             way: {key: median(run[key] for run in runs[way]) for key in ("load", "wall", "cores")} for way in runs
         }

@@ -1,11 +1,11 @@
-"""How many labels does a frozen backbone need? Heads of transfer runs, learned from shares of the training origins.
+"""How many labels does a frozen backbone need? Trains heads on shares of the training origins.
 
 python bench/labels.py SYSTEM RUN [RUN ...] [--shares 0.1 0.3 1] [--draws 10] [--out labels.png]
 
-SYSTEM is a folder in which the stage `extract` has run for each RUN (`dvc repro extract`); the first RUN is what the
-others are held against. Origins are drawn class by class, the same for all runs; each draw trains a head with the
-run's numbers, where they are given (`tune` stands for 1e-3, 0.5, 1e-3), and judges it on the test fold: by accuracy,
-and by the mean of the classes' recalls, in which rare classes count as much as common ones.
+SYSTEM is a system's folder. Each RUN classifies over features, which exist (`dvc repro extract`). The other runs are
+compared with the first one. Origins are drawn class by class, the same for all runs. Each draw trains a head with the
+run's numbers (1e-3, 0.5 and 1e-3 in place of `tune`). It is scored on the test fold: by accuracy, and by the mean recall
+of the classes, in which rare classes count as much as common ones.
 """
 
 import argparse
@@ -19,8 +19,10 @@ from matplotlib.figure import Figure
 from lamina.config import read_params
 from lamina.data.rows import Folders
 from lamina.maths.crossvalidation import SPARE
-from lamina.tasks.classify.learning import class_task
-from lamina.tasks.runs import TransferRun, Tuned, read_run
+from lamina.tasks.classify.learning import head_learner
+from lamina.tasks.classify.settings import HeadSettings
+from lamina.tasks.runs import read_run
+from lamina.training.settings import TUNE, GradientNumbers
 from lamina.training.training_options import TrainingOptions
 
 SCORES = ("accuracy", "recall")
@@ -29,7 +31,7 @@ USUAL = {"learning_rate": 1e-3, "dropout": 0.5, "decay": 1e-3}
 
 
 def labeled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """The split with only a share of the training origins of each class, at least one; the others are spare."""
+    """Keep a share of the training origins of each class, at least one; the others become spare."""
     random = np.random.default_rng(seed)
     train = manifest[manifest["fold"] == "train"]
     kept: set[str] = set()
@@ -40,41 +42,42 @@ def labeled(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     return manifest.assign(fold=manifest["fold"].mask(spare, SPARE))
 
 
-def answered(name: str, run: TransferRun, manifest: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train a head once; return which pictures of the test fold it names rightly, and their classes, as numbers."""
-    tuned = Tuned(**{number: USUAL[number] if (told := getattr(run, number)) == "tune" else told for number in USUAL})
-    task = class_task(name, run, Folders(), seed=seed, manifest=manifest)
-    test = task.examples("test")
-    answers = task.learn(tuned, TrainingOptions(what=f"{name}, {len(task.train)} rows")).answers(test)
-    return answers.argmax(axis=1) == test.labels, test.labels
+def predict_test(name: str, settings: HeadSettings, manifest: pd.DataFrame, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Train a head once; return which test pictures it classifies correctly, and their class numbers."""
+    given = {number: getattr(settings, number) for number in USUAL}
+    numbers = GradientNumbers(**{number: USUAL[number] if value == TUNE else value for number, value in given.items()})
+    learner = head_learner(settings, Folders(), manifest, seed=seed)
+    test = learner.examples("test")
+    learned = learner.learn(numbers, TrainingOptions(what=f"{name}, {len(learner.train)} rows"))
+    return learned.predict(test).argmax(axis=1) == test.labels, test.labels
 
 
-def parts(labels: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """(pictures, 2): what each test picture counts for `SCORES`, where it is there so many `times`."""
+def contributions(labels: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return what each test picture adds to `SCORES`, (pictures, 2), if it is counted so many `times`."""
     of_class = np.bincount(labels, times)
     recall = times / np.maximum(of_class[labels], 1) / np.count_nonzero(of_class)
     return np.column_stack([times / times.sum(), recall])
 
 
 def gain(more: np.ndarray, labels: np.ndarray, origins: np.ndarray) -> list[str]:
-    """By how much more a run scores than the first, in percentage points, with the 95 % interval.
+    """Return how much higher a run scores than the first, in percentage points, with the 95 % interval.
 
-    more: (draws, pictures) 1 where the run alone is right, -1 where the first alone is. The interval is that of a
-    bootstrap of both: of the draws of labels, and of the test origins, which all draws share.
+    more: (draws, pictures) 1 where only the run is right, -1 where only the first is. The interval is from a bootstrap
+    over both the draws of labels and the test origins, which all draws share.
     """
     random, (_, place) = np.random.default_rng(0), np.unique(origins, return_inverse=True)
     count = place.max() + 1
     found = np.empty((RESAMPLES, len(SCORES)))
     for one in found:
         times = np.bincount(random.integers(0, count, count), minlength=count)[place]
-        one[:] = more[random.integers(0, len(more), len(more))].mean(axis=0) @ parts(labels, times)
-    mean = more.mean(axis=0) @ parts(labels, np.ones(len(labels)))
-    told = np.column_stack([mean, *np.percentile(found, [2.5, 97.5], axis=0)]) * 100
-    return [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in told]
+        one[:] = more[random.integers(0, len(more), len(more))].mean(axis=0) @ contributions(labels, times)
+    mean = more.mean(axis=0) @ contributions(labels, np.ones(len(labels)))
+    shown = np.column_stack([mean, *np.percentile(found, [2.5, 97.5], axis=0)]) * 100
+    return [f"{middle:+.1f} ({low:+.1f} to {high:+.1f})" for middle, low, high in shown]
 
 
 def draw(table: pd.DataFrame, out: Path) -> None:
-    """Draw mean accuracies over the share of labels, a line a run, with their standard deviations over draws."""
+    """Draw a line for each run: mean accuracy over the share of labels, with standard deviations over draws."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, rows in table.groupby("run", sort=False):
@@ -102,25 +105,26 @@ def main() -> None:
     out = arguments.out.resolve() if arguments.out else None
     os.chdir(arguments.system)
     params, manifest = read_params(Path()), pd.read_parquet("data/split/manifest.parquet")
-    runs = {name: run for name in arguments.runs if isinstance(run := read_run(params, name)[1], TransferRun)}
-    if others := [name for name in arguments.runs if name not in runs]:
-        parser.error(f"{', '.join(others)}: no transfer run, so that there is no head to learn")
+    found_runs = {name: read_run(params, name).settings for name in arguments.runs}
+    runs = {name: settings for name, settings in found_runs.items() if isinstance(settings, HeadSettings)}
+    if others := [name for name in found_runs if name not in runs]:
+        parser.error(f"{', '.join(others)}: expected runs that classify over features")
     seeds, first = range(arguments.draws), arguments.runs[0]
     origins = manifest.loc[manifest["fold"] == "test", "origin"].to_numpy()
     found = []
-    print(f"beside each score, by how much it is more than that of {first}, with its 95 % interval")
+    print(f"more: difference from {first}, with its 95 % interval")
     print(f"{'run':24}{'labels':>8}" + "".join(f"{score:>10}{'+-':>7}{'more':>23}" for score in SCORES))
     for share in arguments.shares:
         right: dict[str, np.ndarray] = {}
-        for name, run in runs.items():
-            draws = [answered(name, run, labeled(manifest, share, seed), seed) for seed in seeds]
+        for name, settings in runs.items():
+            draws = [predict_test(name, settings, labeled(manifest, share, seed), seed) for seed in seeds]
             right[name], labels = np.array([of_draw for of_draw, _ in draws], np.int8), draws[0][1]
-            scores = right[name] @ parts(labels, np.ones(len(labels)))
+            scores = right[name] @ contributions(labels, np.ones(len(labels)))
             found += [{"run": name, "share": share, "accuracy": score} for score in scores[:, 0]]
             more = [""] * len(SCORES) if name == first else gain(right[name] - right[first], labels, origins)
-            told = zip(100 * scores.mean(axis=0), 100 * scores.std(axis=0, ddof=1), more, strict=True)
+            cells = zip(100 * scores.mean(axis=0), 100 * scores.std(axis=0, ddof=1), more, strict=True)
             print(
-                f"{name:24}{share:8.0%}{''.join(f'{a:9.1f}%{b:7.1f}{c:>23}' for a, b, c in told)}".rstrip(), flush=True
+                f"{name:24}{share:8.0%}{''.join(f'{a:9.1f}%{b:7.1f}{c:>23}' for a, b, c in cells)}".rstrip(), flush=True
             )
     if out:
         draw(pd.DataFrame(found), out)

@@ -1,4 +1,4 @@
-"""Do time and memory of the data stages grow with the number of pictures? Time may, linearly; memory may not.
+"""Do time and memory of the data stages grow with the number of pictures? Time may grow linearly, memory must not.
 
 python bench/memory.py [ARCHIVE] [--pictures 15000 30000 60000] [--size 32]
 """
@@ -15,7 +15,7 @@ CIFAR10 = Path(__file__).parents[2] / "shared" / "data" / "cifar10.zip"
 
 
 def take(archive: Path, count: int, out: Path) -> int:
-    """Copy `count` pictures, spread evenly over an archive, to a smaller one; return how many there were."""
+    """Copy `count` pictures, evenly chosen, to a smaller archive; return how many were copied."""
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(out, "w") as target:
         names = sorted(name for name in source.namelist() if name.lower().endswith((".jpg", ".jpeg", ".png")))
         chosen = names[:: max(1, len(names) // count)][:count]
@@ -25,7 +25,7 @@ def take(archive: Path, count: int, out: Path) -> int:
 
 
 def show(count: int, stages: dict[str, Measured]) -> None:
-    """Print a line a stage."""
+    """Print a line for each stage."""
     for name, took in stages.items():
         rate = count / took.seconds
         print(
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     arguments = parser.parse_args()
     if not arguments.archive.exists():
-        raise SystemExit(f"{arguments.archive}: not found; name a ZIP of pictures, one folder a class")
+        raise SystemExit(f"{arguments.archive}: not found; give a ZIP of pictures with one folder per class")
     titles = f"{'seconds':>10}{'CPU s':>10}{'pictures/s':>12}{'largest, MiB':>15}{'together, MiB':>15}"
     print(f"{'pictures':>10}  {'stage':10}{titles}")
     for wanted in arguments.pictures:

@@ -1,8 +1,8 @@
-"""Preparation as one writes it first: each picture decoded in full, scaled, and converted on its own.
+"""Preparation in the simplest way: each picture decoded in full, scaled, and converted on its own.
 
     python bench/naive.py ARCHIVE OUT.npy SIZE
 
-Squares a picture as `lamina.stages.convert` does (nearest pixels beside it) and writes CIELAB x 100 as int16.
+Pictures become squares as in the stage `convert` (padded with their edges), stored as CIELAB x 100 in int16.
 """
 
 import sys
@@ -16,7 +16,7 @@ from PIL import Image
 
 
 def square(encoded: bytes, size: int) -> np.ndarray:
-    """Decode a picture in full and bring its longer side to `size`: (size, size, 3) uint8."""
+    """Decode a picture in full and scale its longer side to `size`: (size, size, 3) uint8."""
     picture = Image.open(BytesIO(encoded)).convert("RGB")
     scale = size / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
@@ -26,7 +26,7 @@ def square(encoded: bytes, size: int) -> np.ndarray:
 
 
 def prepare(archive: str, name: str, size: int) -> np.ndarray:
-    """Bring one picture of an archive to CIELAB with scikit-image: (size, size, 3) int16, x 100."""
+    """Convert one picture of an archive to CIELAB x 100 with scikit-image: (size, size, 3) int16."""
     from skimage.color import rgb2lab
 
     with zipfile.ZipFile(archive) as opened:

@@ -1,9 +1,9 @@
-"""How long a newcomer waits: `make run` on a bare clone, and `dvc repro` when there is nothing to do.
+"""How long do `make run` on a new clone, and `dvc repro` with nothing to do, take?
 
 python bench/pipeline.py
 
-The clone is made in a temporary folder from the commit that is checked out. The installation is timed twice, as the
-Makefile does it and with pip alone.
+The clone of the current commit is in a temporary folder. The installation is timed twice: as the Makefile does it, and
+with pip alone.
 """
 
 import subprocess
@@ -32,7 +32,7 @@ def main() -> None:
         with_pip = seconds(sys.executable, "-m", "venv", str(other), folder=clone)
         with_pip += seconds(str(other / "bin/python"), "-m", "pip", "install", *REQUIREMENTS, folder=clone)
     print("what                                      seconds")
-    print(f"make run on a bare clone                  {install + chain:7.1f}")
+    print(f"make run on a new clone                   {install + chain:7.1f}")
     print(f"  of which installing                     {install:7.1f}")
     print(f"  installing the same lock with pip alone {with_pip:7.1f}")
     print(f"dvc repro with nothing to do              {again:7.1f}")

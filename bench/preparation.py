@@ -1,4 +1,4 @@
-"""How long does it take to bring photographs to CIELAB? The stages against two ways to do it by hand.
+"""How long does it take to convert photographs to CIELAB, compared with other ways to do it?
 
 python bench/preparation.py [ARCHIVE] [--copies 10] [--repeats 3] [--size 128]
 """
@@ -27,7 +27,7 @@ from system import Measured, make_system, run_measured, run_stage
 STAGES = ("download", "filter", "convert")
 LAMINA = "lamina, all three"
 FLOOR = "OpenCV, no CIELAB"
-FEW = 2  # copies in the short run, whose cost is taken off that of the long one
+FEW = 2  # copies in the short run; its cost is subtracted from that of the long run
 PHOTOS = Path(__file__).parents[2] / "shared" / "data" / "photos.zip"
 SAMPLED_PICTURES, SAMPLED_PIXELS = 16, 20_000
 
@@ -53,7 +53,7 @@ def draw_pictures(count: int = 200) -> list[bytes]:
 
 
 def pack(pictures: list[bytes], copies: int, archive: Path) -> None:
-    """Write every picture `copies` times, each with an end of its own: nothing that is made of one serves another."""
+    """Write every picture `copies` times, each with other bytes at its end, so that no cached result is used again."""
     with zipfile.ZipFile(archive, "w") as opened:
         for copy in range(copies):
             for number, encoded in enumerate(pictures):
@@ -69,7 +69,7 @@ class Cost:
 
 
 def measure_colormath(pictures: list[bytes], size: int) -> Cost:
-    """Cost of a picture with colormath, pixel by pixel: a sample, scaled to all pixels, shared by all cores."""
+    """Estimate the cost of a picture with colormath, pixel by pixel, from a sample; all cores share it evenly."""
     start = time.process_time()
     squares = np.stack([square(encoded, size) for encoded in pictures[:SAMPLED_PICTURES]])
     decoding = (time.process_time() - start) / len(squares)
@@ -82,7 +82,7 @@ def measure_colormath(pictures: list[bytes], size: int) -> Cost:
 
 
 def measure_once(archive: Path, pictures: list[bytes], total: int, size: int, folder: Path) -> dict[str, Cost]:
-    """Cost of each way, one after another."""
+    """Measure the cost of each way, one after another."""
     system = make_system(folder / "system", archive, size=size, labels="none")
     costs = {stage: _cost(run_stage(system, stage)) for stage in STAGES}
     together = Cost(seconds=sum(cost.seconds for cost in costs.values()), cpu=sum(cost.cpu for cost in costs.values()))
@@ -116,7 +116,7 @@ def _cost(measured: Measured) -> Cost:
 
 
 def further(few: dict[str, Cost], many: dict[str, Cost]) -> dict[str, Cost]:
-    """What the pictures cost that `many` has beyond `few`: starts of processes and imports fall out."""
+    """Subtract the cost of few pictures from that of many: starts of processes and imports cancel out."""
     return {way: Cost(seconds=many[way].seconds - few[way].seconds, cpu=many[way].cpu - few[way].cpu) for way in many}
 
 
@@ -144,7 +144,7 @@ def main() -> None:
     drawn = not arguments.archive.exists()
     pictures = draw_pictures() if drawn else read_pictures(arguments.archive)
     counts = {copies: len(pictures) * copies for copies in (FEW, arguments.copies)}
-    origin = f"{arguments.archive.name} is not there: pictures drawn here" if drawn else arguments.archive.name
+    origin = f"{arguments.archive.name} is missing: drawn pictures instead" if drawn else arguments.archive.name
     print(f"{origin}; {len(pictures)} pictures x {FEW} and x {arguments.copies}, to {arguments.size}x{arguments.size},")
     print(f"{joblib.cpu_count()} cores, medians of {arguments.repeats} repeats in turn")
     runs: dict[int, list[dict[str, Cost]]] = {copies: [] for copies in counts}

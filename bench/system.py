@@ -1,5 +1,6 @@
-"""A system in a temporary folder, whose data stages are run and measured one by one."""
+"""Makes a system in a temporary folder, and measures its data stages one by one."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from threading import Event, Thread
 
 PARAMS = """
 seed: 13
-source: {{kind: archive, location: {archive}, watch: {archive}, labels: {labels}}}
+source: {{kind: archive, location: {archive}, labels: {labels}}}
 filter: {{drop_grayscale: false, min_side: 1, drop_duplicates: false}}
 convert: {{size: {size}, isolate: none}}
 augment:
@@ -22,7 +23,10 @@ SAMPLE_SECONDS = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a stage took, its start included: seconds, those of all cores together; peak MiB of one process, of all."""
+    """What a stage took, its start included.
+
+    seconds: on the clock; cpu: seconds of all cores together; largest, together: peak MiB of one process, of all.
+    """
 
     seconds: float
     cpu: float
@@ -31,14 +35,15 @@ class Measured:
 
 
 def make_system(folder: Path, archive: Path, *, size: int, labels: str) -> Path:
-    """Make a system that keeps every picture of an archive, so that all sides of a comparison do the same work."""
+    """Make a system that keeps every picture of an archive, so that all ways of a comparison do the same work."""
     folder.mkdir(parents=True)
-    (folder / "params.yaml").write_text(PARAMS.format(archive=archive.resolve(), size=size, labels=labels))
+    location = json.dumps(str(archive.resolve()))
+    (folder / "params.yaml").write_text(PARAMS.format(archive=location, size=size, labels=labels))
     return folder
 
 
 def run_stage(system: Path, name: str) -> Measured:
-    """Run a data stage in a process of its own, to its end; leave with its message if it fails. Linux only."""
+    """Run a data stage in its own process; end with its message if it fails. Linux only."""
     return run_measured([sys.executable, "-m", f"lamina.stages.{name}"], system)
 
 
@@ -75,7 +80,7 @@ def _members(session: int) -> list[Path]:
             # the fields after the name in brackets: state, parent, group, session
             fields = (process / "stat").read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
         if int(fields[3]) == session:
             members.append(process)
     return members

@@ -1,4 +1,4 @@
-"""Film reviews from the archive to words, and two linear classifiers: time, memory and accuracy of each step.
+"""Film reviews from the archive to words, then two linear classifiers: time, memory and accuracy of each step.
 
 python bench/texts.py ../shared/data/imdb.zip [--keep-duplicates] [--validation 0.05]
 

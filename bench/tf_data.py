@@ -1,4 +1,4 @@
-"""Preparation as TensorFlow's guides write it: tf.data decodes and resizes on all cores, scikit-image converts.
+"""Preparation as TensorFlow's guides show it: tf.data decodes and resizes on all cores, scikit-image converts.
 
 python bench/tf_data.py FOLDER OUT.npy SIZE
 """

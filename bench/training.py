@@ -1,4 +1,4 @@
-"""How many steps a second does a whole network take in training? Beside Keras' `fit` with a generator of the same rows.
+"""How many steps a second does a whole network train, compared with Keras' `fit` on a generator of the same rows?
 
 python bench/training.py [--size 128] [--batch 32] [--steps 20] [--repeats 3]
 """
@@ -17,25 +17,25 @@ from lamina.inputs.pixels import PictureExamples
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import Precision, compute_in
 from lamina.models.networks import build_network
-from lamina.tasks.runs import Tuned
 from lamina.training.checkpoint import Checkpoint, State
+from lamina.training.settings import GradientNumbers
 from lamina.training.trainers import ClassTrainer
 from warping import make_rows
 
-TUNED = Tuned(learning_rate=1e-3, dropout=0.5, decay=0.001)
+NUMBERS = GradientNumbers(learning_rate=1e-3, dropout=0.5, decay=0.001)
 CLASSES = 4
 
 
 def steps_of(examples: PictureExamples, precision: Precision, batch: int) -> Callable[[np.ndarray], object]:
-    """An epoch of lamina's training, over rows in this order."""
+    """Return a function that trains one epoch with lamina, over rows in a given order."""
     network = build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13)
     compute_in(network, precision)
-    trainer = ClassTrainer(network, TUNED)
+    trainer = ClassTrainer(network, NUMBERS)
     return lambda order: examples.train_epoch(trainer, order, batch)
 
 
 def keras_steps(examples: PictureExamples, batch: int) -> Callable[[np.ndarray], object]:
-    """The same in Keras' own loop."""
+    """Return a function that does the same with Keras' `fit`."""
     network = build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13)
     network.compile(optimizer=keras.optimizers.RMSprop(1e-3), loss="sparse_categorical_crossentropy")
 
@@ -49,8 +49,8 @@ def keras_steps(examples: PictureExamples, batch: int) -> Callable[[np.ndarray],
 
 
 def seconds_to_save(examples: PictureExamples, folder: Path) -> float:
-    """Seconds to copy and write the state of the network, which is done for 5 % of the time at most."""
-    trainer = ClassTrainer(build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13), TUNED)
+    """Measure how long copying and writing the network's state takes. Training spends at most 5 % of its time on it."""
+    trainer = ClassTrainer(build_network("small_cnn", examples.rows.size, CLASSES, dropout=0.5, seed=13), NUMBERS)
     start = time.perf_counter()
     Checkpoint(folder / "state.npz").keep(State(history=[], variables=trainer.state(), best=[]))
     return time.perf_counter() - start

@@ -1,4 +1,4 @@
-"""How many rows a second does one core read and warp by plan? Beside Keras' random layers doing the same kinds of warp.
+"""How many rows a second does one core read and warp by plan, compared with Keras' random layers?
 
 python bench/warping.py [--size 128] [--pictures 200] [--copies 4] [--repeats 5]
 """
@@ -22,7 +22,7 @@ CONFIG = AugmentConfig(copies=4, rotation=20.0, shift=0.1, flip_horizontal=True,
 
 
 def make_rows(folder: Path, pictures: int, copies: int, size: int) -> Rows:
-    """Pictures of noise with a plan, as the stages write them."""
+    """Write pictures of noise and a plan of their copies, as the stages do; open all rows."""
     ids = [f"{number:016x}" for number in range(pictures)]
     manifest = pd.DataFrame({"id": ids, "origin": ids, "label": "x"})
     plan = draw_plan(manifest, CONFIG.model_copy(update={"copies": copies}), seed=13)
@@ -34,7 +34,7 @@ def make_rows(folder: Path, pictures: int, copies: int, size: int) -> Rows:
 
 
 def rate(rows: Rows, order: np.ndarray) -> float:
-    """Rows a second of CPU, read in this order."""
+    """Measure rows read per second of CPU, in a given order."""
     start = time.process_time()
     for first in range(0, len(order), BATCH):
         rows.read(order[first : first + BATCH])
@@ -42,7 +42,7 @@ def rate(rows: Rows, order: np.ndarray) -> float:
 
 
 def keras_rate(rows: Rows) -> float:
-    """Rows a second of CPU through Keras' layers: flip_tta, turned, shifted, sampled anew by each."""
+    """Measure rows per second of CPU through Keras' layers: flip, rotation and shift, each of which samples again."""
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     import keras
     import tensorflow as tf
