@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from checkout import ROOT
 from projects import call, change_params, stages_run, tracked_scores
 
 HEAD, NETWORK, COLORS = "head", "tiny", "tint"
