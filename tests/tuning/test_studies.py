@@ -236,7 +236,7 @@ def test_a_server_that_stays_away_is_reported_in_one_line(server: Server, worker
     assert error.startswith(
         f"error: postgresql+psycopg://worker:***@127.0.0.1:{server.port}/postgres: the study cannot"
     )
-    assert "the trials that ended are kept; run again when it is there" in error
+    assert "finished trials are kept; run again when the server answers" in error
     assert not (tmp_path / "trials-0.csv").exists()
     server.start()
     assert states("away").count("COMPLETE") >= 1
@@ -279,10 +279,10 @@ def test_a_wrong_address_is_reported_at_once(server: Server, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
-        ("mysql://me:secret@host/db", r"mysql://me:\*\*\*@host/db: no study can be shared there"),
-        ("postgresql+psycopg2://me:secret@host/db", r"psycopg2://me:\*\*\*@host/db: no study can be shared there"),
-        ("postgresql://me:secret@host", r"me:\*\*\*@host: no study can be shared there"),
-        ("sqlite:///studies.db", "no study can be shared there"),
+        ("mysql://me:secret@host/db", r"mysql://me:\*\*\*@host/db: cannot hold shared studies"),
+        ("postgresql+psycopg2://me:secret@host/db", r"psycopg2://me:\*\*\*@host/db: cannot hold shared studies"),
+        ("postgresql://me:secret@host", r"me:\*\*\*@host: cannot hold shared studies"),
+        ("sqlite:///studies.db", "cannot hold shared studies"),
         ("secret host", "not the address of a database"),
         ("postgresql://me:secret@host:port/db", "not the address of a database"),
     ],

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from lamina.tuning.importance import number_columns
+from lamina.tuning.numbers import LINEAR
 
 INK = "#4a4560"
 LINE = "#dcd8e6"
@@ -34,7 +35,6 @@ PAGE_COLORS = {
 SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
-LINEAR = ("dropout",)  # numbers that are searched on a linear scale, all others on a logarithmic one
 STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
 CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE"}
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}

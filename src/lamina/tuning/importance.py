@@ -1,19 +1,28 @@
-"""Which of the numbers that were tuned mattered."""
+"""Which of the tuned numbers mattered."""
 
 from typing import Final
 
 import pandas as pd
 
-# In 12 searches each of a made-up accuracy with noise, the number that decided came first in 12 of 40 trials, in 11 of
-# 24, in 10 of 16 and in 8 of 8 or 12: with fewer trials little more than a guess. PED-ANOVA: 11, 10, 7, and 3 of 8.
+from lamina.tuning.numbers import LINEAR
+
+# Measured in 12 searches each on a simulated noisy accuracy: the number that decided came first in 12 searches of 40
+# trials, 11 of 24, 10 of 16, and 8 of 12 or 8. Fewer trials are little more than a guess. PED-ANOVA: 11, 10, 7 and 3.
 TRIALS_TO_WEIGH: Final = 16
 
 
 def importances(trials: pd.DataFrame) -> dict[str, float] | None:
-    """What share (0 to 1) of the differences between trials each tuned number explains, the same for the same trials.
+    """Return the share of the differences between trials that each tuned number explains.
 
-    trials: the columns of `trials.csv`. Only those count that ran to the end; None where they are fewer than
-    `TRIALS_TO_WEIGH` or fewer than two numbers were tuned. Source: fANOVA (Hutter et al. 2014), as Optuna has it.
+    Args:
+        trials: Columns of `trials.csv`. Only trials that ran to the end count.
+
+    Returns:
+        Shares from 0 to 1 by name, reproducible; None if fewer than `TRIALS_TO_WEIGH` trials ended or fewer than two
+        numbers were tuned.
+
+    Source:
+        fANOVA (Hutter et al. 2014), as implemented in Optuna.
     """
     done = trials[trials["state"] == "COMPLETE"]
     tuned = [name for name in number_columns(trials) if done[name].nunique() > 1]
@@ -23,7 +32,7 @@ def importances(trials: pd.DataFrame) -> dict[str, float] | None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     tried: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(done[name].min(), done[name].max(), log=name != "dropout")
+        name: optuna.distributions.FloatDistribution(done[name].min(), done[name].max(), log=name not in LINEAR)
         for name in tuned
     }
     study = optuna.create_study(direction="maximize")

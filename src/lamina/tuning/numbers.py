@@ -1,6 +1,7 @@
 """`tuned.yaml`: the numbers that a run trains with, found by tuning or given in `params.yaml`."""
 
 from pathlib import Path
+from typing import Final
 
 from ruamel.yaml import YAML
 
@@ -8,9 +9,11 @@ from lamina.errors import UserError
 from lamina.files import staged
 from lamina.training.settings import Hyperparameters, RunSettings
 
+LINEAR: Final = ("dropout",)  # numbers on a linear scale; all others are on a logarithmic one
+
 
 def write_numbers(path: Path, numbers: Hyperparameters) -> None:
-    """Write the numbers as YAML, whole or not at all."""
+    """Write the numbers as YAML; a write that fails leaves no file."""
     with staged(path) as part:
         YAML().dump(numbers.model_dump(), part)
 

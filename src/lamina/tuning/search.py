@@ -1,4 +1,4 @@
-"""Tuning with Optuna on the validation fold, in a study that survives a kill and that workers can share."""
+"""Tuning with Optuna on the validation fold, in a study that resumes after a kill and that workers can share."""
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -10,12 +10,12 @@ from lamina.training.history import DivergedError, kept_row
 from lamina.training.learner import Learner
 from lamina.training.settings import Dropout, Hyperparameters, RunSettings
 from lamina.training.training_options import TrainingOptions
+from lamina.tuning.numbers import LINEAR
 from lamina.tuning.studies import ENDED, OpenStudy, Place, open_study, storage_errors
 
 STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
-DIVERGED: Final = {"maximize": 0.0, "minimize": 1e5}  # worse than any network: no two colors of sRGB are so far apart
-ETA: Final = 3  # of the trials that reach a rung, one in so many goes on (Li et al. 2018)
-LINEAR: Final = ("dropout",)  # numbers that are searched on a linear scale, all others on a logarithmic one
+DIVERGED: Final = {"maximize": 0.0, "minimize": 1e5}  # worse than any network: no two sRGB colors differ that much
+ETA: Final = 3  # one in three trials that reach a rung continues (Li et al. 2018)
 
 
 def _as_pair(value: Any) -> Any:
@@ -37,11 +37,12 @@ class TuneConfig(Config):
     """Section `tune` of params.yaml.
 
     Attributes:
-        trials: how many; epochs: of each trial at most (null: as many as the run trains).
-        pruner: what ends a trial early.
-        workers: processes of this machine that share the trials.
-        learning_rate, dropout, decay, penalty: range of each number, searched on a logarithmic scale, dropout on a
-            linear one.
+        trials: Number of trials.
+        epochs: Most epochs of a trial; null: as many as the run trains.
+        pruner: Rule that stops bad trials early.
+        workers: Processes on this machine that share the trials.
+        learning_rate, decay, penalty: Ranges, searched on a logarithmic scale.
+        dropout: Range, searched on a linear scale.
     """
 
     trials: int = Field(ge=0)
@@ -57,31 +58,31 @@ class TuneConfig(Config):
 def search(
     learner: Learner, config: TuneConfig, place: Place, *, measure: str, name: str, seed: int
 ) -> tuple[Hyperparameters, pd.DataFrame]:
-    """Look for the numbers that a run leaves open, in the study at `place`, until it holds all trials.
+    """Search for the numbers that a run leaves to tuning, until the study at `place` holds all trials.
 
-    Other processes may search in the same study at the same time: each takes a trial that no other has, waits at the
-    end for those that others still run, and takes over from one that died. For one process, each trial's proposal and end depend on the seed and on the trials before it
-    alone, so that a study in a file that was interrupted ends as one that was not, and one that is asked for fewer
-    trials than it holds as one that never had the others; for several they depend on who was faster. A trial whose
-    loss is no number counts as worse than any other.
+    Several processes may search in the same study: each takes a trial that no other has, waits at the end for the
+    trials of the others, and runs the trials of workers that died. With one process, each trial depends only on the
+    seed and on the trials before it: an interrupted study in a file ends like an uninterrupted one, and a study that
+    holds more trials than needed gives the result of its first ones. With several processes, the order of their
+    trials decides. A trial with a loss that is not finite counts as worse than any other.
 
     Args:
-        learner: of the run.
-        config: section `tune`.
-        place: where the study is.
-        measure: of the validation fold, as the history names it.
-        name: of the run.
-        seed: of the sampler.
+        learner: Of the run.
+        config: Section `tune`.
+        place: Address of the study.
+        measure: Of the validation fold, as named in the history.
+        name: Name of the run, for messages.
+        seed: Of the sampler.
 
     Returns:
-        The numbers with the best measure (of the epoch that is kept), and the table of trials (`trial_columns`).
+        The numbers with the best measure at the kept epoch, and the table of trials (`trial_columns`).
 
     Raises:
-        UserError: if the study cannot be reached.
+        UserError: If the study cannot be reached.
     """
     import optuna
 
-    # a trial that others took over, thinking its worker dead; or whose report came to nothing: it will be run again
+    # the trial was taken over by another worker, or its report failed: it will be run again
     lost: tuple[type[Exception], ...] = (optuna.exceptions.UpdateFinishedTrialError, *storage_errors())
     settings = learner.settings
     with open_study(place, _pruner(config.pruner, _epochs(settings, config))) as opened:
@@ -101,7 +102,7 @@ def _pruner(kind: str, epochs: int) -> Any:
     from optuna import pruners
 
     match kind:
-        case "hyperband":  # rungs at a ninth and a third of the epochs; what starts at the top rung runs to the end
+        case "hyperband":  # rungs at a ninth and a third of the epochs; trials of the top bracket run to the end
             rung = max(1, epochs // ETA**2)
             return pruners.HyperbandPruner(min_resource=rung, max_resource=epochs, reduction_factor=ETA)
         case "median":
@@ -135,7 +136,7 @@ def _try(
         if row["epoch"] < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    # by the trial's own number, so that no two workers draw the same
+    # seeded by the trial's number, so that no two workers draw the same
     opened.study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number, n_startup_trials=STARTUP)
     numbers = _numbers(settings, {name: _suggest(trial, config, name) for name in settings.tunable})
     value, state = DIVERGED[direction], optuna.trial.TrialState.COMPLETE
@@ -146,8 +147,8 @@ def _try(
         pass
     except optuna.TrialPruned:
         state = optuna.trial.TrialState.PRUNED
-    told = value if state == optuna.trial.TrialState.COMPLETE else None
-    opened.study.tell(trial, told, state=state, skip_if_finished=True)
+    final = value if state == optuna.trial.TrialState.COMPLETE else None
+    opened.study.tell(trial, final, state=state, skip_if_finished=True)
 
 
 def _suggest(trial: Any, config: TuneConfig, name: str) -> float:
@@ -156,19 +157,19 @@ def _suggest(trial: Any, config: TuneConfig, name: str) -> float:
 
 
 def _numbers(settings: RunSettings, found: dict[str, float]) -> Hyperparameters:
-    """The run's own numbers, and those that were found for the open ones."""
+    """Return the run's own numbers and the ones that were found."""
     kind = settings.numbers
     return kind.model_validate({name: found.get(name, getattr(settings, name)) for name in kind.model_fields})
 
 
 def _best(direction: str, trials: list[Any]) -> Any:
-    """The first of the best that ran to the end; where workers died with all that did, of the others."""
+    """Return the first best trial that ran to the end; if none did, the first best pruned one."""
     best = max if direction == "maximize" else min
     return best([trial for trial in trials if trial.state.name == ENDED[0]] or trials, key=_value)
 
 
 def _value(trial: Any) -> float:
-    """The measure of the epoch that is kept; of a trial that diverged, `DIVERGED`."""
+    """The measure of the kept epoch, or `DIVERGED`."""
     return float(trial.value)
 
 

@@ -1,4 +1,11 @@
-"""Where a study's trials are kept: in a file of its own, or in a PostgreSQL that workers on many machines share."""
+"""Where a study keeps its trials: in a file of its own, or in a PostgreSQL database that several machines share.
+
+Optuna brings the storage, heartbeats, stale trials and `load_if_exists`. What is written here, and why Optuna's own is not used:
+`_retry`: `RetryHeartbeatStaleTrialCallback` copies the pruner's completed rungs, so the retried trial would skip them.
+`OpenStudy.working_on`: only `Study.optimize` starts Optuna's heartbeat, and one failed write ends it.
+`resume`: a retried trial gets a new number, which seeds its sampler; a killed study would end with other numbers.
+`_wait_for_server`: SQLAlchemy and Optuna do not wait for a server that restarts.
+"""
 
 import contextlib
 import os
@@ -18,16 +25,16 @@ from lamina.files import json_digest, staged
 Direction: TypeAlias = Literal["maximize", "minimize"]
 
 SHARED: Final = "LAMINA_STUDIES"  # the environment variable that names a database
-FORM: Final = "postgresql://USER@HOST/DATABASE"
+ADDRESS_FORM: Final = "postgresql://USER@HOST/DATABASE"
 ENDED: Final = ("COMPLETE", "PRUNED")
-PATIENCE: Final = 30.0  # seconds to wait for a server that went away
-GRACE: Final = 60  # seconds without a sign of life after which a worker's trial is run again
+PATIENCE: Final = 30.0  # seconds to wait for a server that does not answer
+GRACE: Final = 60  # seconds without a heartbeat after which a trial is run again
 POLL: Final = 0.5  # seconds
-TIMEOUT: Final = 60  # seconds that one worker waits for another's write to a file
+TIMEOUT: Final = 60  # seconds that a worker waits for a locked file
 ATTEMPTS: Final = 5
-SAID: Final = 3  # differences that are named
+DIFFERENCES_SHOWN: Final = 3
 
-# a server that vanishes without a word is noticed within half a minute, not after TCP's two hours
+# a lost connection is noticed within half a minute, not after TCP's two hours
 _CONNECT: Final[Mapping[str, int]] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -39,10 +46,14 @@ _CONNECT: Final[Mapping[str, int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a study is found, by every worker.
+    """The address of a study.
 
-    url: SQLAlchemy's. study: its name. identity: all that decides what its trials come to, as JSON.
-    direction: where better values lie. grace: seconds without a sign of life after which a worker counts as dead.
+    Attributes:
+        url: As SQLAlchemy writes it.
+        study: Its name.
+        identity: Everything that decides the results of its trials, as JSON.
+        direction: Of better values.
+        grace: Seconds without a heartbeat after which a worker counts as dead.
     """
 
     url: str
@@ -53,7 +64,7 @@ class Place:
 
     @property
     def file(self) -> Path | None:
-        """The file, where it is no server."""
+        """The file of the study; None for a server."""
         return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:") else None
 
     @property
@@ -67,14 +78,22 @@ class Place:
 def place_of(
     run: str, system: str, identity: Mapping[str, Any], studies: Path, direction: Direction = "maximize"
 ) -> Place:
-    """Where the study of a run is kept: in the database that `LAMINA_STUDIES` names, or in the folder `studies`.
+    """Return the address of a run's study: in the database that `LAMINA_STUDIES` names, or in the folder `studies`.
 
-    Another identity is another study. Raises UserError where the variable holds no address of a PostgreSQL.
+    Args:
+        run: Name of the run.
+        system: Name of the system.
+        identity: See `Place`. A different identity is a different study.
+        studies: Folder of the files.
+        direction: Of better values.
+
+    Raises:
+        UserError: If the variable does not hold the address of a PostgreSQL database.
     """
     key, address = json_digest(identity)[:16], os.environ.get(SHARED)
     if address:
         return Place(url=_checked(address), study=f"{system}/{run}-{key}", identity=identity, direction=direction)
-    # Hyperband draws a trial's bracket from the study's name: an edit of the code shall not draw others
+    # Hyperband draws a trial's bracket from the study's name, so the name must not change with the code
     url = f"sqlite:///{studies / f'{run}-{key}.db'}"
     return Place(url=url, study=run, identity=identity, direction=direction)
 
@@ -85,29 +104,35 @@ def _checked(address: str) -> str:
 
     try:
         url = make_url(address)
-    except (ArgumentError, ValueError):  # shown is nothing of it: it may hold a password
-        raise UserError(f"{SHARED}: not the address of a database; expected {FORM}") from None
+    except (ArgumentError, ValueError):  # the address may hold a password: do not show it
+        raise UserError(f"{SHARED}: not the address of a database; expected {ADDRESS_FORM}") from None
     if url.drivername not in ("postgresql", "postgresql+psycopg") or not url.database:
         shown = url.render_as_string(hide_password=True)
-        raise UserError(f"{SHARED}: {shown}: no study can be shared there; expected {FORM}")
+        raise UserError(f"{SHARED}: {shown}: cannot hold shared studies; expected {ADDRESS_FORM}")
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def resume(place: Place) -> None:
-    """Make the study, or get the one that is there ready to go on; once, before the first worker opens it.
+    """Create the study, or prepare an existing one to continue. Call it once, before the first worker opens it.
 
-    From a file, whose workers all ended with the process that started them, what was cut off is dropped: the trials
-    that ended stand there as if nothing else had ever begun. Raises UserError where the place cannot be used, and
-    where workers are busy in the same database with the same run, but not with the same identity.
+    The workers of a file have all ended with the process that started them. Their unfinished trials are removed, so
+    the file is the same as if these trials had never started.
+
+    Args:
+        place: Of the study.
+
+    Raises:
+        UserError: If the file or database cannot be used, or workers in the same database run the same run with
+            another identity.
     """
     import optuna
 
     if place.file:
         place.file.parent.mkdir(parents=True, exist_ok=True)
-    with _told(place, opening=True), _storage(place) as storage:
+    with _errors_in_one_line(place, opening=True), _storage(place) as storage:
         study = _load(storage, place)
         if place.file is None:
-            _refuse_strangers(storage, study, place)
+            _refuse_other_identity(storage, study, place)
             return
         trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.name in ENDED]
@@ -117,23 +142,28 @@ def resume(place: Place) -> None:
 
 
 class OpenStudy:
-    """A study that this process works on; see `open_study`."""
+    """A study that this process works on, opened by `open_study`."""
 
     def __init__(self, study: Any, storage: Any, grace: int) -> None:
         self.study = study
         self._storage = storage
         self._grace = grace
-        self._mute: dict[int, float] = {}  # trials that nothing is known of, and since when
+        self._silent: dict[int, float] = {}  # trials without parameters or heartbeat, and since when
 
     def ended(self) -> list[Any]:
-        """Trials that came to a result, in their order."""
+        """Return the finished and pruned trials, in order."""
         return [trial for trial in self._trials() if trial.state.name in ENDED]
 
     def take(self, total: int) -> tuple[Any, int] | None:
-        """A trial to work on and its place among `total`, from 0; None once so many have ended.
+        """Return the next trial to work on; wait while other workers run all that are left.
 
-        Where others work on all that are left, waits for them: a trial whose worker died is proposed again, with the
-        numbers it had.
+        A trial whose worker died is returned again, with the same numbers.
+
+        Args:
+            total: Number of trials that the study shall hold.
+
+        Returns:
+            The trial and its position among `total`, from 0; None if that many have ended.
         """
         import optuna
 
@@ -143,7 +173,7 @@ class OpenStudy:
             if sum(trial.state.name in ENDED for trial in begun) >= total:
                 return None
             if len(begun) < total:
-                with _unwarned():
+                with _without_warnings():
                     trial = self.study.ask()
                 self._storage.record_heartbeat(trial._trial_id)
                 numbers = [other.number for other in self._begun()]
@@ -155,12 +185,12 @@ class OpenStudy:
 
     @contextlib.contextmanager
     def working_on(self, trial: Any) -> Iterator[None]:
-        """Show the other workers that somebody works on the trial, for as long as this lasts."""
+        """Send heartbeats for the trial, so that other workers leave it alone."""
         ended = threading.Event()
 
         def beat() -> None:
             while not ended.wait(self._grace / 5):
-                with contextlib.suppress(*storage_errors()):  # one sign of life less; the trial itself will notice
+                with contextlib.suppress(*storage_errors()):  # one heartbeat less; the next report fails by itself
                     self._storage.record_heartbeat(trial._trial_id)
 
         thread = threading.Thread(target=beat, daemon=True)
@@ -178,26 +208,31 @@ class OpenStudy:
         return [trial for trial in self._trials() if trial.state.name in (*ENDED, "RUNNING")]
 
     def _fail_dead(self) -> None:
-        """Give up the trials of workers that died; those whose numbers are known wait to be run again."""
+        """Fail the trials of workers that died; those with numbers are queued again."""
         import optuna
 
         _fail_stale(self.study)
-        # A worker that dies between beginning a trial and its first sign of life is unknown to Optuna's watch.
-        mute = {trial.number for trial in self._trials() if trial.state.name == "RUNNING" and not trial.params}
+        # Optuna does not notice a worker that dies before its first heartbeat.
+        silent = {trial.number for trial in self._trials() if trial.state.name == "RUNNING" and not trial.params}
         now = time.monotonic()
-        self._mute = {number: self._mute.get(number, now) for number in mute}
-        for number, since in self._mute.items():
+        self._silent = {number: self._silent.get(number, now) for number in silent}
+        for number, since in self._silent.items():
             if now - since > self._grace:
                 self.study.tell(number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
 
 
 @contextlib.contextmanager
 def open_study(place: Place, pruner: Any) -> Iterator[OpenStudy]:
-    """Open a study that `resume` made ready, to work on.
+    """Open a study that `resume` prepared.
 
-    A server that goes away is waited for, `PATIENCE` seconds each time; then a UserError says so in one line.
+    Args:
+        place: Of the study.
+        pruner: An Optuna pruner.
+
+    Raises:
+        UserError: If the server does not answer for `PATIENCE` seconds.
     """
-    with _told(place), _storage(place) as storage:
+    with _errors_in_one_line(place), _storage(place) as storage:
         study = _load(storage, place)
         study.pruner = pruner
         if place.file is None:
@@ -206,7 +241,7 @@ def open_study(place: Place, pruner: Any) -> Iterator[OpenStudy]:
 
 
 def storage_errors() -> tuple[type[Exception], ...]:
-    """What Optuna and SQLAlchemy raise where a database does not do what it is asked."""
+    """Return the exceptions that Optuna and SQLAlchemy raise for a failing database."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -234,12 +269,12 @@ def _storage(place: Place) -> Iterator[Any]:
         engine_kwargs={"connect_args": connect, "pool_pre_ping": place.file is None},
         heartbeat_interval=max(1, place.grace // 5),
         grace_period=place.grace,
-        heartbeat_stale_trial_callback=_again,
+        heartbeat_stale_trial_callback=_retry,
     )
-    with _unwarned():
-        storage = _with_tables(make)
+    with _without_warnings():
+        storage = _create_tables(make)
     if place.file:
-        _spare_the_disk(storage)
+        _disable_fsync(storage)
     try:
         yield storage
     finally:
@@ -247,23 +282,23 @@ def _storage(place: Place) -> Iterator[Any]:
         storage.engine.dispose()
 
 
-def _with_tables(make: Callable[[], Any]) -> Any:
-    """What `make` gives, made again where another worker makes the same tables at the same moment."""
+def _create_tables(make: Callable[[], Any]) -> Any:
+    """Call `make`, again if another worker creates the same tables at the same moment."""
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     for _ in range(ATTEMPTS - 1):
         try:
             return make()
         except (IntegrityError, ProgrammingError):
-            time.sleep(random.uniform(0.1, 1))  # noqa: S311 - so that they do not meet again
+            time.sleep(random.uniform(0.1, 1))  # noqa: S311 - to avoid the next collision
     return make()
 
 
-def _spare_the_disk(storage: Any) -> None:
-    """Have SQLite not wait for the disk: each epoch's report would take as long as a small epoch.
+def _disable_fsync(storage: Any) -> None:
+    """Make SQLite not wait for the disk: otherwise each report takes as long as a small epoch.
 
-    A process that is killed loses nothing by it; where the machine stops, the file may be broken, and `resume` says so.
-    No log ahead (WAL) instead: it stands in files beside, which would be read into a file that replaced this one.
+    A killed process loses nothing. If the machine stops, the file may be broken, and `resume` reports it.
+    A write-ahead log is no alternative: its extra files would be read into a file that replaces this one.
     """
     from sqlalchemy import event
 
@@ -271,12 +306,12 @@ def _spare_the_disk(storage: Any) -> None:
     def connected(connection: Any, record: Any) -> None:
         connection.execute("PRAGMA synchronous = OFF")
 
-    storage.engine.dispose()  # of the connection that made the tables
+    storage.engine.dispose()  # close the connection that created the tables
 
 
 @contextlib.contextmanager
-def _unwarned() -> Iterator[None]:
-    """Optuna's watch over workers is called experimental, and meant for `optimize`: `working_on` does its part."""
+def _without_warnings() -> Iterator[None]:
+    """Ignore warnings that heartbeats are experimental and meant for `optimize`; `working_on` sends them."""
     from optuna.exceptions import ExperimentalWarning
 
     with warnings.catch_warnings():
@@ -288,21 +323,18 @@ def _unwarned() -> Iterator[None]:
 def _fail_stale(study: Any) -> None:
     import optuna
 
-    with _unwarned():
+    with _without_warnings():
         optuna.storages.fail_stale_trials(study)
 
 
-def _again(study: Any, trial: Any) -> None:
-    """Have a trial that was cut off run again with the same numbers, from its first epoch.
-
-    Optuna's own callback would give it the rungs that it had passed, too.
-    """
+def _retry(study: Any, trial: Any) -> None:
+    """Queue an unfinished trial again with the same numbers, from its first epoch."""
     if trial.params:
         study.enqueue_trial(trial.params)
 
 
 def _wait_for_server(storage: Any) -> None:
-    """Have every new connection tried for a while, so that a server may be started again under the workers."""
+    """Retry every new connection for `PATIENCE` seconds, so that the server may restart while workers run."""
     from sqlalchemy import event
     from sqlalchemy.exc import DBAPIError
 
@@ -319,8 +351,8 @@ def _wait_for_server(storage: Any) -> None:
             pause = min(2 * pause, 5.0)
 
 
-def _refuse_strangers(storage: Any, own: Any, place: Place) -> None:
-    """Raise UserError where workers are busy with a study of the same run that differs from ours."""
+def _refuse_other_identity(storage: Any, own: Any, place: Place) -> None:
+    """Raise UserError if workers run a study of the same run with another identity."""
     import optuna
 
     family = place.study.rpartition("-")[0]
@@ -331,18 +363,19 @@ def _refuse_strangers(storage: Any, own: Any, place: Place) -> None:
         _fail_stale(other)
         running = other.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
         if any(trial.params for trial in running):
-            said = _differences(other.user_attrs.get("identity", {}), place.identity)
+            differences = _differences(other.user_attrs.get("identity", {}), place.identity)
             raise UserError(
-                f"{place.shown}: others are busy with study {name}, here it would be {own.study_name}: {said}; "
-                "bring them to the same, or run again when they have ended"
+                f"{place.shown}: others are busy with study {name}, here it would be {own.study_name}: {differences}; "
+                "use the same settings and code everywhere, or run again when they have ended"
             )
 
 
 def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
     one, other = dict(_flat(there)), dict(_flat(here))
-    differ = [place for place in sorted({*one, *other}) if one.get(place) != other.get(place)]
-    said = [f"{place} is {one.get(place)} there, {other.get(place)} here" for place in differ[:SAID]]
-    return "; ".join(said) + (f" and {len(differ) - SAID} more" if len(differ) > SAID else "")
+    differ = [key for key in sorted({*one, *other}) if one.get(key) != other.get(key)]
+    shown = [f"{key} is {one.get(key)} there, {other.get(key)} here" for key in differ[:DIFFERENCES_SHOWN]]
+    more = len(differ) - len(shown)
+    return "; ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -354,15 +387,15 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 @contextlib.contextmanager
-def _told(place: Place, *, opening: bool = False) -> Iterator[None]:
-    """Turn what the database says into one line."""
+def _errors_in_one_line(place: Place, *, opening: bool = False) -> Iterator[None]:
+    """Turn errors of the database into a UserError of one line."""
     try:
         yield
     except storage_errors() as error:
         cause = error.__cause__ if error.__cause__ is not None and not hasattr(error, "orig") else error
-        said = " ".join(str(getattr(cause, "orig", None) or cause).split())
+        reason = " ".join(str(getattr(cause, "orig", None) or cause).split())
         if place.file and opening:
-            raise UserError(f"{place.file}: not a study ({said}); delete it and run again") from None
-        remedy = "look at the address, PGPASSWORD and the server" if opening else "run again when it is there"
-        kept = "" if opening else "; the trials that ended are kept"
-        raise UserError(f"{place.shown}: the study cannot be reached ({said}){kept}; {remedy}") from None
+            raise UserError(f"{place.file}: not a study ({reason}); delete it and run again") from None
+        remedy = "check the address, PGPASSWORD and the server" if opening else "run again when the server answers"
+        kept = "" if opening else "; finished trials are kept"
+        raise UserError(f"{place.shown}: the study cannot be reached ({reason}){kept}; {remedy}") from None
