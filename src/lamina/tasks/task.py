@@ -19,16 +19,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import pandas as pd
-
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders
 from lamina.results.measures import MeasureName
 from lamina.source_code import code_digest
 from lamina.training.settings import RunSettings
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what a command that compares results needs none of
+    import pandas as pd
+
     from lamina.charts.chapter import Chapter
+    from lamina.data.augmentation import AugmentConfig
+    from lamina.data.rows import Folders
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
@@ -75,11 +75,11 @@ class Task:
         self,
         name: str,
         settings: RunSettings,
-        folders: Folders,
+        folders: "Folders",
         *,
         seed: int,
-        manifest: pd.DataFrame | None = None,
-        augment: AugmentConfig | None = None,
+        manifest: "pd.DataFrame | None" = None,
+        augment: "AugmentConfig | None" = None,
     ) -> "Learner":
         """Open what a run learns: examples of the folds, network and trainer.
 
@@ -99,7 +99,7 @@ class Task:
         )
         return found
 
-    def evaluate(self, folders: Folders, models: Path) -> "Metrics":
+    def evaluate(self, folders: "Folders", models: Path) -> "Metrics":
         """Evaluate the model in a run's folder on validation and test; write `predictions.parquet` and `sheets/`."""
         found: Metrics = self._module("evaluation").evaluate(folders, models)
         return found

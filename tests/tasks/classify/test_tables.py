@@ -55,7 +55,7 @@ class Run:
         ((0.52, 0.67), 0.31, 0.3, 0.7),
         ((0.93, 1.0), 0.95, 0.9, 1.0),
         ((0.0, 1.0), 0.5, 0.0, 1.0),
-        (None, 0.5, 0.5, 0.7),
+        (None, 0.5, 0.5, 0.6),
     ],
 )
 def test_the_axis_holds_values_intervals_and_majority(
