@@ -11,9 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from finished import write_params, write_profile
 from lamina.commands import gate
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.tasks import registry, runs
+from lamina.tasks.task import Task
 
 N = 200
 ERRORS = np.random.default_rng(5).uniform(50, 150, N)
@@ -27,7 +30,7 @@ def no_job_summary(monkeypatch):
 @pytest.fixture
 def system(tmp_path):
     """A system of two runs whose results were accepted: 80 % right, over 100 origins."""
-    name_runs(tmp_path, transfer=["tiny"], scratch=["plain"])
+    name_runs(tmp_path, classify=["tiny", "plain"])
     for run in ("tiny", "plain"):
         write_predictions(tmp_path, run)
     write_profile(tmp_path)
@@ -35,11 +38,9 @@ def system(tmp_path):
     return tmp_path
 
 
-def name_runs(system: Path, **sections: list[str]) -> None:
-    lines = [
-        f"{section}: {{runs: {{{', '.join(f'{run}: {{}}' for run in runs)}}}}}" for section, runs in sections.items()
-    ]
-    (system / "params.yaml").write_text("\n".join(["seed: 1", *lines]) + "\n")
+def name_runs(system: Path, **tasks: list[str]) -> None:
+    """Write `params.yaml` with the runs of each task; the gate reads no other settings."""
+    write_params(system, {run: {"task": task} for task, runs in tasks.items() for run in runs})
 
 
 def write_predictions(system: Path, run: str, *, n: int = N, wrong: int = N // 5, **columns: object) -> None:
@@ -72,22 +73,8 @@ def write_errors(system: Path, run: str, errors: Sequence[float] = ERRORS, **col
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table({name: values for name, values in table.items() if values is not None}), path)
     write_json(path.parent / "record.json", {"key": run})
-    write_json(
-        path.parent / "metrics.json", {"validation": {"measures": {"mse": {"value": 90.0, "interval": [80, 99]}}}}
-    )
+    write_json(path.parent / "metrics.json", {"validation": {"mse": 90.0}})
     (path.parent / "model.keras").write_bytes(b"not opened")
-
-
-def write_profile(system: Path, **changes: object) -> None:
-    """Write what the stage `validate` says of the data; `changes` replace parts of it."""
-    profile = {
-        "delivered": {"pictures": 210, "independent": 100.0},
-        "kept": {"pictures": 200, "independent": 98.3},
-        "quantiles": {"brightness": [float(level) for level in range(21)]},
-        "classes": {"cat": 100, "dog": 100},
-        "rejected": {"duplicate": 10},
-    } | changes
-    write_json(system / "data" / "validation" / "profile.json", profile)
 
 
 def run_gate(system: Path, *options: str) -> int:
@@ -130,14 +117,14 @@ def test_holm_holds_one_change_to_the_number_of_runs(system):
     # six origins changed for the worse: p = 0.031 alone, 0.062 beside another run
     write_predictions(system, "tiny", wrong=52)
     assert run_gate(system) == 0
-    name_runs(system, transfer=["tiny"])
+    name_runs(system, classify=["tiny"])
     (system / "baselines" / "plain.csv").unlink()
     assert run_gate(system) == 1
     assert run_gate(system, "--alpha", "0.01") == 0
 
 
 def test_a_large_fall_is_a_regression_where_the_test_is_blind(tmp_path, capsys):
-    name_runs(tmp_path, scratch=["small"])
+    name_runs(tmp_path, classify=["small"])
     write_predictions(tmp_path, "small", n=20, wrong=2)
     write_profile(tmp_path)
     run_gate(tmp_path, "--accept")
@@ -179,7 +166,7 @@ def test_significantly_better_is_improved_and_other_errors_are_not_a_change(syst
         (lambda s: write_predictions(s, "tiny", origin=[None] * N), "row 0: expected id, label"),
         (lambda s: write_predictions(s, "tiny", id=["same"] * N), "row 1: the picture same stands there twice"),
         (lambda s: write_predictions(s, "tiny", n=0, wrong=0), "predictions.parquet: holds no picture"),
-        (lambda s: name_runs(s, scratch=["plain"]), "no longer in params.yaml; --accept removes"),
+        (lambda s: name_runs(s, classify=["plain"]), "no longer in params.yaml; --accept removes"),
         (lambda s: edit(s, lambda text: ""), "expected the header id,label,predicted, got an empty file"),
         (
             lambda s: edit(s, lambda text: text.replace("label", "class", 1)),
@@ -220,7 +207,7 @@ def test_line_ends_and_a_byte_order_mark_do_not_count(system):
 
 
 def test_classes_of_any_name_come_back(tmp_path):
-    name_runs(tmp_path, transfer=["odd"])
+    name_runs(tmp_path, classify=["odd"])
     names = ["NA", "nan", "a, b", 'say "x"', "1", "ação"]
     write_predictions(tmp_path, "odd", n=6, label=names, predicted=names[::-1])
     write_profile(tmp_path)
@@ -229,7 +216,7 @@ def test_classes_of_any_name_come_back(tmp_path):
 
 
 def test_baselines_are_small_sorted_and_the_same_bytes(tmp_path):
-    name_runs(tmp_path, transfer=["big"])
+    name_runs(tmp_path, classify=["big"])
     write_predictions(tmp_path, "big", n=15_000)
     write_profile(tmp_path)
     run_gate(tmp_path, "--accept")
@@ -243,7 +230,7 @@ def test_baselines_are_small_sorted_and_the_same_bytes(tmp_path):
 
 
 def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
-    name_runs(system, transfer=["tiny", "extra"])
+    name_runs(system, classify=["tiny", "extra"])
     write_predictions(system, "tiny", n=N + 1, wrong=30)
     write_predictions(system, "extra")
     write_profile(system, kept={"pictures": 201, "independent": 99.0})
@@ -307,7 +294,7 @@ def test_without_a_sound_profile_of_the_data_nothing_is_accepted(system, what, t
 
 
 def test_data_alone_are_accepted_without_runs(tmp_path, capsys):
-    name_runs(tmp_path, scratch=["plain"])
+    name_runs(tmp_path, classify=["plain"])
     write_profile(tmp_path)
     (tmp_path / "baselines").mkdir()
     (tmp_path / "baselines" / "plain.csv").write_text("as it was")
@@ -346,13 +333,14 @@ def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("params", "options", "match"),
     [
-        ("seed: 1", [], "nothing to compare: no runs under transfer.runs, scratch.runs, colorize.runs"),
-        ("seed: 1", ["--accept"], "nothing to accept: no runs"),
-        ("transfer: {runs: [tiny]}", [], r"transfer.runs: expected a mapping of runs .*, got list \['tiny'\]"),
-        ("transfer: tiny", [], "transfer: expected a mapping with the key runs, got str 'tiny'"),
-        ("transfer: {runs: {../../tiny: {}}}", [], "run '../../tiny': expected a name of letters"),
-        ("scratch: {runs: {a: {}}}", ["--alpha", "nan"], "--alpha: expected a number from 0 to 1, got nan"),
-        ("scratch: {runs: {a: {}}}", ["--tolerance", "10"], "--tolerance: expected a number from 0 to 1, got 10"),
+        ("runs: {}", [], r"nothing to compare: no run of a task that the gate compares \(classify, colorize"),
+        ("runs: {a: {task: lightness}}", [], "nothing to compare: no run of a task that the gate compares"),
+        ("runs: {}", ["--accept"], "nothing to accept: no run of a task .*; `--accept data` takes the data alone"),
+        ("runs: [tiny]", [], r"runs: expected a mapping .*, got list \['tiny'\]"),
+        ("runs: {tiny: 3}", [], "runs.tiny: expected a mapping with the keys task, input, ..., got int 3"),
+        ("runs: {../../tiny: {task: classify}}", [], "'../../tiny': expected .*letters"),
+        ("runs: {a: {task: classify}}", ["--alpha", "nan"], "--alpha: expected a number from 0 to 1, got nan"),
+        ("runs: {a: {task: classify}}", ["--tolerance", "10"], "--tolerance: expected a number from 0 to 1, got 10"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_line(tmp_path, params, options, match):
@@ -397,7 +385,7 @@ class TestColorizers:
         assert (told[7:9], told[10]) == (["2", "6"], "kept")
         # four origins changed: all worse but one, so that 3 of 4 of all signs lie at least as far from each other
         assert 0.25 < float(told[9]) <= 1
-        assert "MSE of a and b" in out
+        assert "MSE on the test pictures" in out
         assert "Accuracy" not in out
 
     def test_significantly_worse_is_a_regression_within_the_tolerance(self, colored, capsys):
@@ -435,7 +423,7 @@ class TestColorizers:
         assert line(capsys.readouterr().out, "one").count("75 [one origin]") == 2
 
     def test_holm_counts_runs_of_both_kinds(self, tmp_path, capsys):
-        name_runs(tmp_path, scratch=["plain"], colorize=["colors"])
+        name_runs(tmp_path, classify=["plain"], colorize=["colors"])
         write_predictions(tmp_path, "plain")
         write_errors(tmp_path, "colors")
         write_profile(tmp_path)
@@ -447,13 +435,13 @@ class TestColorizers:
         out = capsys.readouterr().out
         assert line(out, "colors").split()[9:] == ["0.0625", "kept"]
         assert "Accuracy on the test pictures" in out
-        assert "MSE of a and b" in out
+        assert "MSE on the test pictures" in out
         name_runs(tmp_path, colorize=["colors"])
         (tmp_path / "baselines" / "plain.csv").unlink()
         assert run_gate(tmp_path) == 1
 
-    def test_a_run_that_changed_its_kind_cannot_be_compared_until_it_is_accepted(self, system, capsys):
-        name_runs(system, scratch=["plain"], colorize=["tiny"])
+    def test_a_run_that_changed_its_measure_cannot_be_compared_until_it_is_accepted(self, system, capsys):
+        name_runs(system, classify=["plain"], colorize=["tiny"])
         write_errors(system, "tiny")
         capsys.readouterr()
         assert run_gate(system) == 2
@@ -499,6 +487,31 @@ class TestColorizers:
             with pytest.raises(UserError, match=f"nothing was accepted: .*{reason}"):
                 run_gate(colored, "--accept")
             assert accepted(colored) == accepted_before
+
+
+def test_the_gate_knows_no_task_by_name(tmp_path, monkeypatch, capsys):
+    """A task of another room is compared by its measure; one that is not guarded is left out."""
+    known = {
+        "means": Task(name="means", package="nowhere", measure="mse", guarded=False),
+        "counts": Task(name="counts", package="nowhere", measure="mse"),
+        **registry.TASKS,
+    }
+    for module in (gate, runs):
+        monkeypatch.setattr(module, "TASKS", known)
+    name_runs(tmp_path, means=["aside"], counts=["far", "near"], classify=["plain"])
+    write_errors(tmp_path, "far")
+    write_errors(tmp_path, "near")
+    write_json(tmp_path / "models/near/metrics.json", {"validation": {"mse": 20.0}})
+    write_predictions(tmp_path, "plain")
+    write_profile(tmp_path)
+    assert run_gate(tmp_path, "--accept") == 0
+    out = capsys.readouterr().out
+    assert "champion: near, best by validation MSE (20)" in out, "of the first task that has guarded runs"
+    assert "aside" not in out
+    assert {path.name for path in (tmp_path / "baselines").glob("*.csv")} == {"far.csv", "near.csv", "plain.csv"}
+    assert run_gate(tmp_path) == 0
+    text = Path(gate.__file__).read_text(encoding="utf-8")
+    assert not [task for task in registry.TASKS if task in text]
 
 
 def test_gate_imports_nothing_heavy():

@@ -1,21 +1,17 @@
-"""What a network looked at, held against what can be said by hand; and which answers are shown."""
+"""Saliency: what supports a class in a picture, compared with what can be computed by hand."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 from lamina.errors import UserError
 from lamina.models.inference import inference
 from lamina.models.networks import build_head, build_network, join
 from lamina.models.saliency import Saliency
-from lamina.tasks.classify.explain import answers_sheet, classes_sheet, lit, telling
 
 SIZE, WIDTH, CLASSES = 16, 5, 3
-NAMES = ["cat", "dog", "owl"]
 
 
 def pictures(count: int = 4) -> np.ndarray:
@@ -23,7 +19,7 @@ def pictures(count: int = 4) -> np.ndarray:
 
 
 def extractor(pool: str) -> Any:
-    """A frozen network as transfer runs have it: a nested trunk, (n, 8, 8, 5), and a pooling after it."""
+    """A frozen network as features have it: a nested trunk, (n, 8, 8, 5), and a pooling after it."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -69,7 +65,7 @@ def test_under_average_pooling_and_one_linear_layer_it_is_the_class_activation_m
 
 @pytest.mark.parametrize("pool", ["avg", "flatten"])
 def test_through_a_head_it_is_the_map_times_its_gradient(pool: str, tmp_path: Path) -> None:
-    """Held against NumPy: differences of the head's logit, one place of the map at a time."""
+    """Compared with NumPy: differences of the head's logit, one place of the map at a time."""
     body = extractor(pool)
     width = body.output.shape[-1]
     draw = np.random.default_rng(2)
@@ -94,7 +90,7 @@ def test_through_a_head_it_is_the_map_times_its_gradient(pool: str, tmp_path: Pa
         assert found[row, column] == pytest.approx(by_hand, abs=1e-4)
 
 
-def test_a_network_that_uses_the_left_half_alone_is_shown_to(tmp_path: Path) -> None:
+def test_a_network_that_uses_the_left_half_alone_shows_it(tmp_path: Path) -> None:
     model = build_network("small_cnn", 64, CLASSES, dropout=0.5, seed=1)
     kernel, bias = model.get_layer("hidden_1").get_weights()
     places = kernel.reshape(4, 4, 128, -1).copy()
@@ -107,7 +103,7 @@ def test_a_network_that_uses_the_left_half_alone_is_shown_to(tmp_path: Path) -> 
     assert (np.abs(found[:, :, :2]).sum((1, 2)) > 0).all()
 
 
-def test_the_model_answers_as_before() -> None:
+def test_the_model_predicts_as_before() -> None:
     model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
     pixels = pictures().astype(np.float32)
     before = np.asarray(model(pixels, training=False))
@@ -115,7 +111,7 @@ def test_the_model_answers_as_before() -> None:
     np.testing.assert_array_equal(np.asarray(model(pixels, training=False)), before)
 
 
-def test_it_answers_as_the_model_does() -> None:
+def test_it_predicts_as_the_model_does() -> None:
     model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
     pixels, saliency = pictures(70), Saliency(model)
     expected = model.predict(pixels.astype(np.float32), verbose=0)
@@ -137,56 +133,3 @@ def test_a_network_without_maps_is_refused() -> None:
     functional = keras.Model(flat.inputs, flat.outputs, name="flat")
     with pytest.raises(UserError, match="flat: no layer of this network gives a feature map"):
         Saliency(functional)
-
-
-def answers(rows: int = 200) -> pd.DataFrame:
-    draw = np.random.default_rng(4)
-    shares = draw.dirichlet([1, 1, 1], rows)
-    return pd.DataFrame(shares, columns=NAMES).assign(
-        id=[f"{row:04x}" for row in range(rows)],
-        label=draw.choice(NAMES, rows),
-        predicted=np.array(NAMES)[shares.argmax(axis=1)],
-    )
-
-
-def test_the_surest_mistakes_and_a_spread_of_right_answers_are_chosen() -> None:
-    table = answers()
-    chosen = telling(table, NAMES, 8)
-    is_right = chosen["label"] == chosen["predicted"]
-    assert list(is_right) == [True] * 8 + [False] * 8
-    sure = table[NAMES].max(axis=1)
-    wrong = table["label"] != table["predicted"]
-    assert list(chosen.index[8:]) == list(sure[wrong].sort_values(ascending=False).index[:8])
-    for label in NAMES:
-        of_it = sure[~wrong & (table["label"] == label)]
-        assert of_it.max() in sure[chosen.index[:8]].to_numpy(), "the surest of each class is shown"
-    assert chosen["label"][:8].value_counts().min() >= 2
-    pd.testing.assert_frame_equal(telling(table.sample(frac=1, random_state=0), NAMES, 8), chosen)
-
-
-@pytest.mark.parametrize("kind", ["right", "wrong", "one"])
-def test_fewer_answers_than_asked_for_are_all_chosen(kind: str) -> None:
-    table = answers()
-    is_right = table["label"] == table["predicted"]
-    few = {"right": table[is_right][:5], "wrong": table[~is_right][:5], "one": table[:1]}[kind]
-    assert sorted(telling(few, NAMES, 8)["id"]) == sorted(few["id"])
-
-
-def test_what_spoke_is_bright_and_the_rest_dim() -> None:
-    grey = np.full((32, 32, 3), 200, np.uint8)
-    shown = lit(grey, np.array([[1.0, -5.0], [0.0, 0.0]]))
-    assert shown.dtype == np.uint8
-    assert shown[4, 4].min() > 180
-    assert shown[4, 28].max() < 80 > shown[28].max()
-    assert lit(grey, np.zeros((2, 2))).max() < 80, "nothing spoke for it: nothing is lit"
-
-
-def test_sheets_are_the_same_each_time(tmp_path: Path) -> None:
-    model = build_network("small_cnn", SIZE, CLASSES, dropout=0.5, seed=1)
-    table = telling(answers(), NAMES, 3)
-    pixels = pictures(len(table))
-    one, two = (answers_sheet(Saliency(model), table, pixels, NAMES) for _ in range(2))
-    assert one.tobytes() == two.tobytes()
-    single = classes_sheet(Saliency(model), pixels[0], np.array([0.2, 0.7, 0.1]), NAMES)
-    assert isinstance(single, Image.Image)
-    assert single.width > 3 * 160

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -77,6 +78,13 @@ def states(trials: pd.DataFrame) -> dict[str, int]:
 
 def render(package: str, template: str, **values: Any) -> Markup:
     """Render a template of a package; the macros and templates of this one are there, too."""
+    found = _environment(package).get_template(template)
+    return Markup(found.render(to_weigh=TRIALS_TO_WEIGH, **values))  # noqa: S704 - escaped
+
+
+@cache
+def _environment(package: str) -> jinja2.Environment:
+    """Return the environment of a package's templates: each is compiled once, for all runs of a page."""
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, "."), jinja2.PackageLoader("lamina.charts", ".")]),
         autoescape=True,
@@ -85,4 +93,4 @@ def render(package: str, template: str, **values: Any) -> Markup:
         lstrip_blocks=True,
     )
     environment.filters.update(FILTERS)
-    return Markup(environment.get_template(template).render(to_weigh=TRIALS_TO_WEIGH, **values))  # noqa: S704 - escaped
+    return environment

@@ -5,16 +5,18 @@ A file that is missing or broken is reported in one line, with the stage to run.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from lamina.errors import UserError
 from lamina.files import write_json
+
+if TYPE_CHECKING:  # slow to import, and comparing results reads no table here
+    import pandas as pd
 
 
 class ResultFile(BaseModel):
@@ -48,8 +50,10 @@ def read_result(path: Path, kind: type[F], stage: str) -> F:
         raise _broken(path, str(error), stage) from None
 
 
-def read_table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str], stage: str) -> "pd.DataFrame":
     """Read a Parquet or CSV file that must have these columns; raises UserError as `read_result` does."""
+    import pandas as pd
+
     try:
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
     except FileNotFoundError:
@@ -72,8 +76,10 @@ def read_pixels(path: Path, stage: str) -> np.ndarray:
         raise _broken(path, str(error), stage) from None
 
 
-def read_optional_table(path: Path, columns: Sequence[str], stage: str) -> pd.DataFrame:
+def read_optional_table(path: Path, columns: Sequence[str], stage: str) -> "pd.DataFrame":
     """Read a table, or return one without rows where the file is not there."""
+    import pandas as pd
+
     return read_table(path, columns, stage) if path.exists() else pd.DataFrame(columns=list(columns))
 
 

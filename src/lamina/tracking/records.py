@@ -7,6 +7,7 @@ from typing import Final
 
 import pandas as pd
 
+from lamina.errors import UserError
 from lamina.files import file_digest, json_digest
 from lamina.results.record import read_record, system_name
 from lamina.results.trained import TrainedRun, read_trained
@@ -63,6 +64,12 @@ class TrackedRun:
 
 def read_tracked(system: Path, name: str) -> TrackedRun:
     """Read a trained and evaluated run; raises UserError naming what is missing or broken."""
-    task = TASKS[read_record(run_folder(system, name)).task]
+    folder = run_folder(system, name)
+    task = TASKS.get(read_record(folder).task)
+    if task is None:
+        unknown = read_record(folder).task
+        raise UserError(f"{folder / 'record.json'}: unknown task {unknown!r}; run `dvc repro train@{name}` again")
+    if not (folder / "model.keras").exists():
+        raise UserError(f"{folder / 'model.keras'}: not found; run `dvc repro train@{name}`, or `dvc pull`")
     run = read_trained(system, name, task.metrics_class())
     return TrackedRun(run=run, task=task, system=system_name(system), inputs=system / "data")

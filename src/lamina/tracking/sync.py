@@ -150,4 +150,5 @@ def assessed(files: TrackedRun) -> dict[str, float]:
     if crossed := assessment.crossvalidation:
         scores = type(files.run.metrics.test).model_validate(crossed.scores)
         found |= {f"crossvalidation_{name}": value for name, value in scores.scalars().items()}
+        found["crossvalidation_starts_from_file"] = float(crossed.starts_from_file)
     return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}

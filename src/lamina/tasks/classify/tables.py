@@ -47,10 +47,10 @@ def comparison(runs: Sequence[TrainedRun]) -> Comparison | None:
 
 
 def scale(runs: Sequence[TrainedRun]) -> Scale:
-    """The narrowest axis in whole tens of percent that shows every interval and majority rate."""
+    """Return the narrowest axis in whole tens of percent that shows every accuracy, interval and majority rate."""
     tests = [cast(ClassScores, run.metrics.test) for run in runs]
-    lowest = min(value for test in tests for value in (test.majority, *(test.interval or ())))
-    highest = max(value for test in tests for value in (test.majority, *(test.interval or ())))
+    values = [value for test in tests for value in (test.accuracy, test.majority, *(test.interval or ()))]
+    lowest, highest = min(values), max(values)
     low = math.floor(lowest * 10 + 1e-9) / 10
     high = max(math.ceil(highest * 10 - 1e-9) / 10, low + 0.1)
     return Scale(low=low, high=high, step=0.1 if high - low < 0.55 else 0.2)

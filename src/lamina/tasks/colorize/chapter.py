@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lamina.charts.chapter import Chapter, render, run_parts
 from lamina.charts.rows import ShownRows
-from lamina.errors import UserError
-from lamina.results.result_file import read_optional_table, read_table
+from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.colorize import tables
 from lamina.tasks.colorize.results import PREDICTED, ColorScores, Metrics
@@ -50,13 +47,9 @@ def _read(system: Path, name: str) -> TrainedRun:
 
 def _section(run: TrainedRun) -> Any:
     scores, crossed = tables.test_scores(run), run.assessment.crossvalidation
-    crossvalidated = []
+    crossvalidated: list[tables.Duel] = []
     if crossed:
-        judged: pd.DataFrame = read_optional_table(
-            run.folder / "crossvalidation.parquet", PREDICTED, f"assess@{run.name}"
-        )
-        if not len(judged):
-            raise UserError(f"{run.folder / 'crossvalidation.parquet'}: no rows; run `dvc repro assess@{run.name}`")
+        judged = read_table(run.folder / "crossvalidation.parquet", PREDICTED, f"assess@{run.name}")
         crossvalidated = list(tables.duels(ColorScores.model_validate(crossed.scores).against, judged).values())
     return render(
         PACKAGE,

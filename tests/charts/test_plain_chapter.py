@@ -1,0 +1,99 @@
+"""The chapter of a task that has no page of its own: any measure, either direction."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from finished import finished_history, finished_record, run_settings, write_finished_run
+from lamina.charts.plain_chapter import plain_chapter
+from lamina.results.metrics import Metrics, Scores
+from lamina.results.trained import TrainedRun, read_trained
+from pages import words
+
+
+class ErrorScores(Scores):
+    """Scores of a task with one measure."""
+
+    measure: ClassVar[str] = "mse"
+
+    mse: float
+
+
+class ErrorMetrics(Metrics):
+    """`metrics.json` of that task."""
+
+    test: ErrorScores
+    validation: ErrorScores
+
+
+class RateScores(Scores):
+    """Scores of a task of which more is better."""
+
+    measure: ClassVar[str] = "accuracy"
+
+    accuracy: float
+
+
+class RateMetrics(Metrics):
+    """`metrics.json` of that task."""
+
+    test: RateScores
+    validation: RateScores
+
+
+def finished(system: Path, name: str, kind: type[Metrics], value: float, *, assessed: bool = False) -> TrainedRun:
+    """Write and read a run with this value of its measure."""
+    measure = kind.model_fields["test"].annotation.measure  # type: ignore[union-attr]
+    scores = {measure: value, "interval": [0.9 * value, 1.1 * value], "n": 8, "origins": 1}
+    trials = pd.DataFrame({"number": [0, 1], "state": "COMPLETE", "value": [value, value]})
+    spread = {"values": [value], "mean": value, "deviation": None}
+    repeats = {"repeats": {"seeds": [2], "test": spread, "validation": spread}}
+    write_finished_run(
+        system,
+        finished_record(name, run_settings("network")),
+        metrics={"test": scores, "validation": scores},
+        history=finished_history(measure),
+        predictions=pd.DataFrame({"id": ["a"], "origin": ["a"]}),
+        trials=trials.assign(learning_rate=[1e-4, 1e-3], epochs=4),
+        numbers={"learning_rate": 1e-3},
+        seconds={"train": 1.5},
+        assessment=repeats if assessed else None,
+        sheets={"sheets/some_pictures": Image.new("RGB", (30, 9))},
+    )
+    return read_trained(system, name, kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "higher_is_better", "best"), [(ErrorMetrics, False, "low"), (RateMetrics, True, "high")]
+)
+def test_runs_are_ranked_by_their_measure(
+    tmp_path: Path, kind: type[Metrics], higher_is_better: bool, best: str
+) -> None:
+    runs = [finished(tmp_path, name, kind, value) for name, value in {"low": 0.25, "high": 0.5}.items()]
+    chapter = plain_chapter("Counts", "counts", runs, higher_is_better=higher_is_better)
+    assert (chapter.title, chapter.anchor, chapter.record.run) == ("Counts", "counts", best)
+    assert list(chapter.runs)[0] == best
+    measure = runs[0].metrics.test.measure
+    value = {"low": 0.25, "high": 0.5}[best]
+    assert chapter.best == f"best {best} with a test {measure} of {value:.4g}"
+    span = f"{0.9 * value:.3f} to {1.1 * value:.3f}"
+    assert words(chapter.lead) == f"Counts: best {best} with a test {measure} of {value:.3f} (95 % interval {span})."
+    assert words(chapter.board).count(f"Test {measure}") == 2
+    assert "8 test rows of 1 origin" in words(chapter.board)
+    assert not chapter.certainty.strip(), "nothing was trained again"
+
+
+def test_a_run_shows_curves_sheets_settings_and_tuning(tmp_path: Path) -> None:
+    run = finished(tmp_path, "one", ErrorMetrics, 0.25, assessed=True)
+    chapter = plain_chapter("Counts", "counts", [run])
+    shown = chapter.runs["one"]
+    assert shown.count("<svg ") == 4, "loss and measure; trials in order and by a number"
+    assert 'width="30" height="9" alt="Contact sheet of one: some pictures"' in shown
+    text = words(shown)
+    for part in ("classify input: pixels small_cnn start: weights/random", "test mse 0.250", "train 1.5 s", "Tuning"):
+        assert part in text
+    assert "Counts: test mse of runs that were trained again" in words(chapter.certainty)
+    assert "one 0.250 0.250 – –" in words(chapter.certainty)

@@ -1,0 +1,25 @@
+"""`lamina track`: one line a run."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from lamina.commands import track
+from lamina.errors import UserError
+from tracked import free_port, write_run
+
+
+def test_every_run_of_params_gets_its_line(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert track.run(Namespace(system=system)) == 0
+    assert capsys.readouterr().out == "tiny   tracked\nlater  not trained yet\n"
+    write_run(system, key="b", run="later")
+    (system / "models" / "later" / "metrics.json").unlink()
+    assert track.run(Namespace(system=system)) == 0
+    assert capsys.readouterr().out == "tiny   already there\nlater  not evaluated yet\n"
+
+
+def test_store_out_of_reach_is_an_error(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(UserError, match=r"the MLflow store http://127\.0\.0\.1:\d+ cannot be used"):
+        track.run(Namespace(system=system))
