@@ -140,7 +140,13 @@ def write_classifier(
     scores = class_scores(accuracy, classes, n=len(test), origins=test["origin"].nunique())
     scores["interval"] = [max(0.0, accuracy - 0.08), min(1.0, accuracy + 0.06)]
     scores["majority"] = float(test["label"].value_counts(normalize=True).max())
-    scores["calibration"] = {"ece": 0.082, "interval": [0.031, 0.147], "by_chance": 0.049, "brier": 0.31, "log_loss": 0.5}
+    scores["calibration"] = {
+        "ece": 0.082,
+        "interval": [0.031, 0.147],
+        "by_chance": 0.049,
+        "brier": 0.31,
+        "log_loss": 0.5,
+    }
     epoch = np.arange(1, 41)
     history = pd.DataFrame({"epoch": epoch, "train_loss": 1.4 * np.exp(-epoch / 12) + 0.05})
     history["train_accuracy"] = 1 - 0.7 * np.exp(-epoch / 9)

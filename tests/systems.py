@@ -105,7 +105,9 @@ def write_finished_run(
     return folder
 
 
-def class_scores(accuracy: float, classes: Sequence[str], *, n: int = 4, origins: int = 4, **more: Any) -> dict[str, Any]:
+def class_scores(
+    accuracy: float, classes: Sequence[str], *, n: int = 4, origins: int = 4, **more: Any
+) -> dict[str, Any]:
     """Return a fold's block of a classifier's `metrics.json`; all classes have the same scores."""
     each = {"precision": 0.25, "recall": 0.5, "f1": 1 / 3, "n": n // max(1, len(classes))}
     return {
@@ -119,7 +121,9 @@ def class_scores(accuracy: float, classes: Sequence[str], *, n: int = 4, origins
     } | more
 
 
-def color_scores(mse: float, *, n: int = 4, origins: int = 4, grey: float = 200.0, mean: float = 180.0) -> dict[str, Any]:
+def color_scores(
+    mse: float, *, n: int = 4, origins: int = 4, grey: float = 200.0, mean: float = 180.0
+) -> dict[str, Any]:
     """Return a fold's block of a colorizer's `metrics.json`; its other measures follow from the MSE.
 
     grey, mean: MSE of the baselines. Each interval goes from 0.9 to 1.2 of its value.

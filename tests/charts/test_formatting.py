@@ -19,7 +19,14 @@ def test_a_measure_has_as_many_digits_as_mean_something(value: float, written: s
 
 @pytest.mark.parametrize(
     ("seconds", "written"),
-    [(1.54, "1.5 s"), (41.5, "42 s"), (59.9, "60 s"), (372.5, "6 min 12 s"), (3599.9, "1 h 00 min"), (7322, "2 h 02 min")],
+    [
+        (1.54, "1.5 s"),
+        (41.5, "42 s"),
+        (59.9, "60 s"),
+        (372.5, "6 min 12 s"),
+        (3599.9, "1 h 00 min"),
+        (7322, "2 h 02 min"),
+    ],
 )
 def test_durations_are_rounded_to_what_people_compare(seconds: float, written: str) -> None:
     assert duration(seconds) == written.replace(" ", BLANK).replace(f"min{BLANK}", "min ").replace(f"h{BLANK}", "h ")

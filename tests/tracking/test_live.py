@@ -38,9 +38,7 @@ def test_pictures_of_a_followed_run_stay(system: Path) -> None:
     assert images(system) == before != {}
 
 
-def test_a_picture_that_the_store_refuses_costs_one_line(
-    system: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_picture_that_the_store_refuses_costs_one_line(system: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def look(callbacks: Callbacks) -> None:
         wait_until(lambda: shown(system))
         (system.parents[1] / "mlflow" / "artifacts").mkdir()

@@ -242,9 +242,7 @@ def test_two_processes_at_once_are_once_even_where_no_store_was(tmp_path: Path) 
     )
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     both = [
-        subprocess.Popen(
-            [sys.executable, "-c", call], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE
-        )
+        subprocess.Popen([sys.executable, "-c", call], cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
     said = sorted(process.communicate(timeout=120)[0] for process in both)
@@ -281,9 +279,7 @@ def test_another_key_is_another_run(system: Path) -> None:
 
 
 @pytest.mark.parametrize("followed", [False, True])
-def test_what_a_killed_process_left_is_replaced(
-    system: Path, monkeypatch: pytest.MonkeyPatch, followed: bool
-) -> None:
+def test_what_a_killed_process_left_is_replaced(system: Path, monkeypatch: pytest.MonkeyPatch, followed: bool) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 

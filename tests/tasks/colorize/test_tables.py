@@ -33,7 +33,9 @@ class Run:
 
 def run(name: str, mse: list[float], **scores: Any) -> Any:
     mean = sum(mse) / len(mse)
-    rows = pd.DataFrame({"id": [f"{n}" for n in range(len(mse))], "origin": [f"{n}" for n in range(len(mse))], "mse": mse})
+    rows = pd.DataFrame(
+        {"id": [f"{n}" for n in range(len(mse))], "origin": [f"{n}" for n in range(len(mse))], "mse": mse}
+    )
     return Run(name, Fold(ColorScores.model_validate(color_scores(mean, **scores))), rows)
 
 
