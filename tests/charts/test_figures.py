@@ -56,10 +56,8 @@ def test_a_curve_is_logarithmic_only_where_one_epoch_would_press_the_others_flat
 
 
 def test_the_loss_of_a_classifier_stays_linear() -> None:
-    columns = dict.fromkeys(
-        ["train_loss", "validation_loss", "train_accuracy", "validation_accuracy"], [100.0, 0.5, 0.2]
-    )
-    history = pd.DataFrame({"epoch": [1, 2, 3], **columns})
+    names = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+    history = pd.DataFrame({"epoch": [1, 2, 3]} | {name: [100.0, 0.5, 0.2] for name in names})
     assert figures.curve(history, "loss").axes[0].get_yscale() == "linear"
 
 

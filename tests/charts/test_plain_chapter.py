@@ -75,7 +75,7 @@ def test_runs_are_ranked_by_their_measure(
     runs = [finished(tmp_path, name, kind, value) for name, value in {"low": 0.25, "high": 0.5}.items()]
     chapter = plain_chapter("Counts", "counts", runs, higher_is_better=higher_is_better)
     assert (chapter.title, chapter.anchor, chapter.record.run) == ("Counts", "counts", best)
-    assert list(chapter.runs)[0] == best
+    assert next(iter(chapter.runs)) == best
     measure = runs[0].metrics.test.measure
     value = {"low": 0.25, "high": 0.5}[best]
     assert chapter.best == f"best {best} with a test {measure} of {value:.4g}"
@@ -96,4 +96,4 @@ def test_a_run_shows_curves_sheets_settings_and_tuning(tmp_path: Path) -> None:
     for part in ("classify input: pixels small_cnn start: weights/random", "test mse 0.250", "train 1.5 s", "Tuning"):
         assert part in text
     assert "Counts: test mse of runs that were trained again" in words(chapter.certainty)
-    assert "one 0.250 0.250 – –" in words(chapter.certainty)
+    assert "one 0.250 0.250 \N{EN DASH} \N{EN DASH}" in words(chapter.certainty)

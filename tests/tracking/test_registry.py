@@ -60,118 +60,128 @@ def versions(system: Path) -> dict[str, Any]:
     alias = client.get_registered_model("cells").aliases.get("champion") if found else None
     return {str(number): version for number, version in found.items()} | {"champion": str(alias)}
 
-    def test_accepting_registers_the_champion(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+def test_accepting_registers_the_champion(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(gate, system, "--accept") == 0
+    assert "champion: tiny, best by validation accuracy (0.900)" in capsys.readouterr().out
+    there = versions(system)
+    assert there["champion"] == "1"
+    tags = there["1"].tags
+    assert (tags["run"], tags["lamina.key"], tags["test_accuracy"]) == ("tiny", "a" * 64, "0.5000")
+    assert (tags["test_interval"], tags["digest"]) == (
+        "0.5000 to 0.9000",
+        choose(system, ["tiny"], "accuracy").model,
+    )
+    run = store.open_store(system).client.get_run(there["1"].run_id)
+    assert run.info.run_name == "tiny"
+
+
+def test_accepting_again_makes_no_other_version(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
         assert call(gate, system, "--accept") == 0
-        assert "champion: tiny, best by validation accuracy (0.900)" in capsys.readouterr().out
-        there = versions(system)
-        assert there["champion"] == "1"
-        tags = there["1"].tags
-        assert (tags["run"], tags["lamina.key"], tags["test_accuracy"]) == ("tiny", "a" * 64, "0.5000")
-        assert (tags["test_interval"], tags["digest"]) == (
-            "0.5000 to 0.9000",
-            choose(system, ["tiny"], "accuracy").model,
-        )
-        run = store.open_store(system).client.get_run(there["1"].run_id)
-        assert run.info.run_name == "tiny"
+    assert "champion: unchanged, tiny" in capsys.readouterr().out
+    assert set(versions(system)) == {"1", "champion"}
 
-    def test_accepting_again_makes_no_other_version(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        for _ in range(2):
-            assert call(gate, system, "--accept") == 0
-        assert "champion: unchanged, tiny" in capsys.readouterr().out
-        assert set(versions(system)) == {"1", "champion"}
 
-    def test_the_alias_moves_to_another_champion_and_back(system: Path) -> None:
+def test_the_alias_moves_to_another_champion_and_back(system: Path) -> None:
+    call(gate, system, "--accept")
+    for validation, champion in ((0.95, "2"), (0.1, "1")):
+        score(system, "other", validation=validation)
         call(gate, system, "--accept")
-        for validation, champion in ((0.95, "2"), (0.1, "1")):
-            score(system, "other", validation=validation)
-            call(gate, system, "--accept")
-            assert versions(system)["champion"] == champion
-        assert set(versions(system)) >= {"1", "2"}
+        assert versions(system)["champion"] == champion
+    assert set(versions(system)) >= {"1", "2"}
 
-    @pytest.mark.parametrize("options", [(), ("--accept", "data")])
-    def test_nothing_else_moves_it(options: tuple[str, ...], system: Path) -> None:
+
+@pytest.mark.parametrize("options", [(), ("--accept", "data")])
+def test_nothing_else_moves_it(options: tuple[str, ...], system: Path) -> None:
+    call(gate, system, "--accept")
+    before = read_champion(system)
+    score(system, "other", validation=0.95)
+    assert call(gate, system, *options) == 0
+    call(track, system)
+    assert versions(system)["champion"] == "1"
+    assert read_champion(system) == before
+
+
+def test_a_run_without_a_model_is_not_accepted(system: Path) -> None:
+    (system / "models" / "other" / "model.keras").unlink()
+    with pytest.raises(UserError, match=r"nothing was accepted: no .*other/model\.keras; make it with"):
         call(gate, system, "--accept")
-        before = read_champion(system)
-        score(system, "other", validation=0.95)
-        assert call(gate, system, *options) == 0
-        call(track, system)
-        assert versions(system)["champion"] == "1"
-        assert read_champion(system) == before
+    assert not (system / "baselines").exists()
 
-    def test_a_run_without_a_model_is_not_accepted(system: Path) -> None:
-        (system / "models" / "other" / "model.keras").unlink()
-        with pytest.raises(UserError, match=r"nothing was accepted: no .*other/model\.keras; make it with"):
-            call(gate, system, "--accept")
-        assert not (system / "baselines").exists()
 
-    def test_a_store_that_is_away_costs_a_line_and_is_filled_later(
-        self, system: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with socket.socket() as closed:
-            closed.bind(("127.0.0.1", 0))
-            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        assert call(gate, system, "--accept") == 0
-        printed = capsys.readouterr()
-        assert len(printed.err.splitlines()) == 1
-        assert printed.err.startswith("warning: the MLflow store http://127.0.0.1")
-        assert "what was accepted is kept, `lamina track` brings MLflow up to date" in printed.err
-        monkeypatch.delenv("MLFLOW_TRACKING_URI")
-        assert call(track, system) == 0
-        assert "champion tiny: registered" in capsys.readouterr().out
-        assert versions(system)["champion"] == "1"
-        call(track, system)
-        assert "champion tiny: already there" in capsys.readouterr().out
+def test_a_store_that_is_away_costs_a_line_and_is_filled_later(
+    system: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{closed.getsockname()[1]}")
+    assert call(gate, system, "--accept") == 0
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1
+    assert printed.err.startswith("warning: the MLflow store http://127.0.0.1")
+    assert "what was accepted is kept, `lamina track` brings MLflow up to date" in printed.err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert call(track, system) == 0
+    assert "champion tiny: registered" in capsys.readouterr().out
+    assert versions(system)["champion"] == "1"
+    call(track, system)
+    assert "champion tiny: already there" in capsys.readouterr().out
 
-    def test_a_lost_store_is_filled_again(system: Path, empty_database: bytes) -> None:
-        call(gate, system, "--accept")
-        shutil.rmtree(system / "mlflow")
-        (system / "mlflow").mkdir()
-        (system / "mlflow" / "mlflow.db").write_bytes(empty_database)
-        # in a process of its own: this one holds the lost database open
-        subprocess.run([sys.executable, "-m", "lamina.cli", "track", "--system", str(system)], check=True)
-        assert versions(system)["champion"] == "1"
 
-    def test_what_was_trained_since_is_not_registered(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        call(gate, system, "--accept")
-        (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
-        assert call(track, system) == 0
-        assert "champion tiny: not what lies in models/" in capsys.readouterr().out
-        champion = read_champion(system)
-        assert isinstance(champion, Champion)
-        with pytest.raises(UserError, match="the champion tiny is not what lies in"):
-            register(system, champion)
+def test_a_lost_store_is_filled_again(system: Path, empty_database: bytes) -> None:
+    call(gate, system, "--accept")
+    shutil.rmtree(system / "mlflow")
+    (system / "mlflow").mkdir()
+    (system / "mlflow" / "mlflow.db").write_bytes(empty_database)
+    # in a process of its own: this one holds the lost database open
+    subprocess.run([sys.executable, "-m", "lamina.cli", "track", "--system", str(system)], check=True)
+    assert versions(system)["champion"] == "1"
 
-    def test_a_system_of_colorizers_names_its_best(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        write_params(system, dict.fromkeys(["near", "far"], run_settings("colorizer")))
-        write_color_run(system, run="near", key="a", validation=100.0, test=120.0)
-        write_color_run(system, run="far", key="b", validation=200.0, test=110.0)
-        assert call(gate, system, "--accept") == 0
-        assert "champion: near, best by validation MSE (100)" in capsys.readouterr().out
-        there = versions(system)
-        assert there["champion"] == "1"
-        found = {name: there["1"].tags.get(name) for name in ("run", "validation_mse", "test_mse", "test_interval")}
-        assert found == {
-            "run": "near",
-            "validation_mse": "100.0000",
-            "test_mse": "120.0000",
-            "test_interval": "108.0000 to 144.0000",
-        }
-        assert not [name for name in there["1"].tags if "accuracy" in name]
-        assert call(track, system) == 0
-        assert "champion near: already there" in capsys.readouterr().out
 
-    def test_comparing_needs_no_mlflow(system: Path) -> None:
-        call(gate, system, "--accept")
-        code = f"""
+def test_what_was_trained_since_is_not_registered(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(gate, system, "--accept")
+    (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
+    assert call(track, system) == 0
+    assert "champion tiny: not what lies in models/" in capsys.readouterr().out
+    champion = read_champion(system)
+    assert isinstance(champion, Champion)
+    with pytest.raises(UserError, match="the champion tiny is not what lies in"):
+        register(system, champion)
+
+
+def test_a_system_of_colorizers_names_its_best(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(system, dict.fromkeys(["near", "far"], run_settings("colorizer")))
+    write_color_run(system, run="near", key="a", validation=100.0, test=120.0)
+    write_color_run(system, run="far", key="b", validation=200.0, test=110.0)
+    assert call(gate, system, "--accept") == 0
+    assert "champion: near, best by validation MSE (100)" in capsys.readouterr().out
+    there = versions(system)
+    assert there["champion"] == "1"
+    found = {name: there["1"].tags.get(name) for name in ("run", "validation_mse", "test_mse", "test_interval")}
+    assert found == {
+        "run": "near",
+        "validation_mse": "100.0000",
+        "test_mse": "120.0000",
+        "test_interval": "108.0000 to 144.0000",
+    }
+    assert not [name for name in there["1"].tags if "accuracy" in name]
+    assert call(track, system) == 0
+    assert "champion near: already there" in capsys.readouterr().out
+
+
+def test_comparing_needs_no_mlflow(system: Path) -> None:
+    call(gate, system, "--accept")
+    code = f"""
 import sys
 from lamina.cli import main
 try:
-    main(["gate", "--system", {str(system)!r}])
+main(["gate", "--system", {str(system)!r}])
 except SystemExit as ended:
-    assert ended.code == 0, ended.code
+assert ended.code == 0, ended.code
 assert "mlflow" not in sys.modules
 """
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 @pytest.fixture

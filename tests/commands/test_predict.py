@@ -1,0 +1,158 @@
+"""`lamina predict`, `explain` and `export`: what they print and write, and which runs they refuse."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from finished import CONVERT, finished_record, run_settings, write_params
+from lamina.commands import explain, export, predict
+from lamina.errors import UserError
+
+SIZE = 16
+CLASSES = ("cat", "dog", "owl")
+RUNS = {
+    "small": run_settings("network"),
+    "untrained": run_settings("head"),
+    "colors": run_settings("colorizer"),
+    "light": run_settings("lightness"),
+}
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of three classes, and pictures, of which one is broken."""
+    from lamina.models.networks import build_network
+    from lamina.models.saving import save_model
+
+    folder = tmp_path_factory.mktemp("system")
+    write_params(folder, RUNS, convert=CONVERT | {"size": SIZE})
+    for run in ("small", "colors", "light"):
+        classes = CLASSES if run == "small" else ()
+        (folder / "models" / run).mkdir(parents=True)
+        record = finished_record(run, RUNS[run], classes=classes, width=SIZE)
+        record.write(folder / "models" / run / "record.json")
+    save_model(build_network("small_cnn", SIZE, len(CLASSES), dropout=0.5, seed=3), folder / "models/small/model.keras")
+    draw = np.random.default_rng(0)
+    for place in ("mine/a.png", "mine/deep/b.jpg", "mine/deep/a.png"):
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (20, 24, 3)).astype(np.uint8)).save(path)
+    (folder / "mine/broken.png").write_bytes(b"nothing")
+    (folder / "mine/notes.txt").write_text("no picture")
+    return folder
+
+
+def call(command: Any, system: Path, *options: object) -> int:
+    parser = ArgumentParser()
+    parser.add_argument("--system", type=Path)
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_args(["--system", str(system), *map(str, options)])))
+
+
+def predicted(system: Path, capsys: pytest.CaptureFixture[str], *options: object) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    call(predict, system, *options, "--run", "small", "--json")
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_every_picture_of_a_folder_gets_the_probabilities_of_the_model(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lamina.models.loading import load_model
+
+    found = {
+        Path(one["path"]).relative_to(system / "mine").as_posix(): one
+        for one in predicted(system, capsys, system / "mine")
+    }
+    assert list(found) == ["a.png", "broken.png", "deep/a.png", "deep/b.jpg"]
+    assert "not a picture" in found["broken.png"]["error"]
+    assert found["broken.png"]["predicted"] is None
+    model = load_model(system / "models/small/model.keras")
+    squares, _ = predict.prepare_batch(
+        [system / "mine/a.png"], predict.read_learned(system, "small", "classify").convert
+    )
+    expected = model.predict(np.stack(list(squares.values())), verbose=0)[0]
+    probabilities = found["a.png"]["probabilities"]
+    assert list(probabilities) == list(CLASSES)
+    assert list(probabilities.values()) == pytest.approx(expected, abs=1e-5)
+    assert found["a.png"]["predicted"] == max(probabilities, key=probabilities.get)
+
+
+def test_a_table_has_a_line_per_picture_and_the_exit_code_reports_broken_ones(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(predict, system, system / "mine", "--run", "small") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert sum("unreadable: " in line for line in lines) == 1
+    assert call(predict, system, system / "mine/a.png", "--run", "small") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert all(f"{name} 0." in line for name in CLASSES)
+
+
+@pytest.mark.parametrize(("path", "words"), [("nothing.png", "not found"), ("models", "no picture in this folder")])
+def test_paths_without_pictures_are_refused(system: Path, path: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        call(predict, system, system / path, "--run", "small")
+
+
+@pytest.mark.parametrize("run", ["small", "colors", "light"])
+def test_the_request_to_a_served_model_holds_the_squares(
+    system: Path, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert call(predict, system, system / "mine/a.png", "--run", run, "--request") == 0
+    assert np.shape(json.loads(capsys.readouterr().out)["inputs"]) == (1, SIZE, SIZE, 3)
+    with pytest.raises(UserError, match=r"broken\.png: unreadable: .*; leave it out"):
+        call(predict, system, system / "mine", "--run", run, "--request")
+
+
+def test_every_picture_gets_a_sheet_of_its_own(
+    system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert call(explain, system, system / "mine", "--run", "small", "--out", tmp_path / "why") == 1
+    printed = capsys.readouterr()
+    assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["a-2.png", "a.png", "b.png"]
+    assert printed.out == f"{tmp_path / 'why'}: 3 sheets\n"
+    assert printed.err.startswith(f"{system / 'mine/broken.png'}: unreadable")
+
+
+@pytest.mark.parametrize("run", ["colors", "light"])
+@pytest.mark.parametrize(
+    ("command", "options"), [(predict, ("a.png",)), (explain, ("a.png", "--out", "why")), (export, ())]
+)
+def test_commands_about_classes_refuse_other_tasks(
+    system: Path, command: Any, options: tuple[str, ...], run: str
+) -> None:
+    placed = [name if name.startswith("-") else system / "mine" / name for name in options]
+    task = RUNS[run]["task"]
+    match = rf"^run '{run}' has the task {task}, but this command needs classify; runs that do: small, untrained$"
+    with pytest.raises(UserError, match=match):
+        call(command, system, *placed, "--run", run)
+    assert not (system / "mine/why").exists()
+
+
+def test_a_run_that_is_unknown_or_not_trained_is_refused(system: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no run 'smal'; did you mean 'small'\?; known: small, untrained"):
+        call(predict, system, system / "mine/a.png", "--run", "smal")
+    with pytest.raises(UserError, match=r"untrained/record\.json: not found; run `dvc repro train@untrained`"):
+        call(predict, system, system / "mine/a.png", "--run", "untrained")
+
+
+def test_an_export_needs_the_test_pictures(system: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"manifest\.parquet: not found; exports are checked on test pictures"):
+        call(export, system, "--run", "small", "--format", "onnx", "--out", tmp_path)
+
+
+def test_an_export_says_what_it_is_of(system: Path) -> None:
+    record = finished_record("small", RUNS["small"], classes=CLASSES)
+    about = export.about(record, system / "models/small/model.keras")
+    assert (about["run"], about["classes"], about["system"]) == ("small", list(CLASSES), system.name)
+    assert len(about["model"]) == 64
