@@ -20,8 +20,7 @@ from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
 from lamina.old_params import OLD
 from lamina.stages import entry
-
-ROOT = Path(__file__).parents[1]
+from systems import ROOT
 
 
 def written(folder: Path, text: str | bytes) -> Path:

@@ -30,8 +30,9 @@ from lamina.maths.splits import SplitConfig
 from lamina.results.record import system_name
 from lamina.stages.download import download
 from lamina.tuning.search import TuneConfig
+from systems import ROOT
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = ROOT.parent / "shared" / "data"
 SECTION_CONFIGS: dict[str, type[Config]] = {
     "source": SourceConfig,
     "filter": FilterConfig,
@@ -481,7 +482,7 @@ def test_in_a_checkout_the_pipeline_is_linked(tmp_path: Path, monkeypatch: pytes
 def test_a_system_is_named_after_its_folder_except_for_the_default(project: Path) -> None:
     make(project, "smear")
     assert system_name(project / "systems/pets") == "pets"
-    assert system_name(Path(__file__).parents[1]) == "default"
+    assert system_name(ROOT) == "default"
 
 
 # ---- the rest
@@ -504,7 +505,7 @@ def test_values_come_back_from_yaml(location: str, classes: list[str], size: int
 
 @pytest.mark.parametrize("template", [PICTURES, TEXTS])
 def test_a_template_without_values_stays_as_it_is(template: str) -> None:
-    path = Path(__file__).parents[1] / "src" / "lamina" / "commands" / template
+    path = ROOT / "src" / "lamina" / "commands" / template
     assert (
         fill(Filling(template=template, title="x", values={})).partition("\n\n")[2]
         == path.read_text().partition("\n\n")[2]
