@@ -12,7 +12,10 @@ from lamina.stages import entry
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
-LONGEST: Final = ("test_end_to_end", "test_tracking", "test_report", "test_extract", "test_regimes", "test_models")
+LONGEST: Final = (
+    "test_end_to_end", "test_wheel", "test_toy_task", "test_watch", "test_tracking", "test_report", "test_extract",
+    "test_regimes", "test_models",
+)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

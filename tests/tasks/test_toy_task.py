@@ -30,7 +30,7 @@ SMALL = {
     "augment": {"copies": 1},
     "features": {},
     "runs": {RUN: {"task": "mean_color", "input": "pixels", "weights": "weights/random", "penalty": "tune"}},
-    "tune": {"trials": 2},
+    "tune": {"trials": 2, "penalty": [1e-6, 1e-3]},
     "assess": {"repeats": 1, "folds": 0, "control": True},
 }
 TOUCHED = {
@@ -113,13 +113,13 @@ def test_assess_trains_again(system: Path) -> None:
 def test_evaluate_scores_both_folds_and_learned_something(system: Path) -> None:
     metrics = results(system, "metrics.json")
     for fold in ("validation", "test"):
-        low, high = metrics[fold]["interval"]
-        assert low <= metrics[fold]["mse"] <= high
-        assert metrics[fold]["n"] >= metrics[fold]["origins"] > 1
-    assert metrics["test"]["mse"] < 5  # CIELAB units, squared
+        scores = metrics[fold]
+        assert scores["n"] >= scores["origins"] >= 1
+        assert 0 <= scores["mse"] < 2  # squared CIELAB units
+        if scores["origins"] > 1:
+            assert scores["interval"][0] <= scores["mse"] <= scores["interval"][1]
     predictions = pd.read_parquet(system / "models" / RUN / "predictions.parquet")
     assert predictions["mse"].mean() == pytest.approx(metrics["test"]["mse"])
-    assert results(system, "assessment.json")["repeats"]["test"]["mean"] == pytest.approx(metrics["test"]["mse"], 1e-3)
 
 
 def test_the_report_has_its_chapter(system: Path) -> None:
@@ -127,7 +127,6 @@ def test_the_report_has_its_chapter(system: Path) -> None:
     assert '<section id="mean-colors"' in page
     assert f'<section id="run-{RUN}"' in page
     assert "Mean colors: test mse of runs that were trained again" in page
-    assert "MSE over" not in page or RUN in page
 
 
 def test_the_gate_accepts_and_compares(system: Path) -> None:

@@ -47,5 +47,5 @@ def summarise(judged: pd.DataFrame) -> dict[str, Any]:
         "n": len(judged),
         "origins": int(judged["origin"].nunique()),
         "mse": float(judged["mse"].mean()),
-        "interval": mean_interval(judged["mse"], judged["origin"]),
+        "interval": [max(0.0, end) for end in mean_interval(judged["mse"], judged["origin"])],
     }
