@@ -116,8 +116,9 @@ def assess(
         crossed, judged = cross_validate(
             retrainer, learner, rows, config.folds, validation=validation, split_seed=split_seed, seed=seed
         )
+    repeats = config.repeats if learner.is_random else 0  # the same model again would look like certainty
     found = Assessment(
-        repeats=repeat(retrainer, learner, split, config.repeats, seed=seed) if config.repeats else None,
+        repeats=repeat(retrainer, learner, split, repeats, seed=seed) if repeats else None,
         crossvalidation=crossed,
         control=control(retrainer, split, seed=seed) if config.control and learner.tests_labels else None,
     )

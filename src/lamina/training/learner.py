@@ -70,6 +70,7 @@ class Learner(ABC):
     """
 
     tests_labels: ClassVar[bool] = False  # whether there are labels, which a control may shuffle
+    is_random: ClassVar[bool] = True  # whether training depends on the seed
 
     settings: RunSettings
     width: int

@@ -18,7 +18,8 @@ from lamina.models.keras_runtime import keras
 from lamina.models.networks import build_head, build_network
 from lamina.models.saving import save_model
 from lamina.stages.extract import extract_features
-from lamina.tasks.classify.learning import HeadLearner, balanced_weights, open_learner
+from lamina.tasks.classify.learner import balanced_weights
+from lamina.tasks.classify.learning import HeadLearner, open_learner
 from lamina.training.fit import fit
 from lamina.training.learner import Learned
 from lamina.training.settings import GradientNumbers

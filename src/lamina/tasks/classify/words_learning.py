@@ -1,7 +1,7 @@
 """What a run that classifies texts learns from words: a dense network, or a linear classifier."""
 
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, cast, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ _SMALLEST: Final = 1e-7  # probability in a logarithm, as Keras has it
 @dataclass(frozen=True, kw_only=True)
 class LinearLearner(ClassLearner):
     """A linear classifier, fitted in one go: its history has one row."""
+
+    is_random: ClassVar[bool] = False
 
     settings: LinearSettings
 
