@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, get_args
+from typing import Any, Final, TypeAlias, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -246,6 +246,11 @@ def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
         case "missing":
             return f"{where} is missing; add it"
         case "model_type":
+            outer = problem["loc"][:-1]
+            known = list(_within(kind, outer).model_fields)
+            if problem["loc"] and problem["loc"][-1] not in known:  # in a section that takes further mappings
+                parent = ".".join([place, *map(str, outer), ""])
+                return f"unknown key {_unknown(problem['loc'][-1], known, place=parent)}"
             keys = list(_within(kind, problem["loc"]).model_fields)
             return f"{where}: expected a mapping with the keys {', '.join(keys)}, got {shown(problem['input'])}"
     text = problem["msg"].removeprefix("Value error, ")
@@ -257,7 +262,8 @@ def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
 def _within(kind: type[Config], place: Sequence[int | str]) -> type[Config]:
     """Class of the mapping at a place within a config."""
     for name in place:
-        annotation = kind.model_fields[str(name)].annotation
+        extra: Any = get_type_hints(kind).get("__pydantic_extra__")  # type of further mappings, {name: Config}
+        annotation = kind.model_fields[str(name)].annotation if str(name) in kind.model_fields else extra
         kind = next(
             one for one in (annotation, *get_args(annotation)) if isinstance(one, type) and issubclass(one, Config)
         )

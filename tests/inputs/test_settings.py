@@ -30,7 +30,7 @@ from systems import FEATURES
             {"preprocess": "chroma", "precision": "bfloat16"},
             r"x\.precision: chroma: bfloat16 leaves too .*float32",
         ),
-        ({"epochs": 3}, r"unknown key 'features\.x\.epochs'; known: backbone, weights, pooling, preprocess, precision"),
+        ({"zz": 3}, r"unknown key 'features\.x\.zz'; known: backbone, weights, pooling, preprocess, precision"),
     ],
     ids=str,
 )

@@ -151,7 +151,7 @@ def test_a_task_may_have_its_own_values() -> None:
         ({"folds": 1}, r"assess\.folds: expected 0"),
         ({"repeats": -1}, r"assess\.repeats: .*greater than or equal to 0"),
         ({"colours": {"folds": 2}}, r"assess: unknown key 'colours'; known: repeats, folds, control, classify, color"),
-        ({"repeat": 2}, r"assess"),
+        ({"repeat": 2}, r"unknown key 'assess\.repeat'; did you mean 'assess\.repeats'\?"),
     ],
     ids=str,
 )

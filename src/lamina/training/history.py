@@ -12,7 +12,7 @@ class DivergedError(UserError):
     """The loss is not a finite number: the learning rate is too high for this network.
 
     Attributes:
-        kept: the result up to the last good epoch (`lamina.tasks.classify.learning.Learned`), if there is one.
+        kept: the result up to the last good epoch (`lamina.training.learner.Learned`), if there is one.
     """
 
     kept: object = None
