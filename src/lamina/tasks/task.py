@@ -9,7 +9,7 @@ A task's package holds one module for each question that stages, tracking, repor
 - `chapter.py`: `chapter(...)`, the task's part of the report;
 - `serving.py`: `serving(record)`, what a served model takes and gives.
 
-They are imported only when they are asked for: training a run never loads the report, and editing one module reruns only
+They are imported only when they are needed: training a run never loads the report, and editing one module reruns only
 the stages that use it.
 """
 

@@ -40,7 +40,7 @@ def test_the_assessment_of_these_runs_is_shown(system: Path) -> None:
     repeats = {"seeds": [2, 3], "test": spread, "validation": spread}
     write_json(system / "models/light/assessment.json", {"repeats": repeats, "crossvalidation": crossed})
     text = words(page_of(system, RUNS, system / "reports"))
-    assert "Lightness from color: test mse of runs that were trained again" in text
+    assert "Lightness from color: test MSE of runs that were trained again" in text
     assert "light 93.0 ± 2.83 91.0, 95.0 97.0 96.0, 98.0" in text
 
 
