@@ -198,7 +198,8 @@ def svg(figure: Figure, alt: str, salt: str) -> Markup:
     drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)
     drawn = re.sub(r"\n\s*", "\n", drawn)
     drawn = re.sub(r" font-family: [^;\"]*;", "", drawn)  # the page's own
-    drawn = re.sub(r"(\.\d\d)\d+", r"\1", drawn)  # a hundredth of a pixel is enough
+    # a hundredth of a pixel is enough; text between tags, such as a learning rate of 0.001, keeps its digits
+    drawn = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), drawn)
     for color, variable in PAGE_COLORS.items():
         drawn = drawn.replace(color, variable)
     view = re.search(r'viewBox="[^"]*"', drawn)

@@ -42,7 +42,7 @@ class Joined:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Pictures with one given box, those whose cell that was found agrees with it, and the median agreement (0 to 1)."""
+    """Pictures with one given box, those whose found cell agrees with it, and the median agreement (0 to 1)."""
 
     given: int
     agreeing: int
