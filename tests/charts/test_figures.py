@@ -72,3 +72,10 @@ def test_the_same_figure_and_salt_are_the_same_bytes() -> None:
 
 def _ids(drawn: str) -> list[str]:
     return [part.split('"')[0] for part in drawn.split(' id="')[1:]]
+
+
+def test_numbers_at_the_axes_keep_their_digits() -> None:
+    trials = pd.DataFrame({"number": [0, 1], "state": "COMPLETE", "value": [0.8, 0.7]})
+    trials = trials.assign(learning_rate=[1e-4, 1e-2], epochs=4)
+    drawn = figures.svg(figures.scatter(trials), "trials", "salt")
+    assert ">0.001<" in drawn

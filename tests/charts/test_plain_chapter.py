@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from finished import finished_history, finished_record, run_settings, write_finished_run
+from lamina.charts.formatting import title_of
 from lamina.charts.plain_chapter import plain_chapter
 from lamina.results.metrics import Metrics, Scores
 from lamina.results.trained import TrainedRun, read_trained
@@ -80,8 +81,11 @@ def test_runs_are_ranked_by_their_measure(
     value = {"low": 0.25, "high": 0.5}[best]
     assert chapter.best == f"best {best} with a test {measure} of {value:.4g}"
     span = f"{0.9 * value:.3f} to {1.1 * value:.3f}"
-    assert words(chapter.lead) == f"Counts: best {best} with a test {measure} of {value:.3f} (95 % interval {span})."
-    assert words(chapter.board).count(f"Test {measure}") == 2
+    assert (
+        words(chapter.lead)
+        == f"Counts: best {best} with a test {title_of(measure)} of {value:.3f} (95 % interval {span})."
+    )
+    assert words(chapter.board).count(f"Test {title_of(measure)}") == 2
     assert "8 test rows of 1 origin" in words(chapter.board)
     assert not chapter.certainty.strip(), "nothing was trained again"
 
@@ -93,7 +97,7 @@ def test_a_run_shows_curves_sheets_settings_and_tuning(tmp_path: Path) -> None:
     assert shown.count("<svg ") == 4, "loss and measure; trials in order and by a number"
     assert 'width="30" height="9" alt="Contact sheet of one: some pictures"' in shown
     text = words(shown)
-    for part in ("classify input: pixels small_cnn start: weights/random", "test mse 0.250", "train 1.5 s", "Tuning"):
+    for part in ("classify input: pixels small_cnn start: weights/random", "test MSE 0.250", "train 1.5 s", "Tuning"):
         assert part in text
-    assert "Counts: test mse of runs that were trained again" in words(chapter.certainty)
+    assert "Counts: test MSE of runs that were trained again" in words(chapter.certainty)
     assert "one 0.250 0.250 \N{EN DASH} \N{EN DASH}" in words(chapter.certainty)

@@ -73,7 +73,7 @@ def test_near_duplicates_are_counted_and_named(system: Path) -> None:
     groups = tables.near_duplicates(read_pictures(system).groups)
     assert [len(group.names) for group in groups] == [8, 8, 8]
     text = words(chapter(system))
-    assert "3 groups of pictures that are one" in text
+    assert "3 groups of pictures that differ only in encoding" in text
     assert f"{groups[0].origin} {', '.join(groups[0].names[:6])}, and 2 more" in text
 
 
@@ -90,7 +90,7 @@ def test_an_audit_without_suspicion_is_reported_so(copied: Path) -> None:
     write_json(copied / "data/split/summary.json", {"compared": 40, "suspicious": 0, "suspicious_from": 0.95})
     text = words(chapter(copied))
     assert "No test picture looks like a picture that was trained or tuned on." in text
-    assert "the 40 closest pairs were then laid over each other" in text
+    assert "the 40 closest pairs were then aligned" in text
     assert "Suspicious pairs" not in text
 
 
@@ -101,3 +101,12 @@ def test_data_docs_are_linked_where_they_are(copied: Path) -> None:
     docs.write_text("docs")
     links = re.findall(r'href="([^"#:]+)">Data Docs', chapter(copied))
     assert [(copied / "reports" / link).resolve().read_text() for link in links] == ["docs"]
+
+
+def test_cells_are_compared_with_given_boxes(copied: Path) -> None:
+    pd.DataFrame({"agreement": [0.9, 0.8, 0.1, None]}).to_parquet(copied / "data/filtered/cells.parquet")
+    found = tables.cells(read_pictures(copied))
+    assert found == tables.Cells(given=3, agreeing=2, median=0.8)
+    assert "In 2 of 3 pictures with one given box (66.7 %)" in words(chapter(copied))
+    pd.DataFrame({"agreement": [None, None]}, dtype=float).to_parquet(copied / "data/filtered/cells.parquet")
+    assert tables.cells(read_pictures(copied)) is None

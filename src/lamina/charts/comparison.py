@@ -14,7 +14,7 @@ from lamina.maths.comparison import Difference, letters
 class Comparison:
     """Runs against each other on the same test pictures.
 
-    letters: by run; two share one exactly where they cannot be told apart. rows: by run, its `Difference` to each of
+    letters: by run; two share one exactly where they cannot be distinguished. rows: by run, its `Difference` to each of
     the others, None to itself.
     """
 

@@ -72,12 +72,12 @@ def curve(
 
 
 def reliability(bins: pd.DataFrame) -> Figure:
-    """Draw how often answers are right over how sure they were told to be, a point a bin, as large as it is full.
+    """Draw the accuracy of predictions over their confidence: a point per bin, larger where it has more pictures.
 
     bins: `low`, `high`, `pictures`, `confidence`, `accuracy` of `lamina.maths.calibration.reliability`. On the dashed
-    line probabilities keep their word; below it they promise too much.
+    line probabilities are calibrated; below it they are too high.
     """
-    figure, axes = _figure("Reliability: right answers by confidence")
+    figure, axes = _figure("Reliability: accuracy by confidence")
     axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
     axes.plot(bins["confidence"], bins["accuracy"], color=VIOLET, linewidth=1.2)
     share = bins["pictures"] / bins["pictures"].sum()
@@ -86,7 +86,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
         axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
     axes.set_xlim(max(0.0, float(bins["confidence"].min()) - 0.05), 1.02)
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xlabel("confidence: probability of the class answered", color=INK, fontsize=9)
+    axes.set_xlabel("confidence: probability of the predicted class", color=INK, fontsize=9)
     return figure
 
 
@@ -97,20 +97,20 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     trials: `number`, `state`, `value` (trials without one are left out), and those three. measure: what the values
     are, `accuracy` (a rate) or `mse` (the lowest is best).
     """
-    told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
+    valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     numbers = number_columns(trials)
-    number = next((name for name in numbers if told[name].nunique() > 1), numbers[0])
+    number = next((name for name in numbers if valued[name].nunique() > 1), numbers[0])
     name = number.replace("_", " ")
     figure, axes = _figure(f"Trials: {TRIED[measure]} by {name}")
-    done = _done(told)
-    for rows, face in ((told[done], VIOLET), (told[~done], PAPER)):
+    done = _done(valued)
+    for rows, face in ((valued[done], VIOLET), (valued[~done], PAPER)):
         axes.scatter(rows[number], rows["value"], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     if done.any():
-        best = told[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
+        best = valued[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
     if number not in LINEAR:
-        _logarithmic(axes, told[number])
-    _tried(axes, told, measure)
+        _logarithmic(axes, valued[number])
+    _tried(axes, valued, measure)
     axes.set_xlabel(name, color=INK, fontsize=9)
     return figure
 
@@ -121,17 +121,17 @@ def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     trials: `number`, `state` and `value` (trials without one are left out). A pruned trial stands at the value that it
     had, and counts for no best. measure: as in `scatter`.
     """
-    told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
+    valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     figure, axes = _figure(f"Trials: {TRIED[measure]} in order")
-    done = _done(told)
-    order = told["number"] + 1
-    values = told["value"].where(done)
+    done = _done(valued)
+    order = valued["number"] + 1
+    values = valued["value"].where(done)
     best = (values.cummin() if measure == "mse" else values.cummax()).ffill()
     axes.step(order, best, where="post", color=PINK, linewidth=1.6, label="best so far")
     for rows, face in ((done, VIOLET), (~done, PAPER)):
-        axes.scatter(order[rows], told["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
+        axes.scatter(order[rows], valued["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
-    _tried(axes, told, measure)
+    _tried(axes, valued, measure)
     axes.set_xlabel("trial", color=INK, fontsize=9)
     _legend(axes)
     return figure
@@ -170,10 +170,10 @@ def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
 
 def _steepen(axes: Axes, values: np.ndarray) -> None:
     """Make the upright axis logarithmic where one bad epoch or trial would press all others into a line."""
-    told = values[np.isfinite(values)]
-    if told.size and told.min() > 0 and told.max() > STEEP * told.min():
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0 and finite.max() > STEEP * finite.min():
         axes.set_yscale("log")
-        _decades(axes.yaxis, told.max() / told.min())
+        _decades(axes.yaxis, finite.max() / finite.min())
 
 
 def _decades(axis: Axis, ratio: float) -> None:
@@ -198,7 +198,8 @@ def svg(figure: Figure, alt: str, salt: str) -> Markup:
     drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)
     drawn = re.sub(r"\n\s*", "\n", drawn)
     drawn = re.sub(r" font-family: [^;\"]*;", "", drawn)  # the page's own
-    drawn = re.sub(r"(\.\d\d)\d+", r"\1", drawn)  # a hundredth of a pixel is enough
+    # a hundredth of a pixel is enough; text between tags, such as a learning rate of 0.001, keeps its digits
+    drawn = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), drawn)
     for color, variable in PAGE_COLORS.items():
         drawn = drawn.replace(color, variable)
     view = re.search(r'viewBox="[^"]*"', drawn)

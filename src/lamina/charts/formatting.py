@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from lamina.results.measures import MEASURES
+
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
 
@@ -57,6 +59,12 @@ def span(interval: Sequence[float]) -> str:
     return f"{number(interval[0])} to {number(interval[1])}"
 
 
+def title_of(measure: str) -> str:
+    """The name of a measure as people write it."""
+    known = {str(name): one.title for name, one in MEASURES.items()}
+    return known.get(measure, measure.replace("_", " "))
+
+
 FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "percent": percent,
     "interval": interval,
@@ -67,4 +75,5 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     "signed": signed,
     "short": short,
     "span": span,
+    "title_of": title_of,
 }

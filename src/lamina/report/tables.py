@@ -42,9 +42,9 @@ class Joined:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Pictures with one box told; those in which the cell found agrees with it; the median agreement (0 to 1)."""
+    """Pictures with one given box, those whose found cell agrees with it, and the median agreement (0 to 1)."""
 
-    told: int
+    given: int
     agreeing: int
     median: float
 
@@ -94,11 +94,11 @@ def near_duplicates(groups: pd.DataFrame) -> list[Group]:
 
 
 def cells(pictures: Pictures) -> Cells | None:
-    """How far the cells found agree with the boxes told; None where none was told."""
-    told = pictures.cells["agreement"].dropna()
-    if not len(told):
+    """Return how well the cells that were found agree with the given boxes; None where no box was given."""
+    agreement = pictures.cells["agreement"].dropna()
+    if not len(agreement):
         return None
-    return Cells(told=len(told), agreeing=int((told >= HIT).sum()), median=float(told.median()))
+    return Cells(given=len(agreement), agreeing=int((agreement >= HIT).sum()), median=float(agreement.median()))
 
 
 def joined(pictures: Pictures, most: int) -> list[Joined]:

@@ -39,8 +39,12 @@ class Change:
 class Measure(ABC):
     """How one measure is read, compared and shown.
 
-    name: in `metrics.json`. title: as people write it. columns: of `predictions.parquet`, which a baseline keeps beside `id`. legend: what the
-    gate's table means.
+    Attributes:
+        name: in `metrics.json`.
+        title: as people write it.
+        higher_is_better: whether the best run has the highest value.
+        columns: of `predictions.parquet`, which a baseline keeps in addition to `id`.
+        legend: what the gate's table means.
     """
 
     name: ClassVar[MeasureName]
@@ -138,9 +142,9 @@ class MeanSquaredError(Measure):
     higher_is_better = False
     columns = ("mse",)
     legend = (
-        "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), with its 95 % interval "
-        "over origins: lower is better; pictures whose MSE fell (better) and rose (worse) by more than 0.1 %; p of a paired test over "
-        "origins, after Holm's correction for the number of runs."
+        "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), with its 95 % "
+        "interval over origins: lower is better; pictures whose MSE fell (better) and rose (worse) by more than 0.1 %; "
+        "p of a paired test over origins, after Holm's correction for the number of runs."
     )
     decimals: ClassVar[int] = 4
     # What another processor's rounding, or another library's, may do to the MSE of a picture: it is systematic, so a

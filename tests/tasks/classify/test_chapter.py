@@ -191,7 +191,7 @@ def test_importances_are_shown_where_there_are_enough_trials(copied: Path) -> No
     trials.insert(2, "value", value)
     trials.to_csv(copied / "models/small_cnn/trials.csv", index=False)
     many = words(section(page_of(copied, ONE, copied / "many"), "small_cnn"))
-    assert re.search(r"Value Tuned Importance learning rate \S+ (\d+) % dropout 0\.3 given decay \S+ \d+ %", many)
+    assert re.search(r"Parameter Value Importance learning rate \S+ (\d+) % dropout 0\.3 given decay \S+ \d+ %", many)
     assert "too few to tell" not in many
 
 

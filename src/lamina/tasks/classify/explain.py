@@ -1,4 +1,4 @@
-"""Pictures of what a network looked at, for people to judge whether that is what matters."""
+"""Pictures of the places that support a prediction, so that people can judge whether these are what matters."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from lamina.maths.color import RgbPixels
 from lamina.models.saliency import Saliency
 
 CELL: Final = 160
-LIKELIEST: Final = 4  # classes shown beside one picture
-DIMMED: Final = 0.35  # of the light, where nothing spoke for the class
+LIKELIEST: Final = 4  # classes shown next to one picture
+DIMMED: Final = 0.35  # of the light, where nothing supports the class
 
 
 def telling_examples(answers: pd.DataFrame, classes: Sequence[str], most: int) -> pd.DataFrame:
-    """Choose answers to look at: right ones of every class, from sure to unsure, and the wrong ones that were surest.
+    """Choose predictions to look at: correct ones of every class, from sure to unsure, and the surest wrong ones.
 
     answers: `id`, `label`, `predicted` and a column of probabilities per class. Returns at most `most` rows of each
     kind, the right first and by class, then by probability; equals stand by id.
@@ -38,23 +38,23 @@ def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]) -> Image.Image:
-    """Draw right and wrong answers, and below each picture the places in it that spoke for the class.
+    """Draw correct and wrong predictions, and below each picture the places in it that support the class.
 
-    answers: rows as `telling` chooses them, at least one; pixels: (len(answers), S, S, 3), their pictures.
+    answers: rows as `telling_examples` chooses them, at least one; pixels: (len(answers), S, S, 3), their pictures.
     """
     names = list(classes)
-    asked = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
-    for_predicted, for_label = zip(*overlays(saliency, pixels, asked), strict=True)
+    which = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
+    for_predicted, for_label = zip(*overlays(saliency, pixels, which), strict=True)
     captions = [
         f"{row['label']}\n→ {row['predicted']} {row[row['predicted']]:.0%}" for row in answers.to_dict("records")
     ]
     is_right = (answers["label"] == answers["predicted"]).to_numpy()
     kinds: list[tuple[str, np.ndarray, Sequence[RgbPixels] | RgbPixels]] = [
-        ("right", is_right, pixels),
-        ("spoke for it", is_right, for_predicted),
+        ("correct", is_right, pixels),
+        ("supports it", is_right, for_predicted),
         ("wrong", ~is_right, pixels),
-        ("spoke for the answer", ~is_right, for_predicted),
-        ("spoke for the label", ~is_right, for_label),
+        ("supports the prediction", ~is_right, for_predicted),
+        ("supports the label", ~is_right, for_label),
     ]
     rows = [(kind, np.flatnonzero(chosen), shown) for kind, chosen, shown in kinds if chosen.any()]
     return contact_sheet(
@@ -68,7 +68,7 @@ def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, 
 def classes_sheet(
     saliency: Saliency, pixels: RgbPixels, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Image.Image:
-    """Draw one picture, and beside it what in it spoke for each of the likeliest classes.
+    """Draw one picture, and next to it the places in it that support each of the most probable classes.
 
     pixels: (S, S, 3); probabilities: (classes,).
     """
@@ -79,9 +79,9 @@ def classes_sheet(
 
 
 def overlays(saliency: Saliency, pixels: RgbPixels, classes: np.ndarray) -> list[list[RgbPixels]]:
-    """Every picture, (n, S, S, 3), lit where something spoke for each of the classes `classes[i]`, and dark elsewhere.
+    """Every picture, (n, S, S, 3), lit where something supports each of the classes `classes[i]`, and dark elsewhere.
 
-    classes: (n, k). Each is as bright as its own brightest place: how much spoke for a class is not comparable between
+    classes: (n, k). Each is as bright as its own brightest place: how strong the support is cannot be compared between
     pictures.
     """
     shares = saliency.shares(pixels, classes)

@@ -1,7 +1,7 @@
 """What a run that classifies texts learns from words: a dense network, or a linear classifier."""
 
 from dataclasses import dataclass
-from typing import Any, cast, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 import numpy as np
 import pandas as pd

@@ -17,7 +17,7 @@ from lamina.tasks.colorize.results import ColorScores, Differences
 BASELINES: Final = {"grey": "grey", "mean": "training mean"}
 IN_WORDS: Final = {"grey": "grey", "mean": "the training mean"}
 MEASURES: Final = tuple(RANGES)
-SHOWN: Final = ("colorfulness", "auc_rebalanced", "auc", "ciede2000", "psnr", "ssim")  # beside the MSE
+SHOWN: Final = ("colorfulness", "auc_rebalanced", "auc", "ciede2000", "psnr", "ssim")  # in addition to the MSE
 MOST_TICKS: Final = 5
 
 
