@@ -302,7 +302,7 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, prepared: Path, tmp_path
     _, output = process.communicate(timeout=60)
     assert process.returncode == 130, output
     *progress, last = output.splitlines()
-    assert last == "interrupted: nothing half-written is left; run again to go on"
+    assert last == "interrupted: no half-written file is left; run again to continue"
     assert all(line.startswith(f"{stage}: ") for line in progress), "a slow machine shows its progress"
     assert sorted(path.name for path in tmp_path.glob("data/*")) == before
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)

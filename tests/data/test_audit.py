@@ -143,7 +143,7 @@ def test_a_picture_with_the_content_of_a_published_test_picture_is_spare(
     assert list(np.flatnonzero(fold == "test")) == list(given)
     assert list(np.flatnonzero(fold == "spare")) == list(alike)
     assert set(rows.loc[rows["copy"] == 1, "fold"]) == ({"train", "spare"} if parts else {"train"})
-    assert "; 2 of origins with given test pictures take no part" in str(summary)
+    assert "; 2 of origins with published test pictures are not used" in str(summary)
     pairs = pd.read_parquet(tmp_path / "split" / "audit.parquet")
     assert set(pairs["id"]) == set(table["id"][given])
     assert not set(pairs["nearest"]) & set(table["id"][alike])

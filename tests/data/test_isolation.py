@@ -63,8 +63,8 @@ def test_cells_are_found_where_they_were_drawn_and_an_empty_picture_is_rejected(
     overlap = compared["agreement"].dropna()
     assert len(overlap) > 40
     assert (overlap >= HIT).mean() > 0.9
-    assert (summary.told, summary.agreeing) == (len(overlap), int((overlap >= HIT).sum()))
-    assert f"{summary.agreeing} of {summary.told} cells found agree" in str(summary)
+    assert (summary.labeled, summary.agreeing) == (len(overlap), int((overlap >= HIT).sum()))
+    assert f"{summary.agreeing} of {summary.labeled} cells found agree" in str(summary)
     rejected = pd.read_parquet(blood / "filtered" / "rejected.parquet").set_index("name")
     assert rejected.loc["bare.png", "reason"] == "no cell"
     with Image.open(blood / "filtered" / "cells.png") as sheet:

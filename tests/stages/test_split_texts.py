@@ -115,7 +115,7 @@ def test_what_is_like_a_published_test_text_trains_nothing(tmp_path: Path) -> No
     assert (summary.texts["spare"], summary.texts["test"]) == (7, 60)
     assert summary.texts["validation"] == pytest.approx(0.2 * 127, abs=1)
     assert set(manifest.loc[manifest["fold"] == "spare", "name"].str[:11]) == {"train/pos/9"}
-    assert "7 that share an origin with a published test text take no part" in str(summary)
+    assert "7 that share an origin with a published test text are not used" in str(summary)
 
 
 def test_exact_copies_across_published_parts_are_dropped_from_training(tmp_path: Path) -> None:

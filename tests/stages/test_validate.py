@@ -21,8 +21,8 @@ from lamina.maths.color import srgb_to_lab
 from lamina.maths.splits import split_origins
 from lamina.stages.validate import read_tables, shares_of_folds, validate
 from lamina.tracking.data_docs import page
-from lamina.tracking.expectations import Suite, check, ordered, told
-from lamina.tracking.suites import COLORED, GIVEN, LABELED, SUITES
+from lamina.tracking.expectations import Suite, check, not_missing, ordered
+from lamina.tracking.suites import COLORED, LABELED, PUBLISHED, SUITES
 
 SHARES = {"train": 0.55, "validation": 0.15, "test": 0.3}
 CONDITIONS = (LABELED, COLORED)
@@ -105,7 +105,7 @@ def test_the_page_shows_every_expectation_and_needs_no_network(data: Path) -> No
     for suite in SUITES:
         assert f'<article id="{suite.table}">' in page
         for expectation in suite.expectations:
-            assert (expectation.words in page) == (expectation.when != GIVEN)
+            assert (expectation.words in page) == (expectation.when != PUBLISHED)
     assert "http" not in page
     assert "<script" not in page
     assert str(data) not in page
@@ -206,11 +206,11 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ("split", "validation and test hold originals only", again("split", HELD_OUT, copy=1), "(copy_held_out 1)"),
     (
         "split",
-        "no original is spare, but of origins with given test pictures",
+        "no original is spare, but of origins with published test pictures",
         refold(f"index == {HELD_OUT}", "spare"),
         "(copy_spare 0)",
     ),
-    ("split", "every row is of a part asked for", put("split", "part", 3), NAME),
+    ("split", "every part is one of assess.folds", put("split", "part", 3), NAME),
     ("origins", "no origin is in two parts", put("split", "part", 3), "slide 01 (parts 2)"),
     ("origins", "no origin is in two folds", refold("origin == 'slide 01' and index == 3", "test"), "slide 01"),
     ("classes", "every class is in train", refold("label == 'dog' and fold == 'train'", "test"), "dog (train 0)"),
@@ -222,7 +222,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
         refold("fold == 'test'", "train"),
         "test (least 0.2, share 0)",
     ),
-    ("shares", "every share is as small as asked for", refold("copy == 0", "test"), "test (most 0.4, share 1)"),
+    ("shares", "every share is as small as configured", refold("copy == 0", "test"), "test (most 0.4, share 1)"),
 ]
 
 
@@ -241,7 +241,7 @@ def test_every_broken_promise_is_found_with_its_rows(
 def test_every_expectation_has_a_case_that_breaks_it() -> None:
     expected = {(suite.table, expectation.words) for suite in SUITES for expectation in suite.expectations}
     empty = {("raw", "there is at least one picture"), ("kept", "at least one picture is kept")}
-    given = {("split", "test holds the given pictures, and no others")}  # see the given test set
+    given = {("split", "test holds the published pictures, and no others")}  # see the given test set
     assert {case[:2] for case in BROKEN} | empty | given == expected
 
 
@@ -287,9 +287,9 @@ def test_grey_and_unlabeled_pictures_pass_where_they_are_asked_for(tmp_path: Pat
     ("change", "said"),
     [
         (None, None),
-        ("beside", "test holds the given pictures, and no others"),
-        ("missing", "test holds the given pictures, and no others"),
-        ("elsewhere", "no original is spare, but of origins with given test pictures"),
+        ("beside", "test holds the published pictures, and no others"),
+        ("missing", "test holds the published pictures, and no others"),
+        ("elsewhere", "no original is spare, but of origins with published test pictures"),
         ("crossing", "no origin is in two folds"),
     ],
 )
@@ -306,7 +306,7 @@ def test_a_given_test_set_may_leave_the_rest_of_its_origins_spare(
         split.loc[test.index[0], "fold"] = "spare"
     if change == "elsewhere":
         split.loc[split["fold"] == "validation", "fold"] = "spare"
-    findings = check(SUITES, read_tables(write(data, tables, pixels), {"validation": 0.15}, given=pattern), [GIVEN])
+    findings = check(SUITES, read_tables(write(data, tables, pixels), {"validation": 0.15}, published=pattern), [PUBLISHED])
     broken = {finding.expectation.words for finding in findings.broken}
     assert (said in broken) if said else not broken
     shares = next(table for table in findings.tables if table.suite.table == "shares").table
@@ -332,7 +332,7 @@ def test_small_tables_are_shown_row_by_row_and_a_name_is_no_html() -> None:
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    suite = Suite(table="raw", about="", key="name", expectations=(told("every picture has an id", "id"),))
+    suite = Suite(table="raw", about="", key="name", expectations=(not_missing("every picture has an id", "id"),))
     findings = check([suite], {"raw": pd.DataFrame({"name": ["a"]})})
     assert [finding.seen for finding in findings.broken] == [
         'not checked: Error: The column "id" in BatchData does not exist.'

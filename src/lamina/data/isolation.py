@@ -29,7 +29,7 @@ def compare_cells(pictures: pd.DataFrame) -> pd.DataFrame:
         pictures: Columns `id`, `name`, `boxes`, `cell`, `error`, `width`, `height`, `part`, `group` and `row`.
 
     Returns:
-        The readable pictures: `id`, `name`, `cell`, `told` (the labeled box; null if there is not exactly one that
+        The readable pictures: `id`, `name`, `cell`, `labeled` (the labeled box; null if there is not exactly one that
         fits), `agreement` (intersection over union; 0 if no cell is found, missing if no box is labeled), `part`,
         `group` and `row`.
     """
@@ -37,9 +37,9 @@ def compare_cells(pictures: pd.DataFrame) -> pd.DataFrame:
     rows = zip(readable["boxes"], readable["width"], readable["height"], strict=True)
     labeled = [boxes[0] if len(boxes) == 1 and box_fits(boxes[0], *shape) else None for boxes, *shape in rows]
     compared = readable[["id", "name", "cell", "part", "group", "row"]].assign(
-        told=pd.Series(labeled, readable.index, dtype=object)
+        labeled=pd.Series(labeled, readable.index, dtype=object)
     )
-    pairs = zip(compared["cell"], compared["told"], strict=True)
+    pairs = zip(compared["cell"], compared["labeled"], strict=True)
     compared["agreement"] = [
         np.nan if box is None else 0.0 if cell is None else box_overlap(cell, box) for cell, box in pairs
     ]
@@ -83,8 +83,8 @@ def _draw(raw: Path, row: pd.Series) -> tuple[RgbPixels, RgbPixels]:
     cell = find_cell(rgb)
     isolated = np.zeros((1, 1, 3), np.uint8) if cell is None else isolate_cell(rgb, cell, _CELL[1])
     thick = max(2, round(max(rgb.shape) / 100))
-    if row["told"] is not None:
-        left, top, right, bottom = (int(side) for side in row["told"])
+    if row["labeled"] is not None:
+        left, top, right, bottom = (int(side) for side in row["labeled"])
         cv2.rectangle(rgb, (left, top), (right, bottom), _LABELED, thick)
     if cell is not None:
         cv2.polylines(rgb, [np.rint(cell.outline).astype(np.int32)], True, _FOUND, thick)

@@ -1,4 +1,4 @@
-"""Stage `augment`: the plan of every copy, and a sheet that shows what it does."""
+"""Stage `augment`: plan the copies of each picture, and show some on a sheet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ SHEET_COPIES: Final = 7
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentSummary:
-    """How many copies are planned, of how many pictures."""
+    """Numbers of pictures and of planned copies."""
 
     pictures: int
     copies: int
@@ -31,7 +31,17 @@ class AugmentSummary:
 
 
 def augment(config: AugmentConfig, lab: Path, out: Path, *, seed: int) -> AugmentSummary:
-    """Write `plan.parquet`, one row a copy, and `sheet.png`, originals beside their copies, to `out`."""
+    """Plan the copies of all pictures.
+
+    Args:
+        config: Section `augment`.
+        lab: Folder of the converted pictures.
+        out: Folder for `plan.parquet`, one row per original or copy, and `sheet.png`.
+        seed: Of the random draws.
+
+    Returns:
+        What was planned.
+    """
     manifest = pd.read_parquet(lab / "manifest.parquet")
     plan = draw_plan(manifest, config, seed)
     with staged(out, folder=True) as part:
@@ -41,7 +51,7 @@ def augment(config: AugmentConfig, lab: Path, out: Path, *, seed: int) -> Augmen
 
 
 def _sheet(plan: pd.DataFrame, folders: Folders) -> Image.Image:
-    """A few pictures of every class in turn, each followed by its first copies."""
+    """Draw a few pictures of each class, each with its first copies."""
     originals = plan[plan["copy"] == 0]
     rank = originals.groupby("label", dropna=False).cumcount()
     shown = originals.assign(rank=rank).sort_values(["rank", "label"], kind="stable").head(SHEET_ROWS)

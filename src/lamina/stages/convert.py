@@ -1,4 +1,4 @@
-"""Stage `convert`: every kept picture upright, square, small and in CIELAB, all in one array."""
+"""Stage `convert`: write the kept pictures to one array, upright, square, small and in CIELAB."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +27,17 @@ class ConvertSummary:
 
 
 def convert(config: ConvertConfig, raw: Path, filtered: Path, out: Path, *, memo: Path) -> ConvertSummary:
-    """Write `pixels.npy`, (N, S, S, 3) int16 CIELAB x 100, and `manifest.parquet` to `out`, row by row alike.
+    """Convert the kept pictures.
 
-    memo: see `lamina.data.preparation`; the filter left the squares there.
+    Args:
+        config: Section `convert`.
+        raw: Folder of the downloaded pictures.
+        filtered: Folder of the filter's tables.
+        out: Folder for `pixels.npy`, (N, S, S, 3) int16 CIELAB x 100, and `manifest.parquet`, in the same order.
+        memo: Cache of prepared pictures, which the filter has filled (`lamina.data.preparation`).
+
+    Returns:
+        The shape of the array.
     """
     kept = pd.read_parquet(filtered / "kept.parquet", columns=MANIFEST)
     prepared = prepare(raw, config, memo, what="convert")

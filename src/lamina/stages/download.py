@@ -1,4 +1,4 @@
-"""Stage `download`: the source's pictures, or texts, as Parquet files, bytes untouched."""
+"""Stage `download`: write the source's pictures or texts to Parquet files, byte for byte."""
 
 import hashlib
 from collections import Counter
@@ -26,7 +26,7 @@ from lamina.stages import entry
 GROUP_PICTURES: Final = 256
 GROUP_BYTES: Final = 8 * 2**20
 PART_BYTES: Final = 256 * 2**20
-FOOTER_BYTES: Final = 2**11  # what a row group adds to a part's end, measured and rounded up
+FOOTER_BYTES: Final = 2**11  # per row group, measured and rounded up
 
 SCHEMA: Final = pa.schema(
     [
@@ -42,13 +42,13 @@ SCHEMA: Final = pa.schema(
 )
 
 
-# Pictures are compressed as they are: a second time would cost time and save nothing. Texts are not.
+# The formats of pictures compress already; compressing again costs time and saves nothing.
 COMPRESSION: Final = {"pictures": "none", "texts": "zstd"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSummary:
-    """What was written: pictures (or texts), bytes on disk, and how many of each label among those with one label."""
+    """Number of pictures (or texts), bytes on disk, and number per label of those with exactly one label."""
 
     pictures: int
     bytes: int
@@ -64,8 +64,19 @@ class DownloadSummary:
 def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> DownloadSummary:
     """Write the source's pictures to `out` as `part-00000.parquet`, ... (docs/files.md).
 
-    system: the folder that `source.location` is relative to. Memory holds two row groups: while one is written,
-    the next is read and hashed. Raises UserError for whatever is wrong with the source; nothing is left then.
+    Memory holds two row groups: the next is read and hashed while one is written.
+
+    Args:
+        config: Section `source`.
+        system: Folder that `source.location` is relative to.
+        out: Folder for the parts.
+        seed: For sources that draw a sample.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UserError: If something is wrong with the source; then nothing is written.
     """
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
         pictures = progress(source.pictures, what="download", unit=config.content, total=source.total)
@@ -75,7 +86,7 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
 
 
 def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:
-    """Pass pictures on; refuse a name that comes twice or not in its place."""
+    """Yield the pictures; refuse names that are not in strictly ascending order."""
     last = ""
     for picture in pictures:
         if picture.name <= last:
@@ -101,9 +112,13 @@ def row_groups(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
 def write_parts(
     groups: Iterable[pa.Table], folder: Path, part_bytes: int = PART_BYTES, *, compression: str = "none"
 ) -> None:
-    """Write row groups to `part-00000.parquet`, ...: as many each as `part_bytes` hold, and at least one.
+    """Write row groups to `part-00000.parquet`, ...
 
-    compression: of the bytes of pictures or texts, as Parquet names it.
+    Args:
+        groups: Tables of `SCHEMA`, one per row group.
+        folder: For the parts.
+        part_bytes: Largest size of a part; each holds at least one group.
+        compression: Of the pictures' or texts' bytes, as Parquet names it.
     """
     encoding = _encoding(compression)
     tables = iter(groups)
@@ -132,7 +147,7 @@ def _encoding(compression: str) -> dict[str, Any]:
 
 
 def to_table(group: list[Picture]) -> pa.Table:
-    """Rows of `data/raw/` (docs/files.md) for some pictures."""
+    """Return the rows of `data/raw/` (docs/files.md) for some pictures."""
     return pa.table(
         {
             "id": [hashlib.sha256(picture.name.encode()).hexdigest()[:16] for picture in group],
@@ -149,7 +164,7 @@ def to_table(group: list[Picture]) -> pa.Table:
 
 
 def _binary(values: list[bytes]) -> pa.Array:
-    """`pa.array(values)`, but copied once and not as often as its buffer grows."""
+    """Return `pa.array(values)`, but copy the bytes only once."""
     ends = np.cumsum([0, *map(len, values)], dtype=np.int32)
     return pa.Array.from_buffers(pa.binary(), len(values), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(values))])
 
@@ -157,10 +172,10 @@ def _binary(values: list[bytes]) -> pa.Array:
 def _summary(parts: list[Path], content: str) -> DownloadSummary:
     pictures, labels = 0, Counter[str]()
     for part in parts:
-        told = pq.read_table(part, columns=["label", "label_count"], read_dictionary=["label"])
-        pictures += told.num_rows
-        alone = told.filter(pc.equal(told["label_count"], 1))["label"]
-        labels.update({entry["values"]: entry["counts"] for entry in alone.value_counts().to_pylist()})
+        table = pq.read_table(part, columns=["label", "label_count"], read_dictionary=["label"])
+        pictures += table.num_rows
+        single = table.filter(pc.equal(table["label_count"], 1))["label"]
+        labels.update({entry["values"]: entry["counts"] for entry in single.value_counts().to_pylist()})
     size = sum(part.stat().st_size for part in parts)
     return DownloadSummary(pictures=pictures, bytes=size, labels=dict(sorted(labels.items())), content=content)
 

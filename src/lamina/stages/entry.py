@@ -1,4 +1,4 @@
-"""The edge of every stage: from `params.yaml` in, to one clear line out when something is wrong."""
+"""Entry point of stages and commands: seed and arguments, exit codes, and errors in one line."""
 
 import errno
 import os
@@ -16,27 +16,36 @@ from lamina.errors import UserError
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
 SECONDS_TO_END: Final = 5.0  # for a worker thread, and then for the process
-UNREAD: Final = 141  # what a shell says of a program whose output nobody reads any more
+PIPE_CLOSED: Final = 141  # 128 + SIGPIPE, as a shell reports it
 
-STDOUT: Final = 1  # the process's, whatever `sys.stdout` is
+STDOUT: Final = 1  # file descriptor
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Call a stage's or command's `main` and end the process.
+    """Call the `main` of a stage or command and end the process with an exit code.
 
-    With 0 or what `main` gave to `sys.exit`; with 2 and one line on stderr where something is wrong that people
-    can mend (a UserError; a file, a disk); with 130 after Ctrl-C; quietly with 141 where the reader of stdout
-    has gone, as in `lamina predict ... | head`.
+    0, or the code that `main` gives to `sys.exit`; 2 with one line on stderr for a UserError or a file or disk error;
+    130 after Ctrl-C; 141 without a message if the reader of stdout has closed it, as in `lamina predict ... | head`.
+
+    Args:
+        main: Takes no arguments.
     """
     code = _outcome(main)
-    unsaid = _outcome(sys.stdout.flush)
-    if unsaid:  # it would be tried again, with a trace, when the interpreter ends
+    flush_code = _outcome(sys.stdout.flush)
+    if flush_code:  # the interpreter would flush again at its end, and print a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-    sys.exit(code or unsaid)
+    sys.exit(code or flush_code)
 
 
 def seed(params: Mapping[str, Any]) -> int:
-    """The seed of everything that is drawn. Raises UserError where it is no whole number from 0 to 2**31 - 1."""
+    """Return the seed of all random draws.
+
+    Args:
+        params: The contents of `params.yaml`.
+
+    Raises:
+        UserError: If it is not a whole number from 0 to 2**31 - 1.
+    """
     value = params.get("seed")
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < SEEDS:
         raise UserError(f"params.yaml: seed: expected a whole number from 0 to {SEEDS - 1}, got {shown(value)}")
@@ -44,53 +53,60 @@ def seed(params: Mapping[str, Any]) -> int:
 
 
 def run_name() -> str:
-    """Return the run that a stage is called for: its one argument."""
+    """Return the name of the run that a stage works on: its one argument."""
     return argument("name of a run")
 
 
 def argument(what: str) -> str:
-    """Return the one argument of a stage; what: its meaning, for the message where there is none."""
+    """Return the one argument of a stage.
+
+    Args:
+        what: Meaning of the argument, for the message.
+
+    Raises:
+        UserError: If there is not exactly one.
+    """
     if len(sys.argv) != 2:
         raise UserError(f"expected one argument, the {what}, got {sys.argv[1:]}")
     return sys.argv[1]
 
 
 def _outcome(action: Callable[[], None]) -> Any:
-    """Call it; return the exit code, having said what went wrong."""
+    """Call it, print an error if there is one, and return the exit code."""
     try:
         action()
         return 0
     except SystemExit as ended:
         return ended.code
     except KeyboardInterrupt:
-        warnings.simplefilter("ignore")  # workers' last words about what they did not finish
-        print("interrupted: nothing half-written is left; run again to go on", file=sys.stderr)
+        warnings.simplefilter("ignore")  # workers warn about unfinished work
+        print("interrupted: no half-written file is left; run again to continue", file=sys.stderr)
         for thread in threading.enumerate():
-            if isinstance(thread, DummyProcess):  # ends with the shard in hand; an earlier end would be a crash
+            if isinstance(thread, DummyProcess):  # it finishes its shard; ending earlier would crash
                 thread.join(SECONDS_TO_END)
         _end_soon()
         return INTERRUPTED
     except UserError as error:
-        said = str(error)
+        message = str(error)
     except OSError as error:
-        if isinstance(error, BrokenPipeError) and _reader_has_gone():
-            return UNREAD
-        # a missing file that pandas names has no errno; what has none else is no file's or disk's fault
+        if isinstance(error, BrokenPipeError) and _stdout_closed():
+            return PIPE_CLOSED
+        # pandas raises FileNotFoundError without errno; other errors without errno are not of a file or disk
         if error.errno is None and not isinstance(error, FileNotFoundError):
             raise
-        said = _told(error)
-    print(f"error: {' '.join(said.splitlines())}", file=sys.stderr)
+        message = _message(error)
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     return USER_ERROR
 
 
 def _end_soon() -> None:
-    """End the process, should it not end by itself: a worker that was killed as it answered is waited for for ever."""
+    """End the process soon: it would wait forever for a worker that was killed while it answered."""
     timer = threading.Timer(SECONDS_TO_END, os._exit, [INTERRUPTED])
     timer.daemon = True
     timer.start()
 
 
-def _told(error: OSError) -> str:
+def _message(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"no space left on the disk{where}; free some and run again"
@@ -99,8 +115,8 @@ def _told(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
-def _reader_has_gone() -> bool:
-    # asked of the system: without buffering (PYTHONUNBUFFERED) another flush would say nothing
+def _stdout_closed() -> bool:
+    # ask the system: without buffering (PYTHONUNBUFFERED) another flush would not fail
     poll = select.poll()
     poll.register(STDOUT, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,4 +1,4 @@
-"""Stage `filter`: which pictures are kept, and for each of the others the reason why not."""
+"""Stage `filter`: keep or reject each picture, with the reason."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,17 +18,20 @@ from lamina.stages import entry
 
 KEPT = ["id", "name", "label", "origin", "width", "height", "box", "part", "group", "row"]
 REJECTED = ["name", "reason", "detail"]
-CELLS = ["id", "name", "cell", "told", "agreement"]
+CELLS = ["id", "name", "cell", "labeled", "agreement"]
 GROUPS = ["group", "id", "name", "origin"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilterSummary:
-    """How many pictures were kept, and rejected by reason; of cells found with one box told, how many agree with it."""
+    """Numbers of kept pictures and of rejected ones by reason.
+
+    labeled: pictures with exactly one labeled box; agreeing: those whose found cell agrees with it.
+    """
 
     kept: int
     rejected: dict[str, int]
-    told: int = 0
+    labeled: int = 0
     agreeing: int = 0
 
     def __str__(self) -> str:
@@ -36,22 +39,32 @@ class FilterSummary:
         text = f"kept {self.kept} pictures, rejected {sum(self.rejected.values())}" + (
             f" ({reasons})" if reasons else ""
         )
-        return text + (f"; {self.agreeing} of {self.told} cells found agree with the box told" if self.told else "")
+        return text + (
+            f"; {self.agreeing} of {self.labeled} cells found agree with the labeled box" if self.labeled else ""
+        )
 
 
 def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
-    """Write tables and sheets of kept and rejected pictures, near duplicates and cells (docs/files.md) to `out`.
+    """Write tables and sheets of kept and rejected pictures, near duplicates and cells to `out` (docs/files.md).
 
-    config, memo: what the pictures are prepared for, and where that is kept (`lamina.data.preparation`): each is
-    decoded once, here, for this stage and the next. Raises UserError if none is kept.
+    Args:
+        rules: For keeping a picture.
+        config: Section `convert`. Each picture is decoded once, here, and prepared for that stage too.
+        raw: Folder of the downloaded pictures.
+        out: Folder for the results.
+        memo: Cache of prepared pictures (`lamina.data.preparation`).
+
+    Returns:
+        What was kept.
+
+    Raises:
+        UserError: If no picture is kept.
     """
     prepared = prepare(raw, config, memo, what="filter")
     pictures = prepared.pictures.join(judge(prepared.pictures, rules))
     summary = _summary(pictures)
     if not summary.kept:
-        raise UserError(
-            f"filter keeps no picture: {summary}; loosen `filter` or `source.classes`, or look at the source"
-        )
+        raise UserError(f"filter keeps no picture: {summary}; loosen `filter` or `source.classes`, or check the source")
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
     groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
@@ -60,24 +73,24 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
     with staged(out, folder=True) as part:
         kept[KEPT].to_parquet(part / "kept.parquet", index=False)
         pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
-        _look(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), part)
+        _write_sheets(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), part)
         return _with_cells(summary, raw, pictures, part) if config.isolate == "cell" else summary
 
 
 def _with_cells(summary: FilterSummary, raw: Path, pictures: pd.DataFrame, out: Path) -> FilterSummary:
-    """Write what was found beside what was told, and count it."""
+    """Compare the cells found with the labeled boxes; write table and sheet, and count them."""
     from lamina.data.isolation import HIT, cells_sheet, compare_cells  # brings SciPy's image filters
 
     compared = compare_cells(pictures)
     compared[CELLS].to_parquet(out / "cells.parquet", index=False)
     if sheet := cells_sheet(raw, compared):
         sheet.save(out / "cells.png")
-    told = compared["agreement"].dropna()
-    return replace(summary, told=len(told), agreeing=int((told >= HIT).sum()))
+    agreement = compared["agreement"].dropna()
+    return replace(summary, labeled=len(agreement), agreeing=int((agreement >= HIT).sum()))
 
 
-def _look(raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.DataFrame, out: Path) -> None:
-    """Write what people may look at; sheets that would be empty are left out."""
+def _write_sheets(raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.DataFrame, out: Path) -> None:
+    """Write the groups of near duplicates, and all contact sheets that are not empty."""
     listed[GROUPS].to_parquet(out / "groups.parquet", index=False)
     sheets = {
         "kept.png": kept_sheet(raw, kept),

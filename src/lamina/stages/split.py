@@ -1,4 +1,4 @@
-"""Stage `split`: pictures alike joined, whole origins to train, validation and test, copies to train; then an audit."""
+"""Stage `split`: join near duplicates, split whole origins into train, validation and test, and audit for leaks."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,29 +22,30 @@ from lamina.data.audit import (
 )
 from lamina.data.rows import Folders
 from lamina.data.sheets import contact_sheet
-from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.inputs.index import index_pixels
 from lamina.maths.color import LabPixels, lab_to_srgb
-from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
-from lamina.maths.published_split import find_published_test, split_around
-from lamina.maths.splits import FOLDS, SplitConfig, split_origins
+from lamina.maths.crossvalidation import SPARE, AssessConfig
+from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
+from lamina.stages.folds import MANIFEST, assign_folds, class_labels, count_folds, published_test
 
-MANIFEST = ["id", "origin", "label", "copy", "fold", "part"]
-RESERVED = {*MANIFEST, "predicted"}  # columns that stand beside one per class
 SHEET_ROWS: Final = 24
 SHEET_PICTURES: Final = 10  # in a row
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSummary:
-    """Original pictures and origins by fold, pictures by fold and class, and what the leak audit found.
+    """Numbers of a split, without copies.
 
-    Without labels there are no classes. The fold `spare` is there where given test pictures leave such.
-    joined: pairs of pictures that show the same thing and became one origin;
-    compared: pairs of a test picture and its nearest whose pixels were compared; suspicious: those that agree from
-    `suspicious_from` on.
+    Attributes:
+        pictures: By fold; `spare` only if published test pictures leave some.
+        origins: By fold.
+        classes: Pictures by fold and class; empty without labels.
+        joined: Pairs of pictures that show the same thing and became one origin.
+        compared: Test pictures whose pixels were compared with those of the nearest other picture.
+        suspicious: Those that agree by at least `suspicious_from`.
+        suspicious_from: From 0 to 1.
     """
 
     pictures: dict[str, int]
@@ -57,89 +58,83 @@ class SplitSummary:
 
     def __str__(self) -> str:
         parts = [f"{fold} {self.pictures[fold]} of {self.origins[fold]} origins" for fold in FOLDS]
-        found = f"{self.suspicious} test pictures look like one that was trained or tuned on, see closest.png"
+        found = f"{self.suspicious} test pictures look like a training or validation picture, see closest.png"
         text = "split: " + ", ".join(parts)
         if spare := self.pictures.get(SPARE):
-            text += f"; {spare} of origins with given test pictures take no part"
+            text += f"; {spare} of origins with published test pictures are not used"
         text += f"; {self.joined} pairs that look the same were joined, see joined.png" if self.joined else ""
         return text + (f"; {found}" if self.suspicious else "")
 
 
 def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int, parts: int = 0) -> SplitSummary:
-    """Write folds, the pictures joined before, the leak audit after, and sheets of them all to `out` (docs/files.md).
+    """Write folds, joined pictures, the leak audit and contact sheets to `out` (docs/files.md).
 
-    parts: of a cross-validation, to which whole origins are dealt too; 0: none, and -1 stands in the manifest. Pictures
-    without labels count as one class. Raises UserError where a class has fewer origins than folds or parts, or
-    `config.test_pattern` leaves it without pictures in a fold.
+    Pictures without labels count as one class.
+
+    Args:
+        config: Section `split`.
+        lab: Folder of the converted pictures.
+        augmented: Folder of the plan of copies.
+        out: Folder for the results.
+        seed: Of the random draws.
+        parts: Of a cross-validation, of whole origins; 0: none, and the manifest holds -1.
+
+    Returns:
+        The numbers of the split.
+
+    Raises:
+        UserError: If a class has fewer origins than folds or parts, `config.test_pattern` leaves it without pictures
+            in a fold, or its name is reserved.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
-    labels = pictures["label"].fillna("").astype(str)
-    if taken := RESERVED & set(labels):
-        raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    given = (
-        find_published_test(list(pictures["name"]), config.test_pattern) if config.test_pattern is not None else None
-    )
+    labels = class_labels(pictures)
+    published = published_test(pictures["name"], config)
     described = describe_pictures(pictures["id"], pixels)
-    alike = same_content_pairs(pictures, pixels, described) if config.merge_near_duplicates else NO_PAIRS
-    pictures["origin"] = merge_pair_origins(pictures, alike)
-    origins = list(pictures["origin"])
-    if given is None:
-        pictures["fold"] = pictures["origin"].map(split_origins(origins, list(labels), config.shares, seed))
-    else:
-        pictures["fold"] = split_around(given, origins, list(labels), config.validation, seed)
-    pictures["part"] = _parts(pictures["origin"], labels, parts, seed)
+    pairs = same_content_pairs(pictures, pixels, described) if config.merge_near_duplicates else NO_PAIRS
+    pictures["origin"] = merge_pair_origins(pictures, pairs)
+    pictures = assign_folds(pictures, labels, published, config, parts=parts, seed=seed)
     audit = audit_folds(pictures, pixels, described)
-    summary = _summarise(pictures, len(alike), audit)
-    with staged(out, folder=True) as begun:
-        _rows(pictures, augmented, spare=parts > 0).to_parquet(begun / "manifest.parquet", index=False)
-        alike.to_parquet(begun / "joined.parquet", index=False)
-        audit.pairs.to_parquet(begun / "audit.parquet", index=False)
-        if len(alike):
-            joined_sheet(alike, pictures, pixels).save(begun / "joined.png")
-        closest_sheet(audit.pairs, pictures, pixels).save(begun / "closest.png")
-        _folds_sheet(pictures, pixels).save(begun / "folds.png")
-        write_json(begun / "summary.json", summary.__dict__)
+    summary = _summary(pictures, len(pairs), audit)
+    with staged(out, folder=True) as part:
+        _rows(pictures, augmented, spare=parts > 0).to_parquet(part / "manifest.parquet", index=False)
+        pairs.to_parquet(part / "joined.parquet", index=False)
+        audit.pairs.to_parquet(part / "audit.parquet", index=False)
+        if len(pairs):
+            joined_sheet(pairs, pictures, pixels).save(part / "joined.png")
+        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
+        _folds_sheet(pictures, pixels).save(part / "folds.png")
+        write_json(part / "summary.json", summary.__dict__)
     return summary
 
 
-def _parts(origins: "pd.Series[str]", labels: "pd.Series[str]", parts: int, seed: int) -> "pd.Series[int]":
-    if not parts:
-        return pd.Series(np.int8(-1), index=origins.index)
-    return origins.map(partition(list(origins), list(labels), parts, seed)).astype(np.int8)
-
-
 def _rows(pictures: pd.DataFrame, augmented: Path, *, spare: bool) -> pd.DataFrame:
-    """The originals of every fold, and the copies of the pictures that train; of the others where `spare` is asked."""
+    """Return originals and training copies; with `spare` the other copies too, in the fold `spare`."""
     plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "label", "copy"])
-    told = pictures.set_index("id")[["origin", "fold", "part"]].loc[plan["id"]].reset_index(drop=True)
-    rows = plan.join(told)
-    takes_part = (rows["fold"] == "train") | (rows["copy"] == 0)
-    rows["fold"] = rows["fold"].where(takes_part, SPARE)
-    return rows.loc[takes_part | spare, MANIFEST]
+    placed = pictures.set_index("id")[["origin", "fold", "part"]].loc[plan["id"]].reset_index(drop=True)
+    rows = plan.join(placed)
+    used = (rows["fold"] == "train") | (rows["copy"] == 0)
+    rows["fold"] = rows["fold"].where(used, SPARE)
+    return rows.loc[used | spare, MANIFEST]
 
 
 def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
-    """A row of pictures for each fold and class, whole classes at a time; of many classes the first."""
+    """Draw a row of pictures for each class and fold; of many classes only the first."""
     labels = manifest["label"].fillna("").astype(str)
-    rows, words = [], []
+    rows, titles = [], []
     for label in sorted(set(labels))[: SHEET_ROWS // len(FOLDS)]:
         for fold in FOLDS:
             places = np.flatnonzero((labels == label) & (manifest["fold"] == fold))
             rows.append([lab_to_srgb(np.array(pixels[place])) for place in places[:SHEET_PICTURES]])
-            words.append(f"{label}, {fold} ({len(places)})".removeprefix(", "))
-    return contact_sheet(rows, words)
+            titles.append(f"{label}, {fold} ({len(places)})".removeprefix(", "))
+    return contact_sheet(rows, titles)
 
 
-def _summarise(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSummary:
-    folds = originals.groupby("fold")
-    told = originals[originals["label"].notna()]
-    table = pd.crosstab(told["fold"], told["label"])
+def _summary(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSummary:
+    pictures, origins, classes = count_folds(originals)
     return SplitSummary(
-        pictures={str(fold): int(count) for fold, count in folds.size().items()},
-        origins={str(fold): int(count) for fold, count in folds["origin"].nunique().items()},
-        classes={
-            str(fold): {str(label): int(n) for label, n in row.items()} for fold, row in table.to_dict("index").items()
-        },
+        pictures=pictures,
+        origins=origins,
+        classes=classes,
         joined=joined,
         compared=int(audit.pairs["agreement"].notna().sum()),
         suspicious=audit.suspicious,

@@ -1,4 +1,4 @@
-"""Stage `split_texts`: similar texts joined, whole origins to train, validation and test; then an audit."""
+"""Stage `split_texts`: join similar texts, split whole origins into train, validation and test, and audit for leaks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +11,12 @@ from lamina.config import read_params, section, validated
 from lamina.data.text_audit import SUSPICIOUS, TextAudit, audit_texts, describe_texts
 from lamina.data.text_duplicates import merge_similar, signatures, similar_pairs
 from lamina.data.texts import texts_of
-from lamina.errors import UserError
 from lamina.files import staged, write_json
-from lamina.maths.crossvalidation import SPARE, AssessConfig, partition
-from lamina.maths.published_split import find_published_test, split_around
-from lamina.maths.splits import FOLDS, SplitConfig, split_origins
+from lamina.maths.crossvalidation import SPARE, AssessConfig
+from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
+from lamina.stages.folds import MANIFEST, assign_folds, class_labels, count_folds, published_test
 
-MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
-RESERVED: Final = {*MANIFEST, "predicted"}  # columns next to one for each class
 JOINED: Final = ["id", "other", "agreement"]
 
 
@@ -49,9 +46,9 @@ class TextSplitSummary:
         parts = [f"{fold} {self.texts.get(fold, 0)} of {self.origins.get(fold, 0)} origins" for fold in FOLDS]
         text = "split: " + ", ".join(parts)
         if spare := self.texts.get(SPARE):
-            text += f"; {spare} that share an origin with a published test text take no part"
+            text += f"; {spare} that share an origin with a published test text are not used"
         text += f"; {self.joined} pairs of similar texts were joined, see joined.parquet" if self.joined else ""
-        found = f"; {self.suspicious} test texts are like one that was trained or tuned on, see audit.parquet"
+        found = f"; {self.suspicious} test texts are like one of training or validation, see audit.parquet"
         return text + (found if self.suspicious else "")
 
 
@@ -76,28 +73,17 @@ def split_texts(
             in a fold.
     """
     kept = pd.read_parquet(filtered / "kept.parquet")
-    labels = kept["label"].fillna("").astype(str)
-    if taken := RESERVED & set(labels):
-        raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
-    pattern = config.test_pattern
-    published = None if pattern is None else find_published_test(list(kept["name"]), pattern)
+    labels = class_labels(kept)
+    published = published_test(kept["name"], config)
     ids = list(kept["id"])
     joined = pd.DataFrame(columns=JOINED)
     if config.merge_near_duplicates:
         pairs = similar_pairs(signatures(texts_of(ids, texts)))
         joined = _named(pairs, kept)
         kept["origin"] = merge_similar(kept["origin"], pairs)
-    origins = list(kept["origin"])
-    if published is None:
-        kept["fold"] = kept["origin"].map(split_origins(origins, list(labels), config.shares, seed))
-    else:
-        kept["fold"] = split_around(published, origins, list(labels), config.validation, seed)
-    kept["part"] = np.int8(-1)
-    if parts:
-        kept["part"] = kept["origin"].map(partition(origins, list(labels), parts, seed)).astype(np.int8)
-    kept["copy"] = np.int8(0)
+    kept = assign_folds(kept, labels, published, config, parts=parts, seed=seed).assign(copy=np.int8(0))
     audit = audit_texts(kept, describe_texts(texts_of(ids, texts)))
-    summary = _summarise(kept, len(joined), audit)
+    summary = _summary(kept, len(joined), audit)
     with staged(out, folder=True) as part:
         kept[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
         joined.to_parquet(part / "joined.parquet", index=False)
@@ -115,17 +101,12 @@ def _named(pairs: pd.DataFrame, kept: pd.DataFrame) -> pd.DataFrame:
     return named.reset_index(drop=True)
 
 
-def _summarise(kept: pd.DataFrame, joined: int, audit: TextAudit) -> TextSplitSummary:
-    folds = kept.groupby("fold")
-    labeled = kept[kept["label"].notna()]
-    table = pd.crosstab(labeled["fold"], labeled["label"])
+def _summary(kept: pd.DataFrame, joined: int, audit: TextAudit) -> TextSplitSummary:
+    counts, origins, classes = count_folds(kept)
     return TextSplitSummary(
-        texts={str(fold): int(count) for fold, count in folds.size().items()},
-        origins={str(fold): int(count) for fold, count in folds["origin"].nunique().items()},
-        classes={
-            str(fold): {str(label): int(count) for label, count in row.items()}
-            for fold, row in table.to_dict("index").items()
-        },
+        texts=counts,
+        origins=origins,
+        classes=classes,
         joined=joined,
         compared=int(audit.pairs["nearest"].notna().sum()),
         suspicious=audit.suspicious,

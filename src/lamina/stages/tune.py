@@ -1,4 +1,4 @@
-"""Stage `tune@RUN`: the numbers that the run shall train with."""
+"""Stage `tune@RUN`: find the numbers that the run trains with."""
 
 import multiprocessing
 import os
@@ -124,7 +124,7 @@ def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)  # were it killed, the study would go on with nobody to read it
+        os._exit(1)  # otherwise the worker would search on after its parent was killed
 
 
 def main() -> None:

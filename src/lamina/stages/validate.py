@@ -1,4 +1,4 @@
-"""Stage `validate`: what must hold of the data before anything learns from it."""
+"""Stage `validate`: check the data before anything learns from them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,15 +22,15 @@ from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.tracking.data_docs import page
 from lamina.tracking.expectations import Finding, Suite, check
-from lamina.tracking.suites import COLORED, DRIFT, GIVEN, LABELED, SUITES
+from lamina.tracking.suites import COLORED, DRIFT, LABELED, PUBLISHED, SUITES
 
 BASELINE: Final = Path("baselines/data.json")
-NAMED: Final = 3  # of the quantities that drifted: those furthest beyond their bounds
+DRIFTED_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSummary:
-    """How many expectations were checked, all of them met, on how many tables, and what has moved most."""
+    """Numbers of expectations and tables that were checked, and the quantity that moved most."""
 
     expectations: int
     tables: int
@@ -50,22 +50,34 @@ def validate(
     accepted: DataProfile | None = None,
     drift: float = ValidateConfig().drift,
     parts: int = 0,
-    given: str | None = None,
+    published: str | None = None,
 ) -> ValidationSummary:
-    """Hold the tables under `data` against `SUITES`, and what the pictures are like against what was accepted.
+    """Check the tables under `data` against `SUITES`, and the pictures against the accepted ones.
 
-    data: holds raw, filtered, lab and split; shares: asked-for share by fold; conditions: `LABELED`, `COLORED`, or
-    none of them; drift: the share of the pictures that may move; parts: of a cross-validation (0: none); given: the
-    pattern in the names of given test pictures.
-    Writes to `out`: in any case `docs/index.html`; where `SUITES` hold, `profile.json` and, where something was
-    accepted, `drift.json`; and where nothing drifted, `verdict.json`, which says of `SUITES` alone: what comes after
-    need not run again when other data are accepted.
-    Raises UserError that names the first broken expectation and the first rows that break it, or what drifted.
+    Always writes `docs/index.html`. If `SUITES` hold, also `profile.json` and, if a profile was accepted,
+    `drift.json`. If nothing drifted, also `verdict.json`. It covers `SUITES` alone, so that later stages need not run
+    again when other data are accepted.
+
+    Args:
+        shares: Configured share by fold.
+        conditions: `LABELED`, `COLORED`, both or none.
+        data: Holds raw, filtered, lab and split.
+        out: Folder for the results.
+        accepted: The accepted profile, or None.
+        drift: Share of the pictures that may move, 0 to 1.
+        parts: Of a cross-validation; 0 for none.
+        published: Pattern in the names of published test pictures, or None.
+
+    Returns:
+        What was checked.
+
+    Raises:
+        UserError: Names the first broken expectation and its first rows, or the quantities that drifted.
     """
     return validate_tables(
         SUITES,
-        read_tables(data, shares, parts, given),
-        [*conditions, *([GIVEN] if given is not None else [])],
+        read_tables(data, shares, parts, published),
+        [*conditions, *([PUBLISHED] if published is not None else [])],
         out,
         read_delivery=read_delivery,
         drift_suite=DRIFT,
@@ -85,7 +97,7 @@ def validate_tables(
     accepted: DataProfile | None,
     drift: float,
 ) -> ValidationSummary:
-    """Check tables, and then how far the delivery is from the accepted one; see `validate` for files and errors.
+    """Check tables, and then the distance of the delivery from the accepted one; see `validate` for files and errors.
 
     Args:
         suites: What must hold of the tables.
@@ -100,18 +112,18 @@ def validate_tables(
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"
     for name in ("verdict.json", "profile.json", "drift.json"):
         (out / name).unlink(missing_ok=True)
-    sound, moved = check(suites, tables, conditions), list[Movement]()
-    findings = sound
-    if not sound.broken:
+    basic, moved = check(suites, tables, conditions), list[Movement]()
+    findings = basic
+    if not basic.broken:
         moved = _measure_drift(read_delivery(tables), accepted, drift, out)
         findings += check([drift_suite], {drift_suite.table: pd.DataFrame(map(asdict, moved))} if moved else {})
     with staged(docs.parent, folder=True) as part:
         (part / docs.name).write_text(page(findings), encoding="utf-8")
-    if sound.broken:
-        raise UserError(_complaint(sound.broken, docs))
+    if basic.broken:
+        raise UserError(_broken_message(basic.broken, docs))
     if findings.broken:
-        raise UserError(_drift_complaint([movement for movement in moved if movement.too_far], docs))
-    write_json(verdict, sound.verdict())
+        raise UserError(_drift_message([movement for movement in moved if movement.too_far], docs))
+    write_json(verdict, basic.verdict())
     return ValidationSummary(
         expectations=len(findings.all),
         tables=len(findings.tables),
@@ -120,7 +132,7 @@ def validate_tables(
 
 
 def _measure_drift(delivery: Delivery, accepted: DataProfile | None, drift: float, out: Path) -> list[Movement]:
-    """Write `profile.json`, and `drift.json` where something was accepted; return its rows."""
+    """Write `profile.json` and, if a profile was accepted, `drift.json`; return the movements."""
     write_json(out / "profile.json", delivery.profile.model_dump(mode="json"))
     if accepted is None:
         return []
@@ -129,29 +141,29 @@ def _measure_drift(delivery: Delivery, accepted: DataProfile | None, drift: floa
     return moved
 
 
-def _complaint(broken: tuple[Finding, ...], docs: Path) -> str:
+def _broken_message(broken: tuple[Finding, ...], docs: Path) -> str:
     first, *others = broken
     rows = ": " + ", ".join(first.broken_by) if first.broken_by else ""
     more = {0: "", 1: "; another expectation is broken too"}.get(len(others), f"; {len(others)} others are broken too")
     return (
         f"validate: {first.suite.table}: expected that {first.expectation.words}, but {first.seen}{rows}{more}; "
-        f"see {docs}, mend the source or params.yaml, and run again"
+        f"see {docs}, correct the source or params.yaml, and run again"
     )
 
 
-def _drift_complaint(moved: list[Movement], docs: Path) -> str:
+def _drift_message(moved: list[Movement], docs: Path) -> str:
     furthest = sorted(moved, key=lambda movement: movement.bound - movement.moved)
-    others = len(moved) - NAMED
+    others = len(moved) - DRIFTED_SHOWN
     more = f" and {others} more" if others > 0 else ""
     return (
-        f"validate: the data have drifted from the accepted ones: {', '.join(map(str, furthest[:NAMED]))}{more}; see "
-        f"{docs}; if they are what they should be, accept them with `lamina gate --accept data`, or raise "
+        f"validate: the data have drifted from the accepted ones: {', '.join(map(str, furthest[:DRIFTED_SHOWN]))}{more}; see "
+        f"{docs}; if they are right, accept them with `lamina gate --accept data`, or raise "
         f"validate.drift, and run again"
     )
 
 
 def read_delivery(tables: Mapping[str, pd.DataFrame]) -> Delivery:
-    """Measure what the delivery is like, from the tables of `read_tables`."""
+    """Measure the quantities of a delivery, from the tables of `read_tables`."""
     raw, kept, lab = (tables[name] for name in ("raw", "kept", "lab"))
     width, height = (kept[side].to_numpy(np.float64) for side in ("width", "height"))
     return measure(
@@ -172,23 +184,36 @@ def read_delivery(tables: Mapping[str, pd.DataFrame]) -> Delivery:
 
 
 def sample(pictures: pd.DataFrame) -> Sample:
-    """Count the rows of a table, and as how many independent ones they count. pictures: `origin` of each."""
+    """Count the rows of a table, and the independent rows that they are worth.
+
+    Args:
+        pictures: Column `origin`.
+    """
     sizes = pictures["origin"].value_counts()
     return Sample(pictures=len(pictures), independent=round(independent(sizes), 1))
 
 
 def counts(values: pd.Series) -> dict[str, int]:
-    """Count how often each value is there, by its name, sorted."""
+    """Count each value, sorted by name."""
     return {str(value): int(count) for value, count in sorted(values.value_counts().items())}
 
 
 def read_tables(
-    data: Path, shares: Mapping[str, float], parts: int = 0, given: str | None = None
+    data: Path, shares: Mapping[str, float], parts: int = 0, published: str | None = None
 ) -> dict[str, pd.DataFrame]:
-    """Read what the stages wrote, without the pictures' bytes, and add what one table says of another.
+    """Read the tables of the stages, without the pictures' bytes, and add columns that compare them.
 
-    shares, parts, given: as for `validate`. Returns the tables that `SUITES` describes, by name. Raises UserError
-    where pixels and manifest differ in length.
+    Args:
+        data: As of `validate`, like the others.
+        shares: By fold.
+        parts: Of a cross-validation.
+        published: Pattern of names.
+
+    Returns:
+        The tables that `SUITES` describes, by name.
+
+    Raises:
+        UserError: If pixels and manifest differ in length.
     """
     raw = pd.read_parquet(data / "raw", columns=["id", "name", "origin", "sha256"])
     kept = pd.read_parquet(data / "filtered" / "kept.parquet")
@@ -200,8 +225,10 @@ def read_tables(
     originals = split[split["copy"] == 0].assign(label=lambda rows: rows["label"].astype(object).fillna("unlabeled"))
     names = lab.drop_duplicates("id").set_index("id")["name"]
     split = split.assign(name=split["id"].map(names).fillna(split["id"]))
-    is_given = find_published_test(list(split["name"]), given) if given is not None else np.zeros(len(split), bool)
-    of_given = split["origin"].isin(split.loc[is_given, "origin"])
+    is_published = np.zeros(len(split), bool)
+    if published is not None:
+        is_published = find_published_test(list(split["name"]), published)
+    of_published = split["origin"].isin(split.loc[is_published, "origin"])
     return {
         "raw": raw.assign(decisions=occurrences(raw["name"], decided)),
         "kept": kept.assign(in_raw=agrees(kept, raw, "name"), in_lab=kept["id"].isin(lab["id"])),
@@ -214,9 +241,9 @@ def read_tables(
             as_converted=agrees(split, lab, "label"),
             origin_whole=_whole_origins(split, lab),
             copy_held_out=split["copy"].astype("Int64").mask(split["fold"].isin(["train", SPARE])),
-            copy_spare=split["copy"].astype("Int64").mask((split["fold"] != SPARE) | of_given),
-            as_given=((split["fold"] == "test") == is_given) | (split["copy"] > 0),
-            part_asked_for=split["part"].isin(range(parts) if parts else [-1]),
+            copy_spare=split["copy"].astype("Int64").mask((split["fold"] != SPARE) | of_published),
+            as_published=((split["fold"] == "test") == is_published) | (split["copy"] > 0),
+            part_expected=split["part"].isin(range(parts) if parts else [-1]),
         ),
         "origins": folds_of_origins(split[split["fold"] != SPARE]),
         "classes": pictures_of_classes(originals),
@@ -230,53 +257,56 @@ def _read_lab(folder: Path) -> pd.DataFrame:
     if len(pixels) != len(manifest):
         raise UserError(
             f"{folder}: pixels.npy holds {len(pixels)} pictures, manifest.parquet {len(manifest)}, expected as many; "
-            f"run the convert stage again"
+            "run the convert stage again"
         )
     return manifest.join(profile(pixels))
 
 
 def occurrences(values: pd.Series, among: pd.Series) -> pd.Series:
-    """How often each value is found among others."""
+    """Count each value among others."""
     return values.map(among.value_counts()).fillna(0).astype(np.int64)
 
 
 def agrees(table: pd.DataFrame, source: pd.DataFrame, *columns: str) -> pd.Series:
-    """Whether `source` holds each row's id, with the same values in `columns`; missing equals missing."""
+    """Return whether `source` holds each row's id with the same values in `columns`; missing equals missing."""
     known = source.drop_duplicates("id").set_index("id").reindex(table["id"])
     agrees = table["id"].isin(source["id"])
     for column in columns:
-        told, found = (series.astype("str").fillna("").to_numpy() for series in (table[column], known[column]))
-        agrees &= told == found
+        here, there = (series.astype("str").fillna("").to_numpy() for series in (table[column], known[column]))
+        agrees &= here == there
     return agrees
 
 
 def _whole_origins(split: pd.DataFrame, lab: pd.DataFrame) -> pd.Series:
-    """Whether all pictures of a row's origin, as converted, are of one origin in the split."""
+    """Return whether the pictures of a row's converted origin share one origin in the split."""
     converted = split["id"].map(lab.drop_duplicates("id").set_index("id")["origin"])
     return split["origin"].groupby(converted, dropna=False).transform("nunique") == 1
 
 
 def folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:
-    """Per origin: `folds`, the names of those it is in, joined, and `parts`, how many of cross-validation."""
+    """Return per origin `folds`, the joined names of its folds, and `parts`, its number of cross-validation parts."""
     pairs = split[["origin", "fold"]].astype(object).fillna("none").drop_duplicates().sort_values(["origin", "fold"])
     folds = pairs.groupby("origin")["fold"].agg(", ".join).rename("folds")
     return folds.to_frame().join(split.groupby("origin")["part"].nunique().rename("parts")).reset_index()
 
 
 def pictures_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
-    """Per class: how many of its original pictures are in each fold."""
+    """Count the original pictures of each class in each fold."""
     table = pd.crosstab(originals["label"], originals["fold"])
     return table.reindex(columns=list(FOLDS), fill_value=0).rename_axis(columns=None).reset_index()
 
 
 def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
-    """How far the held-out folds that are drawn are from what was asked for.
+    """Compare the shares of the held-out folds with the configured ones.
 
-    originals: `label`, `origin`, `fold` of each picture; shares: asked-for share by fold; without test where that is
-    given, not drawn.
-    Returns per fold `share` of the pictures, and `least` and `most`: the asked-for share -+ the sum over the
-    classes of the pictures of each one's largest origin, over the number of pictures. Nearer than this,
-    whole origins with every class in every fold cannot always come.
+    Args:
+        originals: Columns `label`, `origin`, `fold`.
+        shares: Configured share by fold; without `test` if the test set is published.
+
+    Returns:
+        Per fold: its `share` of the pictures, and the bounds `least` and `most`. They are the configured share minus
+        and plus the sum over classes of the pictures of the largest origin, divided by the number of pictures. Whole
+        origins with each class in each fold cannot always come closer.
     """
     drawn = originals if "test" in shares else originals[~originals["fold"].isin(["test", SPARE])]
     of_origins = drawn.groupby(["label", "origin"]).size()
@@ -300,12 +330,15 @@ def main() -> None:
         COLORED: section(params, "filter", FilterConfig).drop_grayscale,
     }
     split = section(params, "split", SplitConfig)
-    asked_for = [condition for condition, holds in conditions.items() if holds]
+    conditions_met = [condition for condition, holds in conditions.items() if holds]
     drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
     accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
     parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    data, out, given = Path("data"), Path("data/validation"), split.test_pattern
-    print(validate(split.shares, asked_for, data, out, accepted=accepted, drift=drift, parts=parts, given=given))
+    data, out, published = Path("data"), Path("data/validation"), split.test_pattern
+    summary = validate(
+        split.shares, conditions_met, data, out, accepted=accepted, drift=drift, parts=parts, published=published
+    )
+    print(summary)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `validate_texts`: what must hold of texts before anything learns from them."""
+"""Stage `validate_texts`: check the texts before anything learns from them."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ from lamina.stages.validate import (
     shares_of_folds,
     validate_tables,
 )
-from lamina.tracking.suites import GIVEN, LABELED
+from lamina.tracking.suites import LABELED, PUBLISHED
 from lamina.tracking.text_suites import TEXT_DRIFT, TEXT_SUITES
 
 
@@ -60,7 +60,7 @@ def validate_texts(
     return validate_tables(
         TEXT_SUITES,
         read_text_tables(data, shares, parts, published),
-        [*conditions, *([GIVEN] if published is not None else [])],
+        [*conditions, *([PUBLISHED] if published is not None else [])],
         out,
         read_delivery=read_text_delivery,
         drift_suite=TEXT_DRIFT,
@@ -70,7 +70,7 @@ def validate_texts(
 
 
 def read_text_delivery(tables: Mapping[str, pd.DataFrame]) -> Delivery:
-    """Measure what the delivery is like, from the tables of `read_text_tables`."""
+    """Measure the quantities of a delivery, from the tables of `read_text_tables`."""
     kept = tables["kept"]
     return measure(
         {
@@ -124,7 +124,7 @@ def read_text_tables(
             origin_whole=whole,
             spare_of_published=of_published | (split["fold"] != SPARE),
             as_published=(split["fold"] == "test") == is_published,
-            part_asked_for=split["part"].isin(range(parts) if parts else [-1]),
+            part_expected=split["part"].isin(range(parts) if parts else [-1]),
         ),
         "joined": joined.assign(one_origin=joined["id"].map(origin_in_split) == joined["other"].map(origin_in_split)),
         "origins": folds_of_origins(split[split["fold"] != SPARE]),

@@ -1,8 +1,7 @@
 """Great Expectations' Data Docs: findings in, a page of HTML out.
 
-What Great Expectations would write by itself differs from run to run (clock, random ids, time zone) and
-shows nothing without scripts from the network. Here its renderers fill a page of our own: the same tables
-give the same bytes, and the page is whole in itself.
+The page that Great Expectations writes differs between runs (clock, random ids, time zone) and needs scripts from the
+network. Here its renderers fill our own page: the same tables give the same bytes, and the page needs no other files.
 """
 
 import html
@@ -14,9 +13,12 @@ from lamina.tracking.expectations import Checked, Findings, Suite
 
 
 def page(findings: Findings) -> str:
-    """Great Expectations' own sections, suite by suite, in a page without scripts or links to the network.
+    """Return the Data Docs as HTML without scripts or links to the network.
 
-    Suites with a broken expectation come first; small tables (`Suite.shown`) are there row by row.
+    Suites with a broken expectation come first; small tables (`Suite.shown`) are shown row by row.
+
+    Args:
+        findings: Of `check`.
     """
     from great_expectations.render.view import DefaultJinjaPageView
 
@@ -39,7 +41,7 @@ def _chapter(checked: Checked) -> dict[str, Any]:
 
 
 def _rows(suite: Suite, table: pd.DataFrame) -> list[str]:
-    """The cells of each row that is shown, as HTML."""
+    """Return the cells of each shown row as HTML."""
     rows = ["".join(map(_cell, row)) for row in table[list(suite.shown)].itertuples(index=False)] if suite.shown else []
     if suite.meter is None:
         return rows
@@ -48,14 +50,14 @@ def _rows(suite: Suite, table: pd.DataFrame) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    # the templates put values into the page as they are, and names of classes come from outside
+    # the templates do not escape values, and names of classes come from the source
     if isinstance(value, str):
         return f"<td>{html.escape(value)}</td>"
     return f'<td class="number">{f"{100 * value:.1f} %" if isinstance(value, float) else value}</td>'
 
 
 def _meter(value: float, bound: float) -> str:
-    """A bar as long as the value, and a line at its bound."""
+    """Draw a bar as long as the value, with a line at its bound."""
     kind = "meter over" if value > bound else "meter"
     bar = f'<i style="width: {100 * value:.1f}%"></i><b style="left: {100 * bound:.1f}%"></b>'
     return f'<td class="wide"><div class="{kind}">{bar}</div></td>'
@@ -141,7 +143,7 @@ _PAGE: Final = """\
 {% else %}
   <strong class="good">All {{ count }} expectations hold.</strong>
 {% endif %}
-  <small>What is expected of the data, and what was seen. Compiled by Great Expectations {{ ge_version }}.</small>
+  <small>Expected and observed properties of the data. Made with Great Expectations {{ ge_version }}.</small>
 </p>
 <nav>
 {% for chapter in chapters %}

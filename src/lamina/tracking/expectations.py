@@ -1,4 +1,4 @@
-"""Great Expectations: suites as plain data in, findings out. (`data_docs` shows them.)"""
+"""Check tables with Great Expectations: suites in, findings out. `data_docs` shows them."""
 
 import html
 import warnings
@@ -13,10 +13,13 @@ EXAMPLES: Final = 5  # rows shown of those that break an expectation
 
 @dataclass(frozen=True)
 class Expectation:
-    """A promise about a table.
+    """What a table must fulfil.
 
-    words: what holds, as a sentence about the table's rows, unlike any other of its suite; kind: a class of
-    `great_expectations.expectations`; arguments: its own; when: the condition under which it is checked.
+    Attributes:
+        words: A sentence about the table's rows, unique in its suite.
+        kind: Name of a class of `great_expectations.expectations`.
+        arguments: Of that class.
+        when: Condition under which it is checked; None: always.
     """
 
     words: str
@@ -25,57 +28,62 @@ class Expectation:
     when: str | None = None
 
 
-def told(words: str, column: str, *, when: str | None = None) -> Expectation:
-    """No value is missing."""
+def not_missing(words: str, column: str, *, when: str | None = None) -> Expectation:
+    """Expect that no value is missing."""
     return Expectation(words, "ExpectColumnValuesToNotBeNull", {"column": column}, when)
 
 
 def unique(words: str, *columns: str) -> Expectation:
-    """No two rows have the same value (or the same values together)."""
+    """Expect that no two rows have the same value (or the same combination of values)."""
     if len(columns) == 1:
         return Expectation(words, "ExpectColumnValuesToBeUnique", {"column": columns[0]})
     return Expectation(words, "ExpectCompoundColumnsToBeUnique", {"column_list": list(columns)})
 
 
 def matching(words: str, column: str, pattern: str) -> Expectation:
-    """Every value matches a regular expression."""
+    """Expect that every value matches a regular expression."""
     return Expectation(words, "ExpectColumnValuesToMatchRegex", {"column": column, "regex": pattern})
 
 
 def one_of(words: str, column: str, *values: object, when: str | None = None) -> Expectation:
-    """Every value that is not missing is one of these."""
+    """Expect that every value that is not missing is one of these."""
     return Expectation(words, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)}, when)
 
 
 def between(words: str, column: str, least: float | None, most: float | None) -> Expectation:
-    """Every value lies between these, ends included; None is no bound."""
+    """Expect that every value is between these bounds, which are included; None is no bound."""
     bounds = {name: value for name, value in (("min_value", least), ("max_value", most)) if value is not None}
     return Expectation(words, "ExpectColumnValuesToBeBetween", {"column": column, **bounds})
 
 
 def above(words: str, column: str, bound: float, *, when: str | None = None) -> Expectation:
-    """Every value is larger than `bound`."""
+    """Expect that every value is larger than `bound`."""
     arguments = {"column": column, "min_value": bound, "strict_min": True}
     return Expectation(words, "ExpectColumnValuesToBeBetween", arguments, when)
 
 
 def ordered(words: str, small: str, large: str) -> Expectation:
-    """In every row the value in column `small` is at most that in column `large`."""
+    """Expect that in every row the value of column `small` is at most that of column `large`."""
     arguments = {"column_A": large, "column_B": small, "or_equal": True}
     return Expectation(words, "ExpectColumnPairValuesAToBeGreaterThanB", arguments)
 
 
 def rows(words: str, least: int) -> Expectation:
-    """The table has at least so many rows."""
+    """Expect at least `least` rows."""
     return Expectation(words, "ExpectTableRowCountToBeBetween", {"min_value": least})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """What is expected of a table: its name, what its rows are and come from, the column that names a row.
+    """The expectations of a table.
 
-    shown: columns of a small table that the Data Docs show whole; numbers with a fraction are shares, 0..1.
-    meter: two of them, a share and its upper bound.
+    Attributes:
+        table: Its name.
+        about: What its rows and columns are.
+        key: Column that names a row.
+        expectations: In the order of the Data Docs.
+        shown: Columns of a small table that the Data Docs show in full; floats are shares from 0 to 1.
+        meter: Two of them to draw as a bar: a share and its upper bound.
     """
 
     table: str
@@ -88,7 +96,7 @@ class Suite:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What was seen of an expectation; `broken_by` names the first rows that break it."""
+    """The result of an expectation; `broken_by` names the first rows that break it."""
 
     suite: Suite
     expectation: Expectation
@@ -99,7 +107,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """A table that was checked: what was seen, in the order of its suite, and Great Expectations' own result."""
+    """A checked table: findings in the order of its suite, and the result of Great Expectations."""
 
     suite: Suite
     table: pd.DataFrame
@@ -109,7 +117,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was seen, in the order of the suites."""
+    """All findings, in the order of the suites."""
 
     tables: tuple[Checked, ...]
 
@@ -118,21 +126,21 @@ class Findings:
 
     @property
     def all(self) -> tuple[Finding, ...]:
-        """What was seen of every expectation."""
+        """The findings of all tables."""
         return tuple(finding for table in self.tables for finding in table.findings)
 
     @property
     def broken(self) -> tuple[Finding, ...]:
-        """Those whose expectation does not hold."""
+        """The findings of expectations that do not hold."""
         return tuple(finding for finding in self.all if not finding.success)
 
     def verdict(self) -> dict[str, Any]:
-        """What was expected and what was seen, table by table, as JSON takes it; without a clock."""
-        tables = {table.suite.table: [_said(finding) for finding in table.findings] for table in self.tables}
+        """Return expected and seen values by table, for a JSON file; the same tables give the same bytes."""
+        tables = {table.suite.table: [_as_json(finding) for finding in table.findings] for table in self.tables}
         return {"success": not self.broken, "tables": tables}
 
 
-def _said(finding: Finding) -> dict[str, Any]:
+def _as_json(finding: Finding) -> dict[str, Any]:
     return {
         "expected": finding.expectation.words,
         "kind": finding.expectation.kind,
@@ -143,21 +151,27 @@ def _said(finding: Finding) -> dict[str, Any]:
 
 
 def check(suites: Iterable[Suite], tables: Mapping[str, pd.DataFrame], conditions: Iterable[str] = ()) -> Findings:
-    """Hold tables against their suites.
+    """Check tables against their suites.
 
-    tables: by the suites' names, a suite without a table is left out; conditions: those of the expectations' `when`
-    that are given. Needs no network and leaves no files. Takes some 5 s, nearly all of it to import Great
-    Expectations.
+    Needs no network and writes no files. Takes about 5 s, mostly to import Great Expectations.
+
+    Args:
+        suites: Suites without a table are left out.
+        tables: By the suites' names.
+        conditions: Those that hold, for expectations with `when`.
+
+    Returns:
+        One finding per expectation that was checked.
     """
-    given = {None, *conditions}
+    met = {None, *conditions}
     context = _context()
     return Findings(
-        tuple(_check(context, suite, tables[suite.table], given) for suite in suites if suite.table in tables)
+        tuple(_check(context, suite, tables[suite.table], met) for suite in suites if suite.table in tables)
     )
 
 
-def _check(context: Any, suite: Suite, table: pd.DataFrame, given: Container[str | None]) -> Checked:
-    expectations = [expectation for expectation in suite.expectations if expectation.when in given]
+def _check(context: Any, suite: Suite, table: pd.DataFrame, met: Container[str | None]) -> Checked:
+    expectations = [expectation for expectation in suite.expectations if expectation.when in met]
     result = _validate(context, suite, expectations, table)
     seen = {one.expectation_config.description: one for one in result.results}
     findings = tuple(_finding(suite, expectation, seen[expectation.words]) for expectation in expectations)
@@ -167,9 +181,9 @@ def _check(context: Any, suite: Suite, table: pd.DataFrame, given: Container[str
 
 
 def _context() -> Any:
-    """A context in memory, without files, network or progress bars."""
+    """Return a context in memory, without files, network or progress bars."""
     with warnings.catch_warnings():
-        # it imports modules of `re` by names that Python has deprecated; we cannot mend that
+        # Great Expectations imports modules of `re` by deprecated names
         warnings.filterwarnings("ignore", r"module 'sre_\w+' is deprecated", DeprecationWarning)
         import great_expectations as gx
     context = gx.get_context(mode="ephemeral")
@@ -199,8 +213,8 @@ def _finding(suite: Suite, expectation: Expectation, result: Any) -> Finding:
     seen = result.result
     if not seen:  # the expectation could not be checked, because a column is missing for instance
         errors = result.exception_info.values()
-        said = sorted({str(error["exception_message"]) for error in errors if isinstance(error, Mapping)})
-        text = f"not checked: {'; '.join(said)}"
+        reasons = sorted({str(error["exception_message"]) for error in errors if isinstance(error, Mapping)})
+        text = f"not checked: {'; '.join(reasons)}"
     elif "observed_value" in seen:
         text = f"{seen['observed_value']} rows"
     else:
@@ -216,10 +230,10 @@ def _finding(suite: Suite, expectation: Expectation, result: Any) -> Finding:
 
 
 def _name_rows(result: Any, finding: Finding) -> None:
-    """Let the Data Docs show which rows break an expectation, not how often each value does."""
+    """Make the Data Docs show the rows that break an expectation instead of counts of values."""
     if finding.broken_by:
         result.result["partial_unexpected_counts"] = []
-        # the templates put values into the page as they are, and names come from outside
+        # the templates do not escape values, and names come from the source
         result.result["partial_unexpected_list"] = [html.escape(row) for row in finding.broken_by]
 
 

@@ -1,8 +1,9 @@
-"""What must hold of the data, as data: one suite a table that the stage `validate` reads.
+"""Expectations of pictures: one suite for each table that the stage `validate` reads.
 
-`DRIFT` is held against separately: it compares with what was accepted, the others stand for themselves.
+`DRIFT` is checked separately: it compares the data with the accepted ones.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from lamina.data.filters import REASONS
@@ -14,33 +15,52 @@ from lamina.tracking.expectations import (
     between,
     matching,
     one_of,
+    not_missing,
     ordered,
     rows,
-    told,
     unique,
 )
 
-LABELED: Final = "source.labels"  # conditions of expectations: the parameters that ask for them
+LABELED: Final = "source.labels"  # conditions of expectations, by the parameter that sets them
 COLORED: Final = "filter.drop_grayscale"
-GIVEN: Final = "split.test_pattern"
+PUBLISHED: Final = "split.test_pattern"
 
-SUITES: Final = (
-    Suite(
+
+def raw_suite(item: str) -> Suite:
+    """Return the expectations of the table `raw`; item: "picture" or "text"."""
+    return Suite(
         table="raw",
-        about="data/raw, one row a picture. decisions: how often its name is among the kept and the rejected.",
+        about=f"data/raw, one row a {item}. decisions: how often its name is among the kept and the rejected.",
         key="name",
         expectations=(
-            rows("there is at least one picture", 1),
-            told("every picture has a name", "name"),
+            rows(f"there is at least one {item}", 1),
+            not_missing(f"every {item} has a name", "name"),
             unique("every name is there once", "name"),
-            told("every picture has an id", "id"),
+            not_missing(f"every {item} has an id", "id"),
             unique("every id is there once", "id"),
             matching("every id is 16 hexadecimal digits", "id", "^[0-9a-f]{16}$"),
-            told("every picture has a digest", "sha256"),
+            not_missing(f"every {item} has a digest", "sha256"),
             matching("every digest is a SHA-256", "sha256", "^[0-9a-f]{64}$"),
-            one_of("every picture is either kept or rejected, once", "decisions", 1),
+            one_of(f"every {item} is either kept or rejected, once", "decisions", 1),
         ),
-    ),
+    )
+
+
+def rejected_suite(item: str, reasons: Iterable[str]) -> Suite:
+    """Return the expectations of the table `rejected`; reasons: the documented ones."""
+    return Suite(
+        table="rejected",
+        about=f"data/filtered/rejected.parquet, one row a {item}. in_raw: raw holds this name.",
+        key="name",
+        expectations=(
+            one_of(f"every rejected {item} is in raw", "in_raw", True),
+            one_of("every reason is a documented one", "reason", *reasons),
+        ),
+    )
+
+
+SUITES: Final = (
+    raw_suite("picture"),
     Suite(
         table="kept",
         about="data/filtered/kept.parquet, one row a picture. in_raw: raw holds this id under this name.",
@@ -52,30 +72,22 @@ SUITES: Final = (
             one_of("every kept picture is converted", "in_lab", True),
             between("every picture is at least a pixel wide", "width", 1, None),
             between("every picture is at least a pixel high", "height", 1, None),
-            told("every picture has an origin", "origin"),
-            told("every picture has a label", "label", when=LABELED),
+            not_missing("every picture has an origin", "origin"),
+            not_missing("every picture has a label", "label", when=LABELED),
         ),
     ),
-    Suite(
-        table="rejected",
-        about="data/filtered/rejected.parquet, one row a picture. in_raw: raw holds this name.",
-        key="name",
-        expectations=(
-            one_of("every rejected picture is in raw", "in_raw", True),
-            one_of("every reason is a documented one", "reason", *REASONS),
-        ),
-    ),
+    rejected_suite("picture", REASONS),
     Suite(
         table="lab",
-        about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: how far from grey any of "
-        "them lies along a or b. as_kept: kept holds this id with this name, origin and label. originals: how often "
+        about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: the largest distance from "
+        "grey along a or b. as_kept: kept holds this id with this name, origin and label. originals: how often "
         "the split holds it.",
         key="name",
         expectations=(
             unique("every id is there once", "id"),
             one_of("every picture is a kept one, with its label", "as_kept", True),
             one_of("every picture is in the split, once", "originals", 1),
-            # a and b: what the 256**3 sRGB colors span, and a tenth of a unit beyond
+            # a and b: the range of the 256**3 sRGB colors, and a tenth of a unit more
             between("L is at least 0", "l_min", 0, None),
             between("L is at most 100", "l_max", None, 100),
             between("a is at least that of an sRGB color", "a_min", -86.3, None),
@@ -88,22 +100,23 @@ SUITES: Final = (
     Suite(
         table="split",
         about="data/split/manifest.parquet, one row a picture or a training copy of it. as_converted: lab holds this "
-        "id with this label. origin_whole: all pictures of its origin there are of one here. copy_held_out: the copy, "
-        "where the row is neither trained with nor spare (a copy for cross-validation alone); copy_spare: where it is, "
-        "and its origin holds no given test picture (split.test_pattern). as_given: whether it is in test just where "
-        "its name is a given one; copies aside. part_asked_for: its part is one of those that assess.folds asks for.",
+        "id with this label. origin_whole: all pictures of its origin there are of one here. copy_held_out: number of "
+        "the copy in validation and test, else missing. copy_spare: number of the copy in spare rows (copies used by "
+        "cross-validation alone) whose origin holds no published test picture (split.test_pattern), else missing. "
+        "as_published: whether it is in test exactly if its name is a published one, copies aside. part_expected: "
+        "whether its part is one of assess.folds.",
         key="name",
         expectations=(
             one_of("every row is a converted picture, with its label", "as_converted", True),
             one_of("no origin is cut", "origin_whole", True),
             unique("every copy is there once", "id", "copy"),
             between("copies count from 0", "copy", 0, None),
-            told("every row has a fold", "fold"),
+            not_missing("every row has a fold", "fold"),
             one_of("every fold is one of train, validation and test, or spare", "fold", *FOLDS, SPARE),
             one_of("validation and test hold originals only", "copy_held_out", 0),
-            between("no original is spare, but of origins with given test pictures", "copy_spare", 1, None),
-            one_of("test holds the given pictures, and no others", "as_given", True, when=GIVEN),
-            one_of("every row is of a part asked for", "part_asked_for", True),
+            between("no original is spare, but of origins with published test pictures", "copy_spare", 1, None),
+            one_of("test holds the published pictures, and no others", "as_published", True, when=PUBLISHED),
+            one_of("every part is one of assess.folds", "part_expected", True),
         ),
     ),
     Suite(
@@ -131,17 +144,17 @@ SUITES: Final = (
         key="fold",
         shown=("fold", "share", "least", "most"),
         expectations=(
-            ordered("every share is as large as asked for", "least", "share"),
-            ordered("every share is as small as asked for", "share", "most"),
+            ordered("every share is as large as configured", "least", "share"),
+            ordered("every share is as small as configured", "share", "most"),
         ),
     ),
 )
 
 DRIFT: Final = Suite(
     table="drift",
-    about="These data beside the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over "
+    about="These data and the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over "
     "the kept pictures; of the classes, the one whose share changed most; of a reason to reject, its share. moved: the "
-    "share of the pictures that have moved. bound: validate.drift, and what chance makes of samples of this size, "
+    "share of the pictures that have moved. bound: validate.drift plus the effect of chance in samples of this size, "
     "pictures of one origin counting as one. Brightness, contrast, color a, color b and chroma are mean L, standard "
     "deviation of L, mean a, mean b and mean chroma of the converted picture in CIELAB; size is the square root of "
     "the delivered picture's pixels, aspect its width over its height.",

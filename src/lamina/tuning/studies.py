@@ -1,6 +1,6 @@
 """Where a study keeps its trials: in a file of its own, or in a PostgreSQL database that several machines share.
 
-Optuna brings the storage, heartbeats, stale trials and `load_if_exists`. What is written here, and why Optuna's own is not used:
+Optuna brings storage, heartbeats, stale trials and `load_if_exists`. Where its own does not suffice:
 `_retry`: `RetryHeartbeatStaleTrialCallback` copies the pruner's completed rungs, so the retried trial would skip them.
 `OpenStudy.working_on`: only `Study.optimize` starts Optuna's heartbeat, and one failed write ends it.
 `resume`: a retried trial gets a new number, which seeds its sampler; a killed study would end with other numbers.

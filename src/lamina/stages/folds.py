@@ -1,0 +1,82 @@
+"""Shared by the stages `split` and `split_texts`: assign origins to folds and parts, and count them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from lamina.errors import UserError
+from lamina.maths.crossvalidation import partition
+from lamina.maths.published_split import find_published_test, split_around
+from lamina.maths.splits import SplitConfig, split_origins
+
+MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
+RESERVED: Final = {*MANIFEST, "predicted"}  # next to these, predictions have a column per class
+
+
+def class_labels(rows: pd.DataFrame) -> "pd.Series[str]":
+    """Return the `label` of each row, "" where it is missing.
+
+    Raises:
+        UserError: If a class has the name of a column of the predictions.
+    """
+    labels: pd.Series[str] = rows["label"].fillna("").astype(str)
+    if taken := RESERVED & set(labels):
+        raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
+    return labels
+
+
+def published_test(names: Sequence[str], config: SplitConfig) -> np.ndarray | None:
+    """Return which rows, (n,) bool, belong to the published test set; None if `config` names none."""
+    return None if config.test_pattern is None else find_published_test(list(names), config.test_pattern)
+
+
+def assign_folds(
+    rows: pd.DataFrame,
+    labels: "pd.Series[str]",
+    published: np.ndarray | None,
+    config: SplitConfig,
+    *,
+    parts: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Assign whole origins to folds, and to the parts of a cross-validation.
+
+    Args:
+        rows: Column `origin`.
+        labels: Of `class_labels`.
+        published: Of `published_test`.
+        config: Section `split`.
+        parts: Of a cross-validation; 0 for none.
+        seed: Of the random draws.
+
+    Returns:
+        The rows with `fold` and `part` (int8, -1 without cross-validation).
+
+    Raises:
+        UserError: If a class has fewer origins than folds or parts, or the published test set leaves it without rows
+            in a fold.
+    """
+    origins, classes = list(rows["origin"]), list(labels)
+    if published is None:
+        fold = rows["origin"].map(split_origins(origins, classes, config.shares, seed))
+    else:
+        fold = split_around(published, origins, classes, config.validation, seed)
+    part = rows["origin"].map(partition(origins, classes, parts, seed)).astype(np.int8) if parts else np.int8(-1)
+    return rows.assign(fold=fold, part=part)
+
+
+def count_folds(rows: pd.DataFrame) -> tuple[dict[str, int], dict[str, int], dict[str, dict[str, int]]]:
+    """Count rows by fold, origins by fold, and labeled rows by fold and class."""
+    folds = rows.groupby("fold")
+    labeled = rows[rows["label"].notna()]
+    table = pd.crosstab(labeled["fold"], labeled["label"])
+    classes = {
+        str(fold): {str(label): int(n) for label, n in row.items()} for fold, row in table.to_dict("index").items()
+    }
+    return _counted(folds.size()), _counted(folds["origin"].nunique()), classes
+
+
+def _counted(values: "pd.Series[int]") -> dict[str, int]:
+    return {str(fold): int(count) for fold, count in values.items()}
