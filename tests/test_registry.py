@@ -109,9 +109,9 @@ class TestChoice:
         assert (champion.run, champion.measure, champion.validation) == ("like near", "mse", 100.0)
         write_json(champion_path(system), champion.model_dump())
         assert read_champion(system) == champion
-        assert champion.lies_in(system)
+        assert champion.is_in(system)
         write_color_run(system, run="like near", validation=99.0)
-        assert not champion.lies_in(system)
+        assert not champion.is_in(system)
 
     def test_beside_a_classifier_no_colorizer_is_champion(self, system: Path) -> None:
         write_color_run(system, run="near", validation=0.01)
@@ -122,14 +122,14 @@ class TestChoice:
         champion = choose(system, {"tiny": "accuracy"})
         write_json(champion_path(system), champion.model_dump())
         assert read_champion(system) == champion
-        assert champion.lies_in(system)
+        assert champion.is_in(system)
 
     def test_a_model_trained_since_is_not_the_champion(self, system: Path) -> None:
         champion = choose(system, {"tiny": "accuracy"})
         (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
-        assert not champion.lies_in(system)
+        assert not champion.is_in(system)
         (system / "models" / "tiny" / "model.keras").unlink()
-        assert not champion.lies_in(system)
+        assert not champion.is_in(system)
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -224,10 +224,10 @@ class TestGate:
         call(gate, system, "--accept")
         (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
         assert call(track, system) == 0
-        assert "champion tiny: not what lies in models/" in capsys.readouterr().out
+        assert "champion tiny: models/tiny: not the accepted model" in capsys.readouterr().out
         champion = read_champion(system)
         assert isinstance(champion, Champion)
-        with pytest.raises(UserError, match="the champion tiny is not what lies in"):
+        with pytest.raises(UserError, match="not the accepted champion tiny"):
             register(system, champion)
 
     def test_a_system_of_colorizers_names_its_best(self, system: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -352,7 +352,9 @@ class TestComplete:
         monkeypatch.setattr(store, "SECONDS_TO_WAIT", 0.3)
         with (
             store.exclusive(store.store_root(system)),
-            pytest.raises(UserError, match=r"lock: another process has held MLflow's store for 0 s; see what hangs"),
+            pytest.raises(
+                UserError, match=r"lock: another process has held MLflow's store for 0 s; check which process hangs"
+            ),
         ):
             sync(system, "tiny")
         assert sync(system, "tiny") == "tracked"
@@ -550,7 +552,7 @@ class TestLive:
         follow(system, between=look)
         err = capfd.readouterr().err
         assert err.count("\n") == 1
-        assert "training goes on, `lamina track` brings MLflow up to date" in err
+        assert "training continues, `lamina track` brings MLflow up to date" in err
 
     def test_epochs_are_there_before_training_ends(self, system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(live, "SECONDS_BETWEEN_BATCHES", 0.1)
@@ -644,7 +646,7 @@ class TestStore:
         assert out == ""
         assert err.count("\n") == 1
         assert "database is locked" in err
-        assert "training goes on, `lamina track` brings MLflow up to date" in err
+        assert "training continues, `lamina track` brings MLflow up to date" in err
         with pytest.raises(UserError, match=r"mlflow\.db cannot be used .*database is locked"):
             sync(system, "tiny")
         other.close()
@@ -822,7 +824,7 @@ class TestServer:
         follow(system, key="2", between=kill)
         err = capfd.readouterr().err
         assert err.count("\n") == 1
-        assert "training goes on, `lamina track` brings MLflow up to date" in err
+        assert "training continues, `lamina track` brings MLflow up to date" in err
         server.start()
         (left,) = told()
         assert left.info.status == "RUNNING"

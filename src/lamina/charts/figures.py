@@ -1,7 +1,7 @@
-"""Figures, drawn with matplotlib: vector graphics that take their colors from the page, or plain pictures.
+"""Figures of runs, drawn with matplotlib, and their markup for the report.
 
-Colors are those of a stained slide: hematoxylin's violet, eosin's pink. Each is the page's light color; in the
-page it is replaced by the page's own variable, so that a figure follows its reader into the dark.
+Colors are those of a stained slide: violet as of hematoxylin, pink as of eosin. They are the page's light colors; `svg`
+replaces them by the page's variables, so that figures follow its light or dark mode.
 """
 
 import io
@@ -35,7 +35,7 @@ PAGE_COLORS = {
 SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
-STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
+STEEP = 20  # ratio of the largest to the smallest value above which an axis is logarithmic
 CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE"}
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
@@ -46,11 +46,15 @@ def curve(
     *,
     level: tuple[str, float] | None = None,
 ) -> Figure:
-    """Draw a measure of training and validation rows over the epochs.
+    """Draw a measure of training and validation over the epochs.
 
-    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `accuracy` (a rate, drawn in percent) or
-    `mse`. level: name and value of a line to compare with. The axis becomes logarithmic where values of an error, or
-    the loss next to one, fall `STEEP` times.
+    Args:
+        history: Columns `epoch`, `train_MEASURE`, `validation_MEASURE`.
+        measure: `loss`, `accuracy` (drawn in percent) or `mse`.
+        level: Name and value of a line to compare with.
+
+    Returns:
+        The figure. If the run has no accuracy, the axis is logarithmic where the values fall `STEEP` times.
     """
     figure, axes = _figure(CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""
@@ -72,12 +76,14 @@ def curve(
 
 
 def reliability(bins: pd.DataFrame) -> Figure:
-    """Draw how often answers are right over how sure they were told to be, a point a bin, as large as it is full.
+    """Draw accuracy over confidence, one point per bin, larger for more pictures.
 
-    bins: `low`, `high`, `pictures`, `confidence`, `accuracy` of `lamina.maths.calibration.reliability`. On the dashed
-    line probabilities keep their word; below it they promise too much.
+    On the dashed line predictions are calibrated; below it they are overconfident.
+
+    Args:
+        bins: Of `lamina.maths.calibration.reliability`.
     """
-    figure, axes = _figure("Reliability: right answers by confidence")
+    figure, axes = _figure("Reliability: accuracy by confidence")
     axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
     axes.plot(bins["confidence"], bins["accuracy"], color=VIOLET, linewidth=1.2)
     share = bins["pictures"] / bins["pictures"].sum()
@@ -86,52 +92,56 @@ def reliability(bins: pd.DataFrame) -> Figure:
         axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
     axes.set_xlim(max(0.0, float(bins["confidence"].min()) - 0.05), 1.02)
     axes.set_ylim(-0.04, 1.04)
-    axes.set_xlabel("confidence: probability of the class answered", color=INK, fontsize=9)
+    axes.set_xlabel("confidence: probability of the predicted class", color=INK, fontsize=9)
     return figure
 
 
 def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
-    """Draw what trials reached over a tuned number, a point a trial; the best is ringed, unfinished ones are hollow.
+    """Draw the value of each trial over the first tuned number in which trials differ.
 
-    The number is the first that trials differ in: the learning rate, the dropout or the decay.
-    trials: `number`, `state`, `value` (trials without one are left out), and those three. measure: what the values
-    are, `accuracy` (a rate) or `mse` (the lowest is best).
+    The best is ringed; unfinished ones are hollow.
+
+    Args:
+        trials: Columns of `trials.csv`; trials without a finite value are left out.
+        measure: `accuracy` (a rate) or `mse` (the lowest is best).
     """
-    told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
+    valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     numbers = number_columns(trials)
-    number = next((name for name in numbers if told[name].nunique() > 1), numbers[0])
+    number = next((name for name in numbers if valued[name].nunique() > 1), numbers[0])
     name = number.replace("_", " ")
     figure, axes = _figure(f"Trials: {TRIED[measure]} by {name}")
-    done = _done(told)
-    for rows, face in ((told[done], VIOLET), (told[~done], PAPER)):
+    done = _done(valued)
+    for rows, face in ((valued[done], VIOLET), (valued[~done], PAPER)):
         axes.scatter(rows[number], rows["value"], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     if done.any():
-        best = told[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
+        best = valued[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
     if number not in LINEAR:
-        _logarithmic(axes, told[number])
-    _tried(axes, told, measure)
+        _logarithmic(axes, valued[number])
+    _tried(axes, valued, measure)
     axes.set_xlabel(name, color=INK, fontsize=9)
     return figure
 
 
 def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
-    """Draw what trials reached in their order, and the best so far; unfinished trials are hollow.
+    """Draw the values of trials in order, and the best so far; unfinished trials are hollow.
 
-    trials: `number`, `state` and `value` (trials without one are left out). A pruned trial stands at the value that it
-    had, and counts for no best. measure: as in `scatter`.
+    Args:
+        trials: Columns `number`, `state` and `value`; trials without a finite value are left out. A pruned trial is
+            drawn at its last value, and is never the best.
+        measure: As in `scatter`.
     """
-    told = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
+    valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     figure, axes = _figure(f"Trials: {TRIED[measure]} in order")
-    done = _done(told)
-    order = told["number"] + 1
-    values = told["value"].where(done)
+    done = _done(valued)
+    order = valued["number"] + 1
+    values = valued["value"].where(done)
     best = (values.cummin() if measure == "mse" else values.cummax()).ffill()
     axes.step(order, best, where="post", color=PINK, linewidth=1.6, label="best so far")
     for rows, face in ((done, VIOLET), (~done, PAPER)):
-        axes.scatter(order[rows], told["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
+        axes.scatter(order[rows], valued["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
-    _tried(axes, told, measure)
+    _tried(axes, valued, measure)
     axes.set_xlabel("trial", color=INK, fontsize=9)
     _legend(axes)
     return figure
@@ -169,11 +179,11 @@ def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
 
 
 def _steepen(axes: Axes, values: np.ndarray) -> None:
-    """Make the upright axis logarithmic where one bad epoch or trial would press all others into a line."""
-    told = values[np.isfinite(values)]
-    if told.size and told.min() > 0 and told.max() > STEEP * told.min():
+    """Make the vertical axis logarithmic if one bad epoch or trial would squeeze all others."""
+    finite = values[np.isfinite(values)]
+    if finite.size and finite.min() > 0 and finite.max() > STEEP * finite.min():
         axes.set_yscale("log")
-        _decades(axes.yaxis, told.max() / told.min())
+        _decades(axes.yaxis, finite.max() / finite.min())
 
 
 def _decades(axis: Axis, ratio: float) -> None:
@@ -183,14 +193,18 @@ def _decades(axis: Axis, ratio: float) -> None:
 
 
 def svg(figure: Figure, alt: str, salt: str) -> Markup:
-    """Give a figure as markup to stand in the page: its text is text, its colors are the page's.
+    """Return a figure as SVG markup for the page, with text as text and the page's colors.
 
-    alt: what the figure shows, for those who cannot see it. salt: unique in the page, since the names inside a
-    figure derive from it. The same figure and salt give the same bytes.
+    The same figure and salt give the same bytes.
+
+    Args:
+        figure: To draw.
+        alt: Text for readers who cannot see it.
+        salt: Unique in the page: ids inside the figure derive from it.
     """
     file = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        # Drawing on this canvas directly is what `savefig` does after a rehearsal that costs as much again.
+        # `savefig` would draw the figure twice.
         FigureCanvasSVG(figure).print_svg(file)  # type: ignore[no-untyped-call]
     drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :]
@@ -207,7 +221,7 @@ def svg(figure: Figure, alt: str, salt: str) -> Markup:
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:
-    # Fixed margins: matplotlib's automatic layout would double the time of the whole stage.
+    # Fixed margins: matplotlib's automatic layout doubles the time of the stage.
     figure = Figure(figsize=SIZE, facecolor=PAPER)
     axes = figure.add_axes(PLACE, facecolor="none")
     axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")

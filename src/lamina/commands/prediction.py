@@ -1,4 +1,4 @@
-"""What `lamina predict` answers for one picture or text."""
+"""The answer of `lamina predict` for one picture or text."""
 
 from dataclasses import dataclass
 
@@ -22,5 +22,5 @@ def prediction(path: str, classes: list[str], probabilities: np.ndarray) -> Pred
 
 
 def failed(path: str, error: str) -> Prediction:
-    """Return what stands for a picture or text that cannot be read."""
+    """Return the answer for a picture or text that cannot be read."""
     return Prediction(path=path, predicted=None, probabilities={}, error=error)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from lamina.results.result_file import ResultFile
 
 
@@ -9,4 +11,4 @@ class Timing(ResultFile):
     """Seconds by phase, and the machine."""
 
     seconds: dict[str, float]
-    machine: dict[str, Any] = {}
+    machine: dict[str, Any] = Field(default_factory=dict)

@@ -153,12 +153,12 @@ def _broken_message(broken: tuple[Finding, ...], docs: Path) -> str:
 
 def _drift_message(moved: list[Movement], docs: Path) -> str:
     furthest = sorted(moved, key=lambda movement: movement.bound - movement.moved)
+    shown = ", ".join(map(str, furthest[:DRIFTED_SHOWN]))
     others = len(moved) - DRIFTED_SHOWN
     more = f" and {others} more" if others > 0 else ""
     return (
-        f"validate: the data have drifted from the accepted ones: {', '.join(map(str, furthest[:DRIFTED_SHOWN]))}{more}; see "
-        f"{docs}; if they are right, accept them with `lamina gate --accept data`, or raise "
-        f"validate.drift, and run again"
+        f"validate: the data have drifted from the accepted ones: {shown}{more}; see {docs}; if they are right, accept "
+        "them with `lamina gate --accept data`, or raise validate.drift, and run again"
     )
 
 
