@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamina.commands.predict_texts import predict_texts, request_texts
-from lamina.commands.prediction import Prediction, failed, prediction
+from lamina.commands.prediction import Prediction, failed, find_files, prediction
 from lamina.config import read_params, section
 from lamina.data.decoding import UnreadableError
 from lamina.data.pixels import ConvertConfig
@@ -62,23 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures of paths: files as given, folders with all pictures below them, sorted.
-
-    Raises:
-        UserError: If a path is missing or a folder holds no picture.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-            if not inside:
-                raise UserError(f"{path}: no picture in this folder; expected {', '.join(sorted(PICTURE_SUFFIXES))}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"{path}: not found; expected a picture or a folder of pictures")
-    return found
+    """Return the pictures of files and folders; see `lamina.commands.prediction.find_files`."""
+    return find_files(paths, PICTURE_SUFFIXES, "picture")
 
 
 def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Prediction]:

@@ -120,8 +120,8 @@ class HeadLearner(ClassNetworkLearner):
         """Train the head, join it to its backbone, and, where the settings say so, fine-tune both from pixels.
 
         The history of a run with `fine_tune` has one more column, `fine_tuning`: 0 while the head trains alone,
-        then 1; epochs count on. `options.epochs` are those of the head. A head is trained again where its fine-tuning resumes
-        from a checkpoint.
+        then 1; epochs count on. `options.epochs` are those of the head. A head is trained again if its fine-tuning
+        resumes from a checkpoint.
         """
         fine = self.settings.fine_tune
         if fine is None:
