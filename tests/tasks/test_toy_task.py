@@ -126,7 +126,7 @@ def test_the_report_has_its_chapter(system: Path) -> None:
     page = (system / "reports" / "index.html").read_text()
     assert '<section id="mean-colors"' in page
     assert f'<section id="run-{RUN}"' in page
-    assert "Mean colors: test mse of runs that were trained again" in page
+    assert "Mean colors: test MSE of runs that were trained again" in page
 
 
 def test_the_gate_accepts_and_compares(system: Path) -> None:
