@@ -2,7 +2,6 @@
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ BROKEN = b"\x7fELF\x02\x01\x01\x00" * 50
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs over texts, and the texts of the test fold as files below `mine`."""
     folder = tmp_path_factory.mktemp("system")
     texts = opinions(30, CLASSES)
@@ -41,7 +40,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             path = Path("mine") / f"{row}.txt"
             path.parent.mkdir(exist_ok=True)
             path.write_text(texts[names[row]], encoding="utf-8")
-    yield folder
+    return folder
 
 
 def call(system: Path, *options: object, run: str = "logistic") -> int:
@@ -99,7 +98,7 @@ def test_the_encoding_does_not_change_a_prediction(
     path = tmp_path / "a.txt"
     found = []
     for one in ("utf-8", encoding):
-        path.write_bytes("un café lovely,\r\ndon’t moving".encode(one))
+        path.write_bytes("un café lovely,\r\ndon\u2019t moving".encode(one))
         found += predicted(capsys, system, path)
     assert found[0] == found[1]
 
