@@ -115,5 +115,6 @@ def words_system(system: Path, texts: dict[str, str], *, parts: int = 0, seed: i
     """Write `data/` of a system of texts as its stages do, with the entry `common` of `words`; return the system."""
     data = filtered_system(system / "data", texts)
     split_system(data, seed=seed, parts=parts)
-    make_words(WordsSettings.model_validate(words), data / "texts", data / "split", data / "words" / "common")
+    settings, out = WordsSettings.model_validate(words), data / "words" / "common"
+    make_words(settings, data / "texts", data / "split", out, name="common", strip_html=True)
     return system

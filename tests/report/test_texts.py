@@ -32,6 +32,7 @@ from texts import DENSE, LOGISTIC, changed, disguised, opinions, sentence, words
 RUNS = {"logistic": LOGISTIC, "dense": DENSE | {"epochs": 2}}
 MARKED = "<script>alert('x')</script> & <b>bold</b>"
 JOINED = 3
+PARTS = 2
 
 
 def texts_of_all_kinds() -> dict[str, str]:
@@ -50,7 +51,7 @@ def texts_of_all_kinds() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs as their stages leave them."""
-    root = words_system(tmp_path_factory.mktemp("films"), texts_of_all_kinds())
+    root = words_system(tmp_path_factory.mktemp("films"), texts_of_all_kinds(), parts=PARTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for name, settings in RUNS.items():
@@ -58,7 +59,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tune(stage, section(stage.params, "tune", TuneConfig))
             train(stage, NoCallbacks())
             evaluate(Folders(), stage.out)
-            assess_run(stage, AgainConfig(repeats=1, control=True), validation=0.2)
+            assess_run(stage, AgainConfig(repeats=1, folds=PARTS, control=True), validation=0.2)
     return root
 
 
