@@ -4,8 +4,8 @@ python bench/labels.py SYSTEM RUN [RUN ...] [--shares 0.1 0.3 1] [--draws 10] [-
 
 SYSTEM is a system's folder. Each RUN classifies over features, which exist (`dvc repro extract`). The other runs are
 compared with the first one. Origins are drawn class by class, the same for all runs. Each draw trains a head with the
-run's numbers (1e-3, 0.5 and 1e-3 in place of `tune`). It is scored on the test fold: by accuracy, and by the mean recall
-of the classes, in which rare classes count as much as common ones.
+run's numbers (1e-3, 0.5 and 1e-3 in place of `tune`). Scores on the test fold are accuracy, and the mean recall of the
+classes, in which rare classes count as much as common ones.
 """
 
 import argparse

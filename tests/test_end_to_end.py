@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from checkout import ROOT
-from projects import call, change_params, stages_run, tracked_scores
+from projects import call, change_params, environment, stages_run, tracked_scores
 
 HEAD, NETWORK, COLORS = "head", "tiny", "tint"
 RUNS = (HEAD, NETWORK, COLORS)
@@ -254,6 +254,12 @@ def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> Non
 # ---- interruptions and full disks
 
 
+def run_stage(stage: str, system: Path) -> subprocess.CompletedProcess[str]:
+    """Run a stage of the checkout in a system's folder."""
+    command = [sys.executable, "-m", f"lamina.stages.{stage}"]
+    return subprocess.run(command, cwd=system, env=environment(ROOT / "src"), capture_output=True, text=True)
+
+
 def has_begun(process: subprocess.Popen[str]) -> bool:
     """Whether a stage's workers are there, or it reads or writes one of its files."""
     folder = Path(f"/proc/{process.pid}")
@@ -274,7 +280,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     shutil.copy(ROOT / "params.yaml", folder)
     for stage in ("download", "filter"):
-        subprocess.run([sys.executable, "-m", f"lamina.stages.{stage}"], cwd=folder, check=True, capture_output=True)
+        assert run_stage(stage, folder).returncode == 0
     return folder
 
 
@@ -287,10 +293,10 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, prepared: Path, tmp_path
     for name in needed:
         shutil.copytree(prepared / "data" / name, tmp_path / "data" / name)
     before = sorted(path.name for path in tmp_path.glob("data/*"))
-    command = [sys.executable, "-m", f"lamina.stages.{stage}"]
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-m", f"lamina.stages.{stage}"],
         cwd=tmp_path,
+        env=environment(ROOT / "src"),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -305,7 +311,7 @@ def test_ctrl_c_leaves_nothing_half_written(stage: str, prepared: Path, tmp_path
     assert last == "interrupted: no half-written file is left; run again to continue"
     assert all(line.startswith(f"{stage}: ") for line in progress), "a slow machine shows its progress"
     assert sorted(path.name for path in tmp_path.glob("data/*")) == before
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert run_stage(stage, tmp_path).returncode == 0
 
 
 @pytest.fixture
@@ -327,7 +333,7 @@ def test_a_full_disk_is_one_line(stage: str, needed: tuple[str, ...], prepared: 
     for name in needed:
         (disk / "data" / name).symlink_to(prepared / "data" / name)
     before = set(disk.glob("data/*"))
-    done = subprocess.run([sys.executable, "-m", f"lamina.stages.{stage}"], cwd=disk, capture_output=True, text=True)
+    done = run_stage(stage, disk)
     assert done.returncode == 2
     assert "error: no space left on the disk" in done.stderr
     assert "Traceback" not in done.stderr

@@ -186,7 +186,7 @@ def test_new_writes_a_portable_system_in_git(installed: Installed, place: Path) 
 
 def test_new_without_git_notes_a_source_that_is_outside(installed: Installed, place: Path) -> None:
     output = installed.call(place, "lamina", "new", SYSTEM, "--from", "pictures")
-    assert output.count("note: source.location lies outside this repository") == 1
+    assert output.count("note: source.location is outside this repository") == 1
     assert f"made a DVC repository in {SYSTEM} (without git)" in output
     assert (place / SYSTEM / ".dvc").is_dir()
 

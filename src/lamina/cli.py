@@ -29,7 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         summary = (command.__doc__ or "").split("\n")[0]
         subparser = commands.add_parser(name, help=summary, description=summary)
-        if command is not new:  # which is told where the system shall be
+        if command is not new:  # it has its own argument for the folder
             subparser.add_argument(
                 "--system", type=Path, default=Path(), metavar="FOLDER", help="the system's folder (default: this one)"
             )
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, run, and end the process as the command says; 2 with one line where something is wrong."""
+    """Run the command line and end the process with an exit code (`lamina.stages.entry.run`)."""
     parsed = _parser().parse_args(arguments)
     entry.run(lambda: sys.exit(parsed.run(parsed)))
 

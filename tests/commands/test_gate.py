@@ -164,7 +164,7 @@ def test_significantly_better_is_improved_and_other_errors_are_not_a_change(syst
         ),
         (lambda s: write_predictions(s, "tiny", predicted=[float("nan")] * N), "row 0: expected id, label"),
         (lambda s: write_predictions(s, "tiny", origin=[None] * N), "row 0: expected id, label"),
-        (lambda s: write_predictions(s, "tiny", id=["same"] * N), "row 1: the picture same stands there twice"),
+        (lambda s: write_predictions(s, "tiny", id=["same"] * N), "row 1: the picture same is there twice"),
         (lambda s: write_predictions(s, "tiny", n=0, wrong=0), "predictions.parquet: holds no picture"),
         (lambda s: name_runs(s, classify=["plain"]), "no longer in params.yaml; --accept removes"),
         (lambda s: edit(s, lambda text: ""), "expected the header id,label,predicted, got an empty file"),
@@ -174,7 +174,7 @@ def test_significantly_better_is_improved_and_other_errors_are_not_a_change(syst
         ),
         (
             lambda s: edit(s, lambda text: text + text.splitlines()[5] + "\n"),
-            "line 202: the picture .* stands there twice",
+            "line 202: the picture .* is there twice",
         ),
         (lambda s: edit(s, lambda text: text.replace("dog,", "", 1)), "line 2: expected id, label, predicted, got"),
         (lambda s: edit(s, lambda text: text.replace("dog,", ",", 1)), "line 2: expected id, label, predicted, got"),
@@ -241,7 +241,7 @@ def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
         "extra: accepted, 200 pictures",
         "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 pictures)",
         "champion: extra instead of plain, best by validation accuracy (0.500)",
-        "data: renewed, 201 of 210 pictures kept; `dvc repro` holds data against these from now on",
+        "data: renewed, 201 of 210 pictures kept; `dvc repro` compares data with these from now on",
         "plain: removed, it is no longer in params.yaml",
     ]
     files = ["README.md", "champion.json", "data.json", "extra.csv", "tiny.csv"]
@@ -299,7 +299,7 @@ def test_data_alone_are_accepted_without_runs(tmp_path, capsys):
     (tmp_path / "baselines").mkdir()
     (tmp_path / "baselines" / "plain.csv").write_text("as it was")
     (tmp_path / "baselines" / "data.json").write_text("{}\n")
-    for said in ("accepted, 200 of 210 pictures kept; `dvc repro` holds data against these from now on", "unchanged"):
+    for said in ("accepted, 200 of 210 pictures kept; `dvc repro` compares data with these from now on", "unchanged"):
         assert run_gate(tmp_path, "--accept", "data") == 0
         assert capsys.readouterr().out == f"data: {said}\n"
         present = (tmp_path / "data" / "validation" / "profile.json").read_bytes()
@@ -446,7 +446,7 @@ class TestColorizers:
         capsys.readouterr()
         assert run_gate(system) == 2
         said = line(capsys.readouterr().out, "tiny")
-        assert "cannot compare: the run changed its kind: " in said
+        assert "cannot compare: the run's measure changed: " in said
         assert said.endswith("holds its accuracy, and now it is judged by MSE; --accept renews the baseline")
         assert run_gate(system, "--accept") == 0
         assert "tiny: accepted, 200 pictures" in capsys.readouterr().out

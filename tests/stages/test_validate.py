@@ -218,7 +218,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ("classes", "every class is in test", refold("fold == 'test'", "train"), "dog (test 0)"),
     (
         "shares",
-        "every share is as large as asked for",
+        "every share is as large as configured",
         refold("fold == 'test'", "train"),
         "test (least 0.2, share 0)",
     ),
@@ -306,7 +306,9 @@ def test_a_given_test_set_may_leave_the_rest_of_its_origins_spare(
         split.loc[test.index[0], "fold"] = "spare"
     if change == "elsewhere":
         split.loc[split["fold"] == "validation", "fold"] = "spare"
-    findings = check(SUITES, read_tables(write(data, tables, pixels), {"validation": 0.15}, published=pattern), [PUBLISHED])
+    findings = check(
+        SUITES, read_tables(write(data, tables, pixels), {"validation": 0.15}, published=pattern), [PUBLISHED]
+    )
     broken = {finding.expectation.words for finding in findings.broken}
     assert (said in broken) if said else not broken
     shares = next(table for table in findings.tables if table.suite.table == "shares").table

@@ -10,7 +10,7 @@ import pytest
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.stages.validate_texts import validate_texts
-from lamina.tracking.suites import PUBLISHED, LABELED
+from lamina.tracking.suites import LABELED, PUBLISHED
 from lamina.tracking.text_suites import TEXT_SUITES
 from texts import families, filtered_system, published, split_system
 

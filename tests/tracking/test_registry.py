@@ -176,9 +176,9 @@ def test_comparing_needs_no_mlflow(system: Path) -> None:
 import sys
 from lamina.cli import main
 try:
-main(["gate", "--system", {str(system)!r}])
+    main(["gate", "--system", {str(system)!r}])
 except SystemExit as ended:
-assert ended.code == 0, ended.code
+    assert ended.code == 0, ended.code
 assert "mlflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""A task's part of the report, and the templates that parts are made with."""
+"""A task's part of the report, and how its templates are rendered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +19,14 @@ from lamina.tuning.importance import TRIALS_TO_WEIGH, importances
 
 @dataclass(frozen=True, kw_only=True)
 class Chapter:
-    """What the page shows of the runs of one task.
+    """The page's part about the runs of one task.
 
     Attributes:
-        title: of the section that compares them; anchor: its place in the page.
+        title: Of the section that compares them.
+        anchor: Its id in the page.
         lead: the sentence about the best run, for the top of the page.
         board: the section that compares the runs.
-        certainty: what belongs into the section on how sure the scores are; empty where there is nothing.
+        certainty: For the section about the uncertainty of scores; may be empty.
         runs: a section for each run, by name, the best first.
         record: of one of the runs.
         best: the best run and its test score in words, for the terminal.
@@ -54,7 +55,13 @@ class RunParts:
 
 
 def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None = None) -> RunParts:
-    """Draw what the section of every run shows; of a single epoch no curves. level: name and value of a line to compare the measure's curve with."""
+    """Draw the figures of a run's section; no curves for a single epoch.
+
+    Args:
+        run: The run.
+        measure: Of its task.
+        level: Name and value of a line to compare the measure's curve with.
+    """
     curves = [
         drawn_curve(run, name, level=level if name == measure else None)
         for name in ("loss", measure)
@@ -71,13 +78,13 @@ def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None 
 
 
 def states(trials: pd.DataFrame) -> dict[str, int]:
-    """Count trials by state, in lower case and in the order of the alphabet."""
+    """Count trials by state, in lower case, sorted."""
     counts = trials["state"].astype(str).str.lower().value_counts()
     return {str(state): int(counts[state]) for state in sorted(counts.index)}
 
 
 def render(package: str, template: str, **values: Any) -> Markup:
-    """Render a template of a package; the macros and templates of this one are there, too."""
+    """Render a template of a package; it may use the templates and macros of `lamina.charts`."""
     found = _environment(package).get_template(template)
     return Markup(found.render(to_weigh=TRIALS_TO_WEIGH, **values))  # noqa: S704 - escaped
 

@@ -1,4 +1,4 @@
-"""Runs of one task against each other on the same test rows, and the axis that a table of them shares."""
+"""Compare the runs of one task on the same test rows; the common axis of their table."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,11 @@ from lamina.maths.comparison import Difference, letters
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Runs against each other on the same test pictures.
+    """Comparison of all pairs of runs on the same test pictures.
 
-    letters: by run; two share one exactly where they cannot be distinguished. rows: by run, its `Difference` to each of
-    the others, None to itself.
+    Attributes:
+        letters: By run; two runs share a letter exactly if they do not differ significantly.
+        rows: By run, its `Difference` to each run, None to itself.
     """
 
     letters: Mapping[str, str]
@@ -24,7 +25,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """A common axis from `low` to `high`, with a tick every `step`; `place` maps a value to 0..100 along it."""
+    """A common axis from `low` to `high` with a tick every `step`; `place` maps a value to 0..100."""
 
     low: float
     high: float
@@ -40,14 +41,23 @@ class Scale:
 
 
 def compared(names: Sequence[str], found: Sequence[Difference]) -> Comparison:
-    """Lay out what was found between all pairs of runs; names: best first."""
+    """Arrange the differences of all pairs of runs.
+
+    Args:
+        names: Of the runs, best first.
+        found: A difference for each pair.
+    """
     known = {(one.first, one.second): one for one in found} | {(one.second, one.first): one.turned() for one in found}
     rows = {name: [known.get((name, other)) for other in names] for name in names}
     return Comparison(letters=letters(names, found), rows=rows)
 
 
 def same_pictures(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The runs' predictions in the order of their pictures; raises UserError where they are not of the same ones."""
+    """Sort the runs' predictions by picture.
+
+    Raises:
+        UserError: If the runs were tested on different pictures.
+    """
     answers = {name: table.sort_values("id") for name, table in predictions.items()}
     first = next(iter(answers))
     for name, table in answers.items():

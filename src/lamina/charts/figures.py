@@ -1,7 +1,7 @@
-"""Figures, drawn with matplotlib: vector graphics that take their colors from the page, or plain pictures.
+"""Figures of runs, drawn with matplotlib, and their markup for the report.
 
-Colors are those of a stained slide: hematoxylin's violet, eosin's pink. Each is the page's light color; in the
-page it is replaced by the page's own variable, so that a figure follows its reader into the dark.
+Colors are those of a stained slide: violet as of hematoxylin, pink as of eosin. They are the page's light colors; `svg`
+replaces them by the page's variables, so that figures follow its light or dark mode.
 """
 
 import io
@@ -35,7 +35,7 @@ PAGE_COLORS = {
 SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
-STEEP = 20  # from which ratio of the largest to the smallest value an axis is logarithmic, where it may be
+STEEP = 20  # ratio of the largest to the smallest value above which an axis is logarithmic
 CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE"}
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
@@ -46,11 +46,15 @@ def curve(
     *,
     level: tuple[str, float] | None = None,
 ) -> Figure:
-    """Draw a measure of training and validation rows over the epochs.
+    """Draw a measure of training and validation over the epochs.
 
-    history: `epoch`, `train_MEASURE`, `validation_MEASURE`. measure: `loss`, `accuracy` (a rate, drawn in percent) or
-    `mse`. level: name and value of a line to compare with. The axis becomes logarithmic where values of an error, or
-    the loss next to one, fall `STEEP` times.
+    Args:
+        history: Columns `epoch`, `train_MEASURE`, `validation_MEASURE`.
+        measure: `loss`, `accuracy` (drawn in percent) or `mse`.
+        level: Name and value of a line to compare with.
+
+    Returns:
+        The figure. If the run has no accuracy, the axis is logarithmic where the values fall `STEEP` times.
     """
     figure, axes = _figure(CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""
@@ -72,10 +76,12 @@ def curve(
 
 
 def reliability(bins: pd.DataFrame) -> Figure:
-    """Draw the accuracy of predictions over their confidence: a point per bin, larger where it has more pictures.
+    """Draw accuracy over confidence, one point per bin, larger for more pictures.
 
-    bins: `low`, `high`, `pictures`, `confidence`, `accuracy` of `lamina.maths.calibration.reliability`. On the dashed
-    line probabilities are calibrated; below it they are too high.
+    On the dashed line predictions are calibrated; below it they are overconfident.
+
+    Args:
+        bins: Of `lamina.maths.calibration.reliability`.
     """
     figure, axes = _figure("Reliability: accuracy by confidence")
     axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
@@ -91,11 +97,13 @@ def reliability(bins: pd.DataFrame) -> Figure:
 
 
 def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
-    """Draw what trials reached over a tuned number, a point a trial; the best is ringed, unfinished ones are hollow.
+    """Draw the value of each trial over the first tuned number in which trials differ.
 
-    The number is the first that trials differ in: the learning rate, the dropout or the decay.
-    trials: `number`, `state`, `value` (trials without one are left out), and those three. measure: what the values
-    are, `accuracy` (a rate) or `mse` (the lowest is best).
+    The best is ringed; unfinished ones are hollow.
+
+    Args:
+        trials: Columns of `trials.csv`; trials without a finite value are left out.
+        measure: `accuracy` (a rate) or `mse` (the lowest is best).
     """
     valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     numbers = number_columns(trials)
@@ -116,10 +124,12 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
 
 
 def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
-    """Draw what trials reached in their order, and the best so far; unfinished trials are hollow.
+    """Draw the values of trials in order, and the best so far; unfinished trials are hollow.
 
-    trials: `number`, `state` and `value` (trials without one are left out). A pruned trial stands at the value that it
-    had, and counts for no best. measure: as in `scatter`.
+    Args:
+        trials: Columns `number`, `state` and `value`; trials without a finite value are left out. A pruned trial is
+            drawn at its last value, and is never the best.
+        measure: As in `scatter`.
     """
     valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     figure, axes = _figure(f"Trials: {TRIED[measure]} in order")
@@ -169,7 +179,7 @@ def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
 
 
 def _steepen(axes: Axes, values: np.ndarray) -> None:
-    """Make the upright axis logarithmic where one bad epoch or trial would press all others into a line."""
+    """Make the vertical axis logarithmic if one bad epoch or trial would squeeze all others."""
     finite = values[np.isfinite(values)]
     if finite.size and finite.min() > 0 and finite.max() > STEEP * finite.min():
         axes.set_yscale("log")
@@ -183,14 +193,18 @@ def _decades(axis: Axis, ratio: float) -> None:
 
 
 def svg(figure: Figure, alt: str, salt: str) -> Markup:
-    """Give a figure as markup to stand in the page: its text is text, its colors are the page's.
+    """Return a figure as SVG markup for the page, with text as text and the page's colors.
 
-    alt: what the figure shows, for those who cannot see it. salt: unique in the page, since the names inside a
-    figure derive from it. The same figure and salt give the same bytes.
+    The same figure and salt give the same bytes.
+
+    Args:
+        figure: To draw.
+        alt: Text for readers who cannot see it.
+        salt: Unique in the page: ids inside the figure derive from it.
     """
     file = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
-        # Drawing on this canvas directly is what `savefig` does after a rehearsal that costs as much again.
+        # `savefig` would draw the figure twice.
         FigureCanvasSVG(figure).print_svg(file)  # type: ignore[no-untyped-call]
     drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :]
@@ -208,7 +222,7 @@ def svg(figure: Figure, alt: str, salt: str) -> Markup:
 
 
 def _figure(title: str) -> tuple[Figure, Axes]:
-    # Fixed margins: matplotlib's automatic layout would double the time of the whole stage.
+    # Fixed margins: matplotlib's automatic layout doubles the time of the stage.
     figure = Figure(figsize=SIZE, facecolor=PAPER)
     axes = figure.add_axes(PLACE, facecolor="none")
     axes.set_title(title, loc="left", color=INK, fontsize=10, fontweight="bold")

@@ -1,4 +1,4 @@
-"""How numbers are written in the page."""
+"""Numbers as text for the page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -18,7 +18,7 @@ def interval(interval: Sequence[float]) -> str:
 
 
 def points(rate: float, digits: int = 1) -> str:
-    """A difference of rates in percentage points, always with its sign."""
+    """Return a difference of rates in percentage points, always with its sign."""
     return f"{100 * rate:+.{digits}f}".replace("-", MINUS)
 
 
@@ -36,7 +36,7 @@ def value(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """A measure with as many figures as say something: 0.871, 5.98, 66.2, 1204."""
+    """Return a measure with three or four significant digits: 0.871, 5.98, 66.2, 1204."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -45,17 +45,17 @@ def number(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference as `number` writes it, always with its sign."""
+    """Return a difference as `number` writes it, always with its sign."""
     return ("+" if value > 0 else "") + number(value)
 
 
 def short(value: float) -> str:
-    """A round number as it stands at an axis."""
+    """Return a round number for an axis."""
     return f"{value:g}".replace("-", MINUS)
 
 
 def span(interval: Sequence[float]) -> str:
-    """Both ends of an interval as `number` writes them."""
+    """Return both ends of an interval as `number` writes them."""
     return f"{number(interval[0])} to {number(interval[1])}"
 
 

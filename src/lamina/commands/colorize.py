@@ -1,4 +1,4 @@
-"""Give grey pictures a plausible color, at full size, from a run's model."""
+"""Color grey pictures at full size with a run's model."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -20,14 +20,14 @@ from lamina.progress import progress
 TASK: Final = "colorize"
 STRONGEST: Final = 2.0
 BATCH: Final = 64
-BATCH_PIXELS: Final = 2**23  # that are decoded at once, but for a larger picture
+BATCH_PIXELS: Final = 2**23  # decoded at once; a larger picture alone
 
 OTHER_FORMAT: Final = "written as PNG, since the format holds no color"
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture, and the file that is made of it."""
+    """A picture and its output file."""
 
     source: Path
     target: Path
@@ -44,10 +44,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Color pictures and print how many; 1 where some could not be read or written.
+    """Color pictures and print how many.
 
-    A picture keeps its lightness, size, depth, transparency and, where that can hold color, its format; a folder keeps
-    its tree. Metadata are not kept; orientation and color profile are applied.
+    A picture keeps its lightness, size, depth and transparency, and its format if that can hold color. Folders keep
+    their tree. Metadata are dropped; orientation and color profile are applied.
+
+    Returns:
+        0; 1 if some pictures could not be read or written.
     """
     if not 0 <= arguments.strength <= STRONGEST:
         raise UserError(f"--strength: expected a number from 0 to {STRONGEST:g}, got {arguments.strength:g}")
@@ -66,13 +69,17 @@ def run(arguments: Namespace) -> int:
 
 
 def plan(paths: Sequence[Path], out: Path) -> list[Job]:
-    """What is made of which picture: files by their name in `out`, those of a folder by their place in it.
+    """Plan the output file of each picture: by its name, or by its path below a given folder.
 
-    Raises UserError, before anything is written, where two would become one file, or a file would lie among the
-    pictures that were named.
+    Args:
+        paths: Pictures and folders of pictures.
+        out: Folder for the results.
+
+    Raises:
+        UserError: If two pictures would become one file, or a result would be among the inputs.
     """
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; --out names a folder")
+        raise UserError(f"{out}: is a file; --out expects a folder")
     sources: dict[Path, Path] = {}
     for source, place in _placed(paths):
         target = out / place.with_suffix(target_suffix(place.suffix))
@@ -86,11 +93,18 @@ def plan(paths: Sequence[Path], out: Path) -> list[Job]:
 def colorize(
     learned: Learned, jobs: Sequence[Job], strength: float = 1.0
 ) -> tuple[dict[str, list[Path]], dict[Path, str]]:
-    """Color pictures with the model of the run `name` and write them, each whole or not at all.
+    """Color pictures with a run's model and write them.
 
-    Returns what people should know, with the pictures that it is said of; and why some could not be read or written,
-    by path.
-    Raises UserError where the run or its model is not there.
+    Args:
+        learned: The run's model.
+        jobs: Pictures and output files.
+        strength: Factor of the color, 0 to 2.
+
+    Returns:
+        Notes, each with its pictures; and by path, why a picture could not be read or written.
+
+    Raises:
+        UserError: If the model is missing or does not fit.
     """
     notes: dict[str, list[Path]] = {}
     errors: dict[Path, str] = {}
@@ -98,23 +112,23 @@ def colorize(
         return notes, errors
     if learned.convert.isolate == "cell":
         print("note: this system learned from single cells; whole pictures are colored", file=sys.stderr)
-    # all of a picture needs its color, what a crop would cut off as well
+    # all of a picture needs color, so it must not be cropped
     convert = learned.convert.model_copy(update={} if learned.convert.resize == "pad" else {"resize": "stretch"})
     from lamina.tasks.colorize.full_size import load_colorizer
 
     model = load_colorizer(learned.model, learned.convert.size)
     done = _colored(model, jobs, convert, strength)
-    for job, said in progress(done, what="colorize", unit="pictures", total=len(jobs)):
-        if isinstance(said, str):
-            errors[job.source] = said
+    for job, outcome in progress(done, what="colorize", unit="pictures", total=len(jobs)):
+        if isinstance(outcome, str):
+            errors[job.source] = outcome
             continue
-        for note in said:
+        for note in outcome:
             notes.setdefault(note, []).append(job.source)
     return notes, errors
 
 
 def _placed(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Every picture that is meant, and its place in the output folder."""
+    """Yield every picture and its path below the output folder."""
     for path in paths:
         for picture in find_pictures([path]):
             place = picture.relative_to(path) if path.is_dir() else Path(picture.name)
@@ -124,17 +138,17 @@ def _placed(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 def _check_apart(paths: Sequence[Path], sources: dict[Path, Path], out: Path) -> None:
     folders = [path.resolve() for path in paths if path.is_dir()]
-    beside = {path.resolve().parent for path in sources.values()}
+    parents = {path.resolve().parent for path in sources.values()}
     for target in sources:
         place = out.resolve() / target.relative_to(out)
-        if place.parent in beside or any(place.is_relative_to(folder) for folder in folders):
-            raise UserError(f"{target}: would lie among the pictures that are colored; name another folder with --out")
+        if place.parent in parents or any(place.is_relative_to(folder) for folder in folders):
+            raise UserError(f"{target}: would be among the pictures that are colored; give another folder with --out")
 
 
 def _colored(
     model: Any, jobs: Sequence[Job], convert: ConvertConfig, strength: float
 ) -> Iterator[tuple[Job, Sequence[str] | str]]:
-    """Color and write; yield each picture with what should be known of it, or with why that could not be."""
+    """Color and write; yield each picture with its notes, or with its error."""
     from lamina.tasks.colorize.full_size import colorize
 
     for batch in prefetch(_batches(jobs, convert), depth=1):
@@ -151,7 +165,7 @@ def _colored(
                     noted = write_original(pixels, original, part)
             except (ValueError, OSError) as error:
                 if isinstance(error, OSError) and error.errno is not None:
-                    raise  # of the disk, which will be as full for the next one
+                    raise  # of the disk: the next picture would fail too
                 yield job, f"cannot be written: {error}"
                 continue
             other = [OTHER_FORMAT] if job.target.suffix != job.source.suffix else []
@@ -159,7 +173,7 @@ def _colored(
 
 
 def _batches(jobs: Iterable[Job], convert: ConvertConfig) -> Iterator[list[tuple[Job, Original | str]]]:
-    """Pictures read, or why they could not be, as many at once as the network and memory like."""
+    """Yield batches of pictures, each read or with its error, limited in number and pixels."""
     batch: list[tuple[Job, Original | str]] = []
     pixels = 0
     for job in jobs:

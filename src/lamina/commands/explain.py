@@ -1,4 +1,4 @@
-"""Show what in a picture spoke for each class, from a run's model."""
+"""Show which places of a picture support each class, with a run's model."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,14 +14,14 @@ from lamina.progress import progress
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
-    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model is looked into")
+    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model is explained")
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where a sheet per picture is written"
     )
 
 
 def run(arguments: Namespace) -> int:
-    """Print a line per picture, which sheet it is in; 1 where some could not be read."""
+    """Write a sheet per picture and print their number; 1 if some pictures could not be read."""
     pictures = find_pictures(arguments.paths)
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():
@@ -31,10 +31,19 @@ def run(arguments: Namespace) -> int:
 
 
 def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dict[Path, str]:
-    """Write `NAME.png` to the folder `out` for every picture: itself, and what in it spoke for the likeliest classes.
+    """Write a sheet `NAME.png` for each picture, with the places that support its most probable classes.
 
-    Pictures of one name in several folders are numbered from the second on. Returns why some could not be read, by
-    path. Raises UserError where the run or its model is not there.
+    Args:
+        system: Folder of the system.
+        name: Name of the run.
+        pictures: Paths. If some have the same name, the second and later ones are numbered.
+        out: Folder for the sheets.
+
+    Returns:
+        By path, why a picture could not be read.
+
+    Raises:
+        UserError: If the run or its model is missing.
     """
     learned = read_learned(system, name, TASK)
     from lamina.models.loading import load_model
@@ -58,7 +67,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
 
 
 def sheet_names(pictures: Sequence[Path]) -> dict[Path, str]:
-    """A file name for the sheet of each picture, all different."""
+    """Return a unique file name for the sheet of each picture."""
     names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in pictures:

@@ -16,7 +16,7 @@ from lamina.maths.color import RgbPixels
 from lamina.results.record import Record, system_name
 
 FORMATS = ("onnx", "openvino", "litert")
-PICTURES = 32  # of the test fold, that an export is checked with
+PICTURES = 32  # of the test fold, to check an export
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,16 +26,26 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Print a line a format: where it is, how large, and how near to Keras."""
+    """Print one line per format: folder, size, and difference from Keras."""
     for line in export(arguments.system, arguments.name, arguments.format, arguments.out):
         print(line)
     return 0
 
 
 def export(system: Path, name: str, formats: Sequence[str], out: Path | None = None) -> list[str]:
-    """Write the model of the run `name` in other formats to folders below `out`, and say what was written.
+    """Write a run's model in other formats.
 
-    Raises UserError where the run, its model or the system's pictures are not there, or an export differs from Keras.
+    Args:
+        system: Folder of the system.
+        name: Name of the run.
+        formats: Of `FORMATS`.
+        out: Each format gets a folder below it; default: `exported/NAME` in the system.
+
+    Returns:
+        One line per format, to print.
+
+    Raises:
+        UserError: If the run, its model or the test pictures are missing, or an export differs from Keras.
     """
     learned = read_learned(system, name, TASK)
     from lamina.models.exporting import export_model
@@ -55,13 +65,13 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
 
 
 def about(record: Record, model: Path) -> dict[str, Any]:
-    """Return what an export says about the run."""
+    """Return the description of the run that goes with an export."""
     system = system_name(model.parents[2])
     return {**record.model_dump(include={"run", "key", "classes"}), "system": system, "model": file_digest(model)}
 
 
 def test_pictures(system: Path) -> RgbPixels:
-    """Some pictures of the test fold, evenly chosen: (n, S, S, 3) uint8."""
+    """Return some pictures of the test fold, evenly chosen: (n, S, S, 3) uint8."""
     data = system / "data"
     folders = Folders(lab=data / "lab", augmented=data / "augmented", split=data / "split")
     path = folders.split / "manifest.parquet"

@@ -1,9 +1,9 @@
 """`lamina gate`: are the results still as good as the accepted ones?
 
-`baselines/RUN.csv` holds what was accepted of a run's test pictures (`lamina.results.baselines`). Ends with 0 where
-every run is kept, 1 where one regressed, 2 where one cannot be compared. `baselines/champion.json` names the run that
-is best by its validation pictures; MLflow's registry follows it. `baselines/data.json` is the profile of the accepted
-data, which the stage `validate` compares with; `{}` where nothing was accepted yet.
+`baselines/RUN.csv` holds the accepted results of a run's test pictures (`lamina.results.baselines`). The exit code is 0
+if every run is kept, 1 if one regressed, 2 if one cannot be compared. `baselines/champion.json` names the run that is
+best on its validation pictures; MLflow's registry follows it. `baselines/data.json` is the profile of the accepted
+data for the stage `validate`, or `{}` if none was accepted yet.
 """
 
 import argparse
@@ -33,7 +33,7 @@ NO_RUNS = f"no run of a task that the gate compares ({', '.join(task.name for ta
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A run's line in the table, the exit code that it asks for, and what it is judged by (None: no run any more)."""
+    """A run's line in the table, its exit code, and its measure (None if the run is gone)."""
 
     code: int
     cells: tuple[str, ...]
@@ -41,7 +41,7 @@ class Verdict:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what `lamina gate` takes beside --system."""
+    """Add the options of `lamina gate`, except --system."""
     parser.add_argument("--alpha", type=float, default=0.05, help="level of the paired test (default: %(default)s)")
     parser.add_argument(
         "--tolerance",
@@ -61,11 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare with the baselines, or renew them; return the exit code. Raises UserError where nothing can be done."""
+    """Compare with the baselines, or renew them; return the exit code."""
     if arguments.accept:
         print("\n".join(accept(arguments.system, data_only=arguments.accept == "data")))
         if arguments.accept == "all" and (champion := read_champion(arguments.system)):
-            # MLflow takes seconds to import; comparing does without it
+            # MLflow takes seconds to import; comparing does not need it
             from lamina.tracking.registry import register_or_warn
 
             register_or_warn(arguments.system, champion)
@@ -88,11 +88,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
-    """Compare every run's test predictions with the accepted ones; one verdict a run, sorted by name.
+    """Compare every run's test predictions with the accepted ones.
 
-    A run regressed if it is worse and the paired test over the same pictures, origin by origin, says so at `alpha`,
-    after Holm's correction over the runs; or if its accuracy fell by more than `tolerance`, or its MSE rose by more
-    than this share of it.
+    A run regressed if it is worse and the paired test over origins is significant after Holm's correction over the
+    runs, or if its accuracy fell, or its MSE rose relatively, by more than `tolerance`.
+
+    Args:
+        system: Folder of the system.
+        alpha: Level of the test, 0 to 1.
+        tolerance: Largest accepted fall of accuracy, or relative rise of MSE.
+
+    Returns:
+        One verdict per run, sorted by name.
+
+    Raises:
+        UserError: If there is nothing to compare.
     """
     measures = _measures(system)
     names = sorted({*measures, *accepted_runs(system)})
@@ -115,11 +125,17 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
 
 
 def accept(system: Path, *, data_only: bool = False) -> list[str]:
-    """Renew the baselines of all runs, the champion and the data, or none, and remove those of vanished runs.
+    """Renew the baselines of all runs, the champion and the data, all or none; remove those of runs that are gone.
 
-    data_only: leave the runs alone, so that data can be accepted that `validate` stopped at since they drifted.
-    Returns what changed, a line each. Raises UserError, leaving the baselines as they were, where a run has no
-    sound predictions or there is no profile of the data.
+    Args:
+        system: Folder of the system.
+        data_only: Leave the runs alone, so that drifted data can be accepted, at which `validate` stopped.
+
+    Returns:
+        One line per change.
+
+    Raises:
+        UserError: If a run has no valid predictions, or there is no profile of the data. Nothing is changed then.
     """
     runs, accepted = dict(sorted(_measures(system).items())), accepted_runs(system)
     if data_only:
@@ -132,10 +148,10 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
         profile = _read_data(system)
     except UserError as error:
         raise UserError(f"nothing was accepted: {error}") from None
-    said = [difference(system, name, answers, MEASURES[runs[name]]) for name, answers in present.items()]
+    changes = [difference(system, name, answers, MEASURES[runs[name]]) for name, answers in present.items()]
     if champion:
-        said.append(_champion_difference(system, champion))
-    said.append(_data_difference(system, profile))
+        changes.append(_champion_difference(system, champion))
+    changes.append(_data_difference(system, profile))
     with ExitStack() as together:
         for name, answers in present.items():
             part = together.enter_context(staged(baseline_path(system, name)))
@@ -143,19 +159,19 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
         if champion:
             write_json(together.enter_context(staged(champion_path(system))), champion.model_dump())
         write_json(together.enter_context(staged(_data_baseline(system))), profile.model_dump(mode="json"))
-    vanished = sorted(accepted - set(runs))
-    for name in vanished:
+    gone = sorted(accepted - set(runs))
+    for name in gone:
         baseline_path(system, name).unlink()
-    return said + [f"{name}: removed, it is no longer in params.yaml" for name in vanished]
+    return changes + [f"{name}: removed, it is no longer in params.yaml" for name in gone]
 
 
 def _measures(system: Path) -> dict[str, MeasureName]:
-    """The measure of each run of `params.yaml` that the gate compares."""
+    """Return the measure of each run of `params.yaml` that the gate compares."""
     return {name: task.measure for name, task in run_tasks(read_params(system)).items() if task.guarded}
 
 
 def _champion(system: Path, runs: Collection[str]) -> Champion:
-    """The champion among the runs of the first task that has some."""
+    """Return the champion among the runs of the first task that has runs."""
     tasks = run_tasks(read_params(system))
     leading = next(task for task in TASKS.values() if any(tasks[name] == task for name in runs))
     return choose(system, [name for name in runs if tasks[name] == leading], leading.measure)
@@ -166,7 +182,7 @@ def _data_baseline(system: Path) -> Path:
 
 
 def _read_data(system: Path) -> DataProfile:
-    """The profile of the present data, which `validate` writes where they are sound, drifted or not."""
+    """Read the profile of the present data, which `validate` writes for valid data, drifted or not."""
     path = system / "data" / "validation" / "profile.json"
     remedy = "make it with `dvc repro`, or fetch it with `dvc pull`"
     profile = read_profile(path, remedy=remedy)
@@ -183,7 +199,7 @@ def _data_difference(system: Path, profile: DataProfile) -> str:
     if old == profile:
         return "data: unchanged"
     pictures = f"{profile.kept.pictures} of {profile.delivered.pictures} pictures kept"
-    return f"data: {'renewed' if old else 'accepted'}, {pictures}; `dvc repro` holds data against these from now on"
+    return f"data: {'renewed' if old else 'accepted'}, {pictures}; `dvc repro` compares data with these from now on"
 
 
 def _champion_difference(system: Path, champion: Champion) -> str:
@@ -207,7 +223,7 @@ def _change(system: Path, name: str, measure: MeasureName | None) -> Change:
 
 def _judge(name: str, change: Change, p: float, measure: MeasureName, alpha: float, tolerance: float) -> Verdict:
     code, verdict = KEPT, "kept"
-    # Shares of small numbers are not exact: a fall of just the tolerance is not more than it.
+    # Floats are not exact: a fall of exactly the tolerance is not more than it.
     if change.worsening - tolerance > 1e-9:
         code, verdict = REGRESSED, f"regressed: {MEASURES[measure].too_far(change.worsening, tolerance)}"
     elif p <= alpha and change.worsening > 0:
@@ -224,7 +240,7 @@ def _refuse(name: str, problem: str, measure: MeasureName | None) -> Verdict:
 
 
 def _legend(verdicts: Sequence[Verdict]) -> str:
-    """What the table means, in a paragraph for each measure in it."""
+    """Explain the table, with a paragraph for each measure in it."""
     judged_by = {verdict.measure for verdict in verdicts}
     return "\n\n".join(measure.legend for name, measure in MEASURES.items() if name in judged_by)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamina.commands.predict_texts import predict_texts, request_texts
-from lamina.commands.prediction import Prediction, failed, prediction
+from lamina.commands.prediction import Prediction, failed, find_files, prediction
 from lamina.config import read_params, section
 from lamina.data.decoding import UnreadableError
 from lamina.data.pixels import ConvertConfig
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line per picture or text; 1 where some could not be read."""
+    """Print a line per picture or text; return 1 if some could not be read, else 0."""
     system, name, paths = arguments.system, arguments.name, arguments.paths
     is_text = str(read_run(read_params(system), name).settings.input).startswith("words/")
     if arguments.request:
@@ -62,26 +62,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """The pictures that are meant: files as named, folders with all pictures below them, sorted."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURE_SUFFIXES)
-            if not inside:
-                raise UserError(f"{path}: no picture in this folder; expected {', '.join(sorted(PICTURE_SUFFIXES))}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"{path}: not found; name a picture or a folder of pictures")
-    return found
+    """Return the pictures of files and folders; see `lamina.commands.prediction.find_files`."""
+    return find_files(paths, PICTURE_SUFFIXES, "picture")
 
 
 def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Prediction]:
-    """Ask the model of the run `name` for every picture, prepared as the stage `convert` prepares them.
+    """Predict the class of pictures, prepared as in the stage `convert`.
 
-    Raises UserError where the run or its model is not there; a picture that cannot be read gets an
-    `error` instead of a class.
+    Args:
+        system: Folder of the system.
+        name: Name of the run.
+        pictures: Paths.
+
+    Returns:
+        One per picture; `error` instead of a class if it cannot be read.
+
+    Raises:
+        UserError: If the run or its model is missing.
     """
     learned = read_learned(system, name, TASK)
     from lamina.models.inference import inference
@@ -95,15 +92,15 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
 
 
 def read_learned(system: Path, name: str, task: str) -> Learned:
-    """Read what a run learned, for a command that serves one task.
+    """Find a run's model and record, for a command that serves one task.
 
     Args:
-        system: the system's folder.
-        name: of the run.
-        task: that the command serves.
+        system: Folder of the system.
+        name: Name of the run.
+        task: Name of the task that the command serves.
 
     Raises:
-        UserError: if there is no such run, it has another task, or it is not trained yet.
+        UserError: If there is no such run, it has another task, or it is not trained yet.
     """
     params = read_params(system)
     run = read_run(params, name)
@@ -124,9 +121,10 @@ def read_learned(system: Path, name: str, task: str) -> Learned:
 
 
 def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Path, RgbPixels], dict[Path, str]]:
-    """The squares, (S, S, 3) uint8, that `convert` would make of pictures; and why it would make none, by path.
+    """Prepare pictures as the stage `convert` does; if the system uses boxes, they must be cut to boxes already.
 
-    Where the system learned from what boxes hold, pictures are expected to be cut out already.
+    Returns:
+        Squares, (S, S, 3) uint8, and errors, by path.
     """
     pixels: dict[Path, RgbPixels] = {}
     errors: dict[Path, str] = {}
@@ -144,9 +142,10 @@ def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Pa
 
 
 def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
-    """The JSON that `mlflow models serve` wants to be sent for pictures: their pixels, in order.
+    """Return the JSON to send to `mlflow models serve` for pictures: their pixels, in order.
 
-    Raises UserError where one cannot be read, since answers come back without names.
+    Raises:
+        UserError: If one cannot be read, since answers come without names.
     """
     params = read_params(system)
     task = read_run(params, name).task.name

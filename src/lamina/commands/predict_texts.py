@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from lamina.commands.prediction import Prediction, failed, prediction
+from lamina.commands.prediction import Prediction, failed, find_files, prediction
 from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError
 from lamina.inputs.words import Vectorizer, read_vectorizer
@@ -15,23 +15,8 @@ SUFFIX = ".txt"
 
 
 def find_texts(paths: Sequence[Path]) -> list[Path]:
-    """Return the files that are named, and all `.txt` files below the folders that are named, sorted.
-
-    Raises:
-        UserError: if a path is missing, or a folder holds no text.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() == SUFFIX)
-            if not inside:
-                raise UserError(f"{path}: no text in this folder; expected {SUFFIX} files")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise UserError(f"{path}: not found; name a text file or a folder of text files")
-    return found
+    """Return the texts of files and folders; see `lamina.commands.prediction.find_files`."""
+    return find_files(paths, [SUFFIX], "text")
 
 
 def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Prediction]:

@@ -3,18 +3,16 @@
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from lamina.data.sources.labels import Labels, folder_label
+from lamina.data.sources.labels import Labels, folder_label, header_cells, separator_of
 from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, to_nfc
 from lamina.data.sources.survey import TABLE_SUFFIXES, LabelSurvey, count_labels
 from lamina.errors import UserError
 
 TEXT_SUFFIX: Final = ".txt"
 COLUMNS: Final = ("text", "label")
-SEPARATORS: Final = (",", ";", "\t")
 REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
 
 
@@ -71,7 +69,7 @@ def _texts(members: Members) -> list[str]:
 def _tables(members: Members) -> list[str]:
     """Tables with columns text and label."""
     named = (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES))
-    return [name for name in named if _separator(decode_text(members.read(name)))]
+    return [name for name in named if separator_of(decode_text(members.read(name)), COLUMNS)]
 
 
 def _test_part(members: Members, names: list[str]) -> str | None:
@@ -93,9 +91,9 @@ def _labels(data: bytes, place: str) -> Iterator[Labels]:
     """The labels of each row: none, one, or several with commas between them."""
     text = decode_text(data)
     limit = csv.field_size_limit(MEMBER_BYTES)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text) or ",", strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
     try:
-        column = _header(next(rows)).index("label")
+        column = header_cells(next(rows)).index("label")
         for row in rows:
             if row:
                 cell = row[column] if column < len(row) else ""
@@ -104,17 +102,3 @@ def _labels(data: bytes, place: str) -> Iterator[Labels]:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
     finally:
         csv.field_size_limit(limit)
-
-
-def _separator(text: str) -> str | None:
-    """The separator under which the first line has both columns."""
-    first = text.split("\n", 1)[0].rstrip("\r")
-    for separator in SEPARATORS:
-        with suppress(csv.Error):
-            if set(COLUMNS) <= set(_header(next(csv.reader([first], delimiter=separator), []))):
-                return separator
-    return None
-
-
-def _header(cells: list[str]) -> list[str]:
-    return [cell.strip().lower() for cell in cells]

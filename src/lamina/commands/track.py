@@ -10,15 +10,17 @@ from lamina.tasks.runs import run_tasks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """There are none beside `--system`."""
+    """Add nothing: the command has no arguments except `--system`."""
 
 
 def run(arguments: Namespace) -> int:
-    """Print one line a run of `params.yaml`: tracked, already there, not trained yet or not evaluated yet.
+    """Bring MLflow up to date; print one line for each run of `params.yaml` and one for the champion.
 
-    And one for the accepted champion, which the registry names: registered, already there, or why it is not.
+    Returns:
+        0.
 
-    Raises UserError where the store cannot be used.
+    Raises:
+        UserError: If the store cannot be used.
     """
     system: Path = arguments.system
     names = list(run_tasks(read_params(system)))
@@ -31,8 +33,11 @@ def run(arguments: Namespace) -> int:
 
 
 def _register(system: Path, champion: Champion) -> str:
-    if not champion.lies_in(system):
-        return "not what lies in models/; fetch it with `dvc pull`, or accept what is there with `lamina gate --accept`"
+    if not champion.is_in(system):
+        return (
+            f"models/{champion.run}: not the accepted model; fetch it with `dvc pull`, "
+            "or accept the present one with `lamina gate --accept`"
+        )
     from lamina.tracking.registry import register
 
     return register(system, champion)
@@ -44,7 +49,7 @@ def _track(system: Path, name: str) -> str:
         return "not trained yet"
     if not (folder / "metrics.json").exists():
         return "not evaluated yet"
-    # MLflow takes seconds to import; where nothing was trained it is not needed
+    # MLflow takes seconds to import, and is not needed if nothing was trained
     from lamina.tracking.sync import sync
 
     return sync(system, name)

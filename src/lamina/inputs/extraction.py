@@ -21,7 +21,14 @@ CALIBRATION_PICTURES: Final = 64
 
 
 def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: Folders, *, seed: int) -> keras.Model:
-    """Build a frozen backbone. The batch statistics of a random one are set from some training originals."""
+    """Build a frozen backbone; set the batch statistics of a random one from some training originals.
+
+    Args:
+        settings: Of an entry of the section `features`.
+        manifest: Of the split.
+        folders: Of the data.
+        seed: Of random weights, and of the originals.
+    """
     size = int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
     extractor = build_extractor(
         settings.backbone,
@@ -40,10 +47,20 @@ def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: 
 
 
 def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
-    """Write the features of all rows to `out`, (rows, width) float16, row by row as they come.
+    """Write the features of all rows to `out`, (rows, width) float16.
 
-    Where `out` holds the first of them, left by an extraction that was interrupted, only the others are computed.
-    Returns the array's shape. Raises UserError where features leave the range of float16, or are all equal.
+    If `out` holds the first rows of an interrupted extraction, only the others are computed.
+
+    Args:
+        engine: Computes the features.
+        rows: To read.
+        out: File of the array.
+
+    Returns:
+        The array's shape.
+
+    Raises:
+        UserError: If features leave the range of float16, or are all equal.
     """
     shape = (len(rows), engine.width)
     out.touch()
@@ -53,20 +70,20 @@ def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
         chunks = [np.arange(at, min(at + ROWS_AT_ONCE, len(rows))) for at in range(first, len(rows), ROWS_AT_ONCE)]
         pixels = prefetch(map(rows.read, chunks), depth=1)
         for chunk in progress(pixels, what="extract", unit="rows", sizes=[len(chunk) for chunk in chunks]):
-            with np.errstate(over="ignore"):  # told below, in words
+            with np.errstate(over="ignore"):  # reported below
                 features = engine.features(chunk).astype(np.float16, order="C")
             if not np.isfinite(features).all():
                 raise UserError(
                     "extract: features leave the range of float16; use preprocess: native, or other weights"
                 )
-            file.write(features.data)  # tofile does not say that a disk is full
+            file.write(features.data)  # `tofile` would not report a full disk
     if not _differ(np.load(out, mmap_mode="r")):
         raise UserError("extract: every picture has the same features; use preprocess: native, or other weights")
     return shape
 
 
 def _whole_chunks(file: BinaryIO, width: int) -> int:
-    """How many chunks stand whole after the header, where the file is; what follows them is cut off."""
+    """Return the number of complete chunks after the header; cut off the rest, and move to the end."""
     header, size = file.tell(), 2 * width * ROWS_AT_ONCE
     whole = max(0, file.seek(0, os.SEEK_END) - header) // size
     file.truncate(header + whole * size)

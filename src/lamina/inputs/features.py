@@ -1,7 +1,7 @@
-"""Features as an input: their identity, and what interrupted extractions left.
+"""Features as an input: their identity, and the files of interrupted extractions.
 
-Features of a frozen backbone are computed once per entry of the section `features`. What an interrupted extraction wrote
-is kept under a key of all that decides the features, outside of what DVC empties, and continued.
+Features of a frozen backbone are computed once per entry of the section `features`. The file of an interrupted
+extraction is kept outside of what DVC empties, under a key of everything that decides the features, and continued.
 """
 
 from collections.abc import Collection

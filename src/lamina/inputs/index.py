@@ -1,7 +1,7 @@
 """What a run reads: the split's rows, and an index of its input.
 
-Every input has an `index.json` in its folder (`data/pixels`, `data/features/NAME`, `data/words/NAME`), written once by the
-stage that makes it, so that no training has to hash the data again.
+Every input has an `index.json` in its folder (`data/pixels`, `data/features/NAME`, `data/words/NAME`). The stage that
+makes the input writes it once, so that training need not hash the data again.
 """
 
 from pathlib import Path

@@ -18,7 +18,8 @@ from lamina.prefetch import prefetch
 class ColorExamples(RowExamples):
     """Pictures as lightness, with their colors as targets.
 
-    bins_at: side of the maps of color bins, which are a further target; None: there is none.
+    Attributes:
+        bins_at: Side in pixels of the maps of color bins, an additional target; None: no such target.
     """
 
     bins_at: int | None = None
@@ -57,7 +58,7 @@ class LightnessExamples(RowExamples):
 
 
 def chroma(lab: LabPixels) -> np.ndarray:
-    """Return color without lightness, as `lamina.models.chroma` makes it of RGB: (n, S, S, 3) float32.
+    """Return color without lightness, like `lamina.models.chroma` for RGB: (n, S, S, 3) float32.
 
     Args:
         lab: (n, S, S, 3) int16 CIELAB x 100.

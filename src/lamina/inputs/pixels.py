@@ -1,4 +1,4 @@
-"""Pictures as an input: read and warped batch by batch while the network trains."""
+"""Pictures as an input: read and augmented batch by batch while the network trains."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ PICTURES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class RowExamples(BatchExamples):
-    """Pictures by row of a manifest. Subclasses say what is read of them."""
+    """Pictures by row of a manifest. Subclasses define what is read."""
 
     rows: Rows
 
@@ -54,19 +54,28 @@ def fresh_each_epoch(
     *,
     seed: int,
 ) -> tuple[Callable[[int], E] | None, str]:
-    """What gives the training examples of an epoch, where each has its own, and the digest of what is learned from.
+    """Make the training examples of each epoch, for `augmentation: fresh`.
 
-    examples: those of a fold; augment: the section, within whose ranges rows are warped again; digest: of the data.
-    Of `augmentation: plan` None, and the digest as it is.
+    Args:
+        augmentation: `plan` or `fresh`.
+        examples: Returns those of a fold.
+        manifest: Of the split.
+        augment: Section `augment`, with the ranges.
+        digest: Of the data.
+        seed: Of the random draws.
+
+    Returns:
+        A function from an epoch to its examples, and the digest of data and ranges. For `plan`: None, and the digest
+        unchanged.
     """
     if augmentation != "fresh":
         return None, digest
     if augment is None:
         raise TypeError("augmentation: fresh draws within the ranges of `augment`, got None")
-    train, rows, reach = examples("train"), manifest[manifest["fold"] == "train"], augment
+    train, rows, ranges = examples("train"), manifest[manifest["fold"] == "train"], augment
 
     def fresh(epoch: int) -> E:
-        drawn = draw_fresh(rows, reach, seed=seed, epoch=epoch)
+        drawn = draw_fresh(rows, ranges, seed=seed, epoch=epoch)
         return replace(train, rows=replace(train.rows, plan=drawn))
 
-    return fresh, json_digest([digest, reach.model_dump()])
+    return fresh, json_digest([digest, ranges.model_dump()])

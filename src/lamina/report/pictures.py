@@ -1,4 +1,4 @@
-"""What the data stages of a system left behind, as far as the report shows it."""
+"""The files of the data stages that the report shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ SHEETS = {
 
 
 class AuditCount(ResultFile):
-    """The part of the split's `summary.json` about the leak audit; None where none was made."""
+    """The part of the split's `summary.json` about the leak audit; None if there was none."""
 
     compared: int | None = None
     suspicious: int | None = None
@@ -41,12 +41,12 @@ class AuditCount(ResultFile):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """What the system learned from.
+    """The data that the system learned from.
 
     names: picture names by id, in the order of `pixels`, which are (N, S, S, 3) int16 CIELAB x 100, mapped from disk.
     split: `id`, `origin`, `label`, `copy`, `fold`. rejected: `name`, `reason`; None where nothing was filtered.
     groups: near duplicates, `group`, `name`, `origin`; no rows where none were looked for.
-    cells: `agreement` of the cell found in each picture with the given box; no rows where no cell was searched.
+    cells: `agreement` of the cell found in each picture with the labeled box; no rows if cells were not looked for.
     joined: pairs of pictures that became one origin, `id`, `other`, `agreement`.
     audit: `id`, `nearest`, `fold`, `distance`, `unusual`, `agreement`, the suspicious first; None where none was made.
     sheets: contact sheets that are there, by the name of what they show. docs: whether Data Docs are there.

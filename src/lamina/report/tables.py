@@ -1,4 +1,4 @@
-"""The report's tables: plain values counted from what the stages wrote, ready to be laid out."""
+"""Values of the report's tables, from the files of the stages."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Census:
-    """How many pictures and origins there are; copies made by augmentation count only in `training_rows`.
+    """Numbers of pictures and origins; augmented copies count only in `training_rows`.
 
-    classes: none where pictures have no labels. spare: pictures of no fold, which take no part.
+    classes: empty without labels. spare: pictures of no fold, which are not used.
     """
 
     kept: int
@@ -34,7 +34,7 @@ class Census:
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """Two pictures that show the same thing, and how well they agree once they lie alike (at most 1)."""
+    """Two pictures that show the same thing, and their agreement after alignment (at most 1)."""
 
     names: tuple[str, str]
     agreement: float
@@ -42,16 +42,16 @@ class Joined:
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:
-    """Pictures with one given box, those whose found cell agrees with it, and the median agreement (0 to 1)."""
+    """Pictures with one labeled box; those whose found cell agrees with it; the median agreement (0 to 1)."""
 
-    given: int
+    labeled: int
     agreeing: int
     median: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Near duplicates: the origin that they share, and their names in the order of the alphabet."""
+    """Near duplicates: their common origin, and their names, sorted."""
 
     origin: str
     names: Sequence[str]
@@ -59,7 +59,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A test picture and the one that it looks like, by name; agreement from 0 to 1."""
+    """The names of a test picture and of its most similar picture; agreement from 0 to 1."""
 
     name: str
     nearest: str
@@ -68,12 +68,12 @@ class Pair:
 
 
 def census(kept: int, rejected: pd.DataFrame | None, split: pd.DataFrame) -> Census:
-    """Count what was kept, what was rejected by reason (most frequent first), and rows per class and fold.
+    """Count kept rows, rejected ones by reason (most frequent first), and rows per class and fold.
 
     Args:
-        kept: pictures or texts.
-        rejected: with `reason`; None where nothing was filtered.
-        split: `id`, `origin`, `label`, `copy`, `fold`.
+        kept: Number of pictures or texts.
+        rejected: Column `reason`; None if nothing was filtered.
+        split: Columns `id`, `origin`, `label`, `copy`, `fold`.
     """
     return Census(
         kept=kept,
@@ -86,7 +86,7 @@ def census(kept: int, rejected: pd.DataFrame | None, split: pd.DataFrame) -> Cen
 
 
 def near_duplicates(groups: pd.DataFrame) -> list[Group]:
-    """Groups of near duplicates, in the order of their numbers."""
+    """Return the groups of near duplicates, by number."""
     return [
         Group(origin=str(rows["origin"].iloc[0]), names=sorted(rows["name"].astype(str)))
         for _, rows in groups.groupby("group", sort=True)
@@ -94,15 +94,15 @@ def near_duplicates(groups: pd.DataFrame) -> list[Group]:
 
 
 def cells(pictures: Pictures) -> Cells | None:
-    """Return how well the cells that were found agree with the given boxes; None where no box was given."""
+    """Compare the found cells with the labeled boxes; None if there are no such boxes."""
     agreement = pictures.cells["agreement"].dropna()
     if not len(agreement):
         return None
-    return Cells(given=len(agreement), agreeing=int((agreement >= HIT).sum()), median=float(agreement.median()))
+    return Cells(labeled=len(agreement), agreeing=int((agreement >= HIT).sum()), median=float(agreement.median()))
 
 
 def joined(pictures: Pictures, most: int) -> list[Joined]:
-    """The first pairs of pictures that became one origin in the split, at most `most`."""
+    """Return the first `most` pairs of pictures that became one origin in the split."""
     shown = pictures.joined.head(most)
     columns = (shown[name] for name in ("id", "other", "agreement"))
     return [
@@ -112,7 +112,7 @@ def joined(pictures: Pictures, most: int) -> list[Joined]:
 
 
 def suspicious(pictures: Pictures, most: int) -> list[Pair]:
-    """The pairs that the leak audit calls suspicious, which come first in its table, at most `most`."""
+    """Return the first `most` suspicious pairs of the leak audit."""
     if pictures.audit is None:
         return []
     shown = pictures.audit.head(min(most, pictures.counted.suspicious or 0))

@@ -55,7 +55,7 @@ class Control(ResultFile):
 
 
 class Assessment(ResultFile):
-    """What training the run again showed; None for what was not asked for."""
+    """What training the run again showed; None for what was not configured."""
 
     repeats: Repeats | None = None
     crossvalidation: CrossValidation | None = None

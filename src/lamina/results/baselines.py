@@ -1,6 +1,7 @@
-"""The accepted results: `baselines/RUN.csv`, a line for each test picture, sorted by id, and what lies in `models/`.
+"""Accepted results, in `baselines/RUN.csv`, and present ones, in `models/RUN`.
 
-One line a picture, so that git shows which answers changed. What a line says depends on the run's measure.
+A baseline has one line for each test picture, sorted by id, so that git shows which predictions changed. Its columns
+depend on the run's measure.
 """
 
 import csv
@@ -17,21 +18,25 @@ from lamina.errors import UserError
 from lamina.results.measures import MEASURES, Answers, Change, Measure
 
 RESTORE = "restore it, or renew it with --accept"
-REPEAT = "make it anew with `dvc repro`"
+REPEAT = "make it again with `dvc repro`"
 
 
 def accepted_runs(system: Path) -> set[str]:
-    """The runs whose results were accepted."""
+    """Return the runs that have accepted results."""
     return {path.name.removesuffix(".csv") for path in (system / "baselines").glob("*.csv")}
 
 
 def baseline_path(system: Path, name: str) -> Path:
-    """Where the accepted results of a run are written down."""
+    """Return the file of a run's accepted results."""
     return system / "baselines" / f"{name}.csv"
 
 
 def read_baseline(system: Path, name: str, measure: Measure) -> Answers:
-    """The accepted answers of a run. Raises UserError where there are none, they are broken, or of another measure."""
+    """Read the accepted answers of a run.
+
+    Raises:
+        UserError: If the file is missing or broken, or holds another measure.
+    """
     path, header = baseline_path(system, name), ["id", *measure.columns]
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -48,7 +53,7 @@ def read_baseline(system: Path, name: str, measure: Measure) -> Answers:
 
 
 def baseline_text(answers: Answers, measure: Measure) -> str:
-    """The text of `baselines/RUN.csv`: the same answers are the same bytes."""
+    """Return the text of `baselines/RUN.csv`; the same answers give the same bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([["id", *measure.columns], *([key, *answers[key]] for key in sorted(answers))])
@@ -56,9 +61,10 @@ def baseline_text(answers: Answers, measure: Measure) -> str:
 
 
 def read_present(system: Path, name: str, measure: Measure) -> tuple[Answers, dict[str, str]]:
-    """A run's answers for the test pictures, and the origin of each picture, by id, from `predictions.parquet`.
+    """Read a run's answers for the test pictures, and the origin of each picture, by id, from `predictions.parquet`.
 
-    Raises UserError where it is not there, not readable or makes no sense.
+    Raises:
+        UserError: If the file is missing or not valid.
     """
     path = system / "models" / name / "predictions.parquet"
     names = ["id", *measure.columns, "origin"]
@@ -75,9 +81,10 @@ def read_present(system: Path, name: str, measure: Measure) -> tuple[Answers, di
 
 
 def change(system: Path, name: str, measure: Measure) -> Change:
-    """How a run's answers for the test pictures differ from the accepted ones.
+    """Compare a run's answers for the test pictures with the accepted ones.
 
-    Raises UserError where they cannot be compared: files that are missing or broken, other pictures or labels.
+    Raises:
+        UserError: If files are missing or broken, or the pictures or labels differ.
     """
     before = read_baseline(system, name, measure)
     after, origins = read_present(system, name, measure)
@@ -88,7 +95,7 @@ def change(system: Path, name: str, measure: Measure) -> Change:
 
 
 def difference(system: Path, name: str, answers: Answers, measure: Measure) -> str:
-    """Say in a line what accepting these answers changes in the baseline of a run."""
+    """Return in one line what accepting these answers changes in the baseline of a run."""
     try:
         old = read_baseline(system, name, measure)
     except UserError:
@@ -109,7 +116,7 @@ def _another_header(path: Path, header: list[str], found: list[str], measure: Me
     for other in MEASURES.values():
         if found == ["id", *other.columns]:
             return (
-                f"the run changed its kind: {path} holds its {other.title}, and now it is judged by {measure.title}; "
+                f"the run's measure changed: {path} holds {other.title}, but the run now has {measure.title}; "
                 "--accept renews the baseline"
             )
     got = ",".join(found) or "an empty file"
@@ -125,7 +132,7 @@ def _answers(
         if cells is None:
             raise UserError(f"{place}: expected {', '.join(names)}, got {list(row)}; {remedy}")
         if row[0] in answers:
-            raise UserError(f"{place}: the picture {row[0]} stands there twice; {remedy}")
+            raise UserError(f"{place}: the picture {row[0]} is there twice, expected once; {remedy}")
         answers[row[0]] = cells
     if not answers:
         raise UserError(f"{path}: holds no picture; {remedy}")
@@ -133,7 +140,7 @@ def _answers(
 
 
 def _cells(row: Sequence[Any], names: Sequence[str], measure: Measure) -> tuple[str, ...] | None:
-    """What a row says beside the names of picture and origin; None where it makes no sense."""
+    """Return the cells between the picture's id and its origin; None if they are not valid."""
     end = 1 + len(measure.columns)
     if len(row) != len(names) or not all(isinstance(name, str) and name for name in (row[0], *row[end:])):
         return None

@@ -1,7 +1,7 @@
-"""The champion of a system: the accepted run that is best by its validation pictures.
+"""The champion of a system: the accepted run that is best on its validation pictures.
 
-Not by its test pictures: the best of several by test score would owe part of it to luck with these very pictures, and
-its test score would no longer hold for new ones.
+It is not chosen by its test pictures: the best test score of several runs is partly luck, and would be too good an
+estimate for new pictures.
 """
 
 import json
@@ -19,9 +19,14 @@ REMEDY = "make it with `dvc repro`, or fetch it with `dvc pull`"
 
 
 class Champion(BaseModel):
-    """What `baselines/champion.json` says: run, its key, SHA-256 of its `model.keras`, and what it was chosen by.
+    """The contents of `baselines/champion.json`.
 
-    validation: the measure on the validation pictures.
+    Attributes:
+        run: Name of the run.
+        key: Of its record.
+        model: SHA-256 of its `model.keras`.
+        measure: That it was chosen by.
+        validation: The measure on the validation pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -32,8 +37,8 @@ class Champion(BaseModel):
     measure: MeasureName
     validation: float = Field(ge=0, allow_inf_nan=False)
 
-    def lies_in(self, system: Path) -> bool:
-        """Whether `models/RUN` holds what was accepted, and not what was trained since, or nothing."""
+    def is_in(self, system: Path) -> bool:
+        """Return whether `models/RUN` holds the accepted model."""
         try:
             return self == _contender(system, self.run, self.measure)
         except UserError:
@@ -41,20 +46,20 @@ class Champion(BaseModel):
 
 
 def champion_path(system: Path) -> Path:
-    """Where the champion is written down."""
+    """Return the file of the champion."""
     return system / "baselines" / "champion.json"
 
 
 def choose(system: Path, runs: Iterable[str], measure: MeasureName) -> Champion:
-    """Return the best of some runs by their validation pictures; equal ones by name.
+    """Return the run that is best on its validation pictures; of equal runs, the first by name.
 
     Args:
-        system: the system's folder.
-        runs: at least one, all trained and evaluated.
-        measure: of all of them.
+        system: The system's folder.
+        runs: At least one, all trained and evaluated.
+        measure: Of all of them.
 
     Raises:
-        UserError: names what is missing.
+        UserError: If a file is missing or broken.
     """
     sign = -1 if MEASURES[measure].higher_is_better else 1
     contenders = [_contender(system, run, measure) for run in runs]
@@ -62,16 +67,22 @@ def choose(system: Path, runs: Iterable[str], measure: MeasureName) -> Champion:
 
 
 def read_champion(system: Path) -> Champion | None:
-    """The accepted champion; None where none was accepted yet. Raises UserError for a broken file."""
+    """Read the accepted champion; None if none was accepted yet.
+
+    Raises:
+        UserError: If the file is broken.
+    """
     path = champion_path(system)
     try:
         return Champion.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        said = error.errors()[0]
-        where = ".".join(map(str, said["loc"]))
-        raise UserError(f"{path}: {where} {said['msg']}; restore it, or renew it with `lamina gate --accept`") from None
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UserError(
+            f"{path}: {where} {problem['msg']}; restore it, or renew it with `lamina gate --accept`"
+        ) from None
 
 
 def _contender(system: Path, run: str, measure: MeasureName) -> Champion:

@@ -1,4 +1,4 @@
-"""What the results of a run are measured by: read from its files, compared picture by picture, and put into words."""
+"""Measures of a run's results: read from its files, compared picture by picture, and shown."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,18 +14,20 @@ from lamina.errors import UserError
 
 MeasureName: TypeAlias = Literal["accuracy", "mse"]
 
-# what the baseline's line of a picture says, after the picture's id
+# the cells of a baseline's line, by the picture's id
 Answers: TypeAlias = dict[str, tuple[str, ...]]
 Interval: TypeAlias = tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """How a run's answers for the same test pictures changed.
+    """The change of a run's answers for the same test pictures.
 
-    before, after: the measure with its 95 % interval over origins, as shown. better, worse: pictures.
-    worsening: how far the measure went the wrong way, in the unit of the gate's tolerance; negative where it improved.
-    p: of a paired test over origins, of no change.
+    Attributes:
+        before, after: The measure with its 95 % interval over origins, as shown.
+        better, worse: Numbers of pictures.
+        worsening: In the unit of the gate's tolerance; negative for an improvement.
+        p: Of a paired test over origins, of no change.
     """
 
     before: str
@@ -40,11 +42,11 @@ class Measure(ABC):
     """How one measure is read, compared and shown.
 
     Attributes:
-        name: in `metrics.json`.
-        title: as people write it.
-        higher_is_better: whether the best run has the highest value.
-        columns: of `predictions.parquet`, which a baseline keeps in addition to `id`.
-        legend: what the gate's table means.
+        name: In `metrics.json`.
+        title: In tables and messages.
+        higher_is_better: False for errors.
+        columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
+        legend: Explains the gate's table.
     """
 
     name: ClassVar[MeasureName]
@@ -55,31 +57,31 @@ class Measure(ABC):
 
     @abstractmethod
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
-        """What a baseline says of one picture, from its `columns`; raises ValueError where they make no sense."""
+        """Return a baseline's cells for one picture, from its `columns`; raises ValueError if they are not valid."""
 
     @abstractmethod
     def value(self, answers: Answers) -> float:
-        """The measure over all pictures."""
+        """Return the measure over all pictures."""
 
     @abstractmethod
     def shown(self, value: float) -> str:
-        """The value as people read it."""
+        """Return the value as text."""
 
     def score(self, scores: Mapping[str, Any]) -> float:
-        """Return the value in a fold's scores of `metrics.json`; raises KeyError where there is none."""
+        """Return the value in a fold's scores of `metrics.json`; raises KeyError if there is none."""
         return float(scores[self.name])
 
     def interval(self, scores: Mapping[str, Any]) -> Interval:
-        """Return its 95 % interval there; None where a single origin could not show any."""
+        """Return its 95 % interval there; None for a single origin."""
         return _bounds(scores["interval"])
 
     @abstractmethod
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
-        """Compare answers for the same pictures; raises UserError where what is asked of them is not the same."""
+        """Compare answers for the same pictures; raises UserError if their labels differ."""
 
     @abstractmethod
     def too_far(self, worsening: float, tolerance: float) -> str:
-        """Say that the measure went the wrong way by more than is tolerated."""
+        """Return in words that the measure got worse by more than the tolerance."""
 
 
 class Accuracy(Measure):
@@ -147,8 +149,8 @@ class MeanSquaredError(Measure):
         "p of a paired test over origins, after Holm's correction for the number of runs."
     )
     decimals: ClassVar[int] = 4
-    # What another processor's rounding, or another library's, may do to the MSE of a picture: it is systematic, so a
-    # test would find it real, and nobody would ever see it.
+    # Another processor or library may round the MSE of a picture differently. The difference is invisible, but
+    # systematic, so a test would find it significant.
     same: ClassVar[float] = 1e-3
 
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A run trained again: with other seeds, on other folds, or with shuffled labels.
 
-Each training leaves its judged rows in a cache. An interrupted assessment continues with the trainings that are missing;
-everything else is computed from the judged rows.
+Each training keeps its judged rows in a cache. An interrupted assessment continues with the missing trainings; the
+rest is computed from the judged rows.
 """
 
 from collections.abc import Callable

@@ -101,5 +101,5 @@ def _missing(path: Path, stage: str) -> UserError:
 
 
 def _broken(path: Path, reason: str, stage: str) -> UserError:
-    said = " ".join(reason.split())
-    return UserError(f"{path}: cannot be read ({said}); delete it and run `dvc repro {stage}` again")
+    problem = " ".join(reason.split())
+    return UserError(f"{path}: cannot be read ({problem}); delete it and run `dvc repro {stage}` again")

@@ -26,7 +26,7 @@ class TrainedRun:
         history: the columns of `history.csv`; trials: of `trials.csv`, without rows where nothing was tuned.
         numbers: those it trained with.
         seconds: by phase, extraction included; empty where no times were kept.
-        metrics: of the class of its task; assessment: empty where nothing was asked for.
+        metrics: of the class of its task; assessment: empty if nothing was configured.
         predictions: the columns of `predictions.parquet`.
         sheets: contact sheets by name, of training and evaluation.
         champion: whether it is the accepted champion, not trained again since.

@@ -1,7 +1,7 @@
 """Shared by the stages `split` and `split_texts`: assign origins to folds and parts, and count them."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def class_labels(rows: pd.DataFrame) -> "pd.Series[str]":
     return labels
 
 
-def published_test(names: Sequence[str], config: SplitConfig) -> np.ndarray | None:
+def published_test(names: Iterable[str], config: SplitConfig) -> np.ndarray | None:
     """Return which rows, (n,) bool, belong to the published test set; None if `config` names none."""
     return None if config.test_pattern is None else find_published_test(list(names), config.test_pattern)
 
@@ -59,6 +59,7 @@ def assign_folds(
             in a fold.
     """
     origins, classes = list(rows["origin"]), list(labels)
+    fold: Any
     if published is None:
         fold = rows["origin"].map(split_origins(origins, classes, config.shares, seed))
     else:

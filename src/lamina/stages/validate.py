@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -153,12 +153,12 @@ def _broken_message(broken: tuple[Finding, ...], docs: Path) -> str:
 
 def _drift_message(moved: list[Movement], docs: Path) -> str:
     furthest = sorted(moved, key=lambda movement: movement.bound - movement.moved)
+    shown = ", ".join(map(str, furthest[:DRIFTED_SHOWN]))
     others = len(moved) - DRIFTED_SHOWN
     more = f" and {others} more" if others > 0 else ""
     return (
-        f"validate: the data have drifted from the accepted ones: {', '.join(map(str, furthest[:DRIFTED_SHOWN]))}{more}; see "
-        f"{docs}; if they are right, accept them with `lamina gate --accept data`, or raise "
-        f"validate.drift, and run again"
+        f"validate: the data have drifted from the accepted ones: {shown}{more}; see {docs}; if they are right, accept "
+        "them with `lamina gate --accept data`, or raise validate.drift, and run again"
     )
 
 
@@ -323,22 +323,29 @@ def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.
     )
 
 
-def main() -> None:
-    params = read_params(Path())
-    conditions = {
-        LABELED: section(params, "source", SourceConfig).labels != "none",
-        COLORED: section(params, "filter", FilterConfig).drop_grayscale,
-    }
+def run_validation(
+    check_data: Callable[..., ValidationSummary], params: Mapping[str, Any], *, colored: bool = False
+) -> None:
+    """Call `validate` or `validate_texts` with the settings of `params.yaml`, and print the summary."""
+    labeled = section(params, "source", SourceConfig).labels != "none"
+    conditions = {LABELED: labeled, COLORED: colored}
     split = section(params, "split", SplitConfig)
-    conditions_met = [condition for condition, holds in conditions.items() if holds]
-    drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
-    accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
-    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    data, out, published = Path("data"), Path("data/validation"), split.test_pattern
-    summary = validate(
-        split.shares, conditions_met, data, out, accepted=accepted, drift=drift, parts=parts, published=published
+    summary = check_data(
+        split.shares,
+        [condition for condition, holds in conditions.items() if holds],
+        Path("data"),
+        Path("data/validation"),
+        accepted=read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet"),
+        drift=validated(params.get("validate", {}), "validate", ValidateConfig).drift,
+        parts=validated(params.get("assess", {}), "assess", AssessConfig).folds,
+        published=split.test_pattern,
     )
     print(summary)
+
+
+def main() -> None:
+    params = read_params(Path())
+    run_validation(validate, params, colored=section(params, "filter", FilterConfig).drop_grayscale)
 
 
 if __name__ == "__main__":

@@ -7,27 +7,25 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from lamina.config import read_params, section, validated
-from lamina.data.drift import DataProfile, Delivery, ValidateConfig, measure, read_profile
-from lamina.data.sources.config import SourceConfig
+from lamina.config import read_params
+from lamina.data.drift import DataProfile, Delivery, ValidateConfig, measure
 from lamina.data.texts import TEXTS
-from lamina.maths.crossvalidation import SPARE, AssessConfig
+from lamina.maths.crossvalidation import SPARE
 from lamina.maths.published_split import find_published_test
-from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
 from lamina.stages.validate import (
-    BASELINE,
     ValidationSummary,
     agrees,
     counts,
     folds_of_origins,
     occurrences,
     pictures_of_classes,
+    run_validation,
     sample,
     shares_of_folds,
     validate_tables,
 )
-from lamina.tracking.suites import LABELED, PUBLISHED
+from lamina.tracking.suites import PUBLISHED
 from lamina.tracking.text_suites import TEXT_DRIFT, TEXT_SUITES
 
 
@@ -134,25 +132,7 @@ def read_text_tables(
 
 
 def main() -> None:
-    params = read_params(Path())
-    conditions = [LABELED] if section(params, "source", SourceConfig).labels != "none" else []
-    split = section(params, "split", SplitConfig)
-    drift = validated(params.get("validate", {}), "validate", ValidateConfig).drift
-    accepted = read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet")
-    parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
-    data, out = Path("data"), Path("data/validation")
-    print(
-        validate_texts(
-            split.shares,
-            conditions,
-            data,
-            out,
-            accepted=accepted,
-            drift=drift,
-            parts=parts,
-            published=split.test_pattern,
-        )
-    )
+    run_validation(validate_texts, read_params(Path()))
 
 
 if __name__ == "__main__":

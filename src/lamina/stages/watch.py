@@ -1,8 +1,9 @@
-"""Stage `watch`: digests of what DVC cannot watch by itself: the package's code, and the source. It always runs.
+"""Stage `watch`: write digests of the package's code and of the source, so that DVC notices their changes.
 
-Every other stage depends on a list of the code that decides what it writes: `data/code/STAGE.txt`; the stages of a run
-depend on the list of their task: `data/code/STAGE/TASK.txt`. So an edit reruns the stages that use what was edited, and
-no others, in a checkout and in an installed package alike. `data/source.txt` changes when the files of a source do.
+It runs in every `dvc repro`. Each other stage depends on a list of the code that decides its results,
+`data/code/STAGE.txt`; the stages of a run depend on the list of their task, `data/code/STAGE/TASK.txt`. So an edit
+reruns only the stages that use the edited code, in a checkout or in an installed package. `data/source.txt` changes
+when the files of a source change.
 """
 
 import sys
@@ -23,7 +24,7 @@ NO_STAGES = ("entry", "run_stage", "watch")
 
 
 def list_code(out: Path) -> int:
-    """Write the lists of all stages, for those of a run one per task, to `out`; return how many files they name."""
+    """Write a list for every stage, and for every task of a run's stages, to `out`; return the number of code files."""
     lists = {f"{stage}.txt": code_lines(*roots(stage)) for stage in stages() if stage not in DECIDING}
     lists |= {
         f"{stage}/{task}.txt": code_lines(f"lamina.stages.{stage}", *TASKS[task].deciding_modules(stage))

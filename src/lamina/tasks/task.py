@@ -1,6 +1,6 @@
-"""What a task is: a kind of run, and the room that knows all about it.
+"""A task: a kind of run, and the package with its code.
 
-A task's package holds one module for each question that stages, tracking, report and commands ask:
+The package of a task has these modules:
 
 - `settings.py`: `settings_class(given)`, the class of a run's settings;
 - `learning.py`: `open_learner(...)`, examples, network and trainer of a run;
@@ -9,8 +9,8 @@ A task's package holds one module for each question that stages, tracking, repor
 - `chapter.py`: `chapter(...)`, the task's part of the report;
 - `serving.py`: `serving(record)`, what a served model takes and gives.
 
-They are imported only when they are needed: training a run never loads the report, and editing one module reruns only
-the stages that use it.
+They are imported only when they are used: training a run never loads the report, and editing a module reruns only the
+stages that use it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -111,7 +111,13 @@ class Task:
         return found
 
     def chapter(self, system: Path, names: Sequence[str], data: "ShownRows") -> "Chapter":
-        """Lay out the task's part of the report about the runs `names`, at least one; data: the rows they were tested on."""
+        """Return the task's part of the report.
+
+        Args:
+            system: Folder of the system.
+            names: Of the runs, at least one.
+            data: The rows that the runs were tested on.
+        """
         found: Chapter = self._module("chapter").chapter(system, names, data)
         return found
 

@@ -1,4 +1,4 @@
-"""Training as it happens, in MLflow: told from a thread of its own, so that training never waits for the store."""
+"""Log a training to MLflow while it runs, in a separate thread, so that training never waits for the store."""
 
 import sys
 import time
@@ -22,7 +22,14 @@ Row = tuple[int, dict[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """What the network made of some pictures after an epoch; at: milliseconds since 1970."""
+    """A picture of an epoch.
+
+    Attributes:
+        name: Of the pictures of one kind.
+        epoch: From 1.
+        image: The picture.
+        at: Milliseconds since 1970.
+    """
 
     name: str
     epoch: int
@@ -31,15 +38,15 @@ class Picture:
 
 
 class LiveRun:
-    """A `Callbacks` that shows a run in MLflow while it trains.
+    """Callbacks that log a run to MLflow while it trains.
 
-    A store that is away, locked or broken costs one line of warning; what was missed is brought later by
-    `lamina.tracking.sync.complete` from the run's record.
+    If the store is away, locked or broken, one warning is printed; `lamina.tracking.sync.sync` later adds what is
+    missing, from the run's files.
     """
 
     def __init__(self, system: Path) -> None:
         self._system = system
-        self._told: SimpleQueue[Row | Picture | None] = SimpleQueue()
+        self._events: SimpleQueue[Row | Picture | None] = SimpleQueue()
         self._thread: Thread | None = None
         self._warned = False
 
@@ -49,13 +56,13 @@ class LiveRun:
         self._thread.start()
 
     def on_epoch_end(self, row: dict[str, float]) -> None:
-        self._told.put((runs.now(), row))
+        self._events.put((runs.now(), row))
 
     def on_picture(self, name: str, epoch: int, image: "Image") -> None:
-        self._told.put(Picture(name=name, epoch=epoch, image=image, at=runs.now()))
+        self._events.put(Picture(name=name, epoch=epoch, image=image, at=runs.now()))
 
     def on_train_end(self) -> None:
-        self._told.put(None)
+        self._events.put(None)
         if self._thread:
             self._thread.join(SECONDS_TO_FINISH)
             if self._thread.is_alive():
@@ -69,39 +76,39 @@ class LiveRun:
             with store.refused_in_one_line(opened.uri):
                 run_id = runs.begin(opened, record, system_name(self._system))
                 if run_id is not None:
-                    self._pass_on(opened, run_id)
-        except Exception as error:  # whatever it is, training is worth more than its picture
+                    self._log(opened, run_id)
+        except Exception as error:  # no error of tracking may stop the training
             self._warn(" ".join(str(error).split()))
 
-    def _pass_on(self, opened: store.Store, run_id: str) -> None:
+    def _log(self, opened: store.Store, run_id: str) -> None:
         more, epochs = True, 0
         while more:
             rows, pictures, more = self._batch()
             runs.log_epochs(opened, run_id, rows)
-            for seen in pictures:
-                runs.log_picture(opened, run_id, seen.name, seen.epoch, seen.image, seen.at)
+            for picture in pictures:
+                runs.log_picture(opened, run_id, picture.name, picture.epoch, picture.image, picture.at)
             epochs += len(rows)
         runs.end_training(opened, run_id, epochs)
 
     def _batch(self) -> tuple[list[Row], list[Picture], bool]:
-        """Gather the rows and pictures of the next seconds; false once training ended."""
+        """Collect the rows and pictures of the next seconds; the last value is false once training ended."""
         rows: list[Row] = []
         pictures: list[Picture] = []
         end = time.monotonic() + SECONDS_BETWEEN_BATCHES
         while (left := end - time.monotonic()) > 0:
             try:
-                told = self._told.get(timeout=left)
+                event = self._events.get(timeout=left)
             except Empty:
                 break
-            if told is None:
+            if event is None:
                 return rows, pictures, False
-            if isinstance(told, Picture):
-                pictures.append(told)
+            if isinstance(event, Picture):
+                pictures.append(event)
             else:
-                rows.append(told)
+                rows.append(event)
         return rows, pictures, True
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
             self._warned = True
-            print(f"warning: {reason}; training goes on, `lamina track` brings MLflow up to date", file=sys.stderr)
+            print(f"warning: {reason}; training continues, `lamina track` brings MLflow up to date", file=sys.stderr)

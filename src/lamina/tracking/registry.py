@@ -1,4 +1,4 @@
-"""MLflow's model registry: a system's accepted champion, under the alias `champion` of a model named as the system."""
+"""Register a system's champion in MLflow, with the alias `champion` of a model named like the system."""
 
 import sys
 from pathlib import Path
@@ -20,15 +20,24 @@ State = Literal["registered", "already there"]
 
 
 def register(system: Path, champion: Champion) -> State:
-    """See that the alias names the champion's model, as a new version where it is none yet; at most once a model.
+    """Point the alias at the champion's model, registered as a new version if it has none yet.
 
-    The run itself is brought to MLflow first, if it is not there. Raises UserError where `models/` does not hold
-    what was accepted, or the store cannot be used.
+    The run is logged to MLflow first, if it is missing there.
+
+    Args:
+        system: Folder of the system.
+        champion: The accepted one.
+
+    Returns:
+        Whether something was done.
+
+    Raises:
+        UserError: If `models/` does not hold the accepted model, or the store cannot be used.
     """
-    if not champion.lies_in(system):
+    if not champion.is_in(system):
         raise UserError(
-            f"the champion {champion.run} is not what lies in {system / 'models' / champion.run}: fetch what was "
-            "accepted with `dvc pull`, or accept what is there with `lamina gate --accept`"
+            f"{system / 'models' / champion.run}: not the accepted champion {champion.run}; fetch the accepted model "
+            "with `dvc pull`, or accept the present one with `lamina gate --accept`"
         )
     sync(system, champion.run)
     files = read_tracked(system, champion.run)
@@ -49,15 +58,17 @@ def register(system: Path, champion: Champion) -> State:
 
 
 def register_or_warn(system: Path, champion: Champion) -> None:
-    """`register` for a command whose own work is done: what MLflow cannot take is said in one line, for later."""
+    """Call `register`; print a warning instead of raising UserError."""
     try:
         register(system, champion)
     except UserError as error:
-        print(f"warning: {error}; what was accepted is kept, `lamina track` brings MLflow up to date", file=sys.stderr)
+        print(
+            f"warning: {error}; the accepted results are kept, `lamina track` brings MLflow up to date", file=sys.stderr
+        )
 
 
 def _logged(store: Store, files: TrackedRun) -> tuple[str, str]:
-    """The ids of the run in MLflow and of the model that was logged with it."""
+    """Return the ids of the run and of its model in MLflow."""
     runs = find(store, experiment(store, files.system), files.run.record.key)
     run = next(run for run in runs if run.data.tags.get(COMPLETE) == files.digest)
     assert run.outputs is not None  # a complete run has logged its model
@@ -65,7 +76,7 @@ def _logged(store: Store, files: TrackedRun) -> tuple[str, str]:
 
 
 def _version(store: Store, name: str, source: str) -> "ModelVersion | None":
-    """The version that is the model whose files lie at `source`; the registered model is made if need be."""
+    """Return the version with the files at `source`, or None; create the registered model if it is missing."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -79,7 +90,7 @@ def _version(store: Store, name: str, source: str) -> "ModelVersion | None":
 
 
 def _champion(store: Store, name: str) -> str | None:
-    """The version that the alias names; it may be none."""
+    """Return the version that the alias names, or None."""
     version = store.client.get_registered_model(name).aliases.get(ALIAS)
     return None if version is None else str(version)
 

@@ -1,4 +1,4 @@
-"""Runs in MLflow: made, filled epoch by epoch, found by their key, and taken away."""
+"""Runs in MLflow: create, fill, find by key, and delete."""
 
 import re
 import time
@@ -19,47 +19,53 @@ PARENT = "mlflow.parentRunId"
 
 
 def now() -> int:
-    """The time in MLflow's unit, milliseconds since 1970."""
+    """Return the time in MLflow's unit, milliseconds since 1970."""
     return int(time.time() * 1000)
 
 
 def begin(store: Store, record: Record, system: str) -> str | None:
-    """Make the run that training is about to fill; None where MLflow has it in full already.
+    """Create the run of a training that begins; delete unfinished runs with the same key.
 
-    What a killed training with the same key left is deleted.
+    Args:
+        store: An open store.
+        record: Of the run.
+        system: Name of the experiment.
+
+    Returns:
+        Its id; None if MLflow has the complete run already.
     """
     with exclusive(store.root):
         experiment_id = experiment(store, system)
         found = find(store, experiment_id, record.key)
-        if any(is_complete(there) for there in found):
+        if any(map(is_complete, found)):
             return None
         delete(store, experiment_id, found)
         return create(store, experiment_id, record, system)
 
 
 def log_epochs(store: Store, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-    """Log rows of `history.csv`, each with its time in milliseconds, in as few calls as MLflow takes."""
+    """Log rows of `history.csv`, each with its time in milliseconds."""
     store.client.log_batch(run_id, metrics=[metric for at, row in rows for metric in _epoch(row, at)])
 
 
 def log_picture(store: Store, run_id: str, name: str, epoch: int, image: "Image", at: int) -> None:
-    """Show a picture of an epoch among the run's images, where its page leafs through the epochs of one name."""
+    """Log a picture of an epoch; MLflow's page of the run shows the epochs of one name as a series."""
     store.client.log_image(run_id, image, key=allowed(name), step=epoch, timestamp=at, synchronous=True)
 
 
 def end_training(store: Store, run_id: str, epochs: int) -> None:
-    """Say that training ended well and that all its epochs were logged."""
+    """Mark the training as finished, with all its epochs logged."""
     store.client.set_tag(run_id, LIVE_EPOCHS, str(epochs))
     store.client.set_terminated(run_id)
 
 
 def is_complete(run: "Run") -> bool:
-    """Whether a run is in MLflow with all that its files held."""
+    """Return whether MLflow has everything that the run's files hold."""
     return run.data.tags.get(COMPLETE, "false") != "false"
 
 
 def find(store: Store, experiment_id: str, key: str) -> list["Run"]:
-    """Every run with this key, the oldest first."""
+    """Return all runs with this key, the oldest first."""
     return list(
         store.client.search_runs(
             [experiment_id], f"tags.`{KEY}` = '{key}'", order_by=["attributes.start_time", "attributes.run_id"]
@@ -68,7 +74,7 @@ def find(store: Store, experiment_id: str, key: str) -> list["Run"]:
 
 
 def delete(store: Store, experiment_id: str, runs: list["Run"]) -> None:
-    """Take runs away, with their trials and models."""
+    """Delete runs with their trials and models."""
     for run in runs:
         while children := store.client.search_runs([experiment_id], f"tags.`{PARENT}` = '{run.info.run_id}'"):
             for child in children:
@@ -79,7 +85,7 @@ def delete(store: Store, experiment_id: str, runs: list["Run"]) -> None:
 
 
 def create(store: Store, experiment_id: str, record: Record, system: str) -> str:
-    """Make a run with its record's parameters and tags; returns its id."""
+    """Create a run with its record's parameters and tags; return its id."""
     from mlflow.entities import Param
 
     tags = {
@@ -120,5 +126,5 @@ def flatten(params: Mapping[str, Any], place: str = "") -> dict[str, str]:
 
 
 def allowed(name: str) -> str:
-    """A name in the alphabet that MLflow takes."""
+    """Replace the characters that MLflow does not allow in a name."""
     return re.sub(r"[^\w.\- ]", "_", name)

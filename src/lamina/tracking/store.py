@@ -1,7 +1,7 @@
-"""Where MLflow keeps its runs: opened quickly, or refused in one line.
+"""Open MLflow's store quickly, or fail with a message of one line.
 
-Nothing here waits for long. MLflow on its own retries for minutes when a server is away or a database is locked;
-a store that does not answer within seconds counts as away, since the records bring it up to date later.
+MLflow by itself retries for minutes if a server is away or a database is locked. Here a store that does not answer
+within seconds counts as away: `lamina track` adds what is missing later.
 """
 
 import fcntl
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 SECONDS_TO_ANSWER = 5
-SECONDS_TO_WAIT = 20.0  # for another process, which makes the database in about five, and tells of a run in two
+SECONDS_TO_WAIT = 20.0  # another process creates the database in about 5 s and logs a run in about 2 s
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # long enough for a server that stores a large model before it answers; whether it answers at all is asked first
+    # enough for a server that stores a large model before it answers; `_check_server` waits less
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
@@ -38,7 +38,11 @@ SETTINGS = {
 class Store:
     """An MLflow store that answered.
 
-    artifacts: where new experiments keep their files; None where the server decides.
+    Attributes:
+        client: MLflow's client of the store.
+        uri: Its address.
+        root: Folder of the database and the lock (`store_root`).
+        artifacts: Where new experiments keep their files; None: the server decides.
     """
 
     client: "MlflowClient"
@@ -48,22 +52,26 @@ class Store:
 
 
 def store_root(system: Path) -> Path:
-    """Find the folder in which MLflow keeps its own: the nearest ancestor with `.dvc` or `.git`, else `system`."""
+    """Return the folder that holds `mlflow/`: the nearest ancestor with `.dvc` or `.git`, else `system`."""
     system = system.resolve()
     return next((f for f in (system, *system.parents) if (f / ".dvc").exists() or (f / ".git").exists()), system)
 
 
 def open_store(system: Path) -> Store:
-    """Open the store that MLFLOW_TRACKING_URI names; without it, the project's own SQLite database, made if need be.
+    """Open the store that MLFLOW_TRACKING_URI names, or else the project's SQLite database, created if missing.
 
-    Raises UserError where it is away, locked, broken or of another MLflow version.
+    Args:
+        system: Folder of the system.
+
+    Raises:
+        UserError: If the store is away, locked, broken or of another MLflow version.
     """
     root = store_root(system)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}"
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     with LOADING:
-        import mlflow.tracking  # noqa: F401  # what is imported below is a part of it, or of what it imports
+        import mlflow.tracking  # noqa: F401  # includes what is imported below
     with refused_in_one_line(uri):
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.CRITICAL)
@@ -71,7 +79,7 @@ def open_store(system: Path) -> Store:
 
         database = not uri.startswith(("http:", "https:"))
         artifacts = (root / "mlflow" / "artifacts").as_uri() if database else None
-        # MLflow's own migration is not safe against two processes that make the database at once
+        # MLflow's migration fails if two processes create the database at once
         with exclusive(root):
             _check_database(uri) if database else _check_server(uri)
             client = MlflowClient(tracking_uri=uri)
@@ -80,9 +88,10 @@ def open_store(system: Path) -> Store:
 
 
 def experiment(store: Store, name: str) -> str:
-    """Give the id of the experiment `name`, made or taken out of the bin if need be.
+    """Return the id of an experiment; create it, or restore a deleted one.
 
-    Raises UserError where the project's folder was moved, since MLflow would go on writing to the old place.
+    Raises:
+        UserError: If the project's folder was moved: MLflow would still write to the old one.
     """
     from mlflow.exceptions import MlflowException
 
@@ -91,14 +100,14 @@ def experiment(store: Store, name: str) -> str:
         try:
             return str(store.client.create_experiment(name, artifact_location=store.artifacts))
         except MlflowException:
-            # another machine made it meanwhile
+            # another machine created it meanwhile
             found = store.client.get_experiment_by_name(name)
             if found is None:
                 raise
     if store.artifacts and found.artifact_location.startswith("file:") and found.artifact_location != store.artifacts:
         raise UserError(
             f"MLflow's experiment {name!r} keeps its files in {found.artifact_location}, not in {store.artifacts}: "
-            f"the folder was moved; delete {store.root / 'mlflow'} and run `lamina track`, which makes it anew"
+            f"the folder was moved; delete {store.root / 'mlflow'} and run `lamina track`, which creates it again"
         )
     if found.lifecycle_stage == "deleted":
         store.client.restore_experiment(found.experiment_id)
@@ -107,9 +116,10 @@ def experiment(store: Store, name: str) -> str:
 
 @contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Let one process of this machine at a time look for a run and make it.
+    """Hold a lock, so that only one process of this machine looks for a run and creates it.
 
-    Raises UserError where another one does not come to its end within `SECONDS_TO_WAIT`.
+    Raises:
+        UserError: If another process holds it for `SECONDS_TO_WAIT`.
     """
     folder = root / "mlflow"
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,14 +136,15 @@ def _lock(file: TextIO) -> None:
         except BlockingIOError:
             if time.monotonic() > end:
                 raise UserError(
-                    f"{file.name}: another process has held MLflow's store for {SECONDS_TO_WAIT:.0f} s; see what hangs"
+                    f"{file.name}: another process has held MLflow's store for {SECONDS_TO_WAIT:.0f} s; "
+                    "check which process hangs, and run again"
                 ) from None
         time.sleep(0.05)
 
 
 @contextmanager
 def refused_in_one_line(uri: str) -> Iterator[None]:
-    """Turn whatever MLflow, its database or the network raises into a UserError; passwords in `uri` stay hidden."""
+    """Turn errors of MLflow, its database and the network into a UserError of one line, without passwords."""
     import requests
     import sqlalchemy.exc
     from mlflow.exceptions import MlflowException
@@ -144,12 +155,12 @@ def refused_in_one_line(uri: str) -> Iterator[None]:
         reason = re.sub(r"\(Background on this error.*", "", " ".join(str(error).split()))
         if len(reason) > 300:
             reason = f"{reason[:300]}..."
-        line = f"the MLflow store {uri} cannot be used ({reason.strip()}); see that it answers"
+        line = f"the MLflow store {uri} cannot be used ({reason.strip()}); check that it answers"
         raise UserError(re.sub(r"//[^/@\s]*@", "//***@", line)) from None
 
 
 def _check_database(uri: str) -> None:
-    """Take and leave a write transaction; asked directly, MLflow would retry for minutes before it says no."""
+    """Begin a write transaction: MLflow itself would retry for minutes before it fails."""
     import sqlalchemy
 
     url = sqlalchemy.make_url(uri)
@@ -166,7 +177,7 @@ def _check_database(uri: str) -> None:
 
 
 def _make_database(file: Path) -> None:
-    """Make SQLite's file with MLflow's tables, whole or not at all: one that is cut short MLflow refuses for ever."""
+    """Create SQLite's file with MLflow's tables, staged: MLflow never accepts a file that was cut short."""
     import sqlalchemy
     from mlflow.store.db import utils
 
@@ -180,7 +191,7 @@ def _make_database(file: Path) -> None:
 
 
 def _check_server(uri: str) -> None:
-    """Ask for any answer at all, with the credentials and certificates that MLflow would use."""
+    """Request any answer, with the credentials and certificates that MLflow uses."""
     from mlflow.utils import credentials, rest_utils
 
     untyped: Any = rest_utils

@@ -14,8 +14,8 @@ from lamina.tracking.expectations import (
     above,
     between,
     matching,
-    one_of,
     not_missing,
+    one_of,
     ordered,
     rows,
     unique,
@@ -79,7 +79,7 @@ SUITES: Final = (
     rejected_suite("picture", REASONS),
     Suite(
         table="lab",
-        about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: the largest distance from "
+        about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: largest distance from "
         "grey along a or b. as_kept: kept holds this id with this name, origin and label. originals: how often "
         "the split holds it.",
         key="name",

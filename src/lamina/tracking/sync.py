@@ -1,4 +1,4 @@
-"""A run's full state in MLflow, brought there once from the files that its stages wrote."""
+"""Log a run to MLflow in full, from the files that its stages wrote."""
 
 import math
 import sys
@@ -36,10 +36,20 @@ State = Literal["tracked", "already there"]
 
 
 def sync(system: Path, run: str) -> State:
-    """Bring one trained and evaluated run to its full state in MLflow, from its files alone, exactly once a key.
+    """Log one trained and evaluated run in full, from its files alone, exactly once per key.
 
-    What is there already in full is left alone. A run followed live to the end of its training is continued; what
-    a killed process left is replaced. Raises UserError where files are missing or the store cannot be used.
+    A complete run is left alone. A run that was logged live until its training ended is continued. An unfinished run
+    of a killed process is replaced.
+
+    Args:
+        system: Folder of the system.
+        run: Name of the run.
+
+    Returns:
+        Whether something was done.
+
+    Raises:
+        UserError: If files are missing or the store cannot be used.
     """
     files = read_tracked(system, run)
     store = open_store(system)
@@ -52,7 +62,7 @@ def sync(system: Path, run: str) -> State:
             return "already there"
         followed = next((there for there in found if _followed(there, files)), None)
         if followed:
-            # from here on it is half done; were this process killed, it would be replaced and not continued
+            # unfinished from here on: if this process is killed, the run is replaced and not continued
             store.client.delete_tag(followed.info.run_id, LIVE_EPOCHS)
             run_id = followed.info.run_id
         else:
@@ -63,7 +73,7 @@ def sync(system: Path, run: str) -> State:
 
 
 def sync_or_warn(system: Path, run: str) -> None:
-    """`complete` for a stage, whose own work is done: what MLflow cannot take is said in one line, for later."""
+    """Call `sync`; print a warning instead of raising UserError."""
     try:
         sync(system, run)
     except UserError as error:
@@ -75,7 +85,7 @@ def _followed(run: "Run", files: TrackedRun) -> bool:
 
 
 def _log_outcome(store: Store, run_id: str, experiment_id: str, files: TrackedRun) -> None:
-    """Log what is known only after training: scores, seconds, trials, figures, files and the model."""
+    """Log what is known after training: scores, seconds, trials, figures, files and the model."""
     from mlflow.entities import Metric
 
     at = now()
@@ -123,11 +133,12 @@ def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
 def _log_model(store: Store, run_id: str, experiment_id: str, files: TrackedRun) -> None:
     from mlflow.entities import LoggedModelOutput
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # MLflow asks for an example of the input, which it would run through the network, and warns of its own types
-        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-        from lamina.tracking.model import save
+    from lamina.tracking.model import save
 
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
+        # MLflow warns about its own types, a missing type hint, and a missing input example, which it would run through
+        # the network; some of it past every filter, so that it is recorded and dropped
+        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
         model = store.client.create_logged_model(
             experiment_id, MODEL, source_run_id=run_id, tags={KEY: files.run.record.key}, model_type="keras"
         )
@@ -138,7 +149,7 @@ def _log_model(store: Store, run_id: str, experiment_id: str, files: TrackedRun)
 
 
 def assessed(files: TrackedRun) -> dict[str, float]:
-    """Return what training again showed as plain numbers: `repeats_test_mean`, `control_p`, `crossvalidation_...`."""
+    """Return the results of repeated training as numbers, such as `repeats_test_mean` and `control_p`."""
     found: dict[str, float | None] = {}
     assessment: Assessment = files.run.assessment
     if repeats := assessment.repeats:

@@ -75,6 +75,6 @@ TEXT_DRIFT: Final = replace(
     DRIFT,
     about="These data and the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over the "
     "kept texts; of the classes, the one whose share changed most; of a reason to reject, its share. moved: the share "
-    "of the texts that have moved. bound: validate.drift plus the effect of chance in samples of this size, texts of one "
-    "origin counting as one. words, characters: numbers of each text; not ASCII: share of its characters.",
+    "of the texts that have moved. bound: validate.drift plus the effect of chance in samples of this size, texts of "
+    "one origin counting as one. words, characters: numbers of each text; not ASCII: share of its characters.",
 )

@@ -1,6 +1,6 @@
-"""What heads learned before: of runs that differ in their epochs alone, the longer goes on where the shorter ended.
+"""Cache of head states: a longer run continues from the end of a shorter, otherwise identical one.
 
-A comparison of epoch counts then costs as much as the longest; and a head that was interrupted goes on.
+Comparing numbers of epochs then costs as much as the longest run. An interrupted head continues, too.
 """
 
 import sys
@@ -17,30 +17,32 @@ HEADS: Final = Path(".lamina/heads")  # in a system's folder, out of reach of DV
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCache:
-    """The last state of every run's head, `RUN@KEY.npz` in `folder`; it may be removed at any time.
+    """The last state of every run's head, `RUN@KEY.npz` in `folder`; it may be deleted at any time.
 
-    name: of the run that learns.
+    Attributes:
+        name: Of the run that learns.
+        folder: Of the cache.
     """
 
     name: str
     folder: Path = HEADS
 
     def load(self, key: str, epochs: int) -> State | None:
-        """What a run learned under this key that is furthest, of those that stopped short of `epochs`; None: none did.
+        """Return the longest state of this key with fewer than `epochs` epochs, or None.
 
-        As many epochs are not taken over: whoever has a stage run again wants to see it learn again.
+        A state with as many epochs is not used: a stage that runs again shall train again.
         """
         found = [(path, state) for path in sorted(self.folder.glob(f"*@{key}.npz")) if (state := _read(path))]
         fitting = [(path, state) for path, state in found if len(state.history) < epochs]
         if not fitting:
             return None
         path, state = max(fitting, key=lambda one: len(one[1].history))
-        count, whose = len(state.history), path.name.rpartition("@")[0]
-        print(f"{self.name}: the first {count} of {epochs} epochs are those of {whose}: taken over", file=sys.stderr)
+        count, source = len(state.history), path.name.rpartition("@")[0]
+        print(f"{self.name}: the first {count} of {epochs} epochs are taken over from {source}", file=sys.stderr)
         return state
 
     def save(self, key: str, state: State) -> None:
-        """Keep a state under this key, in the place of what the run left before."""
+        """Save a state under this key, and delete the run's other states."""
         path = self.folder / f"{self.name}@{key}.npz"
         checkpoint = Checkpoint(path)
         checkpoint.keep(state)
@@ -51,7 +53,7 @@ class HeadCache:
 
 
 def _read(path: Path) -> State | None:
-    """The state in a file; one that is broken is of no use, and no harm."""
+    """Read a state; None if the file is broken."""
     try:
         return Checkpoint(path).load()
     except UserError:

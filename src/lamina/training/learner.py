@@ -30,7 +30,7 @@ class Learned:
 
     Attributes:
         history: a row per epoch (`lamina.training.fit.fit`).
-        make: builds the Keras model, when it is asked for.
+        make: Builds the Keras model when it is first used.
         predict: predictions for a fold's examples, row by row.
     """
 

@@ -58,7 +58,7 @@ Weights: TypeAlias = Annotated[str, AfterValidator(_is_weights)]
 
 
 class Hyperparameters(Config):
-    """The numbers of a run that Optuna may look for: each is a field, and a key of the run and of the section `tune`."""
+    """The numbers of a run that Optuna may tune: each is a field, and a key of the run and of the section `tune`."""
 
 
 class GradientNumbers(Hyperparameters):
@@ -111,7 +111,7 @@ class RunSettings(Config):
         return self.numbers.model_validate({name: getattr(self, name) for name in self.numbers.model_fields})
 
     def decides(self) -> dict[str, Any]:
-        """Return what decides the result: all settings, with the digest of the initial weights in place of their path."""
+        """Return all settings, with the digest of the initial weights instead of their path."""
         return self.model_dump() | {"weights": weights_identity(self.weights)}
 
 

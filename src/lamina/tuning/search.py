@@ -30,8 +30,8 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 Above0: TypeAlias = Annotated[float, Field(gt=0, le=1)]  # the search is logarithmic
 LogRange: TypeAlias = Annotated[tuple[Above0, Above0], BeforeValidator(_as_pair), AfterValidator(_ordered)]
-AnyAbove0: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
-PenaltyRange: TypeAlias = Annotated[tuple[AnyAbove0, AnyAbove0], BeforeValidator(_as_pair), AfterValidator(_ordered)]
+Penalty: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+PenaltyRange: TypeAlias = Annotated[tuple[Penalty, Penalty], BeforeValidator(_as_pair), AfterValidator(_ordered)]
 DropoutRange: TypeAlias = Annotated[tuple[Dropout, Dropout], BeforeValidator(_as_pair), AfterValidator(_ordered)]
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from lamina.models.networks import build_network
 from lamina.models.saliency import Saliency
-from lamina.tasks.classify.explain import answers_sheet, classes_sheet, lit, telling_examples
+from lamina.tasks.classify.explain import answers_sheet, classes_sheet, example_predictions, highlighted
 
 SIZE = 16
 NAMES = ["cat", "dog", "owl"]
@@ -29,7 +29,7 @@ def answers(rows: int = 200) -> pd.DataFrame:
 
 def test_the_surest_mistakes_and_a_spread_of_correct_predictions_are_chosen() -> None:
     table = answers()
-    chosen = telling_examples(table, NAMES, 8)
+    chosen = example_predictions(table, NAMES, 8)
     is_right = chosen["label"] == chosen["predicted"]
     assert list(is_right) == [True] * 8 + [False] * 8
     sure = table[NAMES].max(axis=1)
@@ -39,7 +39,7 @@ def test_the_surest_mistakes_and_a_spread_of_correct_predictions_are_chosen() ->
         of_it = sure[~wrong & (table["label"] == label)]
         assert of_it.max() in sure[chosen.index[:8]].to_numpy(), "the surest of each class is shown"
     assert chosen["label"][:8].value_counts().min() >= 2
-    pd.testing.assert_frame_equal(telling_examples(table.sample(frac=1, random_state=0), NAMES, 8), chosen)
+    pd.testing.assert_frame_equal(example_predictions(table.sample(frac=1, random_state=0), NAMES, 8), chosen)
 
 
 @pytest.mark.parametrize("kind", ["right", "wrong", "one"])
@@ -47,21 +47,21 @@ def test_where_there_are_fewer_all_are_chosen(kind: str) -> None:
     table = answers()
     is_right = table["label"] == table["predicted"]
     few = {"right": table[is_right][:5], "wrong": table[~is_right][:5], "one": table[:1]}[kind]
-    assert sorted(telling_examples(few, NAMES, 8)["id"]) == sorted(few["id"])
+    assert sorted(example_predictions(few, NAMES, 8)["id"]) == sorted(few["id"])
 
 
 def test_what_supports_a_class_is_bright_and_the_rest_dim() -> None:
     grey = np.full((32, 32, 3), 200, np.uint8)
-    shown = lit(grey, np.array([[1.0, -5.0], [0.0, 0.0]]))
+    shown = highlighted(grey, np.array([[1.0, -5.0], [0.0, 0.0]]))
     assert shown.dtype == np.uint8
     assert shown[4, 4].min() > 180
     assert shown[4, 28].max() < 80 > shown[28].max()
-    assert lit(grey, np.zeros((2, 2))).max() < 80, "nothing supports it: nothing is lit"
+    assert highlighted(grey, np.zeros((2, 2))).max() < 80, "nothing supports it: nothing is lit"
 
 
 def test_sheets_are_the_same_each_time() -> None:
     model = build_network("small_cnn", SIZE, len(NAMES), dropout=0.5, seed=1)
-    table = telling_examples(answers(), NAMES, 3)
+    table = example_predictions(answers(), NAMES, 3)
     pixels = pictures(len(table))
     one, two = (answers_sheet(Saliency(model), table, pixels, NAMES) for _ in range(2))
     assert one.tobytes() == two.tobytes()

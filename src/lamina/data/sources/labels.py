@@ -4,7 +4,7 @@ import csv
 import io
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
@@ -97,13 +97,13 @@ def parse_labels(data: bytes, place: str) -> Iterator[tuple[str, Labels]]:
         UserError: With the line number of the error.
     """
     text = decode_text(data)
-    separator = _separator(text)
+    separator = separator_of(text, COLUMNS)
     if separator is None:
         first = text.partition("\n")[0].strip()[:80]
         raise UserError(f"{place}: expected a first line with the columns file and label, got {first!r}")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header = _header(next(rows))
+        header = header_cells(next(rows))
         file, label = (header.index(column) for column in COLUMNS)
         for row in rows:
             if len(row) > len(header) or (row and not row[file].strip()):
@@ -123,20 +123,21 @@ def _expected(header: list[str], separator: str) -> str:
 
 def is_label_table(data: bytes) -> bool:
     """Whether the first line of a text file has the columns file and label."""
-    return _separator(decode_text(data)) is not None
+    return separator_of(decode_text(data), COLUMNS) is not None
 
 
-def _separator(text: str) -> str | None:
-    """The separator for which the first line has both columns."""
+def separator_of(text: str, columns: Collection[str]) -> str | None:
+    """Return the separator for which the first line of a table has these columns, or None."""
     first = text.split("\n", 1)[0].rstrip("\r")
     for separator in SEPARATORS:
         with suppress(csv.Error):
-            if set(COLUMNS) <= set(_header(next(csv.reader([first], delimiter=separator), []))):
+            if set(columns) <= set(header_cells(next(csv.reader([first], delimiter=separator), []))):
                 return separator
     return None
 
 
-def _header(cells: list[str]) -> list[str]:
+def header_cells(cells: list[str]) -> list[str]:
+    """Return the names of a table's columns, stripped and in lower case."""
     return [cell.strip().lower() for cell in cells]
 
 

@@ -25,8 +25,8 @@ SHOWN: Final = 8  # right predictions, and wrong ones, in the sheet
 def evaluate(folders: Folders, models: Path) -> Metrics:
     """Evaluate a run's model on validation and test: pictures from pixels, texts from their words.
 
-    Writes `predictions.parquet` and `sheets/` to the run's folder (docs/files.md). Each prediction is joined to its label
-    by the row's id.
+    Writes `predictions.parquet` and `sheets/` to the run's folder (docs/files.md). Each prediction is joined to its
+    label by the row's id.
     """
     record = read_record(models)
     manifest = read_split(folders)
@@ -54,13 +54,13 @@ def _pictures(
 ) -> tuple[pd.DataFrame, Mapping[str, Image.Image]]:
     """The predictions from pixels, and a sheet of what the network looked at."""
     from lamina.models.saliency import Saliency
-    from lamina.tasks.classify.explain import answers_sheet, telling_examples
+    from lamina.tasks.classify.explain import answers_sheet, example_predictions
 
     saliency, rows = Saliency(model), open_rows(manifest, folders)
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
     found = progress(map(saliency.answers, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)
     table = predicted_rows(manifest, np.concatenate(list(found)), record.classes)
-    chosen = telling_examples(table[table["fold"] == "test"], record.classes, SHOWN)
+    chosen = example_predictions(table[table["fold"] == "test"], record.classes, SHOWN)
     shown = open_rows(chosen, folders)
     sheet = answers_sheet(saliency, chosen, shown.read(np.arange(len(shown))), record.classes)
     return table, {"looked_at": sheet}

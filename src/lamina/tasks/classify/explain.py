@@ -1,4 +1,4 @@
-"""Pictures of the places that support a prediction, so that people can judge whether these are what matters."""
+"""Sheets that show which places of a picture support a class."""
 
 import math
 from collections.abc import Sequence
@@ -13,38 +13,47 @@ from lamina.maths.color import RgbPixels
 from lamina.models.saliency import Saliency
 
 CELL: Final = 160
-LIKELIEST: Final = 4  # classes shown next to one picture
-DIMMED: Final = 0.35  # of the light, where nothing supports the class
+LIKELIEST: Final = 4  # classes shown next to a picture
+DIMMED: Final = 0.35  # brightness of places that do not support the class
 
 
-def telling_examples(answers: pd.DataFrame, classes: Sequence[str], most: int) -> pd.DataFrame:
-    """Choose predictions to look at: correct ones of every class, from sure to unsure, and the surest wrong ones.
+def example_predictions(answers: pd.DataFrame, classes: Sequence[str], most: int) -> pd.DataFrame:
+    """Choose predictions to show: correct ones of every class, from sure to unsure, and the surest wrong ones.
 
-    answers: `id`, `label`, `predicted` and a column of probabilities per class. Returns at most `most` rows of each
-    kind, the right first and by class, then by probability; equals stand by id.
+    Args:
+        answers: Columns `id`, `label`, `predicted`, and the probabilities of each class.
+        classes: Names of the classes.
+        most: Rows of each kind.
+
+    Returns:
+        At most `most` correct rows, by class, then by probability and id; then at most `most` wrong ones.
     """
-    given = answers[list(classes)].max(axis=1)
-    ranked = answers.assign(given=given).sort_values(["given", "id"], ascending=[False, True])
+    confidence = answers[list(classes)].max(axis=1)
+    ranked = answers.assign(confidence=confidence).sort_values(["confidence", "id"], ascending=[False, True])
     is_right = ranked["label"] == ranked["predicted"]
     by_class = [rows for _, rows in ranked[is_right].groupby("label", sort=True)]
     of_each = math.ceil(most / max(len(by_class), 1))
     right = _spread(pd.concat([_spread(rows, of_each) for rows in by_class]), most) if by_class else ranked[:0]
-    return pd.concat([right, ranked[~is_right].head(most)]).drop(columns="given")
+    return pd.concat([right, ranked[~is_right].head(most)]).drop(columns="confidence")
 
 
 def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Some rows, evenly chosen, the first and the last among them."""
+    """Choose rows evenly, with the first and the last."""
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
 def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]) -> Image.Image:
-    """Draw correct and wrong predictions, and below each picture the places in it that support the class.
+    """Draw correct and wrong predictions, and below each picture the places that support the class.
 
-    answers: rows as `telling_examples` chooses them, at least one; pixels: (len(answers), S, S, 3), their pictures.
+    Args:
+        saliency: Of the run's model.
+        answers: At least one row of `example_predictions`.
+        pixels: (len(answers), S, S, 3) uint8.
+        classes: Names of the classes.
     """
     names = list(classes)
-    which = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
-    for_predicted, for_label = zip(*overlays(saliency, pixels, which), strict=True)
+    shown_classes = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
+    for_predicted, for_label = zip(*overlays(saliency, pixels, shown_classes), strict=True)
     captions = [
         f"{row['label']}\n→ {row['predicted']} {row[row['predicted']]:.0%}" for row in answers.to_dict("records")
     ]
@@ -68,9 +77,13 @@ def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, 
 def classes_sheet(
     saliency: Saliency, pixels: RgbPixels, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Image.Image:
-    """Draw one picture, and next to it the places in it that support each of the most probable classes.
+    """Draw a picture, and next to it the places that support each of its most probable classes.
 
-    pixels: (S, S, 3); probabilities: (classes,).
+    Args:
+        saliency: Of the run's model.
+        pixels: (S, S, 3) uint8.
+        probabilities: (classes,).
+        classes: Names of the classes.
     """
     order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
     (shown,) = overlays(saliency, pixels[None], order[None])
@@ -79,20 +92,22 @@ def classes_sheet(
 
 
 def overlays(saliency: Saliency, pixels: RgbPixels, classes: np.ndarray) -> list[list[RgbPixels]]:
-    """Every picture, (n, S, S, 3), lit where something supports each of the classes `classes[i]`, and dark elsewhere.
+    """Highlight the places that support a class. Brightness is not comparable between pictures.
 
-    classes: (n, k). Each is as bright as its own brightest place: how strong the support is cannot be compared between
-    pictures.
+    Args:
+        saliency: Of the run's model.
+        pixels: (n, S, S, 3) uint8.
+        classes: (n, k), the classes of each picture.
+
+    Returns:
+        For each picture k copies, bright where a place supports the class.
     """
     shares = saliency.shares(pixels, classes)
-    return [[lit(picture, share) for share in some] for picture, some in zip(pixels, shares, strict=True)]
+    return [[highlighted(picture, share) for share in some] for picture, some in zip(pixels, shares, strict=True)]
 
 
-def lit(picture: RgbPixels, shares: np.ndarray) -> RgbPixels:
-    """Darken a picture but where `shares`, (height, width), are positive, brightest at the greatest.
-
-    picture: (S, S, 3) uint8. Returns as much.
-    """
+def highlighted(picture: RgbPixels, shares: np.ndarray) -> RgbPixels:
+    """Darken a picture, (S, S, 3) uint8, except where `shares`, (height, width), are positive."""
     side = picture.shape[1], picture.shape[0]
     smooth = np.asarray(
         Image.fromarray(np.maximum(shares, 0).astype(np.float32)).resize(side, Image.Resampling.BICUBIC)

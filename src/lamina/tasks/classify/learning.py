@@ -119,9 +119,9 @@ class HeadLearner(ClassNetworkLearner):
     def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         """Train the head, join it to its backbone, and, where the settings say so, fine-tune both from pixels.
 
-        The history of a run with `fine_tune` has a further column, `fine_tuning`: 0 while the head trains alone, then 1;
-        epochs count on. `options.epochs` are those of the head. A head is trained again where its fine-tuning resumes
-        from a checkpoint.
+        The history of a run with `fine_tune` has one more column, `fine_tuning`: 0 while the head trains alone,
+        then 1; epochs count on. `options.epochs` are those of the head. A head is trained again if its fine-tuning
+        resumes from a checkpoint.
         """
         fine = self.settings.fine_tune
         if fine is None:

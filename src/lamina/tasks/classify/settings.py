@@ -64,7 +64,7 @@ class NetworkSettings(ClassifySettings):
         network: any of `docs/networks.md`; `weights` start its backbone.
         precision: what its layers compute in. Weights, their updates and the softmax are float32 either way.
         augmentation: plan: the copies of the section `augment`, the same in every epoch; fresh: as many rows, warped
-            anew in every epoch within the ranges of that section.
+            again in every epoch within the ranges of that section.
     """
 
     network: Annotated[str, among("network", BACKBONES)]

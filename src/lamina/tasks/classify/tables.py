@@ -1,4 +1,4 @@
-"""The report's tables of classifiers: who comes first, on which axis, and what was confused."""
+"""Values of the report's tables of classifiers: ranking, axis, confusion and mistakes."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A test picture that was called wrongly; `probability` is what the network gave to `predicted`."""
+    """A wrongly classified test picture; `probability` is that of the predicted class."""
 
     id: str
     label: str
@@ -33,12 +33,15 @@ class Mistake:
 
 
 def ranked(runs: Sequence[TrainedRun]) -> list[TrainedRun]:
-    """Best test accuracy first; equals by name."""
+    """Sort by test accuracy, the best first, then by name."""
     return sorted(runs, key=lambda run: (-run.metrics.test.value, run.name))
 
 
 def comparison(runs: Sequence[TrainedRun]) -> Comparison | None:
-    """Compare all pairs of runs, best first; None where there is one alone. Raises UserError for other pictures."""
+    """Compare the test accuracy of all pairs of runs, best first; None for a single run.
+
+    Raises UserError if runs were tested on different pictures.
+    """
     if len(runs) < 2:
         return None
     answers = same_pictures({run.name: run.predictions for run in runs})
@@ -47,7 +50,7 @@ def comparison(runs: Sequence[TrainedRun]) -> Comparison | None:
 
 
 def scale(runs: Sequence[TrainedRun]) -> Scale:
-    """Return the narrowest axis in whole tens of percent that shows every accuracy, interval and majority rate."""
+    """Return the narrowest axis for all intervals and majority rates, in whole tens of percent."""
     tests = [cast(ClassScores, run.metrics.test) for run in runs]
     values = [value for test in tests for value in (test.accuracy, test.majority, *(test.interval or ()))]
     lowest, highest = min(values), max(values)
@@ -57,7 +60,7 @@ def scale(runs: Sequence[TrainedRun]) -> Scale:
 
 
 def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[list[Cell]]:
-    """Rows are the true classes, columns the predicted ones, both in the order of `classes`."""
+    """Return the confusion matrix: a row per true class, a column per predicted one, in the order of `classes`."""
     counts = pd.crosstab(predictions["label"], predictions["predicted"])
     square = counts.reindex(index=list(classes), columns=list(classes), fill_value=0).to_numpy()
     totals = square.sum(axis=1, keepdims=True)
@@ -69,12 +72,12 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[list[Ce
 
 
 def mistakes(predictions: pd.DataFrame, classes: Sequence[str], most: int) -> list[Mistake]:
-    """The test pictures called wrongly, the most confident first (equals by id), at most `most`."""
+    """Return at most `most` wrongly classified test pictures, the most confident first, then by id."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     places = pd.Index(classes).get_indexer(pd.Index(wrong["predicted"]))
-    given = wrong[list(classes)].to_numpy(dtype=float)[np.arange(len(wrong)), places]
-    shown = wrong.assign(given=given).sort_values(["given", "id"], ascending=[False, True]).head(most)
-    columns = (shown[name] for name in ("id", "label", "predicted", "given"))
+    confidence = wrong[list(classes)].to_numpy(dtype=float)[np.arange(len(wrong)), places]
+    shown = wrong.assign(confidence=confidence).sort_values(["confidence", "id"], ascending=[False, True]).head(most)
+    columns = (shown[name] for name in ("id", "label", "predicted", "confidence"))
     return [
         Mistake(id=id_, label=label, predicted=predicted, probability=float(probability))
         for id_, label, predicted, probability in zip(*columns, strict=True)

@@ -12,7 +12,7 @@ from lamina.inputs.word_examples import predict_words
 
 SHOWN: Final = 20  # words of each class
 CLASSES: Final = 8
-FREQUENT: Final = 2_000  # of the words that occur in most texts, those that are asked about: a network answers each
+FREQUENT: Final = 2_000  # words that occur in most texts and are tried: the network predicts once for each
 _INK, _BAR = "#4a4560", "#5b3fa8"
 
 

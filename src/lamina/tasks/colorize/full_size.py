@@ -1,12 +1,12 @@
 """Color at full size, from a network that colors small squares.
 
-The network says a and b of every pixel of the square that `convert` makes of a picture; lightness is the picture's own,
-to its last bit. Brought up to size by itself, color would bleed over edges that the square is too small to show. So it
-follows the lightness that the square lacks: where, around a pixel of the square, a and b rise with lightness, by so
-much they rise with the difference between the picture's lightness and the square's. Where lightness does not differ, or
-says nothing of color, that is bilinear.
-Source: the slopes are those of the guided filter (He, Sun, Tang 2013; found at a small size: He and Sun 2015), which
-would also blur what the network said.
+The network predicts a and b for every pixel of the square that `convert` makes of a picture; lightness is exactly that
+of the picture. Simple enlarging would let color bleed over edges that the small square does not show. So color follows
+lightness: around each pixel of the square, the slopes of a and b over lightness are computed, and multiplied by the
+difference between the picture's lightness and the square's. Where lightness does not differ or does not predict color,
+this equals bilinear enlarging.
+Source: slopes as in the guided filter (He, Sun, Tang 2013; at a small size: He and Sun 2015), which would also blur the
+prediction.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,22 +26,22 @@ from lamina.tasks.colorize.network import colorizer_of
 BATCH_PIXELS: Final = 2**19  # of squares that the network sees at once
 MOST_AT_ONCE: Final = 32
 
-# measured with the true color of photographs as what the network says: of windows of 3, 5 and 9 pixels and variances of
-# 10, 40 and 160 these leave the least error, 0.85 of that of bilinear (MSE of a and b, squares of 96)
+# Measured with the true color of photographs as prediction: of windows of 3, 5 and 9 pixels and variances of 10, 40 and
+# 160 these have the smallest error, 0.85 of the bilinear one (MSE of a and b, squares of 96).
 _WINDOW: Final = (3, 3)
-_FLAT: Final = 40.0  # variance of L, below which an edge counts less and less
-_BAND: Final = 2**13  # pixels at once: what they need stays in a core's cache
+_FLAT: Final = 40.0  # variance of L below which edges count less
+_BAND: Final = 2**13  # pixels at once, to fit into a core's cache
 
 
 def load_colorizer(path: Path, size: int) -> Any:
     """Load the network from lightness to colors inside a run's saved model.
 
     Args:
-        path: of `model.keras`.
-        size: side in pixels of the squares that it shall color.
+        path: Of `model.keras`.
+        size: Side in pixels of the squares.
 
     Raises:
-        UserError: if the model holds no such network, or one for squares of another size.
+        UserError: If the model holds no such network, or one for another size.
     """
     model = colorizer_of(load_model(path))
     shapes = [tuple(getattr(model, name)) for name in ("input_shape", "output_shape")]
@@ -56,10 +56,19 @@ def load_colorizer(path: Path, size: int) -> Any:
 def colorize(
     model: Any, originals: Sequence[Original], depths: Sequence[np.dtype[Any]], strength: float = 1.0
 ) -> Iterator[Codes]:
-    """Yield every original in color: (H, W, 3) sRGB, of the type that `depths` names.
+    """Color pictures at full size.
 
-    model: from (n, S, S, 1) L to (n, S, S, 2) a and b, all of CIELAB; strength: what a and b are multiplied by.
-    Raises UserError where the network says what is no number.
+    Args:
+        model: From (n, S, S, 1) L to (n, S, S, 2) a and b, in CIELAB units.
+        originals: The pictures.
+        depths: Type of each result.
+        strength: Factor of a and b.
+
+    Yields:
+        Every picture in color, (H, W, 3) sRGB.
+
+    Raises:
+        UserError: If a prediction is not finite.
     """
     lab = srgb_to_lab(np.stack([original.square for original in originals]))
     squares: Floats = lab[..., :1].astype(np.float32) / np.float32(UNITS)
@@ -69,7 +78,18 @@ def colorize(
 
 
 def predict_ab(model: Any, squares: Floats) -> Floats:
-    """What the network says of squares, (n, S, S, 1) L: (n, S, S, 2) float32 a and b."""
+    """Predict the color of squares.
+
+    Args:
+        model: As of `colorize`.
+        squares: (n, S, S, 1) float32 L.
+
+    Returns:
+        (n, S, S, 2) float32 a and b.
+
+    Raises:
+        UserError: If a prediction is not finite.
+    """
     at_once = max(1, min(MOST_AT_ONCE, BATCH_PIXELS // squares[0].size))
     chroma: Floats = np.asarray(model.predict(squares, batch_size=at_once, verbose=0), np.float32)
     if not np.isfinite(chroma).all():
@@ -78,13 +98,19 @@ def predict_ab(model: Any, squares: Floats) -> Floats:
 
 
 def enlarge(pixels: Codes, light: Floats, chroma: Floats, depth: np.dtype[Any]) -> Codes:
-    """Give a picture the color that was found for a smaller one of the same.
+    """Transfer the color of a small picture to the large one, and keep the lightness of the large one.
 
-    pixels: (H, W) or (H, W, 3), the picture, whose lightness is kept; light: (h, w), the small one's L;
-    chroma: (h, w, 2), its a and b. Returns (H, W, 3) of type `depth`.
+    Args:
+        pixels: (H, W) or (H, W, 3), the large picture.
+        light: (h, w), L of the small one.
+        chroma: (h, w, 2), a and b of the small one.
+        depth: Type of the result.
+
+    Returns:
+        (H, W, 3) sRGB of type `depth`.
     """
     height, width = pixels.shape[:2]
-    lines = follow(light, chroma)
+    lines = local_slopes(light, chroma)
     if height < lines.shape[1] or width < lines.shape[2]:
         shrunk = cv2.resize(lines.transpose(1, 2, 0), (width, height), interpolation=cv2.INTER_AREA)
         lines = np.ascontiguousarray(shrunk.transpose(2, 0, 1))
@@ -105,14 +131,18 @@ def enlarge(pixels: Codes, light: Floats, chroma: Floats, depth: np.dtype[Any]) 
     return out
 
 
-def follow(light: Floats, chroma: Floats) -> Floats:
-    """How color follows lightness around each pixel: (4, h, w) float32, slopes of a and b over L, then what they start
-    from, so that slope x L + start is the pixel's own a and b.
+def local_slopes(light: Floats, chroma: Floats) -> Floats:
+    """Fit lines of a and b over L around each pixel.
 
-    light: (h, w), L; chroma: (h, w, 2).
+    Args:
+        light: (h, w), L.
+        chroma: (h, w, 2), a and b.
+
+    Returns:
+        (4, h, w) float32: slopes of a and b, then their offsets: slope x L + offset is the pixel's a and b.
     """
     values = np.dstack([light, chroma]).astype(np.float64)
-    values -= values.mean(axis=(0, 1))  # small numbers, whose squares lose nothing
+    values -= values.mean(axis=(0, 1))  # smaller numbers have more exact squares
     means = _around(values)
     both = _around(values * values[..., :1]) - means * means[..., :1]
     slopes = _around(both[..., 1:] / (both[..., :1] + _FLAT))
@@ -125,14 +155,14 @@ def _around(values: np.ndarray) -> np.ndarray:
 
 
 def _places(length: int, known: int) -> tuple[np.ndarray, np.ndarray, Floats]:
-    """For each of `length` pixels its two neighbours among `known` over the same extent, and the second's share."""
+    """Return for each of `length` pixels its two neighbors among `known` pixels, and the second's weight."""
     place = np.clip((np.arange(length) + 0.5) * known / length - 0.5, 0, known - 1)
     before = place.astype(np.intp)
     return before, np.minimum(before + 1, known - 1), (place - before).astype(np.float32)
 
 
 def _bilinear(length: int, known: int) -> Floats:
-    """(length, known) weights, each row's sum 1."""
+    """Return weights, (length, known), with a sum of 1 in each row."""
     before, after, share = _places(length, known)
     weights = np.zeros((length, known), np.float32)
     rows = np.arange(length)
@@ -142,7 +172,7 @@ def _bilinear(length: int, known: int) -> Floats:
 
 
 def _widen(lines: Floats, width: int) -> Floats:
-    """Bring the last axis up to `width`."""
+    """Enlarge the last axis to `width`, bilinearly."""
     before, after, share = _places(width, lines.shape[-1])
     wide: Floats = lines[..., after] - lines[..., before]
     wide *= share

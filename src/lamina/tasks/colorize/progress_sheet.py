@@ -1,4 +1,4 @@
-"""What a colorizer makes of some pictures while it learns: a sheet on which one sees it learn."""
+"""A sheet of pictures as a colorizer colors them after more and more epochs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ _NO_COLOR: Final = np.zeros(2, np.float32)
 
 @dataclass(frozen=True, kw_only=True)
 class ColorSheet:
-    """Some pictures, and what was made of them after the epochs 1, 2, 4, 8, ...
+    """Pictures and their predicted colors after the epochs 1, 2, 4, 8, ...
 
-    lab: (n, S, S, 3) int16 CIELAB x 100. tail: what makes colors of the network's numbers. folder: where strips are
-    kept until the sheet is made, so that a training that was interrupted shows all of it.
+    Attributes:
+        lab: (n, S, S, 3) int16 CIELAB x 100.
+        tail: Turns the network's numbers into colors.
+        folder: Keeps the strips of epochs, so that the sheet of an interrupted training is complete.
     """
 
     lab: LabPixels
@@ -31,7 +33,7 @@ class ColorSheet:
     folder: Path
 
     def on_network(self, epoch: int, network: Any) -> None:
-        """Color the pictures with what was learned until an epoch, where it is one to keep."""
+        """Color the pictures after an epoch, if it is a power of 2."""
         if epoch & (epoch - 1):
             return
         colors = self.tail(network(lightness(self.lab), training=False)).numpy()
@@ -40,14 +42,16 @@ class ColorSheet:
             strip.save(part, format="PNG")
 
     def strip(self, epoch: int) -> Image.Image | None:
-        """What was made of the pictures after an epoch, side by side; None where it was none to keep."""
+        """Return the colored pictures of an epoch, side by side; None if there are none."""
         kept = self._strip(epoch)
         return Image.fromarray(_read(kept)) if kept.exists() else None
 
     def sheet(self, network: Any, epochs: int) -> Image.Image:
-        """Rows: the grey pictures, what was made of them after some of the epochs and in the end, and the true ones.
+        """Draw the pictures in grey, after some of the epochs, by the saved model, and in true color.
 
-        network: the saved model.
+        Args:
+            network: The saved model.
+            epochs: Of the training.
         """
         kept = [epoch for epoch in range(1, epochs) if self._strip(epoch).exists()]
         rows = [np.split(_read(self._strip(epoch)), len(self.lab), axis=1) for epoch in kept]
@@ -66,14 +70,19 @@ def _read(path: Path) -> np.ndarray:
 
 
 def evenly_chosen(rows: Rows, most: int = PICTURES) -> LabPixels:
-    """CIELAB of some rows, evenly chosen, in their order."""
+    """Return CIELAB of at most `most` rows, evenly chosen."""
     return rows.read_lab(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
 
 
 def colored(lab: LabPixels, colors: np.ndarray) -> RgbPixels:
-    """Pictures in other colors, of their own lightness where sRGB holds that: (n, S, S, 3) uint8.
+    """Give pictures other colors; their lightness stays, as far as sRGB allows.
 
-    lab: (n, S, S, 3) int16 CIELAB x 100; colors: (n, S, S, 2) a, b in CIELAB units.
+    Args:
+        lab: (n, S, S, 3) int16 CIELAB x 100.
+        colors: (n, S, S, 2) a and b in CIELAB units.
+
+    Returns:
+        (n, S, S, 3) uint8 RGB.
     """
     ab = np.clip(np.rint(colors * 100), -12_800, 12_700).astype(np.int16)
     return lab_to_srgb(np.concatenate([lab[..., :1], ab], axis=-1))

@@ -1,4 +1,4 @@
-"""The report's tables of colorizers: who comes first, how far beyond the two baselines, on which axis."""
+"""Values of the report's tables of colorizers: ranking, axis, and comparison with two baselines."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ MOST_TICKS: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """An answer that needs no learning: what it is called, its test measures, and the share of grey's MSE gone."""
+    """An answer without learning: its name, its test measures, and by which share its MSE is below grey's."""
 
     name: str
     values: Mapping[str, float]
@@ -32,10 +32,14 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Duel:
-    """A run against a baseline on the same pictures.
+    """Comparison of a run with a baseline on the same pictures.
 
-    better: by how much its MSE is lower (negative: higher); interval: 95 % of it, None where there is but one origin;
-    verdict: `better`, `worse` or `open`; wins: share of the pictures (0 to 1) in which its MSE is lower.
+    Attributes:
+        name: Of the baseline.
+        better: By how much the run's MSE is lower (negative: higher).
+        interval: 95 % interval of it; None for a single origin.
+        verdict: `better`, `worse` or `open`.
+        wins: Share of the pictures (0 to 1) with a lower MSE.
     """
 
     name: str
@@ -46,16 +50,16 @@ class Duel:
 
 
 def ranked(runs: Sequence[TrainedRun]) -> list[TrainedRun]:
-    """Lowest test MSE first; equals by name. Raises UserError where runs were tested on other pictures."""
+    """Sort by test MSE, then by name. Raises UserError if runs were tested on different pictures."""
     if runs:
         same_pictures({run.name: run.predictions for run in runs})
     return sorted(runs, key=lambda run: (run.metrics.test.value, run.name))
 
 
 def comparison(runs: Sequence[TrainedRun]) -> Comparison | None:
-    """Compare the test MSE of all pairs of runs, best first; None where there is one alone.
+    """Compare the test MSE of all pairs of runs, best first; None for a single run.
 
-    Raises UserError where runs were tested on other pictures.
+    Raises UserError if runs were tested on different pictures.
     """
     if len(runs) < 2:
         return None
@@ -65,7 +69,7 @@ def comparison(runs: Sequence[TrainedRun]) -> Comparison | None:
 
 
 def baselines(run: TrainedRun) -> dict[str, Baseline]:
-    """The two baselines on the run's test pictures, the same for every run of a system."""
+    """Return the two baselines on the run's test pictures, the same for every run of a system."""
     test = test_scores(run)
     values = {name: {one: getattr(test.measures[one], name) for one in MEASURES} for name in BASELINES}
     grey = values["grey"]["mse"]
@@ -81,7 +85,7 @@ def test_scores(run: TrainedRun) -> ColorScores:
 
 
 def duels(differences: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
-    """A run against each baseline, picture by picture; pictures: `mse`, `grey_mse` and `mean_mse` of each."""
+    """Compare a run with each baseline, picture by picture; pictures: columns `mse`, `grey_mse` and `mean_mse`."""
     found = {}
     for name, words in IN_WORDS.items():
         against = getattr(differences, name)
@@ -97,13 +101,13 @@ def duels(differences: Differences, pictures: pd.DataFrame) -> dict[str, Duel]:
 
 
 def lower_baseline(run: TrainedRun, fold: str) -> tuple[str, float]:
-    """Name and MSE of the better baseline in a fold: what lies below it has learned something of colors."""
+    """Return name and MSE of the better baseline in a fold: a run below it has learned something about colors."""
     mse = getattr(run.metrics, fold).measures["mse"]
     return min(((words, float(getattr(mse, name))) for name, words in BASELINES.items()), key=lambda one: one[1])
 
 
 def scale(runs: Sequence[TrainedRun]) -> Scale:
-    """The narrowest axis that shows every MSE, interval and baseline, in steps of 1, 2 or 5 times a power of ten."""
+    """Return the narrowest axis for all MSEs, intervals and baselines, in steps of 1, 2 or 5 times 10**k."""
     scores = [test_scores(run).measures["mse"] for run in runs]
     values = [value for one in scores for value in (one.value, one.grey, one.mean, *(one.interval or ()))]
     lowest, highest = min(values), max(values)

@@ -1,4 +1,4 @@
-"""Networks that tell lightness from color, for the sake of their encoder: it learns without labels.
+"""Networks that predict lightness from color. Their encoder learns without labels.
 
 The reverse of a colorizer. Source: one half of R. Zhang, P. Isola, A. Efros, Split-Brain Autoencoders, CVPR 2017.
 """
@@ -11,16 +11,20 @@ from lamina.models.colorizers import brought_to, encode_and_decode
 
 LightnessDecoder = Literal["conv", "unet"]
 
-NETWORK_LAYER: Final = "lightness"  # the name under which every saved model of the kind holds what learned
+NETWORK_LAYER: Final = "lightness"  # name of the trained part in a saved model
 
 
 def build_lightness_network(
     backbone: str, *, weights: str, decoder: LightnessDecoder, side: int, size: int, dropout: float, seed: int
 ) -> Any:
-    """Build what learns: from (n, size, size, 3) as `lamina.models.chroma` gives it to (n, side, side, 1) numbers.
+    """Build the trained part: from (n, size, size, 3) of `lamina.models.chroma` to (n, side, side, 1) numbers.
 
-    backbone, weights: as of `lamina.models.backbones.build_extractor`; decoder, dropout: as of
-    `lamina.models.colorizers.build_colorizer`. What comes of it is made lightness by `build_tail`.
+    Args:
+        backbone, weights: As of `lamina.models.backbones.build_extractor`.
+        decoder, dropout: As of `lamina.models.colorizers.build_colorizer`.
+        side: Of the output; `build_tail` turns it into lightness.
+        size: Of the input.
+        seed: Of random weights and dropout.
     """
     from lamina.models.keras_runtime import keras
 
@@ -31,9 +35,9 @@ def build_lightness_network(
 
 
 def build_tail(side: int, size: int) -> Any:
-    """What makes lightness of a network's numbers: from (n, side, side, 1) to (n, size, size, 1) L.
+    """Build the part that turns numbers into lightness: from (n, side, side, 1) to (n, size, size, 1) L.
 
-    Numbers are L less 50, in units of `SPREAD`. Nothing in it learns, and what it says is not cut to 0..100.
+    A number is (L - 50) / `SPREAD`. This part has no weights, and does not clip L to 0..100.
     """
     from lamina.models.keras_runtime import keras
 
@@ -43,7 +47,7 @@ def build_tail(side: int, size: int) -> Any:
 
 
 def with_ends(network: Any, tail: Any, backbone: str) -> Any:
-    """The model that is saved: from (n, S, S, 3) RGB values 0..255 to (n, S, S, 1) L in CIELAB units."""
+    """Build the saved model: from (n, S, S, 3) RGB values 0..255 to (n, S, S, 1) L in CIELAB units."""
     from lamina.models.keras_runtime import keras
 
     size = network.input.shape[1]
