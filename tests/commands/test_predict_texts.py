@@ -137,8 +137,8 @@ def test_what_is_no_text_is_reported_and_the_others_are_predicted(
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("nothing.txt", r"nothing\.txt: not found; name a text file or a folder of text files"),
-        ("models", r"models: no text in this folder; expected \.txt files"),
+        ("nothing.txt", r"nothing\.txt: not found; expected a text or a folder of texts"),
+        ("models", r"models: no text in this folder; expected \.txt"),
     ],
 )
 def test_paths_without_texts_are_refused(system: Path, path: str, words: str) -> None:

@@ -24,6 +24,7 @@ from lamina.stages.evaluate import evaluate
 from lamina.stages.train import train
 from lamina.stages.tune import TuneConfig, tune
 from lamina.stages.words import read_settings
+from lamina.tasks.classify.learner import class_names
 from lamina.tasks.classify.settings import DenseSettings, LinearSettings
 from lamina.tasks.classify.words_learning import LinearLearner
 from lamina.tasks.runs import read_run
@@ -252,6 +253,15 @@ def test_the_network_decides_the_settings() -> None:
 )
 def test_what_does_not_fit_is_refused_in_one_line(settings: dict[str, Any], words: str) -> None:
     assert words in refusal(settings)
+
+
+@pytest.mark.parametrize("name", ["copy", "fold", "id", "label", "origin", "part", "predicted"])
+def test_a_class_with_the_name_of_a_column_is_refused(name: str) -> None:
+    rows = read_split(Folders())
+    assert name in rows.columns or name == "predicted"
+    with pytest.raises(UserError, match=f"the class '{name}' has the name of a column.*; rename it") as caught:
+        class_names(rows.assign(label=rows["label"].replace("neg", name)))
+    assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_entry_of_words_is_refused_with_the_nearest() -> None:
