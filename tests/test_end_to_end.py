@@ -203,7 +203,7 @@ def test_a_colorizer_colors_any_picture_and_names_no_class(project: Path, tmp_pa
         assert (colored.mode, colored.size) == ("RGB", (90, 40))
         assert np.ptp(np.asarray(colored).astype(int), axis=-1).max() > 3
     output = call(project, "lamina", "predict", str(tmp_path / "scan.png"), "--run", COLORS, expect=2)
-    assert "lamina colorize" in output
+    assert f"run '{COLORS}' has the task colorize, but this command needs classify" in output
 
 
 def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
@@ -224,7 +224,7 @@ def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
             assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
             assert one["predicted"] == max(one["probabilities"], key=one["probabilities"].get)
     output = call(project, "lamina", "predict", "mine", "--run", "other", expect=2)
-    assert f"no run 'other'; there are: {HEAD}, {NETWORK}, {COLORS}" in output
+    assert f"there is no run 'other'; known: {HEAD}, {NETWORK}, {COLORS}" in output
     shutil.rmtree(folder)
 
 
