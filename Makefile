@@ -2,8 +2,8 @@
 #   make run     install, then rebuild every result (dvc repro)
 #   make test    install, then lint, types and tests
 #   make ui      MLflow's pages on http://127.0.0.1:$(PORT), over this project's own store
-#   make bench   measure, each figure beside its alternative
-#   make lock    compile the hash-pinned requirements anew from pyproject.toml
+#   make bench   measure, each figure next to its alternative
+#   make lock    compile the hash-pinned requirements again from pyproject.toml
 #   make clean   remove what the targets made (not the results: `dvc gc` is for those)
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # trust the certificates that the machine trusts
 export UV_SYSTEM_CERTS := 1
-# libraries are compiled once, not by every process anew: half of what their import takes
+# compile libraries once, not again in every process: that takes half of the time of their import
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test ui bench lock clean
@@ -54,8 +54,8 @@ lock: .venv/dev
 clean:
 	rm -rf .venv .lamina .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
 
-# uv, itself pinned by hash, installs in seconds what takes pip minutes; where it cannot (say, an index that
-# only pip is told of), pip does. Both install exactly what the lock names and nothing else.
+# uv, itself pinned by hash, installs in seconds what takes pip minutes. Where it cannot (an index that only pip
+# is configured for), pip does it. Both install exactly what the lock names, and nothing else.
 .venv/run .venv/dev: .venv/%: requirements/%.txt requirements/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 2; }

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 
 CLASSES, BATCH, VALIDATION = 4, 16, 720
-NUMBERS = {"learning_rate": 1e-5, "dropout": 0.5, "decay": 0.001}  # of the first study, R1
+NUMBERS = {"learning_rate": 1e-5, "dropout": 0.5, "decay": 0.001}
 SMALL = {"rows": 250, "epochs": 40}
 TRIAL_EPOCHS = 20
 

@@ -47,12 +47,12 @@ def run(stage: str, system: Path) -> tuple[float, float, float, str]:
     process = subprocess.Popen(
         [sys.executable, "-m", f"lamina.stages.{module}", *names], cwd=system, stdout=subprocess.PIPE, text=True
     )
-    said = process.stdout.read().strip() if process.stdout else ""
+    printed = process.stdout.read().strip() if process.stdout else ""
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{stage} failed")
-    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, said
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, printed
 
 
 def main() -> None:
@@ -70,9 +70,9 @@ def main() -> None:
         (system / "params.yaml").write_text(params)
         total = 0.0
         for stage in STAGES:
-            seconds, busy, memory, said = run(stage, system)
+            seconds, busy, memory, printed = run(stage, system)
             total += seconds
-            print(f"{stage:20}{seconds:7.1f} s{busy:7.1f} s of processors{memory:7.0f} MiB  {said}", flush=True)
+            print(f"{stage:20}{seconds:7.1f} s{busy:7.1f} s of processors{memory:7.0f} MiB  {printed}", flush=True)
         print(f"{'source to words':20}{total:7.1f} s")
         manifest = pd.read_parquet(system / "data/split/manifest.parquet")
         classes, labels = np.unique(manifest["label"].to_numpy(str), return_inverse=True)

@@ -203,7 +203,7 @@ def test_a_colorizer_colors_any_picture_and_names_no_class(project: Path, tmp_pa
         assert (colored.mode, colored.size) == ("RGB", (90, 40))
         assert np.ptp(np.asarray(colored).astype(int), axis=-1).max() > 3
     output = call(project, "lamina", "predict", str(tmp_path / "scan.png"), "--run", COLORS, expect=2)
-    assert f"run '{COLORS}' has the task colorize, but this command needs classify" in output
+    assert f"run {COLORS!r} has the task colorize, but this command needs classify" in output
 
 
 def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:

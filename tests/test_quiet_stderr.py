@@ -1,4 +1,4 @@
-"""What is dropped, and what is not: told by a process of its own, whose stderr is a pipe."""
+"""What is dropped, and what is not, seen in a process of its own whose stderr is a pipe."""
 
 import subprocess
 import sys

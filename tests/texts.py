@@ -1,19 +1,32 @@
 """Small systems of texts: invented sentences, near duplicates of them, and the stages that read them."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import pandas as pd
 
 from lamina.config import section
 from lamina.data.sources.picture import Picture
 from lamina.data.text_filters import TextFilterConfig, TextRules
+from lamina.inputs.words import WordsSettings
 from lamina.maths.splits import SplitConfig
 from lamina.stages.download import to_table, write_parts
 from lamina.stages.filter_texts import filter_texts
 from lamina.stages.split_texts import TextSplitSummary, split_texts
+from lamina.stages.words import make_words
 
 Item = tuple[str, bytes, tuple[str, ...]]
+
+OPINIONS: Final = {"neg": "awful dull boring bad", "pos": "great lovely moving good", "so": "fair usual plain average"}
+_OVER_WORDS: Final = {"task": "classify", "input": "words/common"}
+DENSE: Final = {
+    **_OVER_WORDS, "network": "dense", "epochs": 20, "batch_size": 16,
+    "learning_rate": 0.02, "dropout": 0.0, "decay": 0.0,
+}  # fmt: skip
+LOGISTIC: Final = {**_OVER_WORDS, "network": "logistic_regression", "penalty": 1.0}
+NB_SVM: Final = {**_OVER_WORDS, "network": "nb_svm", "penalty": 1.0}
 
 
 def rules(*, labeled: bool = True, classes: tuple[str, ...] | None = None, **keys: object) -> TextRules:
@@ -84,3 +97,24 @@ def published(leaks: int) -> dict[str, str]:
         again = changed(texts[f"test/pos/{number:03d}.txt"].split(), 2)
         texts[f"train/pos/9{number:02d}.txt"] = disguised(again)
     return texts
+
+
+def opinions(count: int, labels: Sequence[str] = ("neg", "pos")) -> dict[str, str]:
+    """Short texts, of each label `count`: two words of their label among words that say nothing."""
+    texts = {}
+    for number, label in enumerate(labels):
+        for at in range(count):
+            seed = 10_000 * number + at
+            words = sentence(seed, 8) + random.Random(seed).sample(OPINIONS[label].split(), 2)
+            random.Random(seed).shuffle(words)
+            texts[f"{label}/{at:03d}.txt"] = " ".join(words)
+    return texts
+
+
+def words_system(system: Path, texts: dict[str, str], *, parts: int = 0, seed: int = 1, **words: Any) -> Path:
+    """Write `data/` of a system of texts as its stages do, with the entry `common` of `words`; return the system."""
+    data = filtered_system(system / "data", texts)
+    split_system(data, seed=seed, parts=parts)
+    settings, out = WordsSettings.model_validate(words), data / "words" / "common"
+    make_words(settings, data / "texts", data / "split", out, name="common", strip_html=True)
+    return system

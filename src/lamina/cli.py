@@ -22,7 +22,7 @@ COMMANDS = {
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="lamina", description="Tracked, tuned, honestly tested classifiers and colorizers of pictures."
+        prog="lamina", description="Tracked, tuned, honestly tested models of pictures and texts."
     )
     parser.add_argument("--version", action="version", version=f"lamina {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -18,14 +18,17 @@ from ruamel.yaml import YAML
 from checkout import ROOT, SHARED
 from lamina import __version__, installation
 from lamina.cli import main
+from lamina.commands.look import Place, TextLook
 from lamina.commands.new import OUTSIDE, _make_repository, add_arguments, find_pipeline, new
-from lamina.commands.template import PICTURES, TEXTS, Filling, fill, word
+from lamina.commands.template import PICTURES, TEXTS, Filling, fill, text_filling, word
+from lamina.commands.text_survey import TextSurvey
 from lamina.config import SECTIONS, Config, check_references, named, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.drift import ValidateConfig, read_profile
 from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
+from lamina.data.sources.survey import LabelSurvey
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
 from lamina.results.record import system_name
@@ -303,10 +306,27 @@ def test_a_source_of_texts_is_recognized(project: Path) -> None:
     assert not [line for line in lines if line and "#" not in line]
 
 
-def test_a_published_test_part_of_texts_is_used(project: Path) -> None:
+def test_a_published_test_part_of_texts_is_used_and_stays_complete(project: Path) -> None:
     files = texts({"bad": 12, "good": 12}, "train/") | texts({"bad": 10, "good": 10}, "test/")
     params, _ = make(project, archive(project / "reviews.zip", files))
     assert params["split"]["test_pattern"] == "^test/"
+    assert params["filter"]["drop_duplicates"] is False
+    text = (project / "systems/pets/params.yaml").read_text()
+    assert "the source has a test part" in text
+    assert "false keeps the test part complete" in text
+    params, _ = make(project, archive(project / "others.zip", texts({"bad": 12, "good": 12})), "systems/others")
+    assert (params["split"]["test_pattern"], params["filter"]["drop_duplicates"]) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("count", "share"), [(1, 0.15), (6_666, 0.15), (10_000, 0.1), (50_000, 0.02), (100_000, 0.01), (10**7, 0.01)]
+)
+def test_many_texts_need_a_smaller_share_to_validate(count: int, share: float) -> None:
+    labels = LabelSurvey(labels="folder", classes={"bad": count, "good": count}, unlabeled=0, ambiguous=0)
+    survey = TextSurvey(texts=count, labels=labels, test_pattern=None)
+    place = Place(kind="archive", location="reviews.zip", sha256=None)
+    found = text_filling(TextLook(name="reviews.zip", place=place, survey=survey))
+    assert found.values["split.validation"] == share
 
 
 @pytest.mark.parametrize(("suffix", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])

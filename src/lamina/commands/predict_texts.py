@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamina.commands.prediction import Prediction, failed, find_files, prediction
-from lamina.data.texts import decode
+from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError
 from lamina.inputs.words import Vectorizer, read_vectorizer
 from lamina.results.record import Record, read_record
@@ -20,7 +20,7 @@ def find_texts(paths: Sequence[Path]) -> list[Path]:
 
 
 def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Prediction]:
-    """Predict the class of every text; a file that holds no text gets an `error`.
+    """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
 
     Raises:
         UserError: if the run or its model is not there.
@@ -29,7 +29,7 @@ def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Predic
     from lamina.inputs.word_examples import predict_words
     from lamina.models.loading import load_model
 
-    read = {path: decode(path.read_bytes(), strip_html=vectorizer.strip_html) for path in find_texts(paths)}
+    read = {path: _read(path, strip_html=vectorizer.strip_html) for path in find_texts(paths)}
     texts = {path: one.text for path, one in read.items() if not one.problem}
     found = {path: failed(str(path), one.problem) for path, one in read.items() if one.problem}
     if texts:
@@ -43,16 +43,24 @@ def request_texts(system: Path, name: str, paths: Sequence[Path]) -> str:
     """Return the JSON to send to a served model for texts, in order.
 
     Raises:
-        UserError: if one is no text, since answers come back without names.
+        UserError: if one is no text or holds no words, since answers come back without names.
     """
     texts = []
     for path in find_texts(paths):
-        decoded = decode(path.read_bytes())
+        decoded = _read(path)
         if decoded.problem:
             raise UserError(f"{path}: {decoded.problem}; leave it out")
         texts.append(decoded.text)
     table = {"columns": ["text"], "data": [[text] for text in texts]}
     return json.dumps({"dataframe_split": table}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _read(path: Path, *, strip_html: bool = False) -> Decoded:
+    """Decode a file; one without words is a problem, too: an answer would say nothing about it."""
+    decoded = decode(path.read_bytes(), strip_html=strip_html)
+    if decoded.problem or count_words(decoded.text):
+        return decoded
+    return Decoded(text="", problem="holds no words")
 
 
 def _transform(system: Path, name: str) -> tuple[Record, Vectorizer]:

@@ -33,8 +33,8 @@ def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like 
         with TemporaryDirectory(prefix="lamina-weights-") as folder:
             _load(network, path, Path(folder), layer, like)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
-        said = " ".join(str(error).split())
-        raise UserError(f"weights: {path} cannot be read ({said}); give a .keras or .weights.h5 file") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"weights: {path} cannot be read ({reason}); give a .keras or .weights.h5 file") from None
 
 
 def _remedy(path: Path) -> str:

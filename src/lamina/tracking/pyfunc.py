@@ -15,12 +15,13 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 class Served(PythonModel):
     """A saved network of any task, from pictures or texts to what it predicts."""
 
+    vectorizer: Any = None  # of texts
+
     def load_context(self, context: PythonModelContext) -> None:
         # the only place where TensorFlow is needed: logging a model is quick without it
         import keras
 
         self.network = keras.models.load_model(context.artifacts["network"], compile=False)
-        self.vectorizer: Any = None
         if "words" in context.artifacts:
             from lamina.inputs.words import read_vectorizer
 

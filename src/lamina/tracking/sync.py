@@ -133,11 +133,12 @@ def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
 def _log_model(store: Store, run_id: str, experiment_id: str, files: TrackedRun) -> None:
     from mlflow.entities import LoggedModelOutput
 
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # MLflow warns about its own types, and about a missing input example, which it would run through the network
-        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
-        from lamina.tracking.model import save
+    from lamina.tracking.model import save
 
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(record=True):
+        # MLflow warns about its own types, a missing type hint, and a missing input example, which it would run through
+        # the network; some of it past every filter, so that it is recorded and dropped
+        warnings.filterwarnings("ignore", category=UserWarning, module="mlflow")
         model = store.client.create_logged_model(
             experiment_id, MODEL, source_run_id=run_id, tags={KEY: files.run.record.key}, model_type="keras"
         )

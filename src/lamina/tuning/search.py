@@ -30,6 +30,8 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 Above0: TypeAlias = Annotated[float, Field(gt=0, le=1)]  # the search is logarithmic
 LogRange: TypeAlias = Annotated[tuple[Above0, Above0], BeforeValidator(_as_pair), AfterValidator(_ordered)]
+Penalty: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+PenaltyRange: TypeAlias = Annotated[tuple[Penalty, Penalty], BeforeValidator(_as_pair), AfterValidator(_ordered)]
 DropoutRange: TypeAlias = Annotated[tuple[Dropout, Dropout], BeforeValidator(_as_pair), AfterValidator(_ordered)]
 
 
@@ -52,7 +54,7 @@ class TuneConfig(Config):
     learning_rate: LogRange
     dropout: DropoutRange
     decay: LogRange
-    penalty: LogRange = (0.1, 100.0)
+    penalty: PenaltyRange = (0.1, 100.0)
 
 
 def search(

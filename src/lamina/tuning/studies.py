@@ -115,11 +115,7 @@ def _checked(address: str) -> str:
 def resume(place: Place) -> None:
     """Create the study, or prepare an existing one to continue. Call it once, before the first worker opens it.
 
-    The workers of a file have all ended with the process that started them. Their unfinished trials are removed, so
-    the file is the same as if these trials had never started.
-
-    Args:
-        place: Of the study.
+    The workers of a file ended with the process that started them; their unfinished trials are removed.
 
     Raises:
         UserError: If the file or database cannot be used, or workers in the same database run the same run with
@@ -225,10 +221,6 @@ class OpenStudy:
 def open_study(place: Place, pruner: Any) -> Iterator[OpenStudy]:
     """Open a study that `resume` prepared.
 
-    Args:
-        place: Of the study.
-        pruner: An Optuna pruner.
-
     Raises:
         UserError: If the server does not answer for `PATIENCE` seconds.
     """
@@ -297,7 +289,7 @@ def _create_tables(make: Callable[[], Any]) -> Any:
 def _disable_fsync(storage: Any) -> None:
     """Make SQLite not wait for the disk: otherwise each report takes as long as a small epoch.
 
-    A killed process loses nothing. If the machine stops, the file may be broken, and `resume` reports it.
+    If the machine stops, the file may be broken, and `resume` reports it; a killed process loses nothing.
     A write-ahead log is no alternative: its extra files would be read into a file that replaces this one.
     """
     from sqlalchemy import event
@@ -328,7 +320,7 @@ def _fail_stale(study: Any) -> None:
 
 
 def _retry(study: Any, trial: Any) -> None:
-    """Queue an unfinished trial again with the same numbers, from its first epoch."""
+    """Queue a trial again with the same numbers."""
     if trial.params:
         study.enqueue_trial(trial.params)
 

@@ -1,7 +1,7 @@
 """What every learner of classes has, whatever its input."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from lamina.training.settings import GradientNumbers
 
 if TYPE_CHECKING:
     from lamina.training.trainers import ClassTrainer
+
+COLUMNS: Final = ("id", "origin", "label", "copy", "fold", "part", "predicted")  # of the split, and of predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +77,19 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def class_names(manifest: pd.DataFrame) -> list[str]:
-    """Return the classes of a manifest, sorted; raises UserError where there are fewer than two."""
+    """Return the classes of a manifest, sorted.
+
+    Raises:
+        UserError: if there are fewer than two, or one has the name of a column next to which its probabilities stand.
+    """
     classes = sorted(manifest["label"].dropna().unique())
     if len(classes) < 2:
         raise UserError(f"expected at least two classes, found {classes or 'no label'}; look at source.labels")
+    if taken := [name for name in classes if name in COLUMNS]:
+        raise UserError(
+            f"the class {taken[0]!r} has the name of a column of the tables of predictions; rename it in the source "
+            f"(not possible: {', '.join(COLUMNS)})"
+        )
     return classes
 
 

@@ -82,6 +82,7 @@ class DenseSettings(ClassifySettings):
     Source: F. Chollet, Deep Learning with Python, section 4.1 (film reviews).
     """
 
+    weights: Literal["weights/random"] = "weights/random"
     network: Literal["dense"]
 
 
@@ -101,6 +102,7 @@ class LinearSettings(RunSettings):
 
     numbers = LinearNumbers
 
+    weights: Literal["weights/random"] = "weights/random"
     network: Literal["logistic_regression", "nb_svm"]
     penalty: Annotated[
         Annotated[float, Field(gt=0, le=1e6)] | Literal["tune"], or_tune("0 (excluded) to 1,000,000")

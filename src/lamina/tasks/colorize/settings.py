@@ -27,6 +27,7 @@ class ColorizeSettings(GradientSettings):
             augmentation), in twice the time. While training, the picture alone is evaluated.
     """
 
+    input: Literal["pixels"]
     encoder: Annotated[str, among("network", BACKBONES)]
     preprocess: Convention
     decoder: Decoder

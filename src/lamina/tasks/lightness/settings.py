@@ -20,6 +20,7 @@ class LightnessSettings(GradientSettings):
         preprocess: what the encoder is given: color without lightness, nothing else.
     """
 
+    input: Literal["pixels"]
     encoder: Annotated[str, among("network", BACKBONES)]
     decoder: LightnessDecoder
     precision: Precision = "float32"
