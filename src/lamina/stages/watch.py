@@ -20,7 +20,7 @@ from lamina.stages import entry
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
-NO_STAGES = ("entry", "run_stage", "watch")
+NO_STAGES = ("entry", "folds", "run_stage", "watch")
 
 
 def list_code(out: Path) -> int:
