@@ -256,7 +256,7 @@ def test_an_output_among_the_pictures_is_refused(paths: list[str], out: str, tmp
     for place in ("in/a.png", "in/in/b.png", "in/in/in/b.png"):
         Image.fromarray(waves()).save(tmp_path / place)
     Image.fromarray(waves()).save(tmp_path / "in" / "c.gif")  # of which would become c.png
-    with pytest.raises(UserError, match="would lie among the pictures that are colored; name another folder"):
+    with pytest.raises(UserError, match="would be among the pictures that are colored; give another folder"):
         plan([tmp_path / path for path in paths], tmp_path / out)
 
 

@@ -447,7 +447,7 @@ class TestColorizers:
         assert run_gate(system) == 2
         said = line(capsys.readouterr().out, "tiny")
         assert "cannot compare: the run's measure changed: " in said
-        assert said.endswith("holds its accuracy, and now it is judged by MSE; --accept renews the baseline")
+        assert said.endswith("holds accuracy, but the run now has MSE; --accept renews the baseline")
         assert run_gate(system, "--accept") == 0
         assert "tiny: accepted, 200 pictures" in capsys.readouterr().out
         assert run_gate(system) == 0

@@ -267,7 +267,9 @@ def test_a_process_that_hangs_is_not_waited_for(system: Path, monkeypatch: pytes
     monkeypatch.setattr(store, "SECONDS_TO_WAIT", 0.3)
     with (
         store.exclusive(store.store_root(system)),
-        pytest.raises(UserError, match=r"lock: another process has held MLflow's store for 0 s; check which process hangs"),
+        pytest.raises(
+            UserError, match=r"lock: another process has held MLflow's store for 0 s; check which process hangs"
+        ),
     ):
         sync(system, "tiny")
     assert sync(system, "tiny") == "tracked"
