@@ -35,8 +35,13 @@ def chapter(system: Path) -> str:
     return str(pictures_chapter(read_pictures(system)).body)
 
 
+def census_of(system: Path) -> tables.Census:
+    data = read_pictures(system)
+    return tables.census(len(data.names), data.rejected, data.split)
+
+
 def test_pictures_are_counted_by_reason_class_and_fold(system: Path) -> None:
-    census = tables.census(read_pictures(system))
+    census = census_of(system)
     assert list(census.rejected.items()) == [("duplicate", 3), ("grayscale", 1), ("too small", 1), ("unreadable", 1)]
     assert sum(count.pictures for count in census.folds.values()) == census.kept == 48 * PICTURES_PER_ORIGIN
     assert sum(count.origins for count in census.folds.values()) == 48
@@ -52,7 +57,7 @@ def test_spare_pictures_are_counted_apart_and_copies_do_not_count(copied: Path) 
     split = pd.read_parquet(path)
     spare = split["id"].isin(split.loc[split["fold"] == "train", "id"].unique()[:7])
     split.assign(fold=split["fold"].mask(spare, "spare")).to_parquet(path)
-    counted = tables.census(read_pictures(copied))
+    counted = census_of(copied)
     assert counted.spare == 7
     assert sum(fold.pictures for fold in counted.folds.values()) == counted.kept - 7
     assert "7 pictures take no part" in words(chapter(copied))
@@ -106,7 +111,7 @@ def test_data_docs_are_linked_where_they_are(copied: Path) -> None:
 def test_cells_are_compared_with_given_boxes(copied: Path) -> None:
     pd.DataFrame({"agreement": [0.9, 0.8, 0.1, None]}).to_parquet(copied / "data/filtered/cells.parquet")
     found = tables.cells(read_pictures(copied))
-    assert found == tables.Cells(given=3, agreeing=2, median=0.8)
-    assert "In 2 of 3 pictures with one given box (66.7 %)" in words(chapter(copied))
+    assert found == tables.Cells(labeled=3, agreeing=2, median=0.8)
+    assert "In 2 of 3 pictures with one labeled box (66.7 %)" in words(chapter(copied))
     pd.DataFrame({"agreement": [None, None]}, dtype=float).to_parquet(copied / "data/filtered/cells.parquet")
     assert tables.cells(read_pictures(copied)) is None

@@ -40,9 +40,9 @@ def test_of_errors_the_lowest_decides(system: Path) -> None:
     assert (champion.run, champion.measure, champion.validation) == ("like near", "mse", 100.0)
     write_json(champion_path(system), champion.model_dump())
     assert read_champion(system) == champion
-    assert champion.lies_in(system)
+    assert champion.is_in(system)
     write_color_run(system, run="like near", validation=99.0)
-    assert not champion.lies_in(system)
+    assert not champion.is_in(system)
 
 
 def test_it_is_read_as_it_was_written(system: Path) -> None:
@@ -50,15 +50,15 @@ def test_it_is_read_as_it_was_written(system: Path) -> None:
     champion = choose(system, ["tiny"], "accuracy")
     write_json(champion_path(system), champion.model_dump())
     assert read_champion(system) == champion
-    assert champion.lies_in(system)
+    assert champion.is_in(system)
 
 
 def test_a_model_trained_since_is_not_the_champion(system: Path) -> None:
     champion = choose(system, ["tiny"], "accuracy")
     (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
-    assert not champion.lies_in(system)
+    assert not champion.is_in(system)
     (system / "models" / "tiny" / "model.keras").unlink()
-    assert not champion.lies_in(system)
+    assert not champion.is_in(system)
 
 
 @pytest.mark.parametrize(
