@@ -48,7 +48,7 @@ def test_a_picture_that_the_store_refuses_costs_one_line(system: Path, capfd: py
     follow(system, between=look)
     err = capfd.readouterr().err
     assert err.count("\n") == 1
-    assert "training goes on, `lamina track` brings MLflow up to date" in err
+    assert "training continues, `lamina track` brings MLflow up to date" in err
 
 
 def test_epochs_are_there_before_training_ends(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ def test_a_store_that_is_away_costs_a_line_and_is_filled_later(
     printed = capsys.readouterr()
     assert len(printed.err.splitlines()) == 1
     assert printed.err.startswith("warning: the MLflow store http://127.0.0.1")
-    assert "what was accepted is kept, `lamina track` brings MLflow up to date" in printed.err
+    assert "the accepted results are kept, `lamina track` brings MLflow up to date" in printed.err
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     assert call(track, system) == 0
     assert "champion tiny: registered" in capsys.readouterr().out
@@ -143,7 +143,7 @@ def test_what_was_trained_since_is_not_registered(system: Path, capsys: pytest.C
     call(gate, system, "--accept")
     (system / "models" / "tiny" / "model.keras").write_bytes(b"trained since")
     assert call(track, system) == 0
-    assert "champion tiny: not what lies in models/" in capsys.readouterr().out
+    assert "models/tiny: not the accepted model" in capsys.readouterr().out
     champion = read_champion(system)
     assert isinstance(champion, Champion)
     with pytest.raises(UserError, match="the champion tiny is not what lies in"):

@@ -103,7 +103,7 @@ def test_killed_in_the_middle_costs_one_line_and_is_repaired(
     follow(system, key="2", between=kill)
     err = capfd.readouterr().err
     assert err.count("\n") == 1
-    assert "training goes on, `lamina track` brings MLflow up to date" in err
+    assert "training continues, `lamina track` brings MLflow up to date" in err
     server.start()
     (left,) = found()
     assert left.info.status == "RUNNING"

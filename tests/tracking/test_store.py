@@ -39,7 +39,7 @@ def test_locked_database_costs_one_line_and_little_time(
     assert out == ""
     assert err.count("\n") == 1
     assert "database is locked" in err
-    assert "training goes on, `lamina track` brings MLflow up to date" in err
+    assert "training continues, `lamina track` brings MLflow up to date" in err
     with pytest.raises(UserError, match=r"mlflow\.db cannot be used .*database is locked"):
         sync(system, "tiny")
     other.close()
