@@ -146,7 +146,7 @@ def test_what_was_trained_since_is_not_registered(system: Path, capsys: pytest.C
     assert "models/tiny: not the accepted model" in capsys.readouterr().out
     champion = read_champion(system)
     assert isinstance(champion, Champion)
-    with pytest.raises(UserError, match="the champion tiny is not what lies in"):
+    with pytest.raises(UserError, match="not the accepted champion tiny; fetch"):
         register(system, champion)
 
 

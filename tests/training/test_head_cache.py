@@ -63,7 +63,7 @@ def test_the_epochs_of_a_shorter_run_are_not_trained_again(
     monkeypatch.setattr(Head, "train_epoch", lambda head, what="train": calls.append(1) or whole(head, what))
     opened().learn(DROPPING, TrainingOptions(epochs=5, head_cache=saved(tmp_path)))
     assert len(calls) == 2
-    assert capsys.readouterr().err.splitlines()[0] == ("head: the first 3 of 5 epochs are those of shorter: taken over")
+    assert capsys.readouterr().err.splitlines()[0] == "head: the first 3 of 5 epochs are taken over from shorter"
     opened().learn(DROPPING, TrainingOptions(epochs=5, head_cache=saved(tmp_path)))
     assert len(calls) == 2 + 2, "as many epochs are taken from the shorter run, not from itself"
 
