@@ -1,6 +1,6 @@
 """Film reviews from the archive to words, then two linear classifiers: time, memory and accuracy of each step.
 
-python bench/texts.py ../shared/data/imdb.zip [--keep-duplicates] [--validation 0.05]
+python bench/texts.py imdb.zip [--keep-duplicates] [--validation 0.05]
 
 ARCHIVE holds `train/CLASS/*.txt` and `test/CLASS/*.txt`. Each stage is a process in a temporary folder.
 Known results on the 25,000 test reviews of the Large Movie Review Dataset: NB-SVM with pairs of words 91.6 %, logistic
