@@ -220,7 +220,7 @@ def prepare(system: Path) -> None:
     write_stripes(system, train=4, validation=0, test=0)
     (system / "data/validation").mkdir()
     (system / "data/validation/verdict.json").write_text("{}\n")
-    list_code(system / "data/code")
+    list_code(system / "data/code", system / ".lamina/code.json")
     learn(system, seed=1)
 
 

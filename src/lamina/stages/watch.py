@@ -15,7 +15,7 @@ from lamina.config import check_references, read_params
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
 from lamina.progress import progress
-from lamina.source_code import all_modules, code_lines
+from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
@@ -23,19 +23,35 @@ from lamina.tasks.task import DECIDING
 NO_STAGES = ("entry", "folds", "run_stage", "watch")
 
 
-def list_code(out: Path) -> int:
-    """Write a list for every stage, and for every task of a run's stages, to `out`; return the number of code files."""
-    lists = {f"{stage}.txt": code_lines(*roots(stage)) for stage in stages() if stage not in DECIDING}
-    lists |= {
-        f"{stage}/{task}.txt": code_lines(f"lamina.stages.{stage}", *TASKS[task].deciding_modules(stage))
-        for stage in DECIDING
-        for task in TASKS
-    }
+def list_code(out: Path, cache: Path) -> int:
+    """Write a list for every stage, and for every task of a run's stages, to `out`; return the number of code files.
+
+    Args:
+        out: Folder of the lists.
+        cache: File that keeps the lists for as long as no file of the package changes in size or time.
+    """
+    files = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    state = json_digest([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files])
+    known = read_json(cache) if cache.exists() else {}
+    if known.get("state") != state:
+        known = {"state": state, "lists": code_lists()}
+        write_json(cache, known)
+    lists: dict[str, list[str]] = known["lists"]
     with staged(out, folder=True) as part:
         for name, lines in lists.items():
             (part / name).parent.mkdir(exist_ok=True)
             (part / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return len({line for lines in lists.values() for line in lines})
+
+
+def code_lists() -> dict[str, list[str]]:
+    """Return the lists of `list_code`, by the names of their files."""
+    lists = {f"{stage}.txt": code_lines(*roots(stage)) for stage in stages() if stage not in DECIDING}
+    return lists | {
+        f"{stage}/{task}.txt": code_lines(f"lamina.stages.{stage}", *TASKS[task].deciding_modules(stage))
+        for stage in DECIDING
+        for task in TASKS
+    }
 
 
 def stages() -> list[str]:
@@ -84,7 +100,7 @@ def main() -> None:
     source = params.get("source") or {}
     with staged(Path("data/source.txt")) as part:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
-    print(f"watching {list_code(Path('data/code'))} files of code, and the source")
+    print(f"watching {list_code(Path('data/code'), Path('.lamina/code.json'))} files of code, and the source")
     for note in check_references(params):
         print(note, file=sys.stderr)
 
