@@ -46,7 +46,7 @@ def page(system: Path) -> str:
 
 def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> None:
     text = words(page)
-    assert re.search(r"of 4 classes, 5 runs\. Best at classes: mobilenet_v2 with a test accuracy of \d\d\.\d %", text)
+    assert re.search(r"of 4 classes, 5 runs\. Best at classes: mobilenet_v2 with a test accuracy of 87\.5 %", text)
     assert "Best at colors: colors with a mean squared error of 90.0 (95 % interval 81.0 to 108.0)" in text
     assert "Best at lightness from color: light with a mean squared error of 120.0" in text
     anchors = re.findall(r'<section id="([^"]+)"', page)
@@ -60,7 +60,7 @@ def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> N
 def test_the_summary_names_the_best_of_each_task(system: Path, tmp_path: Path) -> None:
     summary = report({name: TASKS[task] for name, task in RUNS.items()}, system, tmp_path)
     said = (
-        r"5 runs, best classifier mobilenet_v2 with a test accuracy of \d\d\.\d%, best colorizer colors with a test MSE"
+        r"5 runs, best classifier mobilenet_v2 with a test accuracy of 87\.5%, best colorizer colors with a test MSE"
     )
     assert re.search(
         rf"index\.html: {said} of 90\.0, best at lightness light with a test MSE of 120\.0; 0\.\d MB", str(summary)
