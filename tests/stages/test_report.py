@@ -59,9 +59,7 @@ def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> N
 
 def test_the_summary_names_the_best_of_each_task(system: Path, tmp_path: Path) -> None:
     summary = report({name: TASKS[task] for name, task in RUNS.items()}, system, tmp_path)
-    said = (
-        r"5 runs, best classifier mobilenet_v2 with a test accuracy of 87\.5%, best colorizer colors with a test MSE"
-    )
+    said = r"5 runs, best classifier mobilenet_v2 with a test accuracy of 87\.5%, best colorizer colors with a test MSE"
     assert re.search(
         rf"index\.html: {said} of 90\.0, best at lightness light with a test MSE of 120\.0; 0\.\d MB", str(summary)
     )
