@@ -38,7 +38,7 @@ NAMED: Final = ("features", "words", "runs")  # sections that map names to entri
 Params: TypeAlias = dict[str, Any]
 
 RUN_NAME: Final = "[A-Za-z][A-Za-z0-9_-]*"  # a folder's name, a part of a DVC stage's and of a shell line
-PUBLISHED: Final = "weights/imagenet/{}.weights.h5"  # where the stage `weights` keeps the published weights
+PUBLISHED: Final = re.compile(r"weights/([^/]+)/(.+)\.weights\.h5")  # where the stage `weights` keeps published weights
 
 # Keras and NumPy take seeds below 2**32; the trials of a search add their numbers to it
 SEEDS: Final = 2**31
@@ -144,12 +144,11 @@ def _check_input(place: str, name: Any, known: list[str]) -> None:
 def _check_weights(place: str, path: Any, params: Mapping[str, Any]) -> None:
     if not isinstance(path, str):
         return
-    listed = _setting(params.get("weights"), "imagenet")
-    head, tail = PUBLISHED.split("{}")
-    if path.startswith(head) and path.endswith(tail):
-        name = path.removeprefix(head).removesuffix(tail)
+    if found := PUBLISHED.fullmatch(path):
+        kind, name = found.groups()
+        listed = _setting(params.get("weights"), kind)
         if not isinstance(listed, list) or name not in listed:
-            raise UserError(f"params.yaml: {place}: {path} is not fetched; add {name} to the list weights.imagenet")
+            raise UserError(f"params.yaml: {place}: {path} is not fetched; add {name} to the list weights.{kind}")
     if path.startswith("models/"):
         run = path.split("/")[1]
         if run not in named(params, "runs"):

@@ -23,7 +23,7 @@ from lamina.errors import UserError
 from lamina.inputs.extraction import make_extractor
 from lamina.inputs.index import read_split
 from lamina.inputs.settings import FeaturesSettings
-from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk, fetch_imagenet
+from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk, fetch_weights
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
 from lamina.stages.watch import list_code
@@ -101,7 +101,7 @@ def test_features_load_published_weights(mobilenet: Any, tmp_path: Path, monkeyp
 
 def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path) -> None:
     path = tmp_path / "mobilenet_v2.weights.h5"
-    fetch_imagenet("mobilenet_v2", path)
+    fetch_weights("imagenet", "mobilenet_v2", path)
     network = build_network("mobilenet_v2", 32, 3, weights=str(path), dropout=0.5, seed=1)
     assert_same(network.get_layer(BACKBONE_LAYER), mobilenet)
     assert network.get_layer(BACKBONE_LAYER).trainable_variables
@@ -110,7 +110,7 @@ def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path)
 def test_the_same_weights_are_the_same_bytes(mobilenet: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
         keras.backend.clear_session()  # as in a process of its own: layers are counted from the first again
-        fetch_imagenet("mobilenet_v2", tmp_path / f"{name}.weights.h5")
+        fetch_weights("imagenet", "mobilenet_v2", tmp_path / f"{name}.weights.h5")
     assert (tmp_path / "one.weights.h5").read_bytes() == (tmp_path / "two.weights.h5").read_bytes()
 
 
@@ -132,7 +132,7 @@ def test_the_extra_layer_of_efficientnet_is_merged_into_its_normalization(
     monkeypatch.setitem(efficientnet.WEIGHTS_HASHES, "b0", ("", digest))
     expected = build_trunk(BACKBONES["efficientnet_b0"], 64, imagenet=True)
     path = tmp_path / "efficientnet_b0.weights.h5"
-    fetch_imagenet("efficientnet_b0", path)
+    fetch_weights("imagenet", "efficientnet_b0", path)
     found = trunk("efficientnet_b0", path, size=64, seed=99)
     scales = [[x.name for x in one.layers if isinstance(x, keras.layers.Rescaling)] for one in (found, expected)]
     assert len(scales[0]) == len(scales[1]) - 1
@@ -159,7 +159,7 @@ def test_weights_that_cannot_be_fetched_name_the_file(name: str, file: str, kera
 
 def test_our_own_networks_have_no_published_weights(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"weights\.imagenet: there are none for resnet20; take it from the list"):
-        fetch_imagenet("resnet20", tmp_path / "x.weights.h5")
+        fetch_weights("imagenet", "resnet20", tmp_path / "x.weights.h5")
 
 
 @pytest.mark.parametrize(

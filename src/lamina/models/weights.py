@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import h5py
 
+from lamina.config import PUBLISHED
 from lamina.errors import UserError
 
 _IN_ARCHIVE: Final = "model.weights.h5"  # name of the weights in a .keras file, which is a ZIP archive
@@ -38,9 +39,9 @@ def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like 
 
 
 def _remedy(path: Path) -> str:
-    if path.parts[:2] == ("weights", "imagenet"):
-        name = path.name.removesuffix(".weights.h5")
-        return f"list {name} under weights.imagenet, then run `dvc repro weights` or `dvc pull weights`"
+    if found := PUBLISHED.fullmatch(path.as_posix()):
+        kind, name = found.groups()
+        return f"list {name} under weights.{kind}, then run `dvc repro weights` or `dvc pull weights`"
     return "expected weights/random, weights/imagenet/NAME.weights.h5, or a .keras or .weights.h5 file"
 
 

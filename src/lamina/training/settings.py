@@ -9,9 +9,9 @@ from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, Field, ValidationError, WrapValidator
 
-from lamina.config import SEEDS, Config, nearest
+from lamina.config import PUBLISHED, SEEDS, Config, nearest
 from lamina.files import file_digest
-from lamina.models.backbones import IMAGENET, RANDOM, WEIGHTS_SUFFIXES
+from lamina.models.backbones import RANDOM, WEIGHTS_SUFFIXES
 
 TUNE: Final = "tune"
 
@@ -49,7 +49,8 @@ def among(what: str, known: Iterable[str]) -> AfterValidator:
 def _is_weights(path: str) -> str:
     if path != RANDOM and not path.endswith(WEIGHTS_SUFFIXES):
         raise ValueError(
-            f"expected {RANDOM}, {IMAGENET}/NAME.weights.h5, or the path of a {' or '.join(WEIGHTS_SUFFIXES)} file"
+            f"expected {RANDOM}, weights/imagenet/NAME.weights.h5, or the path of a "
+            f"{' or '.join(WEIGHTS_SUFFIXES)} file"
         )
     return path
 
@@ -100,7 +101,7 @@ class RunSettings(Config):
     @property
     def starts_from_file(self) -> bool:
         """Whether training starts from weights that another run, or another system, wrote."""
-        return self.weights != RANDOM and not self.weights.startswith(f"{IMAGENET}/")
+        return self.weights != RANDOM and not PUBLISHED.fullmatch(self.weights)
 
     def seed_or(self, default: int) -> int:
         """Return the run's own seed, or else the default."""
