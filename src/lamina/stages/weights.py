@@ -17,7 +17,6 @@ from lamina.progress import progress
 from lamina.stages import entry
 from lamina.training.settings import among
 
-
 Networks = Annotated[tuple[Annotated[str, among("network", BACKBONES)], ...], Strict(False)]
 
 
