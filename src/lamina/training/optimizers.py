@@ -1,0 +1,85 @@
+"""Optimizers and schedules of the learning rate."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from lamina.models.keras_runtime import keras
+from lamina.training.settings import GradientNumbers, Recipe
+
+MOMENTUM: Final = 0.9  # of SGD
+COLDEST: Final = 0.01  # share of the learning rate that the cosine ends at
+NOT_DECAYED: Final = ("bias", "gamma", "beta")  # as usual: neither biases nor normalizations
+
+
+def make_optimizer(network: Any, recipe: Recipe, numbers: GradientNumbers, steps: int) -> Any:
+    """Make the optimizer of a network's trainable variables.
+
+    Args:
+        network: a Keras model.
+        recipe: which optimizer, with which schedule.
+        numbers: learning rate and decay.
+        steps: of the whole training; the cosine ends with it.
+
+    Returns:
+        A Keras optimizer, built.
+
+    Source:
+        RMSprop: Hinton 2012; AdamW: Loshchilov and Hutter, ICLR 2019; SGD with Nesterov's momentum: Sutskever et al.,
+        ICML 2013.
+    """
+    kinds: Mapping[str, tuple[type, dict[str, Any]]] = {
+        "rmsprop": (keras.optimizers.RMSprop, {"weight_decay": recipe.weight_decay or None}),
+        "adamw": (keras.optimizers.AdamW, {"weight_decay": recipe.weight_decay}),
+        "sgd": (
+            keras.optimizers.SGD,
+            {"weight_decay": recipe.weight_decay or None, "momentum": MOMENTUM, "nesterov": True},
+        ),
+    }
+    kind, arguments = kinds[recipe.optimizer]
+    rates = layer_rates(network, recipe.first_layer_rate)
+    optimizer = _with_rates(kind, rates)(_schedule(recipe, numbers, steps), **arguments)
+    if recipe.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    optimizer.build(network.trainable_variables)
+    return optimizer
+
+
+def _schedule(recipe: Recipe, numbers: GradientNumbers, steps: int) -> Any:
+    schedules, rate = keras.optimizers.schedules, numbers.learning_rate
+    if recipe.schedule == "decay":
+        return schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=numbers.decay)
+    warmup = round(recipe.warmup * steps)
+    start = {"warmup_target": rate, "warmup_steps": warmup} if warmup else {}
+    return schedules.CosineDecay(0.0 if warmup else rate, max(1, steps - warmup), alpha=COLDEST, **start)
+
+
+def layer_rates(network: Any, first: float) -> dict[str, float]:
+    """Return factors of the learning rate by the path of a variable: `first` for the first layer, 1 for the last.
+
+    Layers between them have factors in geometric steps. Empty where all are 1.
+
+    Source:
+        J. Howard and S. Ruder, ULMFiT, ACL 2018 (discriminative fine-tuning).
+    """
+    layers = [layer for layer in network._flatten_layers(include_self=False) if layer.trainable_weights]
+    layers = [layer for layer in layers if not getattr(layer, "layers", None)]
+    if first == 1 or len(layers) < 2:
+        return {}
+    last = len(layers) - 1
+    return {
+        variable.path: first ** (1 - place / last)
+        for place, layer in enumerate(layers)
+        for variable in layer.trainable_weights
+    }
+
+
+def _with_rates(kind: type, rates: Mapping[str, float]) -> type:
+    """Derive an optimizer in which each variable has a factor of the learning rate."""
+    if not rates:
+        return kind
+
+    class WithRates(kind):  # type: ignore[misc, valid-type]
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            super().update_step(gradient, variable, learning_rate * rates.get(variable.path, 1.0))
+
+    return WithRates
