@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -40,38 +41,45 @@ class AuditCount(ResultFile):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """The data that the system learned from.
+class DataFiles:
+    """What the data stages wrote about pictures or texts.
 
-    names: picture names by id, in the order of `pixels`, which are (N, S, S, 3) int16 CIELAB x 100, mapped from disk.
+    names: by id.
     split: `id`, `origin`, `label`, `copy`, `fold`. rejected: `name`, `reason`; None where nothing was filtered.
-    groups: near duplicates, `group`, `name`, `origin`; no rows where none were looked for.
-    cells: `agreement` of the cell found in each picture with the labeled box; no rows if cells were not looked for.
-    joined: pairs of pictures that became one origin, `id`, `other`, `agreement`.
-    audit: `id`, `nearest`, `fold`, `distance`, `unusual`, `agreement`, the suspicious first; None where none was made.
-    sheets: contact sheets that are there, by the name of what they show. docs: whether Data Docs are there.
+    joined: pairs that became one origin, `id`, `other`, `agreement`.
+    audit: `id`, `nearest`, `fold`, `agreement`, the suspicious first; None where none was made.
+    docs: whether Data Docs are there.
     """
 
     names: "pd.Series[str]"
-    pixels: np.ndarray
     split: pd.DataFrame
     rejected: pd.DataFrame | None
-    groups: pd.DataFrame
-    cells: pd.DataFrame
     joined: pd.DataFrame
     audit: pd.DataFrame | None
     counted: AuditCount
-    sheets: Mapping[str, Path]
     docs: bool
 
-    @property
-    def noun(self) -> str:
-        """Return what a row is."""
-        return "picture"
-
     def name(self, row: str) -> str:
-        """Return the name of a picture by its id."""
+        """Return the name of a picture or text by its id."""
         return str(self.names.get(row, row))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(DataFiles):
+    """The pictures that the system learned from; `audit` also has `distance` and `unusual`.
+
+    pixels: (N, S, S, 3) int16 CIELAB x 100, mapped from disk, in the order of `names`.
+    groups: near duplicates, `group`, `name`, `origin`; no rows where none were looked for.
+    cells: `agreement` of the cell found in each picture with the labeled box; no rows if cells were not looked for.
+    sheets: contact sheets that are there, by the name of what they show.
+    """
+
+    noun: ClassVar[str] = "picture"
+
+    pixels: np.ndarray
+    groups: pd.DataFrame
+    cells: pd.DataFrame
+    sheets: Mapping[str, Path]
 
     def shown(self, row: str) -> Markup:
         """Return a picture by its id as markup.

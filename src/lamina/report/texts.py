@@ -3,47 +3,25 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
-import pandas as pd
 from markupsafe import Markup
 
 from lamina.data.texts import read_texts as read_kept_texts
 from lamina.errors import UserError
-from lamina.report.pictures import AuditCount
+from lamina.report.pictures import AuditCount, DataFiles
 from lamina.results.result_file import read_result, read_table
 
 EXCERPT: Final = 280  # characters of a text in the page
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts:
-    """What the system learned from.
+class Texts(DataFiles):
+    """The texts that the system learned from; folder: `data/texts`."""
 
-    Attributes:
-        folder: `data/texts`; names: of the texts, by id.
-        split: `id`, `origin`, `label`, `copy`, `fold`; rejected: `name`, `reason`.
-        joined: pairs of texts that became one origin; audit: each test text's nearest, the suspicious ones first.
-        docs: whether Data Docs are there.
-    """
+    noun: ClassVar[str] = "text"
 
     folder: Path
-    names: "pd.Series[str]"
-    split: pd.DataFrame
-    rejected: pd.DataFrame
-    joined: pd.DataFrame
-    audit: pd.DataFrame
-    counted: AuditCount
-    docs: bool
-
-    @property
-    def noun(self) -> str:
-        """Return what a row is."""
-        return "text"
-
-    def name(self, row: str) -> str:
-        """Return the name of a text by its id."""
-        return str(self.names.get(row, row))
 
     def shown(self, row: str) -> Markup:
         """Return the beginning of a text by its id; raises UserError where there is none."""
