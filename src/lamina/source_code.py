@@ -159,14 +159,7 @@ def _code_alone(text: str, tree: ast.Module) -> str:
 
 def _docstrings(tree: ast.Module) -> list[tuple[int, int]]:
     """Return the first and last line, counted from 1, of every docstring."""
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                found.append((first.lineno, first.end_lineno or first.lineno))
-    return found
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
+    first = [node.body[0] for node in nodes if ast.get_docstring(node, clean=False) is not None]
+    return [(docstring.lineno, docstring.end_lineno or docstring.lineno) for docstring in first]
