@@ -18,10 +18,9 @@ from ruamel.yaml import YAML
 from checkout import ROOT, SHARED
 from lamina import __version__, installation
 from lamina.cli import main
-from lamina.commands.look import Place, TextLook
+from lamina.commands.look import Place, TextLook, TextSurvey
 from lamina.commands.new import OUTSIDE, _make_repository, add_arguments, find_pipeline, new
 from lamina.commands.template import PICTURES, TEXTS, Filling, fill, text_filling, word
-from lamina.commands.text_survey import TextSurvey
 from lamina.config import SECTIONS, Config, check_references, named, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.drift import ValidateConfig, read_profile

@@ -8,8 +8,7 @@ from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.report.data_chapter import pictures_chapter, texts_chapter
-from lamina.report.page import lay_out
+from lamina.report.page import lay_out, pictures_chapter, texts_chapter
 from lamina.report.pictures import Pictures, read_pictures
 from lamina.report.texts import Texts, read_texts
 from lamina.results.record import system_name
