@@ -83,33 +83,22 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextSurvey:
-    """What was found in a source of texts.
-
-    Attributes:
-        texts: how many there are.
-        labels: how they are labeled.
-        test_pattern: pattern for the names of a published test part; None where there is none.
-    """
-
-    texts: int
-    labels: LabelSurvey
-    test_pattern: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class TextLook:
     """What was found in a source of texts.
 
     Attributes:
         place: where it is.
         name: its name for people.
-        survey: how many texts there are, and how they are labeled.
+        texts: how many there are.
+        labels: how they are labeled.
+        test_pattern: pattern for the names of a published test part; None where there is none.
     """
 
     place: Place
     name: str
-    survey: TextSurvey
+    texts: int
+    labels: LabelSurvey
+    test_pattern: str | None
 
 
 def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | TextLook:
@@ -187,7 +176,7 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
     name = posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where))
     with open_members(path, where=where, spool=spool) as members:
         if _holds_texts(members):
-            return TextLook(place=place, name=name, survey=_survey_texts(members))
+            return _look_into_texts(members, place, name)
         labels = survey_labels(members)
         if labels is None or not labels.classes:
             labels = count_labels(NO_LABELS, (() for _ in members.pictures))
@@ -244,18 +233,8 @@ def _holds_texts(members: Members) -> bool:
     return bool(_texts(members) or _tables(members))
 
 
-def _survey_texts(members: Members) -> TextSurvey:
-    """Count the texts of a source and their labels.
-
-    Args:
-        members: files of the source; `_holds_texts` is true for them.
-
-    Returns:
-        What was found.
-
-    Raises:
-        UserError: fewer than two classes are there, or a table is not valid.
-    """
+def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
+    """Count texts and labels; raises UserError for fewer than two classes, or a table that is not valid."""
     tables, names = _tables(members), _texts(members)
     if tables:
         labels, test_pattern = _survey_table(members, tables), None
@@ -265,7 +244,7 @@ def _survey_texts(members: Members) -> TextSurvey:
     if len(labels.classes) < 2:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous
-    return TextSurvey(texts=texts, labels=labels, test_pattern=test_pattern)
+    return TextLook(place=place, name=name, texts=texts, labels=labels, test_pattern=test_pattern)
 
 
 def _texts(members: Members) -> list[str]:

@@ -56,7 +56,7 @@ class Filling:
 def story(look: Look | TextLook) -> str:
     """Describe in one line what was found in a source."""
     if isinstance(look, TextLook):
-        return f"{look.survey.texts} texts, {_labeled(look.survey.labels)}"
+        return f"{look.texts} texts, {_labeled(look.labels)}"
     if look.labels.labels == NO_LABELS:
         return f"{look.pictures} pictures without labels, to learn colors from"
     return f"{look.pictures} pictures, {_labeled(look.labels)}"
@@ -191,17 +191,16 @@ def _pixels_found(look: Look) -> Found:
 
 def text_filling(look: TextLook) -> Filling:
     """Choose values and notes for a source of texts."""
-    survey = look.survey
     found = {
-        **_place_found(look.place, f"holds {survey.texts} texts"),
-        **_labels_found(survey.labels, "texts"),
-        "split.validation": (_validation_share(survey.texts), ""),
+        **_place_found(look.place, f"holds {look.texts} texts"),
+        **_labels_found(look.labels, "texts"),
+        "split.validation": (_validation_share(look.texts), ""),
     }
-    if survey.test_pattern:
+    if look.test_pattern:
         complete = "false keeps the test part complete: copies of its texts are not trained on"
-        found["split.test_pattern"] = survey.test_pattern, "the source has a test part"
+        found["split.test_pattern"] = look.test_pattern, "the source has a test part"
         found["filter.drop_duplicates"] = False, complete
-    return _filling(TEXTS, f"{word(look.name)}: {survey.texts} texts of {len(survey.labels.classes)} classes.", found)
+    return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts of {len(look.labels.classes)} classes.", found)
 
 
 def _validation_share(texts: int) -> float:

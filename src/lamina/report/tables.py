@@ -113,8 +113,5 @@ def _reasons(rejected: pd.DataFrame | None) -> dict[str, int]:
 
 
 def _folds(rows: pd.DataFrame) -> dict[str, Count]:
-    found = {}
-    for fold in FOLDS:
-        inside = rows[rows["fold"] == fold]
-        found[fold] = Count(pictures=inside["id"].nunique(), origins=inside["origin"].nunique())
-    return found
+    inside = {fold: rows[rows["fold"] == fold] for fold in FOLDS}
+    return {fold: Count(pictures=one["id"].nunique(), origins=one["origin"].nunique()) for fold, one in inside.items()}

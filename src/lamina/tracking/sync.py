@@ -100,7 +100,7 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: TrackedRu
     numbers |= {f"seconds_{phase}": float(seconds) for phase, seconds in files.run.seconds.items()}
     metrics = [Metric(allowed(name), value, at, len(files.run.history)) for name, value in numbers.items()]
     store.client.log_batch(run_id, metrics=metrics)
-    for trial in _trials(files):
+    for trial in files.run.trials.to_dict("records"):
         _log_trial(store, run_id, experiment_id, files, trial)
     for path in files.artifacts():
         store.client.log_artifact(run_id, str(path), "record")
@@ -110,11 +110,7 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: TrackedRu
     store.client.set_tag(run_id, COMPLETE, files.digest)
 
 
-def _trials(files: TrackedRun) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in files.run.trials.to_dict("records")]
-
-
-def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun, trial: Mapping[str, Any]) -> None:
+def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun, trial: Mapping[Any, Any]) -> None:
     from mlflow.entities import Metric, Param
 
     tags = {PARENT: run_id, "state": str(trial["state"])}
@@ -132,13 +128,7 @@ def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun,
 
 
 def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        _draw(files, Path(folder))
-        store.client.log_artifacts(run_id, folder, "figures")
-
-
-def _draw(files: TrackedRun, folder: Path) -> None:
-    """Write PNG files: the curves of loss and measure, the confusion matrix where there are classes, and the sheets."""
+    """Log PNG files: the curves of loss and measure, the confusion matrix where there are classes, and the sheets."""
     run, figures = files.run, {}
     for measure in ("loss", files.task.measure):
         if {f"train_{measure}", f"validation_{measure}"} <= set(run.history.columns):
@@ -146,11 +136,13 @@ def _draw(files: TrackedRun, folder: Path) -> None:
     if {"label", "predicted"} <= set(run.predictions.columns):
         table = run.predictions
         figures["confusion"] = _confusion(table["label"], table["predicted"], run.record.classes)
-    for name, figure in figures.items():
-        # the version of matplotlib is left out, so that the same figure is the same bytes
-        figure.savefig(folder / f"{name}.png", dpi=DPI, metadata={"Software": None})
-    for path in run.sheets.values():
-        shutil.copyfile(path, folder / path.name)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, figure in figures.items():
+            # the version of matplotlib is left out, so that the same figure is the same bytes
+            figure.savefig(Path(folder) / f"{name}.png", dpi=DPI, metadata={"Software": None})
+        for path in run.sheets.values():
+            shutil.copyfile(path, Path(folder) / path.name)
+        store.client.log_artifacts(run_id, folder, "figures")
 
 
 def _confusion(labels: "pd.Series[str]", predicted: "pd.Series[str]", classes: list[str]) -> Figure:
