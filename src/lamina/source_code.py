@@ -152,14 +152,9 @@ def _code_alone(text: str, tree: ast.Module) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for first, last in _docstrings(tree):
-        lines[first - 1 : last] = [""] * (last - first + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
-
-
-def _docstrings(tree: ast.Module) -> list[tuple[int, int]]:
-    """Return the first and last line, counted from 1, of every docstring."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [node for node in ast.walk(tree) if isinstance(node, documented)]
-    first = [node.body[0] for node in nodes if ast.get_docstring(node, clean=False) is not None]
-    return [(docstring.lineno, docstring.end_lineno or docstring.lineno) for docstring in first]
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
+            lines[first - 1 : last] = [""] * (last - first + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())

@@ -67,7 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
     predictions = predict_texts(system, name, paths) if is_text else predict(system, name, find_pictures(paths))
-    print(_as_json(predictions) if arguments.json else _as_table(predictions))
+    if arguments.json:
+        print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
+    else:
+        print(_as_table(predictions))
     return 1 if any(one.error for one in predictions) else 0
 
 
@@ -182,8 +185,7 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     Raises:
         UserError: If one cannot be read, since answers come without names.
     """
-    params = read_params(system)
-    task = read_run(params, name).task.name
+    task = read_run(read_params(system), name).task.name
     pixels, errors = prepare_batch(pictures, read_learned(system, name, task).convert)
     if errors:
         path, error = next(iter(errors.items()))
@@ -256,10 +258,6 @@ def _prediction(path: str, classes: list[str], probabilities: np.ndarray) -> Pre
 def _failed(path: str, error: str) -> Prediction:
     """Return the answer for a picture or text that cannot be read."""
     return Prediction(path=path, predicted=None, probabilities={}, error=error)
-
-
-def _as_json(predictions: Sequence[Prediction]) -> str:
-    return json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False)
 
 
 def _as_table(predictions: Sequence[Prediction]) -> str:

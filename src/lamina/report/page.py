@@ -14,8 +14,7 @@ from lamina.charts.inlined import inlined_sheet
 from lamina.data.isolation import HIT
 from lamina.maths.splits import FOLDS
 from lamina.report import tables
-from lamina.report.pictures import Pictures
-from lamina.report.texts import Texts
+from lamina.report.data_files import Pictures, Texts
 
 GROUPS_LISTED: Final = 12
 PAIRS_LISTED: Final = 24

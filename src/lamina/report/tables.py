@@ -9,7 +9,7 @@ import pandas as pd
 from lamina.data.isolation import HIT
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
-from lamina.report.pictures import DataFiles, Pictures
+from lamina.report.data_files import DataFiles, Pictures
 
 
 @dataclass(frozen=True, kw_only=True)

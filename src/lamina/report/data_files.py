@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from lamina.charts.inlined import inlined
+from lamina.data.texts import read_texts as read_kept_texts
 from lamina.errors import UserError
 from lamina.maths.color import lab_to_srgb
 from lamina.results.result_file import ResultFile, read_optional_table, read_pixels, read_result, read_table
 
+EXCERPT: Final = 280  # characters of a text in the page
 LARGEST_SIDE = 160  # pixels of a picture in the page, at which 16 runs stay below 3 MB
 GROUPS = ("group", "id", "name", "origin")
 CELLS = ("agreement",)
@@ -95,6 +98,29 @@ class Pictures(DataFiles):
         return Markup(f'<img src="{drawn.source}" {size} alt="{{}}">').format(self.name(row))  # noqa: S704 - made here
 
 
+@dataclass(frozen=True, kw_only=True)
+class Texts(DataFiles):
+    """The texts that the system learned from; folder: `data/texts`."""
+
+    noun: ClassVar[str] = "text"
+
+    folder: Path
+
+    def shown(self, row: str) -> Markup:
+        """Return the beginning of a text by its id; raises UserError where there is none."""
+        if row not in self._excerpts:
+            raise UserError(f"data/texts/texts.parquet: no text {row}, which a run was tested on; run `dvc repro`")
+        return Markup("<blockquote>{}</blockquote>").format(self._excerpts[row])
+
+    @cached_property
+    def _excerpts(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for ids, texts in read_kept_texts(self.folder):
+            cut = (text if len(text) <= EXCERPT else f"{text[:EXCERPT]}…" for text in texts)
+            found |= dict(zip(ids, cut, strict=True))
+        return found
+
+
 def read_pictures(system: Path) -> Pictures:
     """Read what the data stages of a system's folder wrote; raises UserError where convert or split is missing."""
     data = system / "data"
@@ -112,5 +138,21 @@ def read_pictures(system: Path) -> Pictures:
         audit=read_table(audit, PAIRS, "split") if audit.exists() else None,
         counted=read_result(summary, AuditCount, "split") if summary.exists() else AuditCount(),
         sheets={name: data / path for name, path in SHEETS.items() if (data / path).exists()},
+        docs=(data / "validation" / "docs" / "index.html").exists(),
+    )
+
+
+def read_texts(system: Path) -> Texts:
+    """Read what the data stages of a system's folder wrote; raises UserError where a file is missing or broken."""
+    data = system / "data"
+    kept = read_table(data / "filtered" / "kept.parquet", ("id", "name"), "filter")
+    return Texts(
+        folder=data / "texts",
+        names=kept.set_index("id")["name"],
+        split=read_table(data / "split" / "manifest.parquet", ("id", "origin", "label", "copy", "fold"), "split"),
+        rejected=read_table(data / "filtered" / "rejected.parquet", ("name", "reason"), "filter"),
+        joined=read_table(data / "split" / "joined.parquet", ("id", "other", "agreement"), "split"),
+        audit=read_table(data / "split" / "audit.parquet", ("id", "nearest", "fold", "agreement"), "split"),
+        counted=read_result(data / "split" / "summary.json", AuditCount, "split"),
         docs=(data / "validation" / "docs" / "index.html").exists(),
     )
