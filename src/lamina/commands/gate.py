@@ -112,7 +112,9 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
     problems: dict[str, str] = {}
     for name in names:
         try:
-            changes[name] = _change(system, name, measures.get(name))
+            if name not in measures:
+                raise UserError("no longer in params.yaml; --accept removes its baseline")
+            changes[name] = change(system, name, MEASURES[measures[name]])
         except UserError as error:
             problems[name] = str(error)
     adjusted = dict(zip(changes, holm([change.p for change in changes.values()]), strict=True))
@@ -213,12 +215,6 @@ def _champion_difference(system: Path, champion: Champion) -> str:
     measure = MEASURES[champion.measure]
     shown = measure.shown(champion.validation)
     return f"champion: {champion.run}{instead}, best by validation {measure.title} ({shown})"
-
-
-def _change(system: Path, name: str, measure: MeasureName | None) -> Change:
-    if measure is None:
-        raise UserError("no longer in params.yaml; --accept removes its baseline")
-    return change(system, name, MEASURES[measure])
 
 
 def _judge(name: str, change: Change, p: float, measure: MeasureName, alpha: float, tolerance: float) -> Verdict:

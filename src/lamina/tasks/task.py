@@ -24,8 +24,7 @@ from lamina.source_code import code_digest
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lamina.charts.chapter import Chapter
-    from lamina.charts.rows import ShownRows
+    from lamina.charts.chapter import Chapter, ShownRows
     from lamina.data.augmentation import AugmentConfig
     from lamina.data.rows import Folders
     from lamina.results.measures import MeasureName

@@ -9,8 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from lamina.charts import figures
-from lamina.charts.chapter import Chapter, render, run_parts
-from lamina.charts.rows import ShownRows
+from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.maths.calibration import reliability
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina.charts.chapter import Chapter, render, run_parts
-from lamina.charts.rows import ShownRows
+from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.colorize import tables
