@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from lamina.commands.text_survey import TextSurvey, holds_texts, survey_texts
-from lamina.data.sources.copies import OriginSurvey, survey_origins
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.source import open_members
@@ -17,11 +16,13 @@ from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
     BoxSurvey,
     LabelSurvey,
+    OriginSurvey,
     PixelSurvey,
     count_labels,
     sample,
     survey_boxes,
     survey_labels,
+    survey_origins,
     survey_pictures,
     survey_pixels,
 )

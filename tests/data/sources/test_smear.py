@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lamina.data.sources.cells import ATYPICAL, TYPICAL
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import Picture
 from lamina.data.sources.smear import DECK, Shot, draw, pictures, sheet, shots
 
 SEED, COUNT = 13, 160

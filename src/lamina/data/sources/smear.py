@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lamina.data.sources.cells import ATYPICAL, TYPICAL, leukocyte, platelets, red_cells
+from lamina.data.sources.members import Box, Picture
 from lamina.data.sources.microscope import SIDE, Slide, draw_slide, expose
-from lamina.data.sources.picture import Box, Picture
 
 Flaw = Literal["grey", "duplicate", "near duplicate", "truncated", "no picture"]
 
