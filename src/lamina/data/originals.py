@@ -198,7 +198,8 @@ def _pixels(opened: Image.Image, encoded: bytes) -> tuple[Codes, Codes | None, l
         pixels, notes = (codes, [FLOATS]) if upright.mode == "F" else _full_range(codes)
         return pixels, opacity, notes + _profile_note(opened)
     if upright.mode == "LAB":
-        return np.asarray(_lab_in_srgb(upright)), None, []
+        # 8-bit CIELAB; its white is D50, in TIFF as in ICC profiles
+        return np.asarray(_converted(upright, ImageCms.createProfile("LAB"))), None, []
     notes = [CUT_DEPTH] if _bits(opened) > 8 else []
     alpha = None
     if clear is not None or upright.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
@@ -272,10 +273,9 @@ def _full_range(codes: Codes) -> tuple[Codes, list[str]]:
     return full, [TWELVE_BITS]
 
 
-def _lab_in_srgb(picture: Image.Image) -> Image.Image:
-    """Convert 8-bit CIELAB to sRGB; its white is D50, in TIFF as in ICC profiles."""
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+def _converted(picture: Image.Image, profile: Any) -> Image.Image:
+    """Convert a picture from a profile to sRGB."""
+    converted = ImageCms.profileToProfile(picture, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
     assert converted is not None  # None only if it works in place
     return converted
 
@@ -297,9 +297,7 @@ def _in_srgb(picture: Image.Image, profile: bytes) -> tuple[Image.Image, list[st
     if _is_srgb(profile):
         return picture, []
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        converted = _converted(picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)))
     except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
         return picture, [PROFILE]
-    assert converted is not None  # None only if it works in place
     return (converted.getchannel("G") if picture.mode == "L" else converted), []

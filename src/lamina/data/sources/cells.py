@@ -222,11 +222,7 @@ def leukocyte(morphology: Morphology, slide: Slide, rng: np.random.Generator) ->
     )
     body *= (cell * (1 - 0.8 * bubbles))[..., None]
     return Leukocyte(
-        x=float(x),
-        y=float(y),
-        radius=radius,
-        cell=_on_field(cell, left, top),
-        density=_on_field(body, left, top),
+        x=float(x), y=float(y), radius=radius, cell=_on_field(cell, left, top), density=_on_field(body, left, top)
     )
 
 

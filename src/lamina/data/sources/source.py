@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +13,7 @@ from lamina.data.sources.archive import open_archive
 from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import find_labels
-from lamina.data.sources.listing import check_listing, with_digests
+from lamina.data.sources.listing import listing_problem, with_digests
 from lamina.data.sources.members import (
     Members,
     Picture,
@@ -134,8 +133,10 @@ def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
         found = "folder" if path.is_dir() else "file"
         raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; correct source.kind")
     (digest,) = config.digests
-    if digest and path.exists():
-        _check_digest(path, location, digest)
+    if digest and path.exists() and (found_digest := file_digest(path)) != digest:
+        raise UserError(
+            f"{location}: source.sha256 expects {digest}, got {found_digest}; download it again, or correct the digest"
+        )
     with open_members(path, where=location, spool=system) as members:
         yield _source(members, config, system, "restore the original files")
 
@@ -148,26 +149,24 @@ def _fetched(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
         yield _source(members, config, system, remedy(system))
 
 
-def _check_digest(path: Path, where: str, expected: str) -> None:
-    found = file_digest(path)
-    if found != expected:
-        raise UserError(
-            f"{where}: source.sha256 expects {expected}, got {found}; download it again, or correct the digest"
-        )
-
-
 def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -> Source:
     """The pictures of some members. With `source.members` all read files are checked after the last one.
 
     remedy: what to do if they differ.
     """
-    members = replace(members, content=config.content)
-    if config.members is None:
+    members, expected = replace(members, content=config.content), config.members
+    if expected is None:
         return _items(members, config)
     members, digests = with_digests(members)
     found = _items(members, config)
-    checked = partial(check_listing, digests, config.members, system, where=members.where, remedy=remedy)
-    return replace(found, pictures=_followed_by(found.pictures, checked))
+
+    def checked() -> Iterator[Picture]:
+        yield from found.pictures
+        problem = listing_problem(digests, expected, system)
+        if problem:
+            raise UserError(f"{members.where}: {problem}; {remedy}, or correct source.members")
+
+    return replace(found, pictures=checked())
 
 
 def _items(members: Members, config: SourceConfig) -> Source:
@@ -176,11 +175,6 @@ def _items(members: Members, config: SourceConfig) -> Source:
     if table is None:
         return Source(pictures=_read(members, config), total=len(members.pictures))
     return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
-
-
-def _followed_by(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
-    yield from pictures
-    action()
 
 
 def _read(members: Members, config: SourceConfig) -> Iterator[Picture]:
