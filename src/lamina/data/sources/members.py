@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Final
 
 from lamina.errors import UserError
 
 PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"pictures": PICTURE_SUFFIXES, "texts": (".txt",)})
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {"pictures": PICTURE_SUFFIXES, "texts": (".txt",)}
 # Largest file, so that a row group with one huge picture still needs little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from lamina.data.sources.archive import open_archive
@@ -239,6 +238,10 @@ def _tfds(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     yield Source(pictures=pictures, total=total)
 
 
-OPENERS: Final[Mapping[str, Opener]] = MappingProxyType(
-    {"smear": _smear, "folder": _located, "archive": _located, "url": _fetched, "tfds": _tfds}
-)
+OPENERS: Final[Mapping[str, Opener]] = {
+    "smear": _smear,
+    "folder": _located,
+    "archive": _located,
+    "url": _fetched,
+    "tfds": _tfds,
+}
