@@ -48,7 +48,8 @@ def unfreeze(network: Any, layers: int) -> None:
     """
     backbone = network.get_layer(BACKBONE_LAYER)
     backbone.trainable = True
-    trainable = [layer for layer in _leaves(backbone) if _is_trainable(layer)]
+    norm = keras.layers.BatchNormalization
+    trainable = [layer for layer in _leaves(backbone) if layer.trainable_weights and not isinstance(layer, norm)]
     if layers > len(trainable):
         raise UserError(
             f"fine_tune.layers: this backbone has {len(trainable)} layers that learn, got {layers}; lower it"
@@ -65,10 +66,6 @@ def bytes_per_picture(network: Any) -> int:
     """
     outputs = [output for layer in _leaves(network) for output in keras.tree.flatten(layer.output)]
     return sum(2 * _FLOAT * math.prod(output.shape[1:]) for output in outputs)
-
-
-def _is_trainable(layer: Any) -> bool:
-    return bool(layer.trainable_weights) and not isinstance(layer, keras.layers.BatchNormalization)
 
 
 def _leaves(network: Any) -> Iterator[Any]:
