@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lamina.data.sources.copies import OriginSurvey, survey_origins
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.labels import Labels, folder_label, header_cells, separator_of
@@ -20,11 +19,13 @@ from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
     BoxSurvey,
     LabelSurvey,
+    OriginSurvey,
     PixelSurvey,
     count_labels,
     sample,
     survey_boxes,
     survey_labels,
+    survey_origins,
     survey_pictures,
     survey_pixels,
 )

@@ -14,8 +14,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
-from lamina.data.sources.copies import OriginSurvey
-from lamina.data.sources.survey import LabelSurvey
+from lamina.data.sources.survey import LabelSurvey, OriginSurvey
 
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from lamina.config import Config
-from lamina.maths.color import LabPixels, RgbPixels
+from lamina.maths.color import RgbPixels
 
 PLAN_COLUMNS: Final = (
     "angle",
@@ -120,25 +120,20 @@ def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
     """
     rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # OpenCV warps four channels in half the time of three
     gains = np.diag([row["gain_red"], row["gain_green"], row["gain_blue"]])
-    warped: RgbPixels = cv2.transform(cv2.cvtColor(_warp_geometry(rgba, row), cv2.COLOR_RGBA2RGB), gains)
+    warped: RgbPixels = cv2.transform(cv2.cvtColor(warp_geometry(rgba, row), cv2.COLOR_RGBA2RGB), gains)
     return warped
 
 
-def warp_lab(lab: LabPixels, row: Mapping[str, Any]) -> LabPixels:
+def warp_geometry(pixels: Any, row: Mapping[str, Any]) -> Any:
     """Apply one row of a plan without its gains, for tasks that learn true colors.
 
     Args:
-        lab: (S, S, 3) int16, CIELAB x 100.
+        pixels: (S, S, channels) of any type, such as CIELAB x 100 in int16.
         row: `PLAN_COLUMNS`.
 
     Returns:
         The same shape and type, sampled as by `warp`.
     """
-    warped: LabPixels = _warp_geometry(lab, row)
-    return warped
-
-
-def _warp_geometry(pixels: Any, row: Mapping[str, Any]) -> Any:
     side = pixels.shape[0]
     middle = (side - 1) / 2
     across = -1.0 if row["flip_horizontal"] else 1.0

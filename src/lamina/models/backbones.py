@@ -3,7 +3,6 @@
 Every one can be frozen under a head, or be trained from scratch.
 """
 
-import importlib
 import os
 import re
 import warnings
@@ -17,6 +16,8 @@ import numpy as np
 
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.models import lazy_keras as keras
+from lamina.models import own_backbones
 from lamina.models.chroma import chroma
 from lamina.models.scales import pool_scales, with_scales
 
@@ -157,41 +158,29 @@ def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Pr
     Raises:
         UserError: if the size is below the network's smallest, or if the weights are missing or do not fit.
     """
-    from lamina.models.keras_runtime import keras
-
+    trunk = load_trunk(name, weights=weights, size=size, seed=seed)
     if pooling == "scales":
-        trunk = with_scales(load_trunk(name, weights=weights, size=size, seed=seed), size)
-        pixels, maps = _prepared(trunk, name, preprocess, size, frozen=True)
+        trunk = with_scales(trunk, size)
+    pixels, maps = from_pixels(trunk, name, preprocess, size, frozen=True)
+    if pooling == "scales":
         return keras.Model(pixels, pool_scales(keras.tree.flatten(maps)), name="extractor")
-    pixels, maps = build_maps(name, weights=weights, preprocess=preprocess, size=size, seed=seed, frozen=True)
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.Flatten
     return keras.Model(pixels, pool(name="pool")(maps), name="extractor")
 
 
-def build_maps(
-    name: str, *, weights: str, preprocess: Preprocess, size: int, seed: int, frozen: bool
-) -> tuple[Any, Any]:
-    """Build the start of a network: pixels, the input convention, and the backbone with its weights.
+def from_pixels(trunk: Any, name: str, preprocess: Preprocess, size: int, *, frozen: bool) -> tuple[Any, Any]:
+    """Build the start of a network: pixels, the input convention, and the backbone.
 
     Args:
-        name: see `build_extractor`, also for the others.
-        weights: see there.
-        preprocess: see there.
-        size: see there.
-        seed: see there.
+        trunk: the backbone, see `load_trunk`.
+        name: its name.
+        preprocess: see `build_extractor`.
+        size: side of the pictures in pixels.
         frozen: whether the backbone is not trainable and stays in inference mode.
 
     Returns:
-        Two Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps.
+        Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps.
     """
-    trunk = load_trunk(name, weights=weights, size=size, seed=seed)
-    return _prepared(trunk, name, preprocess, size, frozen=frozen)
-
-
-def _prepared(trunk: Any, name: str, preprocess: Preprocess, size: int, *, frozen: bool) -> tuple[Any, Any]:
-    """The input pixels, and the outputs of a backbone."""
-    from lamina.models.keras_runtime import keras
-
     pixels = keras.Input((size, size, 3), name="rgb")
     prepared = convention(name, preprocess, size)(pixels)
     if not frozen:
@@ -209,7 +198,6 @@ def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
     spec = backbone(name)
     if size < spec.smallest:
         raise UserError(f"{name} takes pictures of at least {spec.smallest} pixels; convert.size is {size}")
-    from lamina.models.keras_runtime import keras
     from lamina.models.weights import load_weights
 
     keras.utils.set_random_seed(seed)
@@ -226,10 +214,7 @@ def fetch_imagenet(name: str, out: Path) -> None:
     Raises:
         UserError: if there are none for this network, or they can neither be found nor downloaded.
     """
-    from lamina.models.keras_runtime import keras
-
-    spec = backbone(name)
-    trunk = _with_imagenet(keras, spec, spec.native)
+    trunk = _with_imagenet(backbone(name))
     trunk.name = BACKBONE_LAYER
     with staged(out) as part:
         trunk.save_weights(part)
@@ -246,19 +231,25 @@ def convention(name: str, preprocess: Preprocess, size: int) -> Any:
     Returns:
         A Keras model from (n, size, size, 3) RGB values 0..255 to the values that the backbone expects.
     """
-    from lamina.models.keras_runtime import keras
-
+    spec, layers = backbone(name), keras.layers
     pixels = keras.Input((size, size, 3), name="rgb")
-    return keras.Model(pixels, _preprocessed(keras, backbone(name), preprocess, pixels), name=CONVENTION_LAYER)
+    if preprocess == "rescale":
+        prepared = layers.Rescaling(1 / 255, name="rescale")(pixels)
+    elif preprocess == "chroma":
+        prepared = chroma(pixels)
+    elif spec.module is None:
+        prepared = layers.Rescaling(spec.scale, offset=spec.offset, name="rescale")(pixels)
+    else:
+        prepared = getattr(keras.applications, spec.module).preprocess_input(pixels)
+    return keras.Model(pixels, prepared, name=CONVENTION_LAYER)
 
 
 def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
     """Build a backbone from prepared pictures to feature maps; with random weights, or those of ImageNet."""
     if spec.module is None:
-        from lamina.models import own_backbones as trunks
-
-        return getattr(trunks, spec.builder)(size)
-    builder = getattr(importlib.import_module("keras.applications"), spec.builder)
+        prepared = keras.Input((size, size, 3), name="prepared")
+        return keras.Model(prepared, getattr(own_backbones, spec.builder)(prepared))
+    builder = getattr(keras.applications, spec.builder)
     return builder(include_top=False, weights="imagenet" if imagenet else None, input_shape=(size, size, 3))
 
 
@@ -271,7 +262,7 @@ def calibrate(extractor: Any, pixels: Any) -> None:
         extractor: a model from `build_extractor` with random weights.
         pixels: (n, size, size, 3), some training pictures.
     """
-    from lamina.models.keras_runtime import keras, tf
+    from lamina.models.keras_runtime import tf
 
     network, prepare = extractor.get_layer(BACKBONE_LAYER), extractor.get_layer(CONVENTION_LAYER)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -295,8 +286,8 @@ def calibrate(extractor: Any, pixels: Any) -> None:
         layer.rate = rate
 
 
-def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
-    """A backbone with ImageNet weights, which Keras downloads once; UserError if there are none."""
+def _with_imagenet(spec: Backbone) -> Any:
+    """A backbone of native size with ImageNet weights, which Keras downloads once; UserError if there are none."""
     if spec.module is None:
         raise UserError(
             f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}"
@@ -305,13 +296,13 @@ def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
         with warnings.catch_warnings():
             # MobileNets warn that they use the weights for 224 pixels, as intended
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-            loaded = build_trunk(spec, spec.native if spec.apart else size, imagenet=True)
+            loaded = build_trunk(spec, spec.native, imagenet=True)
     except Exception as error:
         raise UserError(_missing_weights(spec, error)) from None
-    return _joined(keras, loaded, build_trunk(spec, size)) if spec.apart else loaded
+    return _joined(loaded, build_trunk(spec, spec.native)) if spec.apart else loaded
 
 
-def _joined(keras: Any, loaded: Any, network: Any) -> Any:
+def _joined(loaded: Any, network: Any) -> Any:
     """Copy ImageNet weights that Keras offers for a different network only, into the usual network.
 
     The different EfficientNet has one more layer, which scales the output of the first normalization: here, the
@@ -339,13 +330,3 @@ def _missing_weights(spec: Backbone, error: Exception) -> str:
         f"weights.imagenet: {file} is not in {folder} and could not be downloaded; put it there, fetch what others "
         f"made with `dvc pull weights`, or start from {RANDOM} or from a model that another run wrote"
     )
-
-
-def _preprocessed(keras: Any, spec: Backbone, preprocess: Preprocess, pixels: Any) -> Any:
-    if preprocess == "rescale":
-        return keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
-    if preprocess == "chroma":
-        return chroma(pixels)
-    if spec.module is None:
-        return keras.layers.Rescaling(spec.scale, offset=spec.offset, name="rescale")(pixels)
-    return importlib.import_module(f"keras.applications.{spec.module}").preprocess_input(pixels)

@@ -1,7 +1,7 @@
 """Keras on TensorFlow, imported once, without messages, and deterministic.
 
-This import takes several seconds: only modules that always need a network import this module at the top; others import
-it inside functions.
+This import takes several seconds: only modules that always need a network import this module at the top; others use
+`lamina.models.lazy_keras`, or import it inside functions.
 """
 
 import gc

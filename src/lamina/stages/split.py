@@ -14,10 +14,9 @@ from lamina.data.audit import (
     SAME_PICTURE,
     Audit,
     audit_folds,
-    closest_sheet,
     describe_pictures,
-    joined_sheet,
     merge_pair_origins,
+    pairs_sheet,
     same_content_pairs,
 )
 from lamina.data.rows import Folders
@@ -83,8 +82,8 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
         pairs.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         if len(pairs):
-            joined_sheet(pairs, pictures, pixels).save(part / "joined.png")
-        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
+            pairs_sheet(pairs, pictures, pixels).save(part / "joined.png")
+        pairs_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
         _folds_sheet(pictures, pixels).save(part / "folds.png")
         write_json(part / "summary.json", summary.__dict__)
     return summary

@@ -8,8 +8,15 @@ import numpy as np
 import pandas as pd
 
 from lamina.config import read_params, section, validated
-from lamina.data.text_audit import SUSPICIOUS, TextAudit, audit_texts, describe_texts
-from lamina.data.text_duplicates import merge_similar, signatures, similar_pairs
+from lamina.data.text_audit import (
+    SUSPICIOUS,
+    TextAudit,
+    audit_texts,
+    describe_texts,
+    merge_similar,
+    signatures,
+    similar_pairs,
+)
 from lamina.data.texts import texts_of
 from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import AssessConfig
