@@ -200,8 +200,8 @@ def _data_difference(system: Path, profile: DataProfile) -> str:
         old = None
     if old == profile:
         return "data: unchanged"
-    pictures = f"{profile.kept.pictures} of {profile.delivered.pictures} pictures kept"
-    return f"data: {'renewed' if old else 'accepted'}, {pictures}; `dvc repro` compares data with these from now on"
+    kept = f"{profile.kept.pictures} of {profile.delivered.pictures} kept"
+    return f"data: {'renewed' if old else 'accepted'}, {kept}; `dvc repro` compares data with these from now on"
 
 
 def _champion_difference(system: Path, champion: Champion) -> str:
