@@ -349,7 +349,7 @@ def test_the_accepted_data_have_not_moved_and_the_verdict_stays(accepted: Path, 
     assert {one["moved"] for one in rows} == {0.0}
     assert [one["quantity"] for one in rows][: len(QUANTITIES) + 1] == [*QUANTITIES, "classes"]
     assert str(summary).endswith("tables; " + f"most moved: {summary.most_moved}")
-    assert "brightness by 0 % of the pictures" in str(summary)
+    assert "brightness by 0 % of the data" in str(summary)
 
 
 def test_harmless_drift_leaves_the_verdict_alone(accepted: Path, tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ def test_what_drifted_is_named_with_its_amount_and_stops_the_pipeline(
     rows = {one["quantity"]: one for one in json.loads((out / "drift.json").read_text())["quantities"]}
     found = rows[quantity]
     assert found["moved"] > found["bound"]
-    share = f"{quantity} by {100 * found['moved']:.0f} % of the pictures"
+    share = f"{quantity} by {100 * found['moved']:.0f} % of the data"
     assert f"{share} ({found['accepted']} accepted, {found['now']} now; bound {100 * found['bound']:.0f} %)" in said
     assert "`lamina gate --accept data`, or raise validate.drift" in said
     assert str(out / "docs" / "index.html") in said
