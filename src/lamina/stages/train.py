@@ -17,8 +17,8 @@ from lamina.training.checkpoint import Checkpoint
 from lamina.training.environment import environment, machine
 from lamina.training.head_cache import HEADS, HeadCache
 from lamina.training.history import EpochRow, kept_row
+from lamina.training.learner import TrainingOptions
 from lamina.training.settings import weights_identity
-from lamina.training.training_options import TrainingOptions
 
 RESUME = Path(".lamina/training")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 PROGRESS = "learning"  # name of the sheet of progress

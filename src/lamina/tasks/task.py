@@ -22,17 +22,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from lamina.source_code import code_digest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lamina.charts.chapter import Chapter
     from lamina.charts.rows import ShownRows
-    from lamina.data.augmentation import AugmentConfig
     from lamina.data.rows import Folders
     from lamina.results.measures import MeasureName
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
-    from lamina.training.learner import Learner
+    from lamina.training.learner import Learner, Setup
     from lamina.training.settings import RunSettings
 
 Direction = Literal["maximize", "minimize"]
@@ -72,32 +69,13 @@ class Task:
         found: type[RunSettings] = self._module("settings").settings_class(given)
         return found
 
-    def open_learner(
-        self,
-        name: str,
-        settings: "RunSettings",
-        folders: "Folders",
-        *,
-        seed: int,
-        manifest: "pd.DataFrame | None" = None,
-        augment: "AugmentConfig | None" = None,
-    ) -> "Learner":
+    def open_learner(self, setup: "Setup") -> "Learner":
         """Open what a run learns: examples of the folds, network and trainer.
-
-        Args:
-            name: of the run.
-            settings: of the run.
-            folders: where the data lie.
-            seed: of weights, order of batches and dropout.
-            manifest: rows like those of the split manifest with other folds or labels; None: the split's own.
-            augment: section `augment`, for runs that draw fresh warps.
 
         Raises:
             UserError: if there is nothing to learn from.
         """
-        found: Learner = self._module("learning").open_learner(
-            name, settings, folders, seed=seed, manifest=manifest, augment=augment
-        )
+        found: Learner = self._module("learning").open_learner(setup)
         return found
 
     def evaluate(self, folders: "Folders", models: Path) -> "Metrics":

@@ -7,9 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lamina.config import Config
 from lamina.training.history import DivergedError, kept_row
-from lamina.training.learner import Learner
+from lamina.training.learner import Learner, TrainingOptions
 from lamina.training.settings import Dropout, Hyperparameters, RunSettings
-from lamina.training.training_options import TrainingOptions
 from lamina.tuning.numbers import LINEAR
 from lamina.tuning.studies import ENDED, OpenStudy, Place, open_study, storage_errors
 
