@@ -10,9 +10,8 @@ import pandas as pd
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
 from lamina.results.metrics import Metrics
-from lamina.results.record import Record, read_record
+from lamina.results.record import Record, Timing, read_record
 from lamina.results.result_file import read_optional_table, read_result, read_table, read_yaml
-from lamina.results.timing import Timing
 
 TRIALS = ("number", "state", "value", "epochs")
 

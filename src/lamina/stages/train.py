@@ -8,8 +8,7 @@ import pandas as pd
 
 from lamina.files import discard, staged
 from lamina.models.saving import save_model
-from lamina.results.record import make_record
-from lamina.results.timing import Timing
+from lamina.results.record import Timing, make_record
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
 from lamina.training.callbacks import Callbacks

@@ -1,7 +1,10 @@
 """The training loop: shuffled batches, one row of history per epoch."""
 
 import math
+import resource
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +15,6 @@ from lamina.models.layers import bytes_per_picture
 from lamina.progress import progress
 from lamina.training.checkpoint import Checkpoint, State
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
-from lamina.training.memory import free_memory
 from lamina.training.trainers import Trainer
 
 
@@ -130,11 +132,9 @@ def _resumed(trainer: Trainer, checkpoint: Checkpoint | None) -> tuple[list[Epoc
 
 
 def _stopped(history: Sequence[EpochRow], patience: int | None) -> bool:
-    return (
-        bool(history)
-        and patience is not None
-        and history[-1]["epoch"] - kept_row(history, patience)["epoch"] >= patience
-    )
+    if patience is None or not history:
+        return False
+    return history[-1]["epoch"] - kept_row(history, patience)["epoch"] >= patience
 
 
 def _diverged(what: str, epoch: int, history: Sequence[EpochRow], checkpoint: Checkpoint | None) -> str:
@@ -155,3 +155,19 @@ def _no_memory(trainer: Trainer, batch_size: int, what: str) -> str:
     if batch_size == 1:
         return f"{what}: no memory for a single picture ({needs}); take a smaller network, or a smaller convert.size"
     return f"{what}: no memory for batch_size {batch_size} ({needs}); lower it: {fits} should fit, by estimate"
+
+
+def free_memory() -> int:
+    """Return how many bytes this process can still allocate: on the machine, or below its address space limit.
+
+    Without /proc (that is, outside Linux) this is unknown: the result is `sys.maxsize`.
+    """
+    if not Path("/proc/meminfo").exists():
+        return sys.maxsize
+    machine = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(machine["MemAvailable"].split()[0]) * 1024
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return available
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return max(0, min(available, limit - used))

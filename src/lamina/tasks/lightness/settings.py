@@ -27,10 +27,6 @@ class LightnessSettings(GradientSettings):
     augmentation: Augmentation = "plan"
     preprocess: Literal["chroma"] = "chroma"
 
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
-
 
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
     """Return the class of a run's settings."""
