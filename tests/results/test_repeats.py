@@ -19,7 +19,6 @@ from lamina.maths.scores import score
 from lamina.results.assessment import Assessment
 from lamina.results.repeats import Retrainer, assess, crossvalidation_rows, repeat
 from lamina.tasks.colorize.learning import ColorLearner
-from lamina.tasks.picture_learner import training_originals
 from lamina.training.learner import Learned, Learner, Setup, TrainingOptions
 from lamina.training.settings import GradientNumbers, Hyperparameters
 from systems import (
@@ -185,7 +184,7 @@ def mean_colors(
     """Return a retrainer of `MeanColor`; rounds: receives the names and setups of the trainings."""
 
     def open_learner(setup: Setup) -> Learner:
-        return MeanColor(**vars(setup), originals=training_originals(setup), rounds=rounds)
+        return MeanColor(**vars(ColorLearner.opened(setup)), rounds=rounds)
 
     return retrainer_of(stage_of(settings, seed=seed), cache, open_learner=open_learner)
 

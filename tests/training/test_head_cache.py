@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lamina.tasks.classify.learning import HeadLearner
-from lamina.training.head_cache import HeadCache
+from lamina.training.checkpoint import HeadCache
 from lamina.training.heads import Head
 from lamina.training.history import EpochRow
 from lamina.training.learner import Learned, TrainingOptions

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
-from lamina.inputs.settings import FeaturesSettings
+from lamina.inputs.features import FeaturesSettings
 from lamina.models.backbones import RANDOM, build_extractor, calibrate
 from lamina.models.engine import Engine
 from lamina.models.keras_runtime import keras

@@ -12,9 +12,8 @@ from lamina.results.record import Timing, make_record
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
 from lamina.training.callbacks import Callbacks
-from lamina.training.checkpoint import Checkpoint
+from lamina.training.checkpoint import HEADS, Checkpoint, HeadCache
 from lamina.training.environment import environment, machine
-from lamina.training.head_cache import HEADS, HeadCache
 from lamina.training.history import EpochRow, kept_row
 from lamina.training.learner import TrainingOptions
 from lamina.training.settings import weights_identity
@@ -46,7 +45,7 @@ def train(stage: RunStage, callbacks: Callbacks, *, resume: Path = RESUME, heads
         callbacks: called as training goes.
         resume: folder that keeps the state of a training from pixels, `NAME/KEY.npz`, so that it resumes after a kill.
             `NAME` is removed in the end.
-        heads: folder of what heads have learned (`lamina.training.head_cache`).
+        heads: folder of what heads have learned (`lamina.training.checkpoint`).
     """
     start = time.perf_counter()
     run, out, numbers = stage.run, stage.out, stage.numbers()

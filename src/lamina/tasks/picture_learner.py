@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from lamina.data.rows import Rows, open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
 from lamina.maths.color import LabPixels
+from lamina.results.record import note_convention
 from lamina.tasks.pixels_learner import PixelsLearner
 from lamina.training.learner import Setup
 from lamina.training.settings import GradientNumbers, GradientSettings, weights_identity
@@ -30,6 +31,18 @@ class PictureLearner(PixelsLearner):
 
     settings: GradientSettings
     originals: Rows
+
+    @classmethod
+    def opened(cls, setup: Setup) -> Self:
+        """Open a learner, and note where its weights were trained with another `preprocess`.
+
+        Raises:
+            UserError: if there is no picture to train with.
+        """
+        settings: Any = setup.settings
+        note_convention(settings.weights, settings.preprocess)
+        originals = open_rows(rows_of_fold(setup.manifest, "train", originals=True), setup.folders)
+        return cls(**vars(setup), originals=originals)
 
     @cached_property
     def data_digest(self) -> str:
@@ -59,11 +72,6 @@ class PictureLearner(PixelsLearner):
     @abstractmethod
     def tail(self) -> Any:
         """Return the model that turns the network's outputs into CIELAB units at the pictures' own side."""
-
-
-def training_originals(setup: Setup) -> Rows:
-    """Open the training pictures without copies; raises UserError where there is none."""
-    return open_rows(rows_of_fold(setup.manifest, "train", originals=True), setup.folders)
 
 
 def rows_of_fold(manifest: pd.DataFrame, fold: str, *, originals: bool = False) -> pd.DataFrame:

@@ -15,6 +15,8 @@ from lamina.models.layers import bytes_per_picture
 from lamina.progress import progress
 from lamina.training.checkpoint import Checkpoint, State
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
+from lamina.training.learner import TrainingOptions
+from lamina.training.settings import GradientSettings
 from lamina.training.trainers import Trainer
 
 
@@ -37,17 +39,12 @@ def fit(
     trainer: Trainer,
     train: Examples,
     validation: Examples,
+    settings: GradientSettings,
+    options: TrainingOptions,
     *,
-    epochs: int,
-    batch_size: int,
     seed: int,
-    on_epoch: Callable[[EpochRow], None],
-    what: str = "train",
     first_epoch: int = 1,
-    patience: int | None = None,
     fresh_examples: Callable[[int], Examples] | None = None,
-    checkpoint: Checkpoint | None = None,
-    on_network: Callable[[int, keras.Model], None] | None = None,
 ) -> list[EpochRow]:
     """Train for some epochs.
 
@@ -57,34 +54,29 @@ def fit(
         trainer: the network with its optimizer.
         train: examples for training.
         validation: examples for evaluation after each epoch.
-        epochs: how many.
-        batch_size: rows in a step.
+        settings: number of epochs, rows in a step, and patience: with it, training stops after so many epochs without
+            a lower validation loss, and keeps the weights of the best epoch, otherwise the last ones.
+        options: `on_epoch` is also called with the rows from the checkpoint; `on_network` gets the network with the
+            weights that are evaluated.
         seed: of the order of the batches.
-        on_epoch: is called with the row of each finished epoch, also with those from the checkpoint. An error that it
-            raises ends the training.
-        what: name of the work, for the progress bar and errors.
         first_epoch: number of the first epoch.
-        patience: stop after this number of epochs without a lower validation loss, and keep the weights of the best
-            epoch. None: train all epochs, and keep the last weights.
         fresh_examples: makes the training examples of an epoch, if they differ from epoch to epoch.
-        checkpoint: continue from its state, and save to it.
-        on_network: is called after each epoch with its number and the network, which has the weights that are
-            evaluated.
 
     Returns:
         A row for each epoch: `epoch`, the loss and the trainer's measure on train (during the epoch, with dropout) and
-            on
-        validation (after the epoch), and the learning rate at its end.
+        on validation (after the epoch), and the learning rate at its end.
 
     Raises:
         DivergedError: if the loss is not finite.
         UserError: if there is not enough memory for a batch, or if the checkpoint is of another network.
     """
+    what, checkpoint, patience, batch_size = options.what, options.checkpoint, settings.patience, settings.batch_size
     history, best = _resumed(trainer, checkpoint)
     for row in history:
-        on_epoch(row)
+        options.on_epoch(row)
+    end = first_epoch + (options.epochs or settings.epochs)
     try:
-        for epoch in progress(range(first_epoch + len(history), first_epoch + epochs), what=what, unit="epochs"):
+        for epoch in progress(range(first_epoch + len(history), end), what=what, unit="epochs"):
             if _stopped(history, patience):
                 break
             examples = fresh_examples(epoch) if fresh_examples else train
@@ -94,12 +86,12 @@ def fit(
             history.append(row)
             if patience is not None and kept_row(history, patience) is row:
                 best = trainer.evaluated_weights()
-            if on_network:
+            if options.on_network:
                 with trainer.ema_weights():
-                    on_network(epoch, trainer.network)
+                    options.on_network(epoch, trainer.network)
             if checkpoint:
                 checkpoint.keep(State(history=list(history), variables=trainer.state(), best=best))
-            on_epoch(row)
+            options.on_epoch(row)
     except (tf.errors.ResourceExhaustedError, MemoryError):
         raise UserError(_no_memory(trainer, batch_size, what)) from None
     finally:

@@ -16,8 +16,7 @@ import pandas as pd
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.prefetch import in_background
-from lamina.training.checkpoint import Checkpoint
-from lamina.training.head_cache import HeadCache
+from lamina.training.checkpoint import Checkpoint, HeadCache
 from lamina.training.history import EpochRow
 from lamina.training.settings import GradientNumbers, GradientSettings, Hyperparameters, RunSettings, gradient_numbers
 
@@ -184,9 +183,9 @@ class NetworkLearner(Learner):
     def load_base(self) -> Any:
         """Load what the final model holds besides the trained network."""
 
-    @abstractmethod
     def build_final_model(self, network: Any, base: Any) -> Any:
         """Build the model that is saved, of the trained network and of what `load_base` loaded."""
+        return network
 
     def fresh_examples(self, epoch: int) -> Any:
         """Return the training examples of an epoch: by default the same in each."""
@@ -198,20 +197,8 @@ class NetworkLearner(Learner):
 
         keras.backend.clear_session()  # memory grows with every network that was built
         trainer = self.trainer(self.build(gradient_numbers(numbers)), gradient_numbers(numbers))
-        history = fit(
-            trainer,
-            self.train,
-            self.validation,
-            epochs=options.epochs or self.settings.epochs,
-            batch_size=self.settings.batch_size,
-            seed=self.seed,
-            on_epoch=options.on_epoch,
-            what=options.what,
-            patience=self.settings.patience,
-            fresh_examples=self.fresh_examples,
-            checkpoint=options.checkpoint,
-            on_network=options.on_network,
-        )
+        examples, fresh = (self.train, self.validation), self.fresh_examples
+        history = fit(trainer, *examples, self.settings, options, seed=self.seed, fresh_examples=fresh)
         network = trainer.network
         return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))
 

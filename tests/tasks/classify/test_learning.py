@@ -12,8 +12,8 @@ import pytest
 
 from lamina.data.rows import Folders
 from lamina.errors import UserError
+from lamina.inputs.features import FeaturesSettings
 from lamina.inputs.index import read_split
-from lamina.inputs.settings import FeaturesSettings
 from lamina.models.backbones import BACKBONE_LAYER
 from lamina.models.keras_runtime import keras
 from lamina.models.networks import build_head, build_network
@@ -84,7 +84,7 @@ def test_an_infinite_loss_ends_training() -> None:
     trainer = ClassTrainer(learner.build(GIVEN), GIVEN)
     trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
     with pytest.raises(UserError, match=r"the loss is not finite in epoch 1; lower learning_rate"):
-        fit(trainer, learner.train, learner.validation, epochs=2, batch_size=8, seed=1, on_epoch=lambda row: None)
+        fit(trainer, learner.train, learner.validation, learner.settings, TrainingOptions(epochs=2), seed=1)
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:

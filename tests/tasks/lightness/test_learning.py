@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from lamina.data.rows import Folders
+from lamina.inputs.features import FeaturesSettings
 from lamina.inputs.index import read_split
 from lamina.inputs.lightness import chroma as chroma_of_lab
 from lamina.inputs.lightness import lightness
-from lamina.inputs.settings import FeaturesSettings
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.crossvalidation import SPARE
 from lamina.models.backbones import BACKBONE_LAYER, CONVENTION_LAYER, build_extractor, convention

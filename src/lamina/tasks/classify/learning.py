@@ -16,7 +16,7 @@ import pandas as pd
 from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
-from lamina.inputs.features import FeatureExamples, fold_rows, load_features
+from lamina.inputs.features import FeatureExamples, fold_rows
 from lamina.inputs.index import input_width
 from lamina.inputs.pixels import PictureExamples
 from lamina.models.layers import compute_in, unfreeze
@@ -56,7 +56,8 @@ class HeadLearner(PictureClassLearner):
 
     @cached_property
     def _features(self) -> Any:
-        return load_features(self.folder)
+        """(rows of the split, width) float16, memory-mapped."""
+        return np.load(self.folder / "features.npy", mmap_mode="r")
 
     @cached_property
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
@@ -156,18 +157,15 @@ class HeadLearner(PictureClassLearner):
         history = [row | {"fine_tuning": 0} for row in joined.history]
         unfreeze(joined.network, fine.layers)
         slower = gradient_numbers(numbers).model_copy(update={"learning_rate": fine.learning_rate})
+        marked, what = _marked(options, 1), f"{options.what}, fine-tuning"
         more = fit(
             self.trainer(joined.network, slower),
             self.pictures("train"),
             self.pictures("validation"),
-            epochs=fine.epochs,
-            batch_size=self.settings.batch_size,
+            self.settings,
+            replace(options, epochs=fine.epochs, on_epoch=marked, what=what),
             seed=self.seed,
-            on_epoch=_marked(options, 1),
-            what=f"{options.what}, fine-tuning",
             first_epoch=len(history) + 1,
-            patience=self.settings.patience,
-            checkpoint=options.checkpoint,
         )
         return final(joined.network, history + [row | {"fine_tuning": 1} for row in more])
 

@@ -69,9 +69,6 @@ class DenseLearner(WordsLearner, ClassNetworkLearner):
     def build(self, numbers: GradientNumbers) -> Any:
         return build_dense(int(self._matrix.shape[1]), len(self.names), dropout=numbers.dropout, seed=self.seed)
 
-    def build_final_model(self, network: Any, base: Any) -> Any:
-        return network
-
 
 def open_words_learner(setup: Setup, names: list[str]) -> ClassLearner:
     """Open what a run learns from words; names: of the classes."""

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,11 @@ from lamina.maths.color_scores import squared_errors
 from lamina.models.backbones import RANDOM, calibrate
 from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, scale_initial_outputs
 from lamina.models.layers import compute_in
-from lamina.results.record import note_convention
 from lamina.tasks.colorize.network import colorizer_of, final_model
 from lamina.tasks.colorize.progress_sheet import ColorSheet, evenly_chosen
 from lamina.tasks.colorize.results import summarise
 from lamina.tasks.colorize.settings import ColorizeSettings
-from lamina.tasks.picture_learner import FIRST_OUTPUTS_OF, PictureLearner, chunks, mean_lab, training_originals
+from lamina.tasks.picture_learner import FIRST_OUTPUTS_OF, PictureLearner, chunks, mean_lab
 from lamina.training.learner import Learned, Setup
 from lamina.training.settings import GradientNumbers
 
@@ -102,9 +101,7 @@ def open_learner(setup: Setup) -> ColorLearner:
     Raises:
         UserError: if there is no picture to train with.
     """
-    settings = cast(ColorizeSettings, setup.settings)
-    note_convention(settings.weights, settings.preprocess)
-    return ColorLearner(**vars(setup), originals=training_originals(setup))
+    return ColorLearner.opened(setup)
 
 
 def bin_counts(rows: Rows) -> np.ndarray:

@@ -1,19 +1,23 @@
-"""What a run that learns lightness learns: from a and b, the lightness of the same picture. No labels."""
+"""What a run that learns lightness learns: from a and b, the lightness of the same picture. No labels.
+
+Its encoder is what it is for. The network is the reverse of a colorizer. Source: one half of R. Zhang, P. Isola,
+A. Efros, Split-Brain Autoencoders, CVPR 2017.
+"""
 
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from lamina.inputs.lightness import LightnessExamples, chroma
-from lamina.models.colorizers import predicted_side, scale_initial_outputs
+from lamina.models.backbones import convention, load_trunk
+from lamina.models.chroma import SPREAD
+from lamina.models.colorizers import brought_to, encode_and_decode, predicted_side, scale_initial_outputs
 from lamina.models.layers import compute_in
-from lamina.results.record import note_convention
-from lamina.tasks.lightness.network import build_lightness_network, build_tail, with_ends
 from lamina.tasks.lightness.results import judge_lightness, summarise
 from lamina.tasks.lightness.settings import LightnessSettings
-from lamina.tasks.picture_learner import FIRST_OUTPUTS_OF, PictureLearner, chunks, mean_lab, training_originals
+from lamina.tasks.picture_learner import FIRST_OUTPUTS_OF, PictureLearner, chunks, mean_lab
 from lamina.training.learner import Learned, Setup
 from lamina.training.settings import GradientNumbers
 
@@ -40,26 +44,38 @@ class LightnessLearner(PictureLearner):
         return LightnessExamples(self.rows(fold))
 
     def build(self, numbers: GradientNumbers) -> Any:
-        settings = self.settings
-        network = build_lightness_network(
-            settings.encoder,
-            weights=settings.weights,
-            decoder=settings.decoder,
-            side=self.side,
-            size=self.width,
-            dropout=numbers.dropout,
-            seed=self.seed,
-        )
+        """Build the trained part: from (n, S, S, 3) of `lamina.models.chroma` to (n, side, side, 1) numbers."""
+        from lamina.models.keras_runtime import keras
+
+        settings, size = self.settings, self.width
+        trunk = load_trunk(settings.encoder, weights=settings.weights, size=size, seed=self.seed)
+        inputs, dropout = keras.Input((size, size, 3), name="chroma"), numbers.dropout
+        outputs = encode_and_decode(trunk, inputs, settings.decoder, self.side, 1, dropout, self.seed, frozen=False)
+        network = keras.Model(inputs, outputs, name="lightness")
         first = np.concatenate([chroma(lab) for lab in chunks(self.originals, FIRST_OUTPUTS_OF)])
         scale_initial_outputs(network, first)
         compute_in(network, settings.precision)
         return network
 
     def tail(self) -> Any:
-        return build_tail(self.side, self.width)
+        """Build the part that turns numbers into lightness: from (n, side, side, 1) to (n, S, S, 1) L.
+
+        A number is (L - 50) / `SPREAD`. This part has no weights, and does not clip L to 0..100.
+        """
+        from lamina.models.keras_runtime import keras
+
+        numbers = keras.Input((self.side, self.side, 1), name="numbers")
+        light = keras.layers.Rescaling(SPREAD, offset=50.0, name="units")(numbers)
+        return keras.Model(numbers, brought_to(light, self.width), name="tail")
 
     def build_final_model(self, network: Any, base: Any) -> Any:
-        return with_ends(super().build_final_model(network, base), self.tail(), self.settings.encoder)
+        """Build the saved model: from (n, S, S, 3) RGB values 0..255 to (n, S, S, 1) L in CIELAB units."""
+        from lamina.models.keras_runtime import keras
+
+        pixels = keras.Input((self.width, self.width, 3), name="rgb")
+        prepared = convention(self.settings.encoder, "chroma", self.width)(pixels)
+        trained = super().build_final_model(network, base)
+        return keras.Model(pixels, self.tail()(trained(prepared)), name="lightener")
 
     def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
         """Return `mse`, and `mean_mse` of the training mean everywhere, in squared units of L."""
@@ -75,6 +91,4 @@ def open_learner(setup: Setup) -> LightnessLearner:
     Raises:
         UserError: if there is no picture to train with.
     """
-    settings = cast(LightnessSettings, setup.settings)
-    note_convention(settings.weights, settings.preprocess)
-    return LightnessLearner(**vars(setup), originals=training_originals(setup))
+    return LightnessLearner.opened(setup)
