@@ -5,46 +5,34 @@ import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamina.errors import UserError
-from lamina.models.keras_runtime import keras, tf
+from lamina.models.keras_runtime import tf
 from lamina.models.layers import bytes_per_picture
 from lamina.progress import progress
 from lamina.training.checkpoint import Checkpoint, State
-from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
+from lamina.training.history import DivergedError, EpochRow, averages, kept_row
 from lamina.training.learner import TrainingOptions
 from lamina.training.settings import GradientSettings
 from lamina.training.trainers import Trainer
 
-
-class Examples(Protocol):
-    """The rows of a fold, in batches."""
-
-    def __len__(self) -> int: ...
-
-    def train_epoch(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> Sums:
-        """Train on all rows, in the given order."""
-
-    def evaluate(self, trainer: Trainer, batch_size: int) -> Sums:
-        """Evaluate all rows without training."""
-
-    def predict(self, network: keras.Model) -> np.ndarray:
-        """Return the predictions of a network for all rows, in their order."""
+if TYPE_CHECKING:
+    from lamina.inputs.batches import BatchExamples
 
 
 def fit(
     trainer: Trainer,
-    train: Examples,
-    validation: Examples,
+    train: "BatchExamples",
+    validation: "BatchExamples",
     settings: GradientSettings,
     options: TrainingOptions,
     *,
     seed: int,
     first_epoch: int = 1,
-    fresh_examples: Callable[[int], Examples] | None = None,
+    fresh_examples: "Callable[[int], BatchExamples] | None" = None,
 ) -> list[EpochRow]:
     """Train for some epochs.
 
@@ -101,7 +89,9 @@ def fit(
     return history
 
 
-def _epoch(trainer: Trainer, train: Examples, validation: Examples, epoch: int, batch_size: int, seed: int) -> EpochRow:
+def _epoch(
+    trainer: Trainer, train: "BatchExamples", validation: "BatchExamples", epoch: int, batch_size: int, seed: int
+) -> EpochRow:
     """Train for one epoch, evaluate, and return the row."""
     order = np.random.default_rng([seed, epoch]).permutation(len(train)).astype(np.int32)
     measure = trainer.measure

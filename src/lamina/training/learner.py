@@ -199,8 +199,7 @@ class NetworkLearner(Learner):
         trainer = self.trainer(self.build(gradient_numbers(numbers)), gradient_numbers(numbers))
         examples, fresh = (self.train, self.validation), self.fresh_examples
         history = fit(trainer, *examples, self.settings, options, seed=self.seed, fresh_examples=fresh)
-        network = trainer.network
-        return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))
+        return final(trainer.network, history)
 
     def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         # a head trains on one core and without Keras: a frozen backbone is loaded meanwhile
@@ -215,5 +214,5 @@ class NetworkLearner(Learner):
 
 
 def final(network: Any, history: list[EpochRow]) -> Learned:
-    """A final model, from raw input; `predict` takes the examples that hold it."""
+    """A network as it is, or a final model, from raw input; `predict` takes the examples that hold its input."""
     return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))
