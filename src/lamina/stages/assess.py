@@ -57,13 +57,13 @@ class AssessSummary:
 
 def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache: Path = CACHE) -> AssessSummary:
     """Write `assessment.json` and `crossvalidation.parquet` to the run's folder (docs/files.md)."""
-    run = stage.run
+    run, numbers = stage.run, stage.numbers()
     found, judged = Assessment(), NOT_JUDGED
     if config.repeats or config.folds or config.control:  # else nothing is read
         retrainer = Retrainer(
             name=run.name,
             setup=stage.setup,
-            numbers=stage.numbers(),
+            numbers=numbers,
             measure=run.task.measure,
             code=run.task.training_code,
             open_learner=run.task.open_learner,
