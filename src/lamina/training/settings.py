@@ -90,7 +90,7 @@ class RunSettings(Config):
     @property
     def needs_augmentation(self) -> bool:
         """Whether training draws fresh warps within the ranges of the section `augment`."""
-        return False
+        return getattr(self, "augmentation", None) == "fresh"
 
     @property
     def tunable(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from lamina.models.keras_runtime import keras, tf
 from lamina.training.settings import GradientNumbers
 
 
+@dataclass(eq=False)
 class Trainer:
     """A network and its optimizer: RMSprop with the learning rate / (1 + decay x step), as in older Keras.
 
@@ -25,13 +27,18 @@ class Trainer:
 
     measure: ClassVar[str]  # name of what is measured besides the loss, such as "accuracy"
 
-    def __init__(self, network: keras.Model, tuned: GradientNumbers, *, ema_decay: float = 0.0) -> None:
-        rate = keras.optimizers.schedules.InverseTimeDecay(tuned.learning_rate, decay_steps=1, decay_rate=tuned.decay)
-        self.network = network
-        self.optimizer = keras.optimizers.RMSprop(rate)
-        self.optimizer.build(network.trainable_variables)
-        self._ema_decay = ema_decay
-        self._weights = [weight for weight in network.weights if "float" in weight.dtype] if ema_decay else []
+    network: keras.Model
+    tuned: GradientNumbers
+    _: KW_ONLY
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        rate, decay = self.tuned.learning_rate, self.tuned.decay
+        schedule = keras.optimizers.schedules.InverseTimeDecay(rate, decay_steps=1, decay_rate=decay)
+        self.optimizer = keras.optimizers.RMSprop(schedule)
+        self.optimizer.build(self.network.trainable_variables)
+        averaged = self.network.weights if self.ema_decay else []
+        self._weights = [weight for weight in averaged if "float" in weight.dtype]
         self._ema = [tf.Variable(weight.numpy(), trainable=False) for weight in self._weights]
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -107,11 +114,12 @@ class Trainer:
         if not self._weights:
             return
         step = tf.cast(self.optimizer.iterations, tf.float32)
-        rate = 1 - tf.minimum(self._ema_decay, (1 + step) / (10 + step))
+        rate = 1 - tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self._ema, self._weights, strict=True):
             average.assign_add(rate * (tf.convert_to_tensor(weight) - average))
 
 
+@dataclass(eq=False)
 class ClassTrainer(Trainer):
     """Trains a classifier: outputs are class probabilities (n, classes), targets are class numbers (n,).
 
@@ -124,18 +132,9 @@ class ClassTrainer(Trainer):
 
     measure = "accuracy"
 
-    def __init__(
-        self,
-        network: keras.Model,
-        tuned: GradientNumbers,
-        *,
-        class_weights: np.ndarray | None = None,
-        label_smoothing: float = 0.0,
-        ema_decay: float = 0.0,
-    ) -> None:
-        super().__init__(network, tuned, ema_decay=ema_decay)
-        self._class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
-        self._smoothing = label_smoothing
+    _: KW_ONLY
+    class_weights: np.ndarray | None = None
+    label_smoothing: float = 0.0
 
     def _losses(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
         correct = tf.argmax(outputs, axis=-1) == tf.cast(targets, tf.int64)
@@ -143,7 +142,9 @@ class ClassTrainer(Trainer):
 
     def _training_losses(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
         losses, correct = self._losses(outputs, targets)
-        if self._smoothing:
+        if self.label_smoothing:
             labels = tf.one_hot(targets, outputs.shape[-1])
-            losses = keras.losses.categorical_crossentropy(labels, outputs, label_smoothing=self._smoothing)
-        return (losses if self._class_weights is None else losses * tf.gather(self._class_weights, targets)), correct
+            losses = keras.losses.categorical_crossentropy(labels, outputs, label_smoothing=self.label_smoothing)
+        if self.class_weights is not None:
+            losses *= tf.gather(tf.constant(self.class_weights, tf.float32), targets)
+        return losses, correct

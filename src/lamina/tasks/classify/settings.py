@@ -71,10 +71,6 @@ class NetworkSettings(ClassifySettings):
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
 
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
-
 
 class DenseSettings(ClassifySettings):
     """A dense network over words: Dense(16, ReLU) twice, then the classes.

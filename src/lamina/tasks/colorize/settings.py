@@ -38,10 +38,6 @@ class ColorizeSettings(GradientSettings):
     augmentation: Augmentation = "plan"
     flip_tta: bool = False
 
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
-
     @field_validator("loss")
     @classmethod
     def _fits_decoder(cls, loss: str, info: ValidationInfo) -> str:

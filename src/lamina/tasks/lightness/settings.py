@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from lamina.models.backbones import BACKBONES, Precision
-from lamina.tasks.lightness.network import LightnessDecoder
 from lamina.training.settings import Augmentation, GradientSettings, RunSettings, among
 
 
@@ -22,14 +21,10 @@ class LightnessSettings(GradientSettings):
 
     input: Literal["pixels"]
     encoder: Annotated[str, among("network", BACKBONES)]
-    decoder: LightnessDecoder
+    decoder: Literal["conv", "unet"]
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
     preprocess: Literal["chroma"] = "chroma"
-
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
 
 
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:

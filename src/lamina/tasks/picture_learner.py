@@ -3,17 +3,19 @@
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 import pandas as pd
 
-from lamina.data.rows import Rows
+from lamina.data.rows import Rows, open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
 from lamina.maths.color import LabPixels
-from lamina.models.layers import compute_in
-from lamina.training.learner import NetworkLearner
+from lamina.results.record import note_convention
+from lamina.tasks.pixels_learner import PixelsLearner
+from lamina.training.learner import Setup
 from lamina.training.settings import GradientNumbers, GradientSettings, weights_identity
 
 if TYPE_CHECKING:
@@ -24,18 +26,43 @@ _CHUNK: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureLearner(NetworkLearner):
-    """How a network learns some channels of CIELAB.
+class PictureLearner(PixelsLearner):
+    """How a network learns some channels of CIELAB. originals: of the training fold."""
 
-    Attributes:
-        manifest: the rows of the folds.
-        side: of the maps that the network predicts, in pixels.
-        rare: (bins,) weight of a pixel of each color bin, for the loss `rebalanced`.
-    """
+    settings: GradientSettings
+    originals: Rows
 
-    manifest: pd.DataFrame
-    side: int
-    rare: np.ndarray | None = None
+    @classmethod
+    def opened(cls, setup: Setup) -> Self:
+        """Open a learner, and note where its weights were trained with another `preprocess`.
+
+        Raises:
+            UserError: if there is no picture to train with.
+        """
+        settings: Any = setup.settings
+        note_convention(settings.weights, settings.preprocess)
+        originals = open_rows(rows_of_fold(setup.manifest, "train", originals=True), setup.folders)
+        return cls(**vars(setup), originals=originals)
+
+    @cached_property
+    def data_digest(self) -> str:
+        """SHA-256 of pixels and split, and of the file of weights that the run starts from, if there is one."""
+        digest, settings = super().data_digest, self.settings
+        return json_digest([digest, weights_identity(settings.weights)]) if settings.starts_from_file else digest
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """Side of the maps that the network predicts, in pixels."""
+
+    @property
+    def rare(self) -> np.ndarray | None:
+        """Weight of a pixel of each color bin, (bins,), for the loss `rebalanced`; None for the others."""
+        return None
+
+    def rows(self, fold: str) -> Rows:
+        """Open the pictures of a fold; raises UserError where there is none."""
+        return open_rows(rows_of_fold(self.manifest, fold), self.folders)
 
     def trainer(self, network: Any, numbers: GradientNumbers) -> "PictureTrainer":
         from lamina.training.picture_trainer import PictureTrainer
@@ -45,17 +72,6 @@ class PictureLearner(NetworkLearner):
     @abstractmethod
     def tail(self) -> Any:
         """Return the model that turns the network's outputs into CIELAB units at the pictures' own side."""
-
-
-def to_float32(network: Any) -> Any:
-    """Return the network, changed in place as it is saved: it computes in float32, so that it runs everywhere."""
-    compute_in(network, "float32")
-    return network
-
-
-def with_weights(digest: str, settings: GradientSettings) -> str:
-    """Return the digest of the data, and of the file of weights that the run starts from, if there is one."""
-    return json_digest([digest, weights_identity(settings.weights)]) if settings.starts_from_file else digest
 
 
 def rows_of_fold(manifest: pd.DataFrame, fold: str, *, originals: bool = False) -> pd.DataFrame:
