@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from lamina.config import read_params
 from lamina.data.rows import Folders
 from lamina.maths.crossvalidation import SPARE
-from lamina.tasks.classify.learning import head_learner
+from lamina.tasks.classify.learning import open_learner
 from lamina.tasks.classify.settings import HeadSettings
 from lamina.tasks.runs import read_run
+from lamina.training.learner import Setup, TrainingOptions
 from lamina.training.settings import TUNE, GradientNumbers
-from lamina.training.training_options import TrainingOptions
 
 SCORES = ("accuracy", "recall")
 RESAMPLES = 2_000
@@ -46,7 +46,7 @@ def predict_test(name: str, settings: HeadSettings, manifest: pd.DataFrame, seed
     """Train a head once; return which test pictures it classifies correctly, and their class numbers."""
     given = {number: getattr(settings, number) for number in USUAL}
     numbers = GradientNumbers(**{number: USUAL[number] if value == TUNE else value for number, value in given.items()})
-    learner = head_learner(settings, Folders(), manifest, seed=seed)
+    learner = open_learner(Setup(settings=settings, folders=Folders(), manifest=manifest, seed=seed))
     test = learner.examples("test")
     learned = learner.learn(numbers, TrainingOptions(what=f"{name}, {len(learner.train)} rows"))
     return learned.predict(test).argmax(axis=1) == test.labels, test.labels

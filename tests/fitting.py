@@ -1,11 +1,14 @@
 """A small network and rows of numbers, for tests of training."""
 
+from typing import Any
+
 import numpy as np
 
 from lamina.inputs.pixels import PictureExamples
 from lamina.models.keras_runtime import keras
 from lamina.training.fit import fit
-from lamina.training.settings import GradientNumbers
+from lamina.training.learner import TrainingOptions
+from lamina.training.settings import GradientNumbers, GradientSettings
 from lamina.training.trainers import ClassTrainer
 
 STILL = GradientNumbers(learning_rate=1e-2, dropout=0.0, decay=0.0)
@@ -34,6 +37,9 @@ def random_examples(rows: int, seed: int) -> PictureExamples:
     return PictureExamples(random.normal(size=(rows, 6)).view(Numbers), labels)
 
 
-def fit_numbers(trainer: ClassTrainer, epochs: int, **options: object) -> list[dict[str, float]]:
-    defaults = {"batch_size": 8, "seed": 1, "on_epoch": lambda row: None}
-    return fit(trainer, random_examples(40, 0), random_examples(40, 1), epochs=epochs, **(defaults | options))
+def fit_numbers(
+    trainer: ClassTrainer, epochs: int, batch_size: int = 8, patience: int | None = None, **options: Any
+) -> list[dict[str, float]]:
+    kept = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
+    settings = GradientSettings(task="any", input="numbers", **STILL.model_dump(), **kept)
+    return fit(trainer, random_examples(40, 0), random_examples(40, 1), settings, TrainingOptions(**options), seed=1)

@@ -21,7 +21,7 @@ from finished import (
 from lamina.data.sheets import contact_sheet
 from lamina.files import write_json
 from lamina.maths.color import srgb_to_lab
-from lamina.report.pictures import SHEETS
+from lamina.report.data_files import SHEETS
 from lamina.stages.report import report
 from lamina.tasks.registry import TASKS
 

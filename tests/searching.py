@@ -16,8 +16,8 @@ import pandas as pd
 from lamina.config import section
 from lamina.stages import entry
 from lamina.tasks.runs import read_run
+from lamina.training.learner import TrainingOptions
 from lamina.training.settings import GradientNumbers, Hyperparameters, RunSettings
-from lamina.training.training_options import TrainingOptions
 from lamina.tuning import studies
 from lamina.tuning.search import TuneConfig, search
 from lamina.tuning.studies import place_of, resume

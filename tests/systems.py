@@ -14,7 +14,7 @@ from lamina.files import file_digest
 from lamina.inputs.index import index_pixels, write_index
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.splits import SplitConfig
-from lamina.results.repeats import Retrainer, Training
+from lamina.results.repeats import Retrainer
 from lamina.stages.run_stage import RunStage
 from lamina.stages.split import split
 from lamina.stages.train import TrainSummary, train
@@ -229,20 +229,13 @@ def train_run(stage: RunStage, callbacks: Callbacks | None = None, **options: An
 def retrainer_of(stage: RunStage, cache: Path, **changes: Any) -> Retrainer:
     """Return what trains a run again with the numbers of its settings. changes: other attributes."""
     run = stage.run
-
-    def open_learner(training: Training) -> Learner:
-        manifest, seed = training.manifest, training.seed
-        return run.task.open_learner(
-            run.name, run.settings, stage.folders, seed=seed, manifest=manifest, augment=stage.augment
-        )
-
     given = {
         "name": run.name,
-        "settings": run.settings,
+        "setup": stage.setup,
         "numbers": run.settings.given_numbers(),
         "measure": run.task.measure,
         "code": run.task.training_code,
-        "open_learner": open_learner,
+        "open_learner": run.task.open_learner,
         "cache": cache,
     }
     return Retrainer(**(given | changes))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from lamina.config import section
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import Picture
 from lamina.data.text_filters import TextFilterConfig, TextRules
 from lamina.inputs.words import WordsSettings
 from lamina.maths.splits import SplitConfig

@@ -9,15 +9,7 @@ from lamina import __version__
 from lamina.commands import colorize, explain, export, gate, new, predict, track
 from lamina.stages import entry
 
-COMMANDS = {
-    "new": new,
-    "predict": predict,
-    "colorize": colorize,
-    "explain": explain,
-    "export": export,
-    "gate": gate,
-    "track": track,
-}
+COMMANDS = (new, predict, colorize, explain, export, gate, track)  # each is named like its module
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,7 +18,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"lamina {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
         summary = (command.__doc__ or "").split("\n")[0]
         subparser = commands.add_parser(name, help=summary, description=summary)
         if command is not new:  # it has its own argument for the folder

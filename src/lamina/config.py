@@ -95,14 +95,17 @@ def named(params: Mapping[str, Any], section: str) -> Mapping[str, Any]:
     Raises:
         UserError: the section is no mapping, or a name breaks the rule.
     """
-    entries = _mapping(params.get(section), section, "expected a mapping of entries by name, {} for none")
-    for name in entries:
+    entries = params.get(section)
+    if entries is not None and not isinstance(entries, dict):
+        expected = "expected a mapping of entries by name, {} for none"
+        raise UserError(f"params.yaml: {section}: {expected}, got {shown(entries)}")
+    for name in entries or {}:
         if not isinstance(name, str) or not re.fullmatch(RUN_NAME, name):
             raise UserError(
                 f"params.yaml: {section}: {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
                 "that starts with a letter; rename it"
             )
-    return entries
+    return entries or {}
 
 
 def check_references(params: Mapping[str, Any]) -> list[str]:
@@ -229,29 +232,18 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
-def _mapping(value: Any, place: str, expected: str) -> Mapping[Any, Any]:
-    if value is not None and not isinstance(value, dict):
-        raise UserError(f"params.yaml: {place}: {expected}, got {shown(value)}")
-    return value or {}
-
-
 def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
-    where = ".".join([place, *map(str, problem["loc"])])
-    match problem["type"]:
-        case "extra_forbidden" | "invalid_key":
-            keys = list(_within(kind, problem["loc"][:-1]).model_fields)
-            above = ".".join([place, *map(str, problem["loc"][:-1]), ""])
-            return f"unknown key {_unknown(problem['loc'][-1], keys, place=above)}"
-        case "missing":
-            return f"{where} is missing; add it"
-        case "model_type":
-            outer = problem["loc"][:-1]
-            known = list(_within(kind, outer).model_fields)
-            if problem["loc"] and problem["loc"][-1] not in known:  # in a section that takes further mappings
-                parent = ".".join([place, *map(str, outer), ""])
-                return f"unknown key {_unknown(problem['loc'][-1], known, place=parent)}"
-            keys = list(_within(kind, problem["loc"]).model_fields)
-            return f"{where}: expected a mapping with the keys {', '.join(keys)}, got {shown(problem['input'])}"
+    path, what = problem["loc"], problem["type"]
+    where = ".".join([place, *map(str, path)])
+    if what == "missing":
+        return f"{where} is missing; add it"
+    if what in ("extra_forbidden", "invalid_key", "model_type"):
+        known = list(_within(kind, path[:-1]).model_fields)
+        # a section that takes further mappings reports what is none of them by its type
+        if what != "model_type" or (path and path[-1] not in known):
+            return f"unknown key {_unknown(path[-1], known, place='.'.join([place, *map(str, path[:-1]), '']))}"
+        keys = ", ".join(_within(kind, path).model_fields)
+        return f"{where}: expected a mapping with the keys {keys}, got {shown(problem['input'])}"
     text = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
     got = "" if isinstance(value, str) and repr(value) in text else f", got {_cut(repr(value))}"

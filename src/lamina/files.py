@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 PIECE: Final = 2**16  # bytes copied or written at a time; this fits the processor's cache
 
 
-def _temporary_path(out: Path) -> Path:
-    return out.parent / f".part-{out.name}"  # the suffix stays: libraries choose the format by it
-
-
 def discard(path: Path) -> None:
     """Delete a file, a link or a folder with its contents; do nothing if the path does not exist."""
     if path.is_dir() and not path.is_symlink():
@@ -41,7 +37,7 @@ def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
         out: the file to write, or the folder if `folder` is true.
         folder: whether to create a folder.
     """
-    part = _temporary_path(out)
+    part = out.parent / f".part-{out.name}"  # the suffix stays: libraries choose the format by it
     part.parent.mkdir(parents=True, exist_ok=True)
     discard(part)
     if folder:

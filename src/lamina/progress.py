@@ -25,8 +25,11 @@ def progress(
         total: the total count, if `items` has no length.
         sizes: how many units each item counts for; 1 each if None.
     """
-    count = sum(sizes) if sizes is not None else total if total is not None else _length(items)
-    with _bar(what, unit=f" {unit}", total=count) as bar:
+    if sizes is not None:
+        total = sum(sizes)
+    elif total is None and isinstance(items, Sequence):
+        total = len(items)
+    with _bar(what, unit=f" {unit}", total=total) as bar:
         for index, item in enumerate(items):
             yield item
             bar.update(1 if sizes is None else sizes[index])
@@ -59,10 +62,6 @@ def _bar(what: str, **counted: Any) -> Any:
         file=sys.stderr if on_terminal else _Lines(),
         **counted,
     )
-
-
-def _length(items: Iterable[object]) -> int | None:
-    return len(items) if isinstance(items, Sequence) else None
 
 
 class _Lines:

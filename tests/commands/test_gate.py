@@ -241,7 +241,7 @@ def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
         "extra: accepted, 200 pictures",
         "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 pictures)",
         "champion: extra instead of plain, best by validation accuracy (0.500)",
-        "data: renewed, 201 of 210 pictures kept; `dvc repro` compares data with these from now on",
+        "data: renewed, 201 of 210 kept; `dvc repro` compares data with these from now on",
         "plain: removed, it is no longer in params.yaml",
     ]
     files = ["README.md", "champion.json", "data.json", "extra.csv", "tiny.csv"]
@@ -299,7 +299,7 @@ def test_data_alone_are_accepted_without_runs(tmp_path, capsys):
     (tmp_path / "baselines").mkdir()
     (tmp_path / "baselines" / "plain.csv").write_text("as it was")
     (tmp_path / "baselines" / "data.json").write_text("{}\n")
-    for said in ("accepted, 200 of 210 pictures kept; `dvc repro` compares data with these from now on", "unchanged"):
+    for said in ("accepted, 200 of 210 kept; `dvc repro` compares data with these from now on", "unchanged"):
         assert run_gate(tmp_path, "--accept", "data") == 0
         assert capsys.readouterr().out == f"data: {said}\n"
         present = (tmp_path / "data" / "validation" / "profile.json").read_bytes()
@@ -310,7 +310,7 @@ def test_a_broken_baseline_of_the_data_is_renewed(system, capsys):
     (system / "baselines" / "data.json").write_text("<<<<<<< HEAD")
     capsys.readouterr()
     assert run_gate(system, "--accept") == 0
-    assert "data: accepted, 200 of 210 pictures kept" in capsys.readouterr().out
+    assert "data: accepted, 200 of 210 kept" in capsys.readouterr().out
     assert run_gate(system, "--accept") == 0
     assert "data: unchanged" in capsys.readouterr().out
 

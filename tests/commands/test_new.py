@@ -21,7 +21,6 @@ from lamina.cli import main
 from lamina.commands.look import Place, TextLook
 from lamina.commands.new import OUTSIDE, _make_repository, add_arguments, find_pipeline, new
 from lamina.commands.template import PICTURES, TEXTS, Filling, fill, text_filling, word
-from lamina.commands.text_survey import TextSurvey
 from lamina.config import SECTIONS, Config, check_references, named, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.drift import ValidateConfig, read_profile
@@ -323,9 +322,8 @@ def test_a_published_test_part_of_texts_is_used_and_stays_complete(project: Path
 )
 def test_many_texts_need_a_smaller_share_to_validate(count: int, share: float) -> None:
     labels = LabelSurvey(labels="folder", classes={"bad": count, "good": count}, unlabeled=0, ambiguous=0)
-    survey = TextSurvey(texts=count, labels=labels, test_pattern=None)
     place = Place(kind="archive", location="reviews.zip", sha256=None)
-    found = text_filling(TextLook(name="reviews.zip", place=place, survey=survey))
+    found = text_filling(TextLook(name="reviews.zip", place=place, texts=count, labels=labels, test_pattern=None))
     assert found.values["split.validation"] == share
 
 

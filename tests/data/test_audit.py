@@ -13,9 +13,9 @@ from lamina.data.audit import (
     SAME_PICTURE,
     Audit,
     audit_folds,
-    closest_sheet,
     describe_pictures,
     merge_pair_origins,
+    pairs_sheet,
     same_content_pairs,
 )
 from lamina.data.augmentation import warp
@@ -233,7 +233,7 @@ def test_the_sheet_shows_the_pair_side_by_side(drawn: tuple[pd.DataFrame, np.nda
     pixels[..., 0] = 10_000
     pixels[3, ..., 0], pixels[0, ..., 0] = 3_000, 6_000
     pairs = pd.DataFrame({"id": [table["id"][3]], "nearest": table["id"][0], "fold": "train"})
-    sheet = np.asarray(closest_sheet(pairs.assign(distance=1.0, agreement=0.5), table, pixels).convert("L"))
+    sheet = np.asarray(pairs_sheet(pairs.assign(distance=1.0, agreement=0.5), table, pixels).convert("L"))
     dark, light = (int(lab_to_srgb(pixels[place])[0, 0, 0]) for place in (3, 0))
     found = [np.flatnonzero((np.abs(sheet.astype(int) - level) < 2).sum(axis=0) > 60) for level in (dark, light)]
     assert found[0].max() < found[1].min(), "the test picture stands left"

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from lamina.data.rows import Folders
-from lamina.inputs.features import features_key, tidy
+from lamina.inputs.features import FeaturesSettings, features_key, tidy
 from lamina.inputs.index import write_index
-from lamina.inputs.settings import FeaturesSettings
 from systems import FEATURES, write_stripes
 
 

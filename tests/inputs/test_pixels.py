@@ -19,4 +19,4 @@ def test_fresh_pictures_are_read_as_drawn_and_decide_the_digest(
     assert (one.rows.read([0, 5]) != other.rows.read([0, 5])).mean() > 0.5
     assert (one.rows.read([0]) != planned.train.rows.read([0])).mean() > 0.5, "an original is warped, too"
     assert fresh.digest != planned.digest
-    assert planned.fresh_examples is None
+    assert planned.fresh_examples(1) is planned.train

@@ -4,7 +4,7 @@ import pytest
 
 from lamina.config import validated
 from lamina.errors import UserError
-from lamina.inputs.settings import FeaturesSettings
+from lamina.inputs.features import FeaturesSettings
 from systems import FEATURES
 
 

@@ -47,7 +47,7 @@ from lamina.stages.convert import convert
 from lamina.stages.download import download
 from lamina.stages.filter import filter_pictures
 from lamina.stages.split import split
-from lamina.stages.validate import validate
+from lamina.stages.validate import PICTURES, validate
 from lamina.tracking.suites import LABELED
 
 SAMPLES = st.lists(st.integers(-20, 20).map(float) | st.floats(-20, 20), min_size=1, max_size=80)
@@ -326,7 +326,7 @@ def accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     system = tmp_path_factory.mktemp("accepted")
     (system / "params.yaml").write_text("seed: 1\n")
     data = deliver(system)
-    assert "no data accepted yet" in str(validate(SHARES, [LABELED], data, data / "validation"))
+    assert "no data accepted yet" in str(validate(PICTURES, SHARES, [LABELED], data, data / "validation"))
     assert not (data / "validation" / "drift.json").exists()
     assert 'id="drift"' not in (data / "validation" / "docs" / "index.html").read_text()
     gate.accept(system, data_only=True)
@@ -342,21 +342,21 @@ def baseline(system: Path) -> DataProfile:
 def test_the_accepted_data_have_not_moved_and_the_verdict_stays(accepted: Path, tmp_path: Path) -> None:
     data = accepted / "data"
     before = (data / "validation" / "verdict.json").read_bytes()
-    summary = validate(SHARES, [LABELED], data, tmp_path, accepted=baseline(accepted))
+    summary = validate(PICTURES, SHARES, [LABELED], data, tmp_path, accepted=baseline(accepted))
     assert (tmp_path / "verdict.json").read_bytes() == before
     assert (tmp_path / "profile.json").read_bytes() == (accepted / "baselines" / "data.json").read_bytes()
     rows = json.loads((tmp_path / "drift.json").read_text())["quantities"]
     assert {one["moved"] for one in rows} == {0.0}
     assert [one["quantity"] for one in rows][: len(QUANTITIES) + 1] == [*QUANTITIES, "classes"]
     assert str(summary).endswith("tables; " + f"most moved: {summary.most_moved}")
-    assert "brightness by 0 % of the pictures" in str(summary)
+    assert "brightness by 0 % of the data" in str(summary)
 
 
 def test_harmless_drift_leaves_the_verdict_alone(accepted: Path, tmp_path: Path) -> None:
     profile = baseline(accepted)
     darker = [value - 1 for value in profile.quantiles["brightness"]]
     other = profile.model_copy(update={"quantiles": profile.quantiles | {"brightness": darker}})
-    summary = validate(SHARES, [LABELED], accepted / "data", tmp_path, accepted=other)
+    summary = validate(PICTURES, SHARES, [LABELED], accepted / "data", tmp_path, accepted=other)
     assert summary.most_moved is not None
     assert 0.02 < summary.most_moved.moved < 0.4
     verdict = (accepted / "data" / "validation" / "verdict.json").read_bytes()
@@ -386,13 +386,13 @@ def test_what_drifted_is_named_with_its_amount_and_stops_the_pipeline(
     data = deliver(tmp_path, CHANGES[quantity])
     out = data / "validation"
     with pytest.raises(UserError) as caught:
-        validate(SHARES, [LABELED], data, out, accepted=baseline(accepted), drift=0.05)
+        validate(PICTURES, SHARES, [LABELED], data, out, accepted=baseline(accepted), drift=0.05)
     said = str(caught.value)
     assert sorted(path.name for path in out.iterdir()) == ["docs", "drift.json", "profile.json"]
     rows = {one["quantity"]: one for one in json.loads((out / "drift.json").read_text())["quantities"]}
     found = rows[quantity]
     assert found["moved"] > found["bound"]
-    share = f"{quantity} by {100 * found['moved']:.0f} % of the pictures"
+    share = f"{quantity} by {100 * found['moved']:.0f} % of the data"
     assert f"{share} ({found['accepted']} accepted, {found['now']} now; bound {100 * found['bound']:.0f} %)" in said
     assert "`lamina gate --accept data`, or raise validate.drift" in said
     assert str(out / "docs" / "index.html") in said
@@ -404,7 +404,7 @@ def test_what_drifted_is_named_with_its_amount_and_stops_the_pipeline(
     # accepting it takes no model
     (tmp_path / "params.yaml").write_text("seed: 1\n")
     gate.accept(tmp_path, data_only=True)
-    validate(SHARES, [LABELED], data, out, accepted=baseline(tmp_path))
+    validate(PICTURES, SHARES, [LABELED], data, out, accepted=baseline(tmp_path))
     assert (out / "verdict.json").exists()
 
 
@@ -415,11 +415,11 @@ def test_pictures_without_labels_pass_every_stage_and_are_compared_without_class
             assert round(sheet.height / (112 if rows == 3 else 152)) == rows, name
     assert json.loads((data / "split" / "summary.json").read_text())["classes"] == {}
     assert pd.read_parquet(data / "split" / "manifest.parquet")["label"].isna().all()
-    validate(SHARES, [], data, data / "validation")
+    validate(PICTURES, SHARES, [], data, data / "validation")
     (tmp_path / "params.yaml").write_text("seed: 1\n")
     gate.accept(tmp_path, data_only=True)
     assert baseline(tmp_path).classes == {}
-    validate(SHARES, [], data, data / "validation", accepted=baseline(tmp_path))
+    validate(PICTURES, SHARES, [], data, data / "validation", accepted=baseline(tmp_path))
     rows = json.loads((data / "validation" / "drift.json").read_text())["quantities"]
     assert [one["quantity"] for one in rows][: len(QUANTITIES)] == list(QUANTITIES)
     assert "classes" not in {one["quantity"] for one in rows}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lamina.errors import UserError
-from lamina.maths.bins import BINS, annealed_mean
+from lamina.maths.bins import BINS
 from lamina.maths.color import lab_to_srgb
 from lamina.models.backbones import BACKBONE_LAYER, build_extractor, load_trunk
 from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, scale_initial_outputs, with_tail
@@ -107,6 +107,12 @@ def test_a_frozen_encoder_does_not_change_and_a_trainable_one_learns() -> None:
         trainer.train_step(lightness(4, 32), np.full((4, 32, 32, 2), 20, np.float32))
         after = built.get_layer(BACKBONE_LAYER).get_weights()
         assert all(np.array_equal(old, new) for old, new in zip(before, after, strict=True)) == frozen
+
+
+def annealed_mean(probabilities: np.ndarray) -> np.ndarray:
+    """The mean color of the sharpened distribution, as the paper defines it (section 2.3, with T = 0.38)."""
+    sharp = (probabilities / probabilities.max(axis=-1, keepdims=True)) ** (1 / 0.38)
+    return sharp @ BINS / sharp.sum(axis=-1, keepdims=True)
 
 
 def test_logits_become_the_annealed_mean_of_their_bins() -> None:

@@ -15,8 +15,8 @@ from lamina.data.texts import without_html
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.maths.crossvalidation import AgainConfig
-from lamina.report.data_chapter import texts_chapter
-from lamina.report.texts import EXCERPT, read_texts
+from lamina.report.data_files import EXCERPT, read_texts
+from lamina.report.page import texts_chapter
 from lamina.stages.assess import assess_run
 from lamina.stages.evaluate import evaluate
 from lamina.stages.report import report

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,10 @@ from lamina.maths.color_scores import squared_errors
 from lamina.maths.crossvalidation import AgainConfig
 from lamina.maths.scores import score
 from lamina.results.assessment import Assessment
-from lamina.results.repeats import Retrainer, Training, assess, crossvalidation_rows, repeat
+from lamina.results.repeats import Retrainer, assess, crossvalidation_rows, repeat
 from lamina.tasks.colorize.learning import ColorLearner
-from lamina.training.learner import Learned, Learner
+from lamina.training.learner import Learned, Learner, Setup, TrainingOptions
 from lamina.training.settings import GradientNumbers, Hyperparameters
-from lamina.training.training_options import TrainingOptions
 from systems import (
     COLORS,
     HEAD,
@@ -36,7 +36,8 @@ from systems import (
 PICTURES, PARTS = 72, 3
 CLASSES = ["dark", "light", "plain"]
 LEARNING = HEAD | {"epochs": 12, "learning_rate": 3e-3, "dropout": 0.1, "decay": 0.0}
-SEEDS = {"validation": 0.2, "split_seed": 1, "seed": 5}
+SEEDS = {"validation": 0.2, "split_seed": 1}
+SEED = 5  # of the run
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,8 @@ def colors(unlabeled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(unlabeled)
 
 
-def assessed(
-    cache: Path, settings: Mapping[str, Any] = LEARNING, *, seeds: Mapping[str, Any] = SEEDS, **asked: Any
-) -> tuple[Assessment, pd.DataFrame]:
-    return assess(retrainer_of(stage_of(settings), cache), Folders(), AgainConfig(**asked), **seeds)
+def assessed(cache: Path, settings: Mapping[str, Any] = LEARNING, **asked: Any) -> tuple[Assessment, pd.DataFrame]:
+    return assess(retrainer_of(stage_of(settings, seed=SEED), cache), AgainConfig(**asked), **SEEDS)
 
 
 # ---- classifiers
@@ -119,8 +118,9 @@ def test_other_numbers_and_seeds_are_trained_again(tmp_path: Path) -> None:
     longer = retrainer_of(stage_of(LEARNING | {"epochs": 3}), tmp_path)
     edited = dataclasses.replace(one, code="an edit")
     counts = []
-    for retrainer, seed in ((one, 1), (one, 1), (one, 2), (slower, 1), (longer, 1), (edited, 1)):
-        assess(retrainer, Folders(), AgainConfig(repeats=1), validation=0.2, split_seed=1, seed=seed)
+    other = dataclasses.replace(one, setup=dataclasses.replace(one.setup, seed=2))
+    for retrainer in (one, one, other, slower, longer, edited):
+        assess(retrainer, AgainConfig(repeats=1), validation=0.2, split_seed=1)
         counts.append(len(list(tmp_path.iterdir())))
     assert counts == [1, 1, 2, 3, 4, 5]
 
@@ -136,8 +136,8 @@ def test_test_pictures_in_training_are_noticed(tmp_path: Path) -> None:
     leaky.split.mkdir()
     fold = np.where(rows["copy"] > 0, "train", np.where(number % 2, "validation", "test"))
     rows.assign(fold=fold).to_parquet(leaky.split / "manifest.parquet")
-    stage = dataclasses.replace(stage_of(LEARNING | {"epochs": 60}), folders=leaky)
-    found, _ = assess(retrainer_of(stage, tmp_path / "cache"), leaky, AgainConfig(control=True), **SEEDS)
+    stage = dataclasses.replace(stage_of(LEARNING | {"epochs": 60}, seed=SEED), folders=leaky)
+    found, _ = assess(retrainer_of(stage, tmp_path / "cache"), AgainConfig(control=True), **SEEDS)
     assert found.control
     assert not found.control.passed
     assert found.control.p < 0.001
@@ -158,42 +158,35 @@ def test_one_repeat_has_no_deviation(tmp_path: Path) -> None:
     assert (list(judged.columns), len(judged)) == (["id", "origin", "fold"], 0)
 
 
-def test_nothing_is_opened_where_nothing_is_asked_for(tmp_path: Path) -> None:
-    def refuse(training: Training) -> Learner:
-        raise AssertionError(f"opened {training.name}")
-
-    retrainer = retrainer_of(stage_of(LEARNING), tmp_path, open_learner=refuse)
-    found, judged = assess(retrainer, Folders(), AgainConfig(), **SEEDS)
-    assert found.is_empty
-    assert (list(judged.columns), len(judged)) == (["id", "origin", "fold"], 0)
-
-
 # ---- runs without labels
 
 
+@dataclass(frozen=True, kw_only=True)
 class MeanColor(ColorLearner):
-    """Learns nothing, and predicts the mean color of its training pictures."""
+    """Learns nothing, and predicts the mean color of its training pictures. rounds: receives what is learned from."""
+
+    rounds: list[tuple[str, Setup]]
 
     def learn_again(self, numbers: Hyperparameters, options: TrainingOptions) -> Learned:
+        self.rounds.append((options.what, self))
         return Learned(history=[], make=lambda: None, predict=lambda examples: np.zeros(0))
 
     def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
-        rows = self.examples(fold).rows
+        rows = self.rows(fold)
         lab = rows.read_lab(np.arange(len(rows)))
         predicted = np.broadcast_to(self.mean_color.astype(np.float32), (*lab.shape[:3], 2))
         return squared_errors(lab, predicted, self.mean_color)
 
 
-def mean_colors(cache: Path, rounds: list[Training], settings: Mapping[str, Any] = COLORS) -> Retrainer:
-    """Return a retrainer of `MeanColor`; rounds: receives the trainings."""
-    opened = retrainer_of(stage_of(settings), cache).open_learner
+def mean_colors(
+    cache: Path, rounds: list[tuple[str, Setup]], settings: Mapping[str, Any] = COLORS, seed: int = SEED
+) -> Retrainer:
+    """Return a retrainer of `MeanColor`; rounds: receives the names and setups of the trainings."""
 
-    def open_learner(training: Training) -> Learner:
-        rounds.append(training)
-        learner = opened(training)
-        return MeanColor(**{one.name: getattr(learner, one.name) for one in dataclasses.fields(learner)})
+    def open_learner(setup: Setup) -> Learner:
+        return MeanColor(**vars(ColorLearner.opened(setup)), rounds=rounds)
 
-    return retrainer_of(stage_of(settings), cache, open_learner=open_learner)
+    return retrainer_of(stage_of(settings, seed=seed), cache, open_learner=open_learner)
 
 
 def lab_of(ids: pd.Series) -> np.ndarray:
@@ -246,7 +239,8 @@ def test_runs_that_learn_lightness_are_assessed_too(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("colors")
 def test_repeats_use_the_split_as_it_is(tmp_path: Path) -> None:
     split = read_split(Folders())
-    judged = mean_colors(tmp_path, []).judged(Training(name="x", seed=6, manifest=split))
+    retrainer = mean_colors(tmp_path, [])
+    judged = retrainer.judged("x", dataclasses.replace(retrainer.setup, seed=6))
     assert list(judged["id"]) == sorted(split.loc[split["fold"] != "train", "id"])
     color = mean_color(split.loc[(split["fold"] == "train") & (split["copy"] == 0), "id"])
     expected = ((lab_of(judged["id"])[..., 1:] - color) ** 2).mean(axis=(1, 2, 3))
@@ -255,17 +249,16 @@ def test_repeats_use_the_split_as_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("colors")
 def test_each_round_learns_from_its_own_pictures(tmp_path: Path) -> None:
-    rounds: list[Training] = []
-    found, judged = assess(mean_colors(tmp_path, rounds), Folders(), AgainConfig(folds=3), **SEEDS)
+    rounds: list[tuple[str, Setup]] = []
+    found, judged = assess(mean_colors(tmp_path, rounds), AgainConfig(folds=3), **SEEDS)
     assert found.crossvalidation
     against = found.crossvalidation.scores["against"]
     assert against["mean"] == {"difference": 0.0, "interval": [0.0, 0.0]}
     assert against["grey"]["interval"][1] < 0
-    rounds = rounds[1:]  # the first one opens the split as it is, for the scores
-    assert [training.name for training in rounds] == [f"fold {number} of 3" for number in (1, 2, 3)]
+    assert [what for what, _ in rounds] == [f"run: fold {number} of 3" for number in (1, 2, 3)]
     origins = read_split(Folders()).set_index("id")["origin"]
-    for part, training in enumerate(rounds):
-        rows, tested = training.manifest, judged[judged["fold"] == part]
+    for part, (_, setup) in enumerate(rounds):
+        rows, tested = setup.manifest, judged[judged["fold"] == part]
         used = rows[rows["fold"].isin(["train", "validation"])]
         assert not set(tested["origin"]) & set(used["origin"])
         assert (rows["origin"] == rows["id"].map(origins.groupby(level=0).first())).all(), "as the split merged them"
@@ -277,9 +270,8 @@ def test_each_round_learns_from_its_own_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("colors")
 def test_runs_of_other_seeds_are_tested_on_the_same_parts(tmp_path: Path) -> None:
-    seeds = (SEEDS | {"seed": seed} for seed in (5, 6))
-    config = AgainConfig(folds=3)
-    one, other = (assess(mean_colors(tmp_path, []), Folders(), config, **each)[1] for each in seeds)
+    retrainers = (mean_colors(tmp_path, [], seed=seed) for seed in (5, 6))
+    one, other = (assess(retrainer, AgainConfig(folds=3), **SEEDS)[1] for retrainer in retrainers)
     pd.testing.assert_frame_equal(one, other)
 
 
@@ -290,7 +282,7 @@ def test_the_content_of_weights_decides_the_trainings(tmp_path: Path) -> None:
     counts = []
     for content in (b"one", b"one", b"other"):
         weights.write_bytes(content)
-        found, _ = assess(retrainer, Folders(), AgainConfig(folds=2), **SEEDS)
+        found, _ = assess(retrainer, AgainConfig(folds=2), **SEEDS)
         counts.append(len(list(cache.iterdir())))
     assert counts == [2, 2, 4]
     assert found.crossvalidation
@@ -301,7 +293,8 @@ def test_the_content_of_weights_decides_the_trainings(tmp_path: Path) -> None:
 def test_parts_without_labels_ignore_classes() -> None:
     split = read_split(Folders())
     rare = split.assign(label=np.where(split["origin"] == "merged 9", "rare", "common"))
-    parts = [crossvalidation_rows(Folders(), rows, 4, stratify=False, seed=1) for rows in (split, rare)]
+    setups = [dataclasses.replace(stage_of(COLORS).setup, manifest=rows) for rows in (split, rare)]
+    parts = [crossvalidation_rows(setup, 4, stratify=False, seed=1) for setup in setups]
     pd.testing.assert_frame_equal(*parts)
     assert sorted(parts[0]["part"].unique()) == [0, 1, 2, 3]
     sizes = parts[0].groupby("part").size()
@@ -311,14 +304,12 @@ def test_parts_without_labels_ignore_classes() -> None:
 @pytest.mark.usefixtures("colors")
 def test_too_few_origins_are_refused() -> None:
     with pytest.raises(UserError, match=r"^assess\.folds: the pictures come from 33 origins: fold 33 of 0"):
-        crossvalidation_rows(Folders(), read_split(Folders()), 40, stratify=False, seed=1)
+        crossvalidation_rows(stage_of(COLORS).setup, 40, stratify=False, seed=1)
 
 
 @pytest.mark.usefixtures("colors")
 def test_repeats_leave_the_runs_own_seed_out(tmp_path: Path) -> None:
-    rounds: list[Training] = []
-    retrainer, split = mean_colors(tmp_path, rounds), read_split(Folders())
-    learner = retrainer.open_learner(Training(name="as trained", seed=5, manifest=split))
-    found = repeat(retrainer, learner, split, 2, seed=5)
-    assert found.seeds == [training.seed for training in rounds[1:]] == [6, 7]
+    rounds: list[tuple[str, Setup]] = []
+    found = repeat(mean_colors(tmp_path, rounds), 2)
+    assert found.seeds == [setup.seed for _, setup in rounds] == [6, 7]
     assert found.test.deviation == 0, "the mean color does not depend on the seed"

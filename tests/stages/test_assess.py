@@ -1,6 +1,5 @@
 """The stage `assess`: its files, what it says, and an assessment that was interrupted."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ from lamina.results.assessment import Assessment, Control, CrossValidation, Fold
 from lamina.results.result_file import read_result
 from lamina.stages.assess import AssessSummary, assess_run, read_config
 from lamina.stages.run_stage import RunStage
-from lamina.tasks.colorize import learning
+from lamina.tasks.colorize.learning import ColorLearner
 from lamina.tuning.numbers import write_numbers
 from systems import COLORS, HEAD, NETWORK, params_of, stage_of, write_origins_of_blots, write_origins_with_classes
 
@@ -67,21 +66,15 @@ def test_an_interrupted_colorizer_ends_with_the_same_bytes(
     assess_run(prepared(LEARNING, whole), config, validation=0.2, cache=whole / "cache")
     assert len(list((whole / "cache").iterdir())) == 1 + PARTS, "no state of a training is left"
     epochs: list[int] = []
-    opened = learning.open_learner
 
-    def open_learner(*args: Any, **options: Any) -> learning.ColorLearner:
-        """A learner that is interrupted when it begins its second epoch, once."""
-        learner = opened(*args, **options)
+    def begin(learner: ColorLearner, epoch: int) -> object:
+        """Interrupt a training when it begins its second epoch, once."""
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        return learner.train
 
-        def begin(epoch: int) -> object:
-            epochs.append(epoch)
-            if len(epochs) == 2:
-                raise KeyboardInterrupt
-            return learner.train
-
-        return dataclasses.replace(learner, fresh_examples=begin)
-
-    monkeypatch.setattr(learning, "open_learner", open_learner)
+    monkeypatch.setattr(ColorLearner, "fresh_examples", begin)
     stage, cache = prepared(LEARNING, cut), cut / "cache"
     with pytest.raises(KeyboardInterrupt):
         assess_run(stage, config, validation=0.2, cache=cache)

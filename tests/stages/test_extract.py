@@ -16,9 +16,8 @@ from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.inputs import extraction
 from lamina.inputs.extraction import extract
-from lamina.inputs.features import UNFINISHED, features_key
+from lamina.inputs.features import UNFINISHED, FeaturesSettings, features_key
 from lamina.inputs.index import input_digest, input_width, read_split
-from lamina.inputs.settings import FeaturesSettings
 from lamina.models.engine import Engine, compile_engine
 from lamina.models.keras_runtime import keras
 from lamina.models.loading import load_model

@@ -15,7 +15,7 @@ from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.maths.color import lab_to_srgb
-from lamina.report.pictures import SHEETS, read_pictures
+from lamina.report.data_files import SHEETS, read_pictures
 from lamina.results.trained import read_trained
 from lamina.stages.report import report
 from lamina.tasks.classify.results import Metrics

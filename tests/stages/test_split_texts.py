@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lamina.data.text_audit import audit_texts, describe_texts
-from lamina.data.text_duplicates import SAME_TEXT, SHINGLE, signatures, similar_pairs
+from lamina.data.text_audit import SAME_TEXT, SHINGLE, audit_texts, describe_texts, signatures, similar_pairs
 from lamina.errors import UserError
 from texts import (
     changed,

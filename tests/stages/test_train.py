@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lamina.data.rows import Folders
-from lamina.inputs.settings import FeaturesSettings
+from lamina.inputs.features import FeaturesSettings
 from lamina.models.keras_runtime import keras
 from lamina.results.record import read_record
 from lamina.stages.evaluate import evaluate

@@ -19,7 +19,7 @@ from lamina.data.profile import profile
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.splits import split_origins
-from lamina.stages.validate import read_tables, shares_of_folds, validate
+from lamina.stages.validate import PICTURES, read_tables, shares_of_folds, validate
 from lamina.tracking.data_docs import page
 from lamina.tracking.expectations import Suite, check, not_missing, ordered
 from lamina.tracking.suites import COLORED, LABELED, PUBLISHED, SUITES
@@ -82,7 +82,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_sound_data_pass_and_the_verdict_says_what_was_seen(data: Path) -> None:
-    summary = validate(SHARES, CONDITIONS, data, data / "validation")
+    summary = validate(PICTURES, SHARES, CONDITIONS, data, data / "validation")
     verdict = json.loads((data / "validation" / "verdict.json").read_text())
     assert verdict["success"] is True
     assert list(contents(data / "validation")) == ["docs/index.html", "profile.json", "verdict.json"]
@@ -100,7 +100,7 @@ def test_sound_data_pass_and_the_verdict_says_what_was_seen(data: Path) -> None:
 
 
 def test_the_page_shows_every_expectation_and_needs_no_network(data: Path) -> None:
-    validate(SHARES, CONDITIONS, data, data / "validation")
+    validate(PICTURES, SHARES, CONDITIONS, data, data / "validation")
     page = (data / "validation" / "docs" / "index.html").read_text()
     for suite in SUITES:
         assert f'<article id="{suite.table}">' in page
@@ -247,14 +247,14 @@ def test_every_expectation_has_a_case_that_breaks_it() -> None:
 
 def test_a_broken_promise_stops_the_pipeline_and_leaves_the_docs(data: Path) -> None:
     out = data / "validation"
-    validate(SHARES, CONDITIONS, data, out)
+    validate(PICTURES, SHARES, CONDITIONS, data, out)
     tables, pixels = sound()
     put("raw", "sha256", "<b>ab")(tables, pixels)
     put("kept", "width", 0)(tables, pixels)
     write(data, tables, pixels)
     said = r"raw: expected that every digest is a SHA-256, but 1 of 42 rows break it: dog/03.png .*another expectation"
     with pytest.raises(UserError, match=said) as caught:
-        validate(SHARES, CONDITIONS, data, out)
+        validate(PICTURES, SHARES, CONDITIONS, data, out)
     assert "\n" not in str(caught.value)
     assert str(out / "docs" / "index.html") in str(caught.value)
     assert list(contents(out)) == ["docs/index.html"]
@@ -279,8 +279,8 @@ def test_grey_and_unlabeled_pictures_pass_where_they_are_asked_for(tmp_path: Pat
         tables[name]["label"] = None
     data = write(tmp_path / "data", tables, pixels)
     with pytest.raises(UserError, match="every picture has a label"):
-        validate(SHARES, CONDITIONS, data, data / "validation")
-    assert "hold" in str(validate(SHARES, (), data, data / "validation"))
+        validate(PICTURES, SHARES, CONDITIONS, data, data / "validation")
+    assert "hold" in str(validate(PICTURES, SHARES, (), data, data / "validation"))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_the_stage_gives_the_same_bytes_elsewhere_and_later_without_network(data
     (data.parent / "params.yaml").write_text(PARAMS)
     (data.parent / "baselines").mkdir()
     (data.parent / "baselines" / "data.json").write_text("{}")
-    validate(SHARES, CONDITIONS, data, data / "here")
+    validate(PICTURES, SHARES, CONDITIONS, data, data / "here")
     environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7", "LC_ALL": "C"}
     command = [sys.executable, "-c", OFFLINE]
     done = subprocess.run(command, cwd=data.parent, env=environment, capture_output=True, text=True, check=False)

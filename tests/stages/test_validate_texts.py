@@ -9,7 +9,8 @@ import pytest
 
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
-from lamina.stages.validate_texts import validate_texts
+from lamina.stages import validate as stage
+from lamina.stages.validate_texts import TEXTS
 from lamina.tracking.suites import LABELED, PUBLISHED
 from lamina.tracking.text_suites import TEXT_SUITES
 from texts import families, filtered_system, published, split_system
@@ -27,7 +28,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def validate(data: Path, **keys: object) -> str:
-    return str(validate_texts(SHARES, [LABELED], data, data / "validation", **keys))  # type: ignore[arg-type]
+    return str(stage.validate(TEXTS, SHARES, [LABELED], data, data / "validation", **keys))  # type: ignore[arg-type]
 
 
 def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
@@ -46,11 +47,11 @@ def test_published_tests_are_checked(tmp_path: Path) -> None:
     folder = filtered_system(tmp_path / "data", published(5))
     split_system(folder, test_pattern="^test/")
     shares, out = {"validation": 0.2}, folder / "validation"
-    assert "hold on 8 tables" in str(validate_texts(shares, [LABELED], folder, out, published="^test/"))
+    assert "hold on 8 tables" in str(stage.validate(TEXTS, shares, [LABELED], folder, out, published="^test/"))
     with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):
-        validate_texts(shares, [LABELED], folder, out)
+        stage.validate(TEXTS, shares, [LABELED], folder, out)
     with pytest.raises(UserError, match="test holds the published texts, and no others"):
-        validate_texts(shares, [LABELED], folder, out, published="^test/pos")
+        stage.validate(TEXTS, shares, [LABELED], folder, out, published="^test/pos")
 
 
 TABLES = {

@@ -21,8 +21,8 @@ from lamina.config import validated
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.inputs.extraction import make_extractor
+from lamina.inputs.features import FeaturesSettings
 from lamina.inputs.index import read_split
-from lamina.inputs.settings import FeaturesSettings
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk, fetch_weights
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model

@@ -10,8 +10,8 @@ from fitting import STILL, fit_numbers, random_examples, small_network
 from lamina.errors import UserError
 from lamina.models.keras_runtime import keras
 from lamina.training.checkpoint import Checkpoint, State
+from lamina.training.fit import free_memory
 from lamina.training.history import DivergedError, kept_row
-from lamina.training.memory import free_memory
 from lamina.training.trainers import ClassTrainer
 
 

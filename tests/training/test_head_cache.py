@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from lamina.tasks.classify.learning import HeadLearner
-from lamina.training.head_cache import HeadCache
+from lamina.training.checkpoint import HeadCache
 from lamina.training.heads import Head
 from lamina.training.history import EpochRow
-from lamina.training.learner import Learned
+from lamina.training.learner import Learned, TrainingOptions
 from lamina.training.settings import GradientNumbers
-from lamina.training.training_options import TrainingOptions
 from systems import HEAD, learner_of, write_classes_as_features
 
 STILL = GradientNumbers(learning_rate=1e-3, dropout=0.0, decay=0.01)

@@ -12,9 +12,8 @@ import pytest
 from lamina.tasks.classify.learning import HeadLearner
 from lamina.training.heads import Head, _logits, make_fold, train_head
 from lamina.training.history import DivergedError, EpochRow
-from lamina.training.learner import Learned
+from lamina.training.learner import Learned, TrainingOptions
 from lamina.training.settings import GradientNumbers
-from lamina.training.training_options import TrainingOptions
 from systems import HEAD, TUNE, learner_of, params_of, write_classes_as_features
 
 TRAIN, WIDTH, CLASSES = 85, 24, 3
@@ -193,7 +192,8 @@ def test_an_infinite_loss_ends_training_and_keeps_the_last_good_weights() -> Non
 
 
 def test_the_error_of_a_learner_holds_the_kept_head() -> None:
-    learner = dataclasses.replace(opened(), mean=np.full(WIDTH, np.nan, np.float32))
+    learner = opened()
+    vars(learner)["moments"] = (np.full(WIDTH, np.nan, np.float32), learner.moments[1])
     with pytest.raises(DivergedError, match="in epoch 1") as caught:
         learner.learn(DROPPING)
     assert isinstance(caught.value.kept, Learned)

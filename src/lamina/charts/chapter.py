@@ -1,20 +1,37 @@
-"""A task's part of the report, and how its templates are rendered."""
+"""A task's part of the report: what it shows of every run, and how its templates are rendered."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from lamina.charts import figures
 from lamina.charts.formatting import FILTERS
 from lamina.charts.inlined import Drawn, inlined_sheet
-from lamina.charts.run_figures import drawn_curve, drawn_trials
 from lamina.results.record import Record
 from lamina.results.trained import TrainedRun
 from lamina.tuning.importance import TRIALS_TO_WEIGH, importances
+
+
+class ShownRows(Protocol):
+    """Pictures or texts by id.
+
+    Attributes:
+        noun: what a row is, as the page says it: picture or text.
+    """
+
+    @property
+    def noun(self) -> str: ...
+
+    def name(self, row: str) -> str:
+        """Return the name of a row."""
+
+    def shown(self, row: str) -> Markup:
+        """Return the picture, or the beginning of the text, as markup; raises UserError where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +80,7 @@ def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None 
         level: Name and value of a line to compare the measure's curve with.
     """
     curves = [
-        drawn_curve(run, name, level=level if name == measure else None)
+        _drawn_curve(run, name, level=level if name == measure else None)
         for name in ("loss", measure)
         if len(run.history) > 1 and {f"train_{name}", f"validation_{name}"} <= set(run.history.columns)
     ]
@@ -73,14 +90,66 @@ def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None 
         sheets={name: inlined_sheet(path) for name, path in run.sheets.items()},
         states=states(run.trials),
         importances=importances(run.trials),
-        trials=drawn_trials(run, measure),
+        trials=_drawn_trials(run, measure),
     )
+
+
+def _drawn_curve(run: TrainedRun, measure: str, *, level: tuple[str, float] | None = None) -> Markup:
+    """Draw a measure of training and validation over the epochs; level: name and value of a line to compare with."""
+    last = run.history.iloc[-1]
+    ends = f"train {last[f'train_{measure}']:.3f}, validation {last[f'validation_{measure}']:.3f}"
+    alt = f"{figures.CURVES[measure]} of {run.name} over {len(run.history)} epochs; at the end: {ends}"
+    return figures.svg(figures.curve(run.history, measure, level=level), alt, f"{run.name} {measure}")
+
+
+def _drawn_trials(run: TrainedRun, measure: str) -> list[Markup]:
+    """Draw the trials in their order and by a tuned number; nothing where none came to a value."""
+    if not run.trials["value"].notna().any():
+        return []
+    tried = figures.TRIED[measure]
+    what = f"{tried[0].upper()}{tried[1:]} of {len(run.trials)} trials of {run.name}"
+    in_order, scatter = figures.trials_in_order(run.trials, measure), figures.scatter(run.trials, measure)
+    return [
+        figures.svg(in_order, f"{what} in their order, and the best so far", f"{run.name} trials in order"),
+        figures.svg(scatter, f"{what} by a tuned number", f"{run.name} trials"),
+    ]
 
 
 def states(trials: pd.DataFrame) -> dict[str, int]:
     """Count trials by state, in lower case, sorted."""
     counts = trials["state"].astype(str).str.lower().value_counts()
     return {str(state): int(counts[state]) for state in sorted(counts.index)}
+
+
+def plain_chapter(title: str, anchor: str, runs: Sequence[TrainedRun], *, higher_is_better: bool = False) -> Chapter:
+    """Lay out runs whose scores have one measure, for a task that has no page of its own.
+
+    The chapter has a table of the runs, then curves, sheets and tuning of each.
+
+    Args:
+        title: of the section.
+        anchor: its place in the page.
+        runs: at least one.
+        higher_is_better: whether the best run has the highest value of the measure.
+    """
+    sign = -1 if higher_is_better else 1
+    ranked = sorted(runs, key=lambda run: (sign * run.metrics.test.value, run.name))
+    best = ranked[0]
+    measure, value = best.metrics.test.measure, best.metrics.test.value
+    values = {"title": title, "anchor": anchor, "measure": measure}
+    return Chapter(
+        title=title,
+        anchor=anchor,
+        lead=render("lamina.charts", "plain_lead.html.jinja", best=best, **values),
+        board=render("lamina.charts", "plain_board.html.jinja", runs=ranked, **values),
+        certainty=render("lamina.charts", "repeats.html.jinja", runs=ranked, **values),
+        runs={
+            run.name: render("lamina.charts", "plain_run.html.jinja", parts=run_parts(run, measure), **values)
+            for run in ranked
+        },
+        record=best.record,
+        best=f"best {best.name} with a test {measure} of {value:.4g}",
+    )
 
 
 def render(package: str, template: str, **values: Any) -> Markup:

@@ -25,13 +25,7 @@ LINE = "#dcd8e6"
 VIOLET = "#5b3fa8"
 PINK = "#c72f6e"
 PAPER = "#fffefd"
-PAGE_COLORS = {
-    INK: "var(--soft)",
-    LINE: "var(--line)",
-    VIOLET: "var(--violet)",
-    PINK: "var(--pink)",
-    PAPER: "var(--panel)",
-}
+PAGE_COLORS = {INK: "--soft", LINE: "--line", VIOLET: "--violet", PINK: "--pink", PAPER: "--panel"}
 SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
@@ -40,12 +34,7 @@ CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE"}
 TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
 
 
-def curve(
-    history: pd.DataFrame,
-    measure: str,
-    *,
-    level: tuple[str, float] | None = None,
-) -> Figure:
+def curve(history: pd.DataFrame, measure: str, *, level: tuple[str, float] | None = None) -> Figure:
     """Draw a measure of training and validation over the epochs.
 
     Args:
@@ -68,7 +57,7 @@ def curve(
     axes.margins(x=0.02)
     axes.set_xlabel("epoch", color=INK, fontsize=9)
     if measure == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+        _in_percent(axes.yaxis)
     if "train_accuracy" not in history.columns:
         _steepen(axes, history[[f"train_{measure}", f"validation_{measure}"]].to_numpy(dtype=float))
     _legend(axes)
@@ -88,8 +77,8 @@ def reliability(bins: pd.DataFrame) -> Figure:
     axes.plot(bins["confidence"], bins["accuracy"], color=VIOLET, linewidth=1.2)
     share = bins["pictures"] / bins["pictures"].sum()
     axes.scatter(bins["confidence"], bins["accuracy"], s=12 + 240 * share, color=PINK, edgecolors=PAPER, zorder=3)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0, symbol=" %"))
+    _in_percent(axes.xaxis, decimals=0)
+    _in_percent(axes.yaxis, decimals=0)
     axes.set_xlim(max(0.0, float(bins["confidence"].min()) - 0.05), 1.02)
     axes.set_ylim(-0.04, 1.04)
     axes.set_xlabel("confidence: probability of the predicted class", color=INK, fontsize=9)
@@ -117,7 +106,8 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
         best = valued[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
     if number not in LINEAR:
-        _logarithmic(axes, valued[number])
+        axes.set_xscale("log")
+        _decades(axes.xaxis, valued[number].max() / valued[number].min())
     _tried(axes, valued, measure)
     axes.set_xlabel(name, color=INK, fontsize=9)
     return figure
@@ -149,7 +139,7 @@ def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
 
 def _tried(axes: Axes, trials: pd.DataFrame, measure: str) -> None:
     if measure == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None, symbol=" %"))
+        _in_percent(axes.yaxis)
     else:
         _steepen(axes, trials["value"].to_numpy(dtype=float))
 
@@ -173,9 +163,8 @@ def _done(trials: pd.DataFrame) -> "pd.Series[bool]":
     return trials["state"].astype(str).str.upper() == "COMPLETE"
 
 
-def _logarithmic(axes: Axes, values: "pd.Series[float]") -> None:
-    axes.set_xscale("log")
-    _decades(axes.xaxis, values.max() / values.min())
+def _in_percent(axis: Axis, *, decimals: int | None = None) -> None:
+    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=decimals, symbol=" %"))
 
 
 def _steepen(axes: Axes, values: np.ndarray) -> None:
@@ -215,7 +204,7 @@ def svg(figure: Figure, alt: str, salt: str) -> Markup:
     # a hundredth of a pixel is enough; text between tags, such as a learning rate of 0.001, keeps its digits
     drawn = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), drawn)
     for color, variable in PAGE_COLORS.items():
-        drawn = drawn.replace(color, variable)
+        drawn = drawn.replace(color, f"var({variable})")
     view = re.search(r'viewBox="[^"]*"', drawn)
     opening = f'<svg {view[0] if view else ""} role="img" aria-label="{escape(alt)}">'
     return Markup(re.sub(r"<svg[^>]*>", lambda _: opening, drawn, count=1).strip())  # noqa: S704 - drawn here

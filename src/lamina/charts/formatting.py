@@ -66,14 +66,6 @@ def title_of(measure: str) -> str:
 
 
 FILTERS: Final[Mapping[str, Callable[..., str]]] = {
-    "percent": percent,
-    "interval": interval,
-    "duration": duration,
-    "value": value,
-    "points": points,
-    "number": number,
-    "signed": signed,
-    "short": short,
-    "span": span,
-    "title_of": title_of,
+    shown.__name__: shown
+    for shown in (percent, interval, duration, value, points, number, signed, short, span, title_of)
 }

@@ -52,13 +52,9 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
     from lamina.models.loading import load_model
 
     model = load_model(learned.model)
-    done = export_model(
-        model,
-        list(dict.fromkeys(formats)),
-        out or system / "exported" / name,
-        test_pictures(system),
-        about(learned.record, learned.model),
-    )
+    folder = out or system / "exported" / name
+    described = about(learned.record, learned.model)
+    done = export_model(model, list(dict.fromkeys(formats)), folder, test_pictures(system), described)
     return [
         f"{one.folder}: {one.size / 1e6:.1f} MB, probabilities within {one.difference:.1g} of Keras" for one in done
     ]

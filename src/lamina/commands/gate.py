@@ -112,7 +112,9 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
     problems: dict[str, str] = {}
     for name in names:
         try:
-            changes[name] = _change(system, name, measures.get(name))
+            if name not in measures:
+                raise UserError("no longer in params.yaml; --accept removes its baseline")
+            changes[name] = change(system, name, MEASURES[measures[name]])
         except UserError as error:
             problems[name] = str(error)
     adjusted = dict(zip(changes, holm([change.p for change in changes.values()]), strict=True))
@@ -198,8 +200,8 @@ def _data_difference(system: Path, profile: DataProfile) -> str:
         old = None
     if old == profile:
         return "data: unchanged"
-    pictures = f"{profile.kept.pictures} of {profile.delivered.pictures} pictures kept"
-    return f"data: {'renewed' if old else 'accepted'}, {pictures}; `dvc repro` compares data with these from now on"
+    kept = f"{profile.kept.pictures} of {profile.delivered.pictures} kept"
+    return f"data: {'renewed' if old else 'accepted'}, {kept}; `dvc repro` compares data with these from now on"
 
 
 def _champion_difference(system: Path, champion: Champion) -> str:
@@ -213,12 +215,6 @@ def _champion_difference(system: Path, champion: Champion) -> str:
     measure = MEASURES[champion.measure]
     shown = measure.shown(champion.validation)
     return f"champion: {champion.run}{instead}, best by validation {measure.title} ({shown})"
-
-
-def _change(system: Path, name: str, measure: MeasureName | None) -> Change:
-    if measure is None:
-        raise UserError("no longer in params.yaml; --accept removes its baseline")
-    return change(system, name, MEASURES[measure])
 
 
 def _judge(name: str, change: Change, p: float, measure: MeasureName, alpha: float, tolerance: float) -> Verdict:

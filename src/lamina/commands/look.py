@@ -1,27 +1,31 @@
 """A look into a source of any kind, so that a system can be set up for it."""
 
+import csv
+import io
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lamina.commands.text_survey import TextSurvey, holds_texts, survey_texts
-from lamina.data.sources.copies import OriginSurvey, survey_origins
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
+from lamina.data.sources.labels import Labels, folder_label, header_cells, separator_of
+from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, to_nfc
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
     BoxSurvey,
     LabelSurvey,
+    OriginSurvey,
     PixelSurvey,
     count_labels,
     sample,
     survey_boxes,
     survey_labels,
+    survey_origins,
     survey_pictures,
     survey_pixels,
 )
@@ -31,6 +35,9 @@ from lamina.files import file_digest
 from lamina.progress import progress
 
 TFDS: Final = "tfds:"
+TEXT_SUFFIX: Final = ".txt"
+COLUMNS: Final = ("text", "label")  # of a table of texts
+TEXTS_REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
 NO_LABELS: Final = "none"  # `source.labels` of a source without labels
 
 
@@ -83,12 +90,16 @@ class TextLook:
     Attributes:
         place: where it is.
         name: its name for people.
-        survey: how many texts there are, and how they are labeled.
+        texts: how many there are.
+        labels: how they are labeled.
+        test_pattern: pattern for the names of a published test part; None where there is none.
     """
 
     place: Place
     name: str
-    survey: TextSurvey
+    texts: int
+    labels: LabelSurvey
+    test_pattern: str | None
 
 
 def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | TextLook:
@@ -165,8 +176,8 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
     spool = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     name = posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where))
     with open_members(path, where=where, spool=spool) as members:
-        if holds_texts(members):
-            return TextLook(place=place, name=name, survey=survey_texts(members))
+        if _holds_texts(members):
+            return _look_into_texts(members, place, name)
         labels = survey_labels(members)
         if labels is None or not labels.classes:
             labels = count_labels(NO_LABELS, (() for _ in members.pictures))
@@ -211,3 +222,69 @@ def _look_into_dataset(location: str) -> Look:
         pixels=pixels,
         splits=dataset.splits,
     )
+
+
+# ---- texts
+
+
+def _holds_texts(members: Members) -> bool:
+    """Whether a source has no pictures, but texts: .txt files, or a table with columns text and label."""
+    if any(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names):
+        return False
+    return bool(_texts(members) or _tables(members))
+
+
+def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
+    """Count texts and labels; raises UserError for fewer than two classes, or a table that is not valid."""
+    tables, names = _tables(members), _texts(members)
+    if tables:
+        labels, test_pattern = _survey_table(members, tables), None
+    else:
+        labels = count_labels("folder", (folder_label(members, text) for text in names))
+        test_pattern = _test_part(members, names)
+    if len(labels.classes) < 2:
+        raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
+    texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous
+    return TextLook(place=place, name=name, texts=texts, labels=labels, test_pattern=test_pattern)
+
+
+def _texts(members: Members) -> list[str]:
+    return [name for name in members.names if name.lower().endswith(TEXT_SUFFIX)]
+
+
+def _tables(members: Members) -> list[str]:
+    """Tables with columns text and label."""
+    named = (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES))
+    return [name for name in named if separator_of(decode_text(members.read(name)), COLUMNS)]
+
+
+def _test_part(members: Members, names: list[str]) -> str | None:
+    """The pattern of a test part, where all texts are in folders train and test."""
+    parts = {name.removeprefix(members.top).partition("/")[0] for name in names}
+    return "^test/" if parts == {"train", "test"} else None
+
+
+def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
+    """Count the labels of the table with the most rows."""
+    found = [
+        count_labels(table.removeprefix(members.top), _labels(members.read(table), f"{members.where}: {table}"))
+        for table in tables
+    ]
+    return max(found, key=lambda survey: sum(survey.classes.values()))
+
+
+def _labels(data: bytes, place: str) -> Iterator[Labels]:
+    """The labels of each row: none, one, or several with commas between them."""
+    text = decode_text(data)
+    limit = csv.field_size_limit(MEMBER_BYTES)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
+    try:
+        column = header_cells(next(rows)).index("label")
+        for row in rows:
+            if row:
+                cell = row[column] if column < len(row) else ""
+                yield tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip())
+    except csv.Error as error:
+        raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)

@@ -3,21 +3,21 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamina.commands.predict_texts import predict_texts, request_texts
-from lamina.commands.prediction import Prediction, failed, find_files, prediction
 from lamina.config import read_params, section
 from lamina.data.decoding import UnreadableError
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
+from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError
+from lamina.inputs.words import read_vectorizer
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
 from lamina.results.record import Record, read_record
@@ -28,6 +28,16 @@ if TYPE_CHECKING:
 
 TASK = "classify"
 BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """The most probable class and the probabilities of all, or why there is none."""
+
+    path: str
+    predicted: str | None
+    probabilities: dict[str, float]
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,13 +67,41 @@ def run(arguments: argparse.Namespace) -> int:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
     predictions = predict_texts(system, name, paths) if is_text else predict(system, name, find_pictures(paths))
-    print(_as_json(predictions) if arguments.json else _as_table(predictions))
+    if arguments.json:
+        print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
+    else:
+        print(_as_table(predictions))
     return 1 if any(one.error for one in predictions) else 0
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures of files and folders; see `lamina.commands.prediction.find_files`."""
-    return find_files(paths, PICTURE_SUFFIXES, "picture")
+    """Return the pictures of files and folders; sorted within a folder.
+
+    Raises:
+        UserError: If a path is missing or a folder holds no picture.
+    """
+    return _find_files(paths, PICTURE_SUFFIXES, "picture")
+
+
+def find_texts(paths: Sequence[Path]) -> list[Path]:
+    """Return the texts of files and folders, as `find_pictures` does."""
+    return _find_files(paths, [".txt"], "text")
+
+
+def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> list[Path]:
+    """Return files as given, and all files with one of `suffixes` (in lower case) below given folders."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+            if not inside:
+                raise UserError(f"{path}: no {item} in this folder; expected {', '.join(sorted(suffixes))}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: not found; expected a {item} or a folder of {item}s")
+    return found
 
 
 def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Prediction]:
@@ -147,8 +185,7 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     Raises:
         UserError: If one cannot be read, since answers come without names.
     """
-    params = read_params(system)
-    task = read_run(params, name).task.name
+    task = read_run(read_params(system), name).task.name
     pixels, errors = prepare_batch(pictures, read_learned(system, name, task).convert)
     if errors:
         path, error = next(iter(errors.items()))
@@ -162,13 +199,65 @@ def _predict_batch(predictor: "Predictor", batch: Sequence[Path], learned: Learn
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:
-            yield failed(str(path), errors[path])
+            yield _failed(str(path), errors[path])
         else:
-            yield prediction(str(path), learned.record.classes, rows[path])
+            yield _prediction(str(path), learned.record.classes, rows[path])
 
 
-def _as_json(predictions: Sequence[Prediction]) -> str:
-    return json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False)
+def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Prediction]:
+    """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
+
+    Raises:
+        UserError: if the run or its model is not there.
+    """
+    record = read_record(run_folder(system, name))
+    vectorizer = read_vectorizer(system / "data" / record.input)
+    from lamina.inputs.word_examples import predict_words
+    from lamina.models.loading import load_model
+
+    read = {path: _read_text(path, strip_html=vectorizer.strip_html) for path in find_texts(paths)}
+    texts = {path: one.text for path, one in read.items() if not one.problem}
+    found = {path: _failed(str(path), one.problem) for path, one in read.items() if one.problem}
+    if texts:
+        model = load_model(run_folder(system, name) / "model.keras")
+        rows = predict_words(model, vectorizer.transform(list(texts.values())))
+        found |= {path: _prediction(str(path), record.classes, row) for path, row in zip(texts, rows, strict=True)}
+    return [found[path] for path in read]
+
+
+def request_texts(system: Path, name: str, paths: Sequence[Path]) -> str:
+    """Return the JSON to send to a served model for texts, in order.
+
+    Raises:
+        UserError: if one is no text or holds no words, since answers come back without names.
+    """
+    texts = []
+    for path in find_texts(paths):
+        decoded = _read_text(path)
+        if decoded.problem:
+            raise UserError(f"{path}: {decoded.problem}; leave it out")
+        texts.append(decoded.text)
+    table = {"columns": ["text"], "data": [[text] for text in texts]}
+    return json.dumps({"dataframe_split": table}, separators=(",", ":"), ensure_ascii=False)
+
+
+def _read_text(path: Path, *, strip_html: bool = False) -> Decoded:
+    """Decode a file; one without words is a problem, too: an answer would say nothing about it."""
+    decoded = decode(path.read_bytes(), strip_html=strip_html)
+    if decoded.problem or count_words(decoded.text):
+        return decoded
+    return Decoded(text="", problem="holds no words")
+
+
+def _prediction(path: str, classes: list[str], probabilities: np.ndarray) -> Prediction:
+    """Return the prediction for one row of probabilities, (classes,)."""
+    shares = {name: float(share) for name, share in zip(classes, probabilities, strict=True)}
+    return Prediction(path=path, predicted=max(shares, key=shares.__getitem__), probabilities=shares)
+
+
+def _failed(path: str, error: str) -> Prediction:
+    """Return the answer for a picture or text that cannot be read."""
+    return Prediction(path=path, predicted=None, probabilities={}, error=error)
 
 
 def _as_table(predictions: Sequence[Prediction]) -> str:

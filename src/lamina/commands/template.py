@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -14,8 +14,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
-from lamina.data.sources.copies import OriginSurvey
-from lamina.data.sources.survey import LabelSurvey
+from lamina.data.sources.survey import LabelSurvey, OriginSurvey
 
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
@@ -27,6 +26,9 @@ COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
 PICTURES: Final = "params_template.yaml"
 TEXTS: Final = "text_params_template.yaml"
 ENOUGH_VALIDATION: Final = 1_000  # texts
+
+KEEP: Final = object()  # in place of a value: that of the template stays
+Found: TypeAlias = dict[str, tuple[Any, str]]  # by path of keys ("convert.size"): the value, and the note or ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ class Filling:
 def story(look: Look | TextLook) -> str:
     """Describe in one line what was found in a source."""
     if isinstance(look, TextLook):
-        return f"{look.survey.texts} texts, {_labeled(look.survey.labels)}"
+        return f"{look.texts} texts, {_labeled(look.labels)}"
     if look.labels.labels == NO_LABELS:
         return f"{look.pictures} pictures without labels, to learn colors from"
     return f"{look.pictures} pictures, {_labeled(look.labels)}"
@@ -76,28 +78,24 @@ def picture_filling(look: Look) -> Filling:
     """Choose values, notes and runs for a source of pictures."""
     labeled = look.labels.labels != NO_LABELS
     kinds = f"of {len(look.labels.classes)} classes" if labeled else "without labels"
-    values = _place_values(look.place)
-    notes = {"source.location": f"holds {look.pictures} pictures"}
+    found = {
+        **_place_found(look.place, f"holds {look.pictures} pictures"),
+        "augment.flip_vertical": (labeled, "" if labeled else "sky and ground differ in color"),
+        **_labels_found(look.labels, "pictures"),
+        **_boxes_found(look),
+        **_origins_found(look.origins),
+        **_pixels_found(look),
+    }
     if look.splits:
-        notes["source.splits"] = f"there are {_counted(look.splits)}"
-    if not labeled:
-        notes["augment.flip_vertical"] = "sky and ground differ in color"
-    values["augment.flip_vertical"] = labeled
-    for more_values, more_notes in (
-        _label_values(look.labels, "pictures"),
-        _box_values(look),
-        _origin_values(look.origins),
-        _pixel_values(look),
-    ):
-        values |= more_values
-        notes |= more_notes
-    return Filling(
-        template=PICTURES,
-        title=f"{word(look.name)}: {look.pictures} pictures {kinds}.",
-        values=values,
-        notes=notes,
-        **_runs(labeled, values["convert.size"]),
-    )
+        found["source.splits"] = KEEP, f"there are {_counted(look.splits)}"
+    size, _ = found["convert.size"]
+    return _filling(PICTURES, f"{word(look.name)}: {look.pictures} pictures {kinds}.", found, **_runs(labeled, size))
+
+
+def _filling(template: str, title: str, found: Found, **runs: Any) -> Filling:
+    values = {path: value for path, (value, _) in found.items() if value is not KEEP}
+    notes = {path: note for path, (_, note) in found.items() if note}
+    return Filling(template=template, title=title, values=values, notes=notes, **runs)
 
 
 def smear_filling() -> Filling:
@@ -121,13 +119,17 @@ def _runs(labeled: bool, size: int) -> dict[str, Any]:
     return {"dropped": small if size < BACKBONE_SIDE else {}, "examples": ("runs.colors",)}
 
 
-def _place_values(place: Place) -> dict[str, Any]:
-    return {"source.kind": place.kind, "source.location": place.location, "source.sha256": place.sha256}
+def _place_found(place: Place, note: str) -> Found:
+    return {
+        "source.kind": (place.kind, ""),
+        "source.location": (place.location, note),
+        "source.sha256": (place.sha256, ""),
+    }
 
 
-def _label_values(labels: LabelSurvey, items: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _labels_found(labels: LabelSurvey, items: str) -> Found:
     if labels.labels == NO_LABELS:
-        return {"source.labels": NO_LABELS}, {"source.labels": "none found", "source.classes": "there are none"}
+        return {"source.labels": (NO_LABELS, "none found"), "source.classes": (KEEP, "there are none")}
     few = {name: count for name, count in labels.classes.items() if count < FEWEST}
     enough = [name for name in labels.classes if name not in few]
     leave_out = bool(few) and len(enough) > 1
@@ -135,63 +137,51 @@ def _label_values(labels: LabelSurvey, items: str) -> tuple[dict[str, Any], dict
     if few:
         found = f"{'left out' if leave_out else f'very few {items}'}, below {FEWEST}: {_counted(few)}"
     return {
-        "source.labels": labels.labels,
-        "source.classes": enough if leave_out else None,
-    }, {
-        "source.labels": f"{labels.unlabeled} unlabeled, {labels.ambiguous} with several",
-        "source.classes": found,
+        "source.labels": (labels.labels, f"{labels.unlabeled} unlabeled, {labels.ambiguous} with several"),
+        "source.classes": (enough if leave_out else None, found),
     }
 
 
-def _box_values(look: Look) -> tuple[dict[str, Any], dict[str, str]]:
+def _boxes_found(look: Look) -> Found:
     boxes = look.boxes
     if boxes is None:
-        return {}, {
-            "source.boxes": "none found",
-            "source.target": "no boxes found",
-            "convert.isolate": "there are no boxes",
+        return {
+            "source.boxes": (KEEP, "none found"),
+            "source.target": (KEEP, "no boxes found"),
+            "convert.isolate": (KEEP, "there are no boxes"),
         }
     single = boxes.single and look.labels.labels != NO_LABELS
     isolate = "box cuts out the subject" if single else "most pictures have no single box"
     if boxes.single and not single:
         isolate = "colors are learned from whole pictures"
+    once = "exactly once in most pictures"
     return {
-        "source.boxes": boxes.boxes,
-        "source.target": boxes.target,
-        "convert.isolate": "box" if single else "none",
-    }, {
-        "source.boxes": f"{boxes.pictures} of {look.pictures} pictures have some",
-        "source.target": "exactly once in most pictures"
-        if boxes.target
-        else "no name is exactly once in most pictures",
-        "convert.isolate": isolate,
+        "source.boxes": (boxes.boxes, f"{boxes.pictures} of {look.pictures} pictures have some"),
+        "source.target": (boxes.target, once if boxes.target else f"no name is {once}"),
+        "convert.isolate": ("box" if single else "none", isolate),
     }
 
 
-def _origin_values(found: OriginSurvey | None) -> tuple[dict[str, Any], dict[str, str]]:
+def _origins_found(found: OriginSurvey | None) -> Found:
     if found is None:
-        return {}, {}
+        return {}
     alone = f"; {found.others} other names are origins of their own" if found.others else ""
     note = f"names look like copies: {found.origins} origins of {found.copies} pictures{alone}"
-    return {"source.origin": found.pattern}, {"source.origin": note}
+    return {"source.origin": (found.pattern, note)}
 
 
-def _pixel_values(look: Look) -> tuple[dict[str, Any], dict[str, str]]:
+def _pixels_found(look: Look) -> Found:
     pixels = look.pixels
     readable, grey = pixels.readable, pixels.mostly_grey
     size = min(USUAL_SIDE, max(SMALLEST_SIDE, pixels.median_side))
     copies = next((copies for most, copies in COPIES if look.pictures <= most), 0)
+    kept = ": most, so they are kept" if grey else ""
+    fewer = "" if copies == COPIES[0][1] else ": many, so fewer copies"
     return {
-        "filter.drop_grayscale": not grey,
-        "filter.min_side": min(32, size),
-        "convert.size": size,
-        "augment.copies": copies,
-    }, {
-        "filter.drop_grayscale": f"{pixels.grey} of {readable} in a sample are grey"
-        + (": most, so they are kept" if grey else ""),
-        "filter.min_side": f"the shortest side in a sample of {readable} is {pixels.smallest_side}",
-        "convert.size": f"the median of the shorter sides is {pixels.median_side}",
-        "augment.copies": f"{look.pictures} pictures" + ("" if copies == COPIES[0][1] else ": many, so fewer copies"),
+        "filter.drop_grayscale": (not grey, f"{pixels.grey} of {readable} in a sample are grey{kept}"),
+        "filter.min_side": (min(32, size), f"the shortest side in a sample of {readable} is {pixels.smallest_side}"),
+        "convert.size": (size, f"the median of the shorter sides is {pixels.median_side}"),
+        "augment.copies": (copies, f"{look.pictures} pictures{fewer}"),
     }
 
 
@@ -200,21 +190,16 @@ def _pixel_values(look: Look) -> tuple[dict[str, Any], dict[str, str]]:
 
 def text_filling(look: TextLook) -> Filling:
     """Choose values and notes for a source of texts."""
-    survey = look.survey
-    values, notes = _label_values(survey.labels, "texts")
-    values |= _place_values(look.place)
-    notes["source.location"] = f"holds {survey.texts} texts"
-    values["split.validation"] = _validation_share(survey.texts)
-    if survey.test_pattern:
-        values |= {"split.test_pattern": survey.test_pattern, "filter.drop_duplicates": False}
-        notes["split.test_pattern"] = "the source has a test part"
-        notes["filter.drop_duplicates"] = "false keeps the test part complete: copies of its texts are not trained on"
-    return Filling(
-        template=TEXTS,
-        title=f"{word(look.name)}: {survey.texts} texts of {len(survey.labels.classes)} classes.",
-        values=values,
-        notes=notes,
-    )
+    found = {
+        **_place_found(look.place, f"holds {look.texts} texts"),
+        **_labels_found(look.labels, "texts"),
+        "split.validation": (_validation_share(look.texts), ""),
+    }
+    if look.test_pattern:
+        complete = "false keeps the test part complete: copies of its texts are not trained on"
+        found["split.test_pattern"] = look.test_pattern, "the source has a test part"
+        found["filter.drop_duplicates"] = False, complete
+    return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts of {len(look.labels.classes)} classes.", found)
 
 
 def _validation_share(texts: int) -> float:

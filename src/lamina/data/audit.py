@@ -6,7 +6,7 @@ show the same content.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -146,41 +146,25 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -
     return Audit(pairs=pairs.drop(columns="suspicion").reset_index(drop=True), suspicious=int((suspicion > 0).sum()))
 
 
-def closest_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
-    """Draw the first pairs of an audit: each test picture left of its nearest, with names and measures below.
+def pairs_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
+    """Draw the first pairs side by side, with names and measures below.
 
     Args:
-        pairs: From `audit_folds`.
+        pairs: From `audit_folds` (each test picture is left of its nearest), or from `same_content_pairs`.
         manifest: Columns `id` and `name`, a row per picture.
         pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `manifest`.
     """
-    shown = pairs.head(_PAIRS)
-    measures = [f"agreement {pair['agreement']:.2f}, distance {pair['distance']:.1f}" for _, pair in shown.iterrows()]
-    return _pairs_sheet(shown["id"], shown["nearest"], ("test", shown["fold"]), measures, manifest, pixels)
-
-
-def joined_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
-    """Draw the first pairs of `same_content_pairs` side by side; other arguments as for `closest_sheet`."""
-    shown = pairs.head(_PAIRS)
-    measures = [f"agreement {value:.2f}" for value in shown["agreement"]]
-    return _pairs_sheet(shown["id"], shown["other"], ("left", ["right"] * len(shown)), measures, manifest, pixels)
-
-
-def _pairs_sheet(
-    lefts: Iterable[str],
-    rights: Iterable[str],
-    sides: tuple[str, Iterable[str]],
-    measures: Sequence[str],
-    manifest: pd.DataFrame,
-    pixels: LabPixels,
-) -> Image.Image:
+    audited = "nearest" in pairs
     place = pd.Series(np.arange(len(manifest)), index=manifest["id"])
     names = manifest.set_index("id")["name"].map(lambda name: str(name).rsplit("/", 1)[-1])
     drawn, captions = [], []
-    for left, right, side, measure in zip(lefts, rights, sides[1], measures, strict=True):
+    for _, pair in pairs.head(_PAIRS).iterrows():
+        left, right = pair["id"], pair["nearest" if audited else "other"]
         here, there = (lab_to_srgb(np.array(pixels[place[picture]])) for picture in (left, right))
         drawn.append(np.hstack([here, np.full((len(here), max(1, len(here) // 32), 3), 255, np.uint8), there]))
-        captions.append(f"{sides[0]}: {names[left]}\n{side}: {names[right]}\n{measure}")
+        sides = ("test", pair["fold"]) if audited else ("left", "right")
+        measure = f"agreement {pair['agreement']:.2f}" + (f", distance {pair['distance']:.1f}" if audited else "")
+        captions.append(f"{sides[0]}: {names[left]}\n{sides[1]}: {names[right]}\n{measure}")
     starts = range(0, len(drawn), _PER_ROW)
     rows = [drawn[start : start + _PER_ROW] for start in starts]
     texts = [captions[start : start + _PER_ROW] for start in starts]

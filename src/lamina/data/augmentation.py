@@ -9,7 +9,8 @@ import pandas as pd
 from pydantic import Field
 
 from lamina.config import Config
-from lamina.maths.color import LabPixels, RgbPixels
+from lamina.data.fresh import FreshConfig, draw, retouch
+from lamina.maths.color import RgbPixels
 
 PLAN_COLUMNS: Final = (
     "angle",
@@ -34,6 +35,7 @@ class AugmentConfig(Config):
         flip_horizontal: Whether copies may be mirrored left to right.
         flip_vertical: Whether copies may be mirrored top to bottom.
         color: Largest change of each RGB channel: a factor between 1 - color and 1 + color.
+        fresh: What runs with `augmentation: fresh` do in addition.
     """
 
     copies: int = Field(ge=0, le=1000)
@@ -42,6 +44,7 @@ class AugmentConfig(Config):
     flip_horizontal: bool
     flip_vertical: bool
     color: float = Field(ge=0, lt=1)
+    fresh: FreshConfig = Field(default_factory=FreshConfig)
 
 
 def draw_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int) -> pd.DataFrame:
@@ -82,13 +85,18 @@ def draw_fresh(rows: pd.DataFrame, config: AugmentConfig, *, seed: int, epoch: i
         epoch: Number of the epoch.
 
     Returns:
-        Rows in the same order: `copy` (from 1, since no row is unchanged) and `PLAN_COLUMNS`.
+        Rows in the same order: `copy` (from 1, since no row is unchanged) and `PLAN_COLUMNS`; where the config has
+        `fresh`, also `magnitude` and the columns of `lamina.data.fresh`.
     """
     pictures, which = np.unique(rows["id"].to_numpy(), return_inverse=True)
     most = int(rows["copy"].max()) + 1
     draws = np.stack([_uniform([seed, epoch, int(picture, 16)], most) for picture in pictures])
     drawn = _scale(draws[which, rows["copy"].to_numpy()], config)
-    return pd.DataFrame({"copy": rows["copy"].to_numpy() + 1} | drawn)
+    plan = pd.DataFrame({"copy": rows["copy"].to_numpy() + 1} | drawn)
+    if not config.fresh:
+        return plan
+    more = draw(rows["id"].to_numpy(), rows["copy"].to_numpy(), config.fresh, [seed, epoch])
+    return plan.join(more).assign(magnitude=config.fresh.magnitude)
 
 
 def _scale(values: np.ndarray, config: AugmentConfig) -> dict[str, np.ndarray]:
@@ -107,38 +115,33 @@ def _uniform(seed: list[int], copies: int) -> np.ndarray:
 
 
 def warp(rgb: RgbPixels, row: Mapping[str, Any]) -> RgbPixels:
-    """Apply one row of a plan: flip, rotate about the center, shift, then scale the channels.
+    """Apply one row of a plan: flip, rotate and scale about the center, shift, then change the colors.
 
     Pixels are sampled once, bilinearly; points outside the picture take its nearest pixel.
 
     Args:
         rgb: (S, S, 3) uint8.
-        row: `PLAN_COLUMNS`.
+        row: `PLAN_COLUMNS`, perhaps with those of `lamina.data.fresh`.
 
     Returns:
         (S, S, 3) uint8.
     """
     rgba = cv2.cvtColor(rgb, cv2.COLOR_RGB2RGBA)  # OpenCV warps four channels in half the time of three
     gains = np.diag([row["gain_red"], row["gain_green"], row["gain_blue"]])
-    warped: RgbPixels = cv2.transform(cv2.cvtColor(_warp_geometry(rgba, row), cv2.COLOR_RGBA2RGB), gains)
-    return warped
+    warped: RgbPixels = cv2.transform(cv2.cvtColor(warp_geometry(rgba, row), cv2.COLOR_RGBA2RGB), gains)
+    return retouch(warped, row, row["magnitude"]) if "draw" in row else warped
 
 
-def warp_lab(lab: LabPixels, row: Mapping[str, Any]) -> LabPixels:
+def warp_geometry(pixels: Any, row: Mapping[str, Any]) -> Any:
     """Apply one row of a plan without its gains, for tasks that learn true colors.
 
     Args:
-        lab: (S, S, 3) int16, CIELAB x 100.
+        pixels: (S, S, channels) of any type, such as CIELAB x 100 in int16.
         row: `PLAN_COLUMNS`.
 
     Returns:
         The same shape and type, sampled as by `warp`.
     """
-    warped: LabPixels = _warp_geometry(lab, row)
-    return warped
-
-
-def _warp_geometry(pixels: Any, row: Mapping[str, Any]) -> Any:
     side = pixels.shape[0]
     middle = (side - 1) / 2
     across = -1.0 if row["flip_horizontal"] else 1.0
@@ -146,6 +149,7 @@ def _warp_geometry(pixels: Any, row: Mapping[str, Any]) -> Any:
     angle = np.deg2rad(row["angle"])
     cosine, sine = float(np.cos(angle)), float(np.sin(angle))
     matrix = np.array([[cosine * across, sine * along, 0.0], [-sine * across, cosine * along, 0.0]])
-    shift = np.array([row["shift_x"], row["shift_y"]], float) * side
+    matrix *= row.get("scale", 1.0)
+    shift = np.array([row["shift_x"] + row.get("crop_x", 0), row["shift_y"] + row.get("crop_y", 0)], float) * side
     matrix[:, 2] = middle + shift - matrix[:, :2] @ (middle, middle)
     return cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

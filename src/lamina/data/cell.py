@@ -164,12 +164,12 @@ def _violet(absorbed: Floats) -> Mask:
     """Pixels that are as violet as nuclei and platelets."""
     red, green, blue = absorbed
     score = np.maximum(red + green - 2 * np.maximum(blue, 0), 0)  # bluer than the background is no stain
-    return _opened(np.asarray(score > max(_otsu(score), _LEAST_VIOLET)), 1)
+    return _morphed(np.asarray(score > max(_otsu(score), _LEAST_VIOLET)), cv2.MORPH_OPEN, 1)
 
 
 def _red_cells(absorbed: Floats, violet: Mask) -> Mask:
     """Stained pixels far from violet ones."""
-    near = _dilated(violet, max(3, round(0.02 * max(violet.shape))))
+    near = _morphed(violet, cv2.MORPH_DILATE, max(3, round(0.02 * max(violet.shape))))
     if near.all():
         return np.zeros_like(near)
     total = absorbed.sum(axis=0)
@@ -184,7 +184,7 @@ def _nuclei(violet: Mask, red: Mask) -> list[Mask]:
     gap = _LOBE_GAP * float(np.sqrt(sizes.max() / np.pi))
     red_radius = _red_radius(red)
     least = max(_LEAST_SHARE * violet.size, np.pi * (_LEAST_RADIUS * red_radius) ** 2, _LEAST_OF_LARGEST * sizes.max())
-    together, _ = _parts(_closed(violet, max(1, round(gap))))
+    together, _ = _parts(_morphed(violet, cv2.MORPH_CLOSE, max(1, round(gap))))
     together[~violet] = 0
     large = [together == number for number, size in enumerate(np.bincount(together.ravel())) if number and size > least]
     found = [nucleus for group in large for nucleus in _separate(group, red_radius) if nucleus.sum() >= least]
@@ -195,7 +195,7 @@ def _red_radius(red: Mask) -> float:
     """Radius of the red cells in pixels: half the width of the area that they cover; 0 without red cells."""
     if not red.any():
         return 0.0
-    covered = _closed(red, 1).astype(np.uint8)
+    covered = _morphed(red, cv2.MORPH_CLOSE, 1).astype(np.uint8)
     outlines, kinds = cv2.findContours(covered, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     for outline, (_, _, _, outer) in zip(outlines, kinds[0], strict=True):
         area, hull = cv2.contourArea(outline), cv2.contourArea(cv2.convexHull(outline))
@@ -236,7 +236,7 @@ def _outline(absorbed: Floats, violet: Mask, red: Mask, nucleus: Mask) -> Points
         score[nucleus] = 1
         outline = _best_outline(score, middle, _RAY_LENGTH * radius)
         inside = (_filled(outline, nucleus.shape) > 0) | nucleus
-        outside = ~_dilated(inside, 2)
+        outside = ~_morphed(inside, cv2.MORPH_DILATE, 2)
         middle = _middle(inside)
     return outline
 
@@ -339,17 +339,7 @@ def _parts(mask: Mask) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     return parts, facts[1:, cv2.CC_STAT_AREA]
 
 
-def _disc(radius: int) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2), np.uint8)
-
-
-def _dilated(mask: Mask, radius: int) -> Mask:
-    return np.asarray(cv2.dilate(mask.astype(np.uint8), _disc(radius)), np.bool_)
-
-
-def _opened(mask: Mask, radius: int) -> Mask:
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _disc(radius)), np.bool_)
-
-
-def _closed(mask: Mask, radius: int) -> Mask:
-    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, _disc(radius)), np.bool_)
+def _morphed(mask: Mask, how: int, radius: int) -> Mask:
+    """Dilate, open or close a mask (`cv2.MORPH_...`) by a disc."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1,) * 2)
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), how, disc), np.bool_)

@@ -62,10 +62,10 @@ def describe(pictures: Sequence[LabPixels]) -> Floats:
     Returns:
         (n, d) float32.
     """
-    described = [
-        _describe(np.stack([shrink(picture, SIDE) for picture in pictures[start : start + _CHUNK]]))
-        for start in range(0, len(pictures), _CHUNK)
-    ]
+    described = []
+    for start in range(0, len(pictures), _CHUNK):
+        small = np.stack([shrink(picture, SIDE) for picture in pictures[start : start + _CHUNK]])
+        described.append(np.hstack([_mean_cosines(small), _ring_spectrum(small)]))
     return np.concatenate(described)
 
 
@@ -174,10 +174,6 @@ def _warped_copy(rgb: npt.NDArray[np.uint8], generator: np.random.Generator) -> 
     row |= {"flip_horizontal": draws[3] > 0, "flip_vertical": draws[4] > 0}
     row |= {f"gain_{channel}": 1 + GAIN * draws[5 + place] for place, channel in enumerate(("red", "green", "blue"))}
     return warp(cv2.resize(cropped, (side, side), interpolation=cv2.INTER_LINEAR).astype(np.uint8), row)
-
-
-def _describe(small: Floats) -> Floats:
-    return np.hstack([_mean_cosines(small), _ring_spectrum(small)])
 
 
 def _mean_cosines(small: Floats) -> Floats:

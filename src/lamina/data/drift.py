@@ -178,7 +178,7 @@ class Movement:
 
     def __str__(self) -> str:
         change = f"{self.accepted} accepted, {self.now} now"
-        return f"{self.quantity} by {100 * self.moved:.0f} % of the pictures ({change}; bound {100 * self.bound:.0f} %)"
+        return f"{self.quantity} by {100 * self.moved:.0f} % of the data ({change}; bound {100 * self.bound:.0f} %)"
 
 
 def movements(accepted: DataProfile, delivery: Delivery, drift: float) -> list[Movement]:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lamina.config import Config
 from lamina.data.pixels import box_fits
+from lamina.data.verdicts import Check, drop_duplicates, give_verdicts
 
 REASONS: Final = (
     "unreadable",
@@ -65,17 +66,14 @@ def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     Returns:
         Columns `reason` (null: kept; the first of `REASONS` that applies) and `detail`, with the same index.
     """
-    verdicts = pd.DataFrame({"reason": None, "detail": ""}, index=pictures.index, dtype=object)
-    for reason, mask, detail in _checks(pictures, rules):
-        mask &= verdicts["reason"].isna()
-        verdicts.loc[mask, "reason"] = reason
-        verdicts.loc[mask, "detail"] = detail[mask] if isinstance(detail, pd.Series) else detail
-    _drop_duplicates(pictures, verdicts, rules)
+    verdicts = give_verdicts(pictures, _checks(pictures, rules))
+    if rules.filter.drop_duplicates:
+        drop_duplicates(pictures, verdicts, "sha256", "bytes")
     return verdicts
 
 
-def _checks(pictures: pd.DataFrame, rules: FilterRules) -> list[tuple[str, pd.Series, pd.Series | str]]:
-    """(reason, mask of the pictures, detail) in the order of `REASONS`."""
+def _checks(pictures: pd.DataFrame, rules: FilterRules) -> list[Check]:
+    """The checks in the order of `REASONS`."""
     sides = pictures[["width", "height"]]
     size = sides["width"].astype(str) + "x" + sides["height"].astype(str)
     label = pictures["label"].fillna("").astype(str)
@@ -94,18 +92,3 @@ def _checks(pictures: pd.DataFrame, rules: FilterRules) -> list[tuple[str, pd.Se
         ("bad box", ~boxed & rules.boxed, found + " boxes, expected one that lies in the picture"),
         ("no cell", pictures["cell"].isna() & rules.celled, "no white blood cell found"),
     ]
-
-
-def _drop_duplicates(pictures: pd.DataFrame, verdicts: pd.DataFrame, rules: FilterRules) -> None:
-    """Of identical files keep the first name, or none if their labels differ."""
-    if not rules.filter.drop_duplicates:
-        return
-    kept = pictures[verdicts["reason"].isna()]
-    for _, same in kept[kept.duplicated("sha256", keep=False)].groupby("sha256"):
-        if same["label"].nunique(dropna=False) > 1:
-            verdicts.loc[same.index, "reason"] = "ambiguous"
-            labels = ", ".join(sorted(same["label"].fillna("none").unique()))
-            verdicts.loc[same.index, "detail"] = f"same bytes under several labels: {labels}"
-        else:
-            verdicts.loc[same.index[1:], "reason"] = "duplicate"
-            verdicts.loc[same.index[1:], "detail"] = f"same bytes as {same['name'].iloc[0]}"

@@ -268,13 +268,9 @@ def _square_and_facts(encoded: bytes, boxes: Sequence[Box], config: ConvertConfi
         "height": inspected.height,
         "grey": inspected.grey,
         "cell": prepared.cell,
-        "thumbnail": _thumbnail(inspected.small),
+        # not the box filter: it takes whole pixels only, so that a resized copy would differ slightly
+        "thumbnail": inspected.small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR).tobytes(),
     }
-
-
-def _thumbnail(small: Image.Image) -> bytes:
-    # not the box filter: it takes whole pixels only, so that a resized copy would differ slightly
-    return small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR).tobytes()
 
 
 def _remove_unused(memo: Path, packs: Path, used: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import PLAN_COLUMNS, warp, warp_lab
+from lamina.data.augmentation import PLAN_COLUMNS, warp, warp_geometry
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
 
 
@@ -83,7 +83,7 @@ class Rows:
         lab: LabPixels = self.pixels[self.place[rows]]
         plan = self.plan.iloc[rows]
         for index in np.flatnonzero(plan["copy"]):
-            lab[index] = warp_lab(lab[index], cast(dict[str, Any], plan.iloc[index].to_dict()))
+            lab[index] = warp_geometry(lab[index], cast(dict[str, Any], plan.iloc[index].to_dict()))
         return lab
 
     def batches(self, size: int) -> Iterator[RgbPixels]:

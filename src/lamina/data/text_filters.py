@@ -9,16 +9,9 @@ from pydantic import Field
 
 from lamina.config import Config
 from lamina.data.texts import Decoded, count_words, same_text_key
+from lamina.data.verdicts import Check, drop_duplicates, give_verdicts
 
-TEXT_REASONS: Final = (
-    "undecodable",
-    "empty",
-    "too short",
-    "unlabeled",
-    "ambiguous",
-    "excluded class",
-    "duplicate",
-)
+TEXT_REASONS: Final = ("undecodable", "empty", "too short", "unlabeled", "ambiguous", "excluded class", "duplicate")
 
 
 class TextFilterConfig(Config):
@@ -78,42 +71,24 @@ def judge_texts(texts: pd.DataFrame, rules: TextRules) -> pd.DataFrame:
     Returns:
         `reason` (null: kept) and `detail`, same index. Where several reasons hold, the first of `TEXT_REASONS`.
     """
-    verdicts = pd.DataFrame({"reason": None, "detail": ""}, index=texts.index, dtype=object)
-    for reason, mask, detail in _findings(texts, rules):
-        mask &= verdicts["reason"].isna()
-        verdicts.loc[mask, "reason"] = reason
-        verdicts.loc[mask, "detail"] = detail[mask]
+    verdicts = give_verdicts(texts, _checks(texts, rules))
     if rules.filter.drop_duplicates:
-        _drop_duplicates(texts, verdicts)
+        drop_duplicates(texts, verdicts, "key", "text")
     return verdicts
 
 
-def _findings(texts: pd.DataFrame, rules: TextRules) -> list[tuple[str, pd.Series, pd.Series]]:
-    """(reason, where it holds, detail) in the order of `TEXT_REASONS`."""
+def _checks(texts: pd.DataFrame, rules: TextRules) -> list[Check]:
+    """The checks in the order of `TEXT_REASONS`."""
     label = texts["label"].fillna("").astype(str)
     excluded = ~label.isin(rules.classes) if rules.classes is not None else label != label
     words, least = texts["words"], rules.filter.min_words
     characters = texts["characters"].astype(str) + " characters, no word among them"
     few = words.astype(str) + f" words are fewer than filter.min_words={least}"
-    none = pd.Series("no label given", texts.index)
     return [
         ("undecodable", texts["problem"] != "", texts["problem"]),
         ("empty", words == 0, characters),
         ("too short", words < least, few),
-        ("unlabeled", (texts["label_count"] == 0) & rules.labeled, none),
+        ("unlabeled", (texts["label_count"] == 0) & rules.labeled, "no label given"),
         ("ambiguous", (texts["label_count"] > 1) & rules.labeled, "several labels: " + label),
         ("excluded class", excluded, label + " is not in source.classes"),
     ]
-
-
-def _drop_duplicates(texts: pd.DataFrame, verdicts: pd.DataFrame) -> None:
-    """Of the same texts keep the first name, or none where their labels differ."""
-    kept = texts[verdicts["reason"].isna()]
-    for _, same in kept[kept.duplicated("key", keep=False)].groupby("key", sort=False):
-        if same["label"].nunique(dropna=False) > 1:
-            labels = ", ".join(sorted(same["label"].fillna("none").unique()))
-            verdicts.loc[same.index, "reason"] = "ambiguous"
-            verdicts.loc[same.index, "detail"] = f"same text under several labels: {labels}"
-        else:
-            verdicts.loc[same.index[1:], "reason"] = "duplicate"
-            verdicts.loc[same.index[1:], "detail"] = f"same text as {same['name'].iloc[0]}"

@@ -9,7 +9,7 @@ import pandas as pd
 
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
-from lamina.inputs.settings import FeaturesSettings
+from lamina.inputs.features import FeaturesSettings
 from lamina.models.backbones import RANDOM, build_extractor, calibrate
 from lamina.models.engine import Engine
 from lamina.models.keras_runtime import keras
@@ -30,14 +30,8 @@ def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: 
         seed: Of random weights, and of the originals.
     """
     size = int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
-    extractor = build_extractor(
-        settings.backbone,
-        weights=settings.weights,
-        pooling=settings.pooling,
-        preprocess=settings.preprocess,
-        size=size,
-        seed=seed,
-    )
+    given = settings.model_dump(include={"weights", "pooling", "preprocess"})
+    extractor = build_extractor(settings.backbone, **given, size=size, seed=seed)
     if settings.weights == RANDOM:
         originals = manifest[(manifest["fold"] == "train") & (manifest["copy"] == 0)]
         some = originals.sample(min(len(originals), CALIBRATION_PICTURES), random_state=seed)

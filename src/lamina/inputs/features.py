@@ -8,21 +8,49 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationInfo, field_validator
 
+from lamina.config import Config
 from lamina.data.rows import Folders
 from lamina.files import discard, json_digest
 from lamina.inputs.index import input_digest
-from lamina.inputs.settings import FeaturesSettings
-from lamina.models.backbones import RANDOM
+from lamina.models.backbones import BACKBONES, RANDOM, Pooling, Precision, Preprocess
 from lamina.source_code import code_digest
-from lamina.training.settings import weights_identity
+from lamina.training.settings import Weights, among, weights_identity
 
 UNFINISHED: Final = Path(".lamina/features")  # in a system's folder, out of reach of DVC
 _LIBRARIES: Final = ("keras", "numpy", "opencv-python-headless", "openvino", "tensorflow")
+
+
+class FeaturesSettings(Config):
+    """An entry of the section `features`: a frozen backbone whose features are computed once for all runs.
+
+    Attributes:
+        backbone: any of `docs/networks.md`.
+        weights: `weights/random`, `weights/imagenet/NAME.weights.h5`, or a model that a run wrote.
+        pooling: avg: mean over the picture; flatten: every place by itself; scales: mean and deviation at every scale.
+        preprocess: native: the backbone's input convention; rescale: pixels / 255; chroma: color without lightness, as
+            the encoder of a lightness run learned it.
+        precision: what the backbone computes in.
+    """
+
+    backbone: Annotated[str, among("backbone", BACKBONES)]
+    weights: Weights
+    pooling: Pooling
+    preprocess: Preprocess
+    precision: Precision = "float32"
+
+    @field_validator("precision")
+    @classmethod
+    def _keeps_color(cls, precision: str, info: ValidationInfo) -> str:
+        # a and b are small differences of large numbers: features were off by 17 % of their spread between pictures
+        if precision == "bfloat16" and info.data.get("preprocess") == "chroma":
+            raise ValueError("chroma: bfloat16 leaves too little of the color; set precision to float32")
+        return precision
 
 
 @dataclass(frozen=True)
@@ -53,11 +81,6 @@ def tidy(unfinished: Path, needed: Collection[str]) -> None:
     for path in unfinished.glob("*"):
         if path.name not in needed:
             discard(path)
-
-
-def load_features(folder: Path) -> Any:
-    """Return the features in a folder, (rows of the split, width) float16, memory-mapped."""
-    return np.load(folder / "features.npy", mmap_mode="r")
 
 
 def fold_rows(manifest: pd.DataFrame, fold: str) -> np.ndarray:

@@ -24,10 +24,6 @@ class ColorExamples(RowExamples):
 
     bins_at: int | None = None
 
-    def predict(self, network: Any) -> np.ndarray:
-        """Return a network's a and b for all rows, (n, S, S, 2) float32."""
-        return np.concatenate([colors for _, colors in self.predict_batches(network)])
-
     def predict_batches(self, network: Any) -> Iterator[tuple[LabPixels, np.ndarray]]:
         """Yield batches of all rows in order: the true pictures, and a network's a and b for them."""
         batches = prefetch(self.rows.lab_batches(PICTURES_AT_ONCE))

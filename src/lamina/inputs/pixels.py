@@ -1,16 +1,13 @@
 """Pictures as an input: read and augmented batch by batch while the network trains."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from lamina.data.augmentation import AugmentConfig, draw_fresh
 from lamina.data.rows import Rows
-from lamina.files import json_digest
 from lamina.inputs.batches import BatchExamples
+from lamina.inputs.mixing import Mixing
 from lamina.prefetch import prefetch
 
 PICTURES_AT_ONCE = 64
@@ -28,9 +25,16 @@ class RowExamples(BatchExamples):
 
 @dataclass(frozen=True)
 class PictureExamples(RowExamples):
-    """Pictures as pixels, and their class numbers, (n,) int32."""
+    """Pictures as pixels, and their class numbers, (n,) int32.
+
+    Attributes:
+        mixing: how batches are mixed, if they are; their targets are probabilities then, (n, classes).
+        draw: seed and epoch, which decide the draws of mixing.
+    """
 
     labels: np.ndarray
+    mixing: Mixing | None = None
+    draw: tuple[int, int] = (0, 0)
 
     def predict(self, network: Any) -> np.ndarray:
         """Return a network's class probabilities for all rows, (n, classes)."""
@@ -39,43 +43,7 @@ class PictureExamples(RowExamples):
         return np.concatenate([*map(inference(network), prefetch(self.rows.batches(PICTURES_AT_ONCE)))])
 
     def _read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self.rows.read(rows).astype(np.float32), self.labels[rows]
-
-
-E = TypeVar("E", bound=RowExamples)
-
-
-def fresh_each_epoch(
-    augmentation: str,
-    examples: Callable[[str], E],
-    manifest: pd.DataFrame,
-    augment: AugmentConfig | None,
-    digest: str,
-    *,
-    seed: int,
-) -> tuple[Callable[[int], E] | None, str]:
-    """Make the training examples of each epoch, for `augmentation: fresh`.
-
-    Args:
-        augmentation: `plan` or `fresh`.
-        examples: Returns those of a fold.
-        manifest: Of the split.
-        augment: Section `augment`, with the ranges.
-        digest: Of the data.
-        seed: Of the random draws.
-
-    Returns:
-        A function from an epoch to its examples, and the digest of data and ranges. For `plan`: None, and the digest
-        unchanged.
-    """
-    if augmentation != "fresh":
-        return None, digest
-    if augment is None:
-        raise TypeError("augmentation: fresh draws within the ranges of `augment`, got None")
-    train, rows, ranges = examples("train"), manifest[manifest["fold"] == "train"], augment
-
-    def fresh(epoch: int) -> E:
-        drawn = draw_fresh(rows, ranges, seed=seed, epoch=epoch)
-        return replace(train, rows=replace(train.rows, plan=drawn))
-
-    return fresh, json_digest([digest, ranges.model_dump()])
+        pixels, labels = self.rows.read(rows).astype(np.float32), self.labels[rows]
+        if self.mixing is None:
+            return pixels, labels
+        return self.mixing.apply(pixels, labels, np.random.default_rng([*self.draw, int(rows[0])]))

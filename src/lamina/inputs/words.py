@@ -4,7 +4,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -61,14 +61,13 @@ class Vectorizer:
     idf: Floats | None = None
     pattern: str = WORD.pattern
     strip_html: bool = False
-    digest: str = field(init=False, default="")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "digest", json_digest(self._described()))
-
-    def _described(self) -> list[Any]:
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a row."""
         idf = None if self.idf is None else [float(value).hex() for value in self.idf]
-        return [self.settings.model_dump(), self.pattern, LONGEST_WORD, self.strip_html, self.vocabulary, idf]
+        settings = self.settings.model_dump()
+        return json_digest([settings, self.pattern, LONGEST_WORD, self.strip_html, self.vocabulary, idf])
 
     @property
     def width(self) -> int:

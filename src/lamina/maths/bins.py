@@ -105,28 +105,6 @@ def rarity(counts: ArrayLike, *, uniform: float = 0.5) -> Floats:
     return np.asarray(weights / (shares @ weights), np.float32)
 
 
-def annealed_mean(probabilities: ArrayLike, temperature: float = 0.38) -> NDArray[np.float64]:
-    """Turn a distribution over the bins into one color: the mean of the sharpened distribution.
-
-    Args:
-        probabilities: (..., Q), rows with sum 1.
-        temperature: above 0. 1 gives the plain mean, which is dull; near 0 gives the most likely bin, which is vivid
-            but spotty. 0.38 is the paper's choice.
-
-    Returns:
-        (..., 2): a and b in CIELAB units.
-
-    Raises:
-        ValueError: if `temperature` is not above 0.
-    """
-    if not temperature > 0:
-        raise ValueError(f"expected a temperature above 0, got {temperature}")
-    shares = np.asarray(probabilities, np.float64)
-    sharp = (shares / shares.max(axis=-1, keepdims=True)) ** (1 / temperature)
-    color: NDArray[np.float64] = sharp @ BINS / sharp.sum(axis=-1, keepdims=True)
-    return color
-
-
 def _row(ab: ArrayLike) -> NDArray[np.intp]:
     """Row number of `_table` for each color."""
     half = _LEVELS // 2

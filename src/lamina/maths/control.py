@@ -25,8 +25,8 @@ def shuffle_labels(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
     Returns:
         The same manifest with other labels.
     """
-    unit, labels = _units(manifest)
-    return manifest.assign(label=np.random.default_rng(seed).permutation(labels)[unit])
+    labels = np.array(_by_unit(manifest).size().index.get_level_values("label"), dtype=np.object_)
+    return manifest.assign(label=np.random.default_rng(seed).permutation(labels)[units(manifest)])
 
 
 def chance_test(label: npt.ArrayLike, predicted: npt.ArrayLike, unit: npt.ArrayLike, *, seed: int) -> dict[str, Any]:
@@ -56,14 +56,8 @@ def chance_test(label: npt.ArrayLike, predicted: npt.ArrayLike, unit: npt.ArrayL
     accuracy = float(np.mean(labels == predictions))
     p = (1 + int(np.sum(shuffled >= accuracy - 1e-12))) / (SHUFFLES + 1)
     chance = float((hits.sum(axis=0) @ np.bincount(codes)) / len(first) / len(labels))
-    low, high = np.quantile(shuffled, [0.025, 0.975])
-    return {
-        "accuracy": accuracy,
-        "chance": chance,
-        "interval": [float(low), float(high)],
-        "p": p,
-        "passed": p > LEVEL,
-    }
+    interval = np.quantile(shuffled, [0.025, 0.975]).tolist()
+    return {"accuracy": accuracy, "chance": chance, "interval": interval, "p": p, "passed": p > LEVEL}
 
 
 def _shuffles(
@@ -81,11 +75,8 @@ def _shuffles(
 
 def units(manifest: pd.DataFrame) -> npt.NDArray[np.intp]:
     """(rows,) unit number of each row: rows of one origin and class are one unit."""
-    return _units(manifest)[0]
+    return np.array(_by_unit(manifest).ngroup(), dtype=np.intp)
 
 
-def _units(manifest: pd.DataFrame) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.object_]]:
-    """The unit number of each row, and the label of each unit."""
-    groups = manifest.groupby(["origin", "label"], sort=True)
-    labels = np.array(groups.size().index.get_level_values("label"), dtype=np.object_)
-    return np.array(groups.ngroup(), dtype=np.intp), labels
+def _by_unit(manifest: pd.DataFrame) -> Any:
+    return manifest.groupby(["origin", "label"], sort=True)

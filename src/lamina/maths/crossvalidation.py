@@ -12,7 +12,6 @@ from lamina.maths.splits import remedy, split_origins
 # the fold of rows that are not used: copies of pictures outside training, and pictures that share an origin with a
 # published test set
 SPARE: Final = "spare"
-FOLDS_ASKED: Final = "assess.folds"
 
 
 class AgainConfig(Config):
@@ -48,9 +47,7 @@ class AssessConfig(AgainConfig):
         return own.get(task, self)
 
 
-def partition(
-    origins: list[str], labels: list[str], parts: int, seed: int, *, place: str = FOLDS_ASKED
-) -> "pd.Series[int]":
+def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "pd.Series[int]":
     """Assign every origin to one of `parts` parts of about the same size, stratified by class.
 
     Args:
@@ -58,7 +55,6 @@ def partition(
         labels: (n,) class of each picture.
         parts: how many.
         seed: of the assignment.
-        place: the key of params.yaml to name in errors.
 
     Returns:
         The part (0 to parts - 1) of each origin.
@@ -70,28 +66,26 @@ def partition(
     few = counts.sum()
     if few.min() < parts:
         why = f"fold {few.min()} of 0 to {parts - 1} would have none of it"
-        raise _too_few(place, str(few.idxmin()), int(few.min()), why)
+        raise _too_few(str(few.idxmin()), int(few.min()), why)
     part = split_origins(origins, labels, {str(number): 1 / parts for number in range(parts)}, seed).astype(int)
     inside = counts.groupby(part.reindex(counts.index)).sum().reindex(range(parts), fill_value=0)
     for number, row in inside.iterrows():
         if row.min() == 0:
             label = str(row.idxmin())
-            raise _too_few(place, label, int(few[label]), f"fold {number} of 0 to {parts - 1} has none of it")
+            raise _too_few(label, int(few[label]), f"fold {number} of 0 to {parts - 1} has none of it")
         if (few - row).min() < 2:
             label = str((few - row).idxmin())
-            raise _too_few(place, label, int(few[label]), f"outside fold {number} there is none of it for validation")
+            raise _too_few(label, int(few[label]), f"outside fold {number} there is none of it for validation")
     return part
 
 
-def _too_few(place: str, label: str, origins: int, why: str) -> UserError:
+def _too_few(label: str, origins: int, why: str) -> UserError:
     come = f"class {label!r} comes" if label else "the pictures come"
     advice = remedy(label, "ask for fewer folds (0: none), add pictures of other origins")
-    return UserError(f"{place}: {come} from {origins} origins: {why}; {advice}")
+    return UserError(f"assess.folds: {come} from {origins} origins: {why}; {advice}")
 
 
-def fold_of(
-    manifest: pd.DataFrame, part: int, validation: float, seed: int, *, place: str = FOLDS_ASKED
-) -> pd.DataFrame:
+def fold_of(manifest: pd.DataFrame, part: int, validation: float, seed: int) -> pd.DataFrame:
     """Make the split manifest of one round of cross-validation.
 
     Args:
@@ -99,7 +93,6 @@ def fold_of(
         part: the part to test.
         validation: share of the pictures of the other parts, in whole origins.
         seed: of the assignment.
-        place: see `partition`.
 
     Returns:
         The same rows with another `fold`: originals of `part` are for test; the other origins are for training (with
@@ -116,6 +109,6 @@ def fold_of(
         if not row.all():
             label = str(row.idxmin())
             why = f"in fold {part} there is none of it for {name}"
-            raise _too_few(place, label, rest.loc[rest["label"] == label, "origin"].nunique(), why)
+            raise _too_few(label, rest.loc[rest["label"] == label, "origin"].nunique(), why)
     folds = manifest["origin"].map(fold).fillna("test")
     return manifest.assign(fold=folds.mask((folds != "train") & (manifest["copy"] > 0), SPARE))

@@ -3,20 +3,21 @@
 Every one can be frozen under a head, or be trained from scratch.
 """
 
-import importlib
 import os
 import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.models import lazy_keras as keras
+from lamina.models import mobile_backbones, own_backbones
 from lamina.models.chroma import chroma
 from lamina.models.scales import pool_scales, with_scales
 
@@ -66,7 +67,7 @@ class Backbone:
     native: int
     smallest: int = 32
     module: str | None = None
-    home: str = "lamina.models.own_backbones"
+    home: ModuleType = own_backbones
     apart: bool = False
     scale: float | tuple[float, ...] = 1 / 127.5
     offset: float | tuple[float, ...] = -1.0
@@ -83,8 +84,7 @@ def _app(
 def _mobile(
     builder: str, width: int, native: int, scale: float | tuple[float, ...], offset: float | tuple[float, ...]
 ) -> Backbone:
-    home = "lamina.models.mobile_backbones"
-    return Backbone(builder=builder, width=width, native=native, home=home, scale=scale, offset=offset)
+    return Backbone(builder=builder, width=width, native=native, home=mobile_backbones, scale=scale, offset=offset)
 
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB values 0..1, as torchvision has it
@@ -185,41 +185,29 @@ def build_extractor(name: str, *, weights: str, pooling: Pooling, preprocess: Pr
     Raises:
         UserError: if the size is below the network's smallest, or if the weights are missing or do not fit.
     """
-    from lamina.models.keras_runtime import keras
-
+    trunk = load_trunk(name, weights=weights, size=size, seed=seed)
     if pooling == "scales":
-        trunk = with_scales(load_trunk(name, weights=weights, size=size, seed=seed), size)
-        pixels, maps = _prepared(trunk, name, preprocess, size, frozen=True)
+        trunk = with_scales(trunk, size)
+    pixels, maps = from_pixels(trunk, name, preprocess, size, frozen=True)
+    if pooling == "scales":
         return keras.Model(pixels, pool_scales(keras.tree.flatten(maps)), name="extractor")
-    pixels, maps = build_maps(name, weights=weights, preprocess=preprocess, size=size, seed=seed, frozen=True)
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.Flatten
     return keras.Model(pixels, pool(name="pool")(maps), name="extractor")
 
 
-def build_maps(
-    name: str, *, weights: str, preprocess: Preprocess, size: int, seed: int, frozen: bool
-) -> tuple[Any, Any]:
-    """Build the start of a network: pixels, the input convention, and the backbone with its weights.
+def from_pixels(trunk: Any, name: str, preprocess: Preprocess, size: int, *, frozen: bool) -> tuple[Any, Any]:
+    """Build the start of a network: pixels, the input convention, and the backbone.
 
     Args:
-        name: see `build_extractor`, also for the others.
-        weights: see there.
-        preprocess: see there.
-        size: see there.
-        seed: see there.
+        trunk: the backbone, see `load_trunk`.
+        name: its name.
+        preprocess: see `build_extractor`.
+        size: side of the pictures in pixels.
         frozen: whether the backbone is not trainable and stays in inference mode.
 
     Returns:
-        Two Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps.
+        Keras tensors: (n, size, size, 3) RGB values 0..255, and the feature maps.
     """
-    trunk = load_trunk(name, weights=weights, size=size, seed=seed)
-    return _prepared(trunk, name, preprocess, size, frozen=frozen)
-
-
-def _prepared(trunk: Any, name: str, preprocess: Preprocess, size: int, *, frozen: bool) -> tuple[Any, Any]:
-    """The input pixels, and the outputs of a backbone."""
-    from lamina.models.keras_runtime import keras
-
     pixels = keras.Input((size, size, 3), name="rgb")
     prepared = convention(name, preprocess, size)(pixels)
     if not frozen:
@@ -237,7 +225,6 @@ def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
     spec = backbone(name)
     if size < spec.smallest:
         raise UserError(f"{name} takes pictures of at least {spec.smallest} pixels; convert.size is {size}")
-    from lamina.models.keras_runtime import keras
     from lamina.models.weights import load_weights
 
     keras.utils.set_random_seed(seed)
@@ -262,7 +249,6 @@ def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
     Raises:
         UserError: if there are none for this network, or they can neither be found nor downloaded.
     """
-    from lamina.models.keras_runtime import keras
     from lamina.models.published import PUBLISHED, set_published
 
     spec = backbone(name)
@@ -270,7 +256,7 @@ def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
         trunk, facts = build_trunk(spec, spec.native), published.facts()
         set_published(trunk, published)
     elif trained_on == "imagenet":
-        trunk, facts = _with_imagenet(keras, spec, spec.native), dict(_KERAS_FACTS)
+        trunk, facts = _with_imagenet(spec), dict(_KERAS_FACTS)
     else:
         having = ", ".join(network for kind, network in PUBLISHED if kind == trained_on)
         raise UserError(f"weights.{trained_on}: there are none for {name}; there are some for {having}")
@@ -291,17 +277,25 @@ def convention(name: str, preprocess: Preprocess, size: int) -> Any:
     Returns:
         A Keras model from (n, size, size, 3) RGB values 0..255 to the values that the backbone expects.
     """
-    from lamina.models.keras_runtime import keras
-
+    spec, layers = backbone(name), keras.layers
     pixels = keras.Input((size, size, 3), name="rgb")
-    return keras.Model(pixels, _preprocessed(keras, backbone(name), preprocess, pixels), name=CONVENTION_LAYER)
+    if preprocess == "rescale":
+        prepared = layers.Rescaling(1 / 255, name="rescale")(pixels)
+    elif preprocess == "chroma":
+        prepared = chroma(pixels)
+    elif spec.module is None:
+        prepared = layers.Rescaling(spec.scale, offset=spec.offset, name="rescale")(pixels)
+    else:
+        prepared = getattr(keras.applications, spec.module).preprocess_input(pixels)
+    return keras.Model(pixels, prepared, name=CONVENTION_LAYER)
 
 
 def build_trunk(spec: Backbone, size: int, *, imagenet: bool = False) -> Any:
     """Build a backbone from prepared pictures to feature maps; with random weights, or those of ImageNet."""
     if spec.module is None:
-        return getattr(importlib.import_module(spec.home), spec.builder)(size)
-    builder = getattr(importlib.import_module("keras.applications"), spec.builder)
+        prepared = keras.Input((size, size, 3), name="prepared")
+        return keras.Model(prepared, getattr(spec.home, spec.builder)(prepared))
+    builder = getattr(keras.applications, spec.builder)
     return builder(include_top=False, weights="imagenet" if imagenet else None, input_shape=(size, size, 3))
 
 
@@ -314,7 +308,7 @@ def calibrate(extractor: Any, pixels: Any) -> None:
         extractor: a model from `build_extractor` with random weights.
         pixels: (n, size, size, 3), some training pictures.
     """
-    from lamina.models.keras_runtime import keras, tf
+    from lamina.models.keras_runtime import tf
 
     network, prepare = extractor.get_layer(BACKBONE_LAYER), extractor.get_layer(CONVENTION_LAYER)
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -338,8 +332,8 @@ def calibrate(extractor: Any, pixels: Any) -> None:
         layer.rate = rate
 
 
-def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
-    """A backbone with ImageNet weights, which Keras downloads once; UserError if there are none."""
+def _with_imagenet(spec: Backbone) -> Any:
+    """A backbone of native size with ImageNet weights, which Keras downloads once; UserError if there are none."""
     if spec.module is None:
         raise UserError(
             f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}"
@@ -348,13 +342,13 @@ def _with_imagenet(keras: Any, spec: Backbone, size: int) -> Any:
         with warnings.catch_warnings():
             # MobileNets warn that they use the weights for 224 pixels, as intended
             warnings.filterwarnings("ignore", message="`input_shape` is undefined or non-square")
-            loaded = build_trunk(spec, spec.native if spec.apart else size, imagenet=True)
+            loaded = build_trunk(spec, spec.native, imagenet=True)
     except Exception as error:
         raise UserError(_missing_weights(spec, error)) from None
-    return _joined(keras, loaded, build_trunk(spec, size)) if spec.apart else loaded
+    return _joined(loaded, build_trunk(spec, spec.native)) if spec.apart else loaded
 
 
-def _joined(keras: Any, loaded: Any, network: Any) -> Any:
+def _joined(loaded: Any, network: Any) -> Any:
     """Copy ImageNet weights that Keras offers for a different network only, into the usual network.
 
     The different EfficientNet has one more layer, which scales the output of the first normalization: here, the
@@ -382,13 +376,3 @@ def _missing_weights(spec: Backbone, error: Exception) -> str:
         f"weights.imagenet: {file} is not in {folder} and could not be downloaded; put it there, fetch what others "
         f"made with `dvc pull weights`, or start from {RANDOM} or from a model that another run wrote"
     )
-
-
-def _preprocessed(keras: Any, spec: Backbone, preprocess: Preprocess, pixels: Any) -> Any:
-    if preprocess == "rescale":
-        return keras.layers.Rescaling(1 / 255, name="rescale")(pixels)
-    if preprocess == "chroma":
-        return chroma(pixels)
-    if spec.module is None:
-        return keras.layers.Rescaling(spec.scale, offset=spec.offset, name="rescale")(pixels)
-    return importlib.import_module(f"keras.applications.{spec.module}").preprocess_input(pixels)

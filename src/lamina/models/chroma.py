@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 from lamina.maths.color import KNEE, TO_XYZ
+from lamina.models import lazy_keras as keras
 
 SPREAD: Final = 50.0  # CIELAB units per unit of a network: a, b and L - 50 are then about -1..1
 
@@ -26,8 +27,6 @@ def chroma(pixels: Any) -> Any:
     Source:
         IEC 61966-2-1 (sRGB), CIE 15:2004 (CIELAB, D65, 2 degree observer).
     """
-    from lamina.models.keras_runtime import keras
-
     ops = keras.ops
     values = pixels / 255.0
     bright = _power((ops.maximum(values, 0.04045) + 0.055) / 1.055, 2.4)
@@ -39,6 +38,4 @@ def chroma(pixels: Any) -> Any:
 
 def _power(values: Any, exponent: float) -> Any:
     """Power of values above 0; OpenVINO computes exp and log in a quarter of the time of a power."""
-    from lamina.models.keras_runtime import keras
-
     return keras.ops.exp(exponent * keras.ops.log(values))

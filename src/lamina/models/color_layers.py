@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from lamina.maths.color import KNEE, TO_XYZ
+from lamina.models import lazy_keras as keras
 
 _SLOPE: Final = 3 * KNEE**2
 _TO_RGB: Final = np.linalg.inv(TO_XYZ.astype(np.float64)).astype(np.float32)  # X, Y, Z over white to linear light
@@ -16,8 +17,6 @@ _TO_RGB: Final = np.linalg.inv(TO_XYZ.astype(np.float64)).astype(np.float32)  # 
 
 def lightness(pixels: Any) -> Any:
     """Return CIELAB's L, (n, S, S, 1) from 0 to 100, of RGB values 0..255, (n, S, S, 3)."""
-    from lamina.models.keras_runtime import keras
-
     ops = keras.ops
     values = pixels / 255.0
     bright = ops.power((ops.maximum(values, 0.04045) + 0.055) / 1.055, 2.4)
@@ -30,8 +29,6 @@ def lightness(pixels: Any) -> Any:
 
 def to_rgb(light: Any, colors: Any) -> Any:
     """Return RGB values 0..255, (n, S, S, 3), of L (n, S, S, 1) and a, b (n, S, S, 2); channels beyond sRGB are cut."""
-    from lamina.models.keras_runtime import keras
-
     ops = keras.ops
     middle = (light + 16.0) / 116.0
     a, b = colors[..., :1], colors[..., 1:]

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from lamina.models import lazy_keras as keras
 from lamina.models.backbones import RANDOM, Convention, convention, load_trunk
 from lamina.models.chroma import SPREAD
 from lamina.models.scales import with_scales
@@ -75,8 +76,6 @@ def build_colorizer(
     Raises:
         UserError: see `lamina.models.backbones.build_extractor`.
     """
-    from lamina.models.keras_runtime import keras
-
     trunk = load_trunk(backbone, weights=RANDOM if initialize == "whole" else weights, size=size, seed=seed)
     lightness = keras.Input((size, size, 1), name="lightness")
     prepared = convention(backbone, preprocess, size)(grey(lightness))
@@ -105,8 +104,6 @@ def encode_and_decode(
     Returns:
         A Keras tensor, (n, side, side, outputs).
     """
-    from lamina.models.keras_runtime import keras
-
     encoder = with_scales(trunk, prepared.shape[1]) if decoder == "unet" else trunk
     encoder.trainable = not frozen
     # frozen batch normalization stays in inference mode while the rest trains
@@ -153,8 +150,6 @@ def build_tail(side: int, size: int, bins: np.ndarray | None) -> Any:
     Returns:
         A Keras model from (n, side, side, outputs) to (n, size, size, 2) a and b in CIELAB units.
     """
-    from lamina.models.keras_runtime import keras
-
     layers = keras.layers
     if bins is None:
         numbers = keras.Input((side, side, 2), name="numbers")
@@ -180,8 +175,6 @@ def with_tail(network: Any, tail: Any, *, flip_tta: bool = False) -> Any:
     Returns:
         A Keras model from (n, S, S, 1) L in 0..100 to (n, S, S, 2) a and b in CIELAB units.
     """
-    from lamina.models.keras_runtime import keras
-
     lightness = keras.Input(network.input.shape[1:], name="lightness")
     colors = tail(network(lightness))
     if flip_tta:
@@ -202,8 +195,6 @@ def grey(lightness: Any) -> Any:
     Source:
         CIE 15:2004 (L to luminance), IEC 61966-2-1 (luminance to sRGB).
     """
-    from lamina.models.keras_runtime import keras
-
     ops = keras.ops
     root = (lightness + 16.0) / 116.0
     light = ops.maximum(ops.where(root > 6 / 29, root * root * root, 3 * (6 / 29) ** 2 * (root - 4 / 29)), 0.0)
@@ -214,8 +205,6 @@ def grey(lightness: Any) -> Any:
 
 def _upsampling(maps: Any, skips: list[Any], side: int, outputs: int, dropout: float, seed: int) -> Any:
     """Double the side in steps, each with a 3x3 convolution; maps of the encoder of that scale are concatenated."""
-    from lamina.models.keras_runtime import keras
-
     layers = keras.layers
     x = layers.SpatialDropout2D(dropout, seed=seed, name="dropout")(maps) if dropout else maps
     for step, scale in enumerate(_sides(maps.shape[1], side)):
@@ -240,16 +229,12 @@ def _sides(start: int, end: int) -> list[int]:
 
 def brought_to(maps: Any, side: int) -> Any:
     """Resize maps, (n, s, s, c), to another side, bilinearly."""
-    from lamina.models.keras_runtime import keras
-
     if maps.shape[1] == side:
         return maps
     return keras.ops.image.resize(maps, (side, side), interpolation="bilinear")
 
 
 def _dense(maps: Any, side: int, outputs: int, dropout: float, seed: int) -> Any:
-    from lamina.models.keras_runtime import keras
-
     layers = keras.layers
     x = layers.Dense(_UNITS, activation="relu", name="hidden")(layers.Flatten(name="flat")(maps))
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)

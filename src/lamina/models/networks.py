@@ -2,7 +2,8 @@
 
 from typing import Any, Final
 
-from lamina.models.backbones import RANDOM, backbone, build_maps
+from lamina.models import lazy_keras as keras
+from lamina.models.backbones import RANDOM, backbone, from_pixels, load_trunk
 
 HEAD_UNITS: Final = 256
 
@@ -22,8 +23,6 @@ def build_head(width: int, classes: int, *, dropout: float, mean: Any, variance:
     Returns:
         A Keras model from (n, width) to (n, classes) probabilities.
     """
-    from lamina.models.keras_runtime import keras
-
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     features = keras.Input((width,), name="features")
@@ -35,8 +34,6 @@ def build_head(width: int, classes: int, *, dropout: float, mean: Any, variance:
 
 def join(extractor: Any, head: Any) -> Any:
     """Join an extractor and a head into one model from pixels to probabilities."""
-    from lamina.models.keras_runtime import keras
-
     return keras.Model(extractor.input, head(extractor.output), name="classifier")
 
 
@@ -60,10 +57,9 @@ def build_network(name: str, size: int, classes: int, *, weights: str = RANDOM, 
     Raises:
         UserError: if the size is below the backbone's smallest.
     """
-    from lamina.models.keras_runtime import keras
-
     layers, spec = keras.layers, backbone(name)
-    pixels, x = build_maps(name, weights=weights, preprocess="native", size=size, seed=seed, frozen=False)
+    trunk = load_trunk(name, weights=weights, size=size, seed=seed)
+    pixels, x = from_pixels(trunk, name, "native", size, frozen=False)
     x = (layers.Flatten if spec.hidden else layers.GlobalAveragePooling2D)(name="pool")(x)
     for number, units in enumerate(spec.hidden, start=1):
         x = layers.Dense(units, activation=spec.activation, name=f"hidden_{number}")(x)

@@ -2,104 +2,97 @@
 
 from typing import Any
 
-from lamina.models.keras_runtime import keras
-
-layers = keras.layers
+from lamina.models import lazy_keras as keras
 
 
-def small_cnn(size: int) -> keras.Model:
+def small_cnn(x: Any) -> Any:
     """Build four blocks of 3x3 convolution (16, 32, 64, 128 filters), ReLU and 2x2 max pooling.
 
     Args:
-        size: side of the pictures in pixels.
+        x: a Keras tensor (n, size, size, 3), values -1..1.
 
     Returns:
-        A model from (n, size, size, 3) values -1..1 to (n, size/16, size/16, 128), rounded up.
+        A Keras tensor (n, size/16, size/16, 128), rounded up.
     """
-    pixels = x = keras.Input((size, size, 3), name="prepared")
     for number, filters in enumerate((16, 32, 64, 128), start=1):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
-        x = layers.MaxPooling2D(2, padding="same", name=f"pool{number}")(x)
-    return keras.Model(pixels, x)
+        x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
+        x = keras.layers.MaxPooling2D(2, padding="same", name=f"pool{number}")(x)
+    return x
 
 
-def mnist_cnn(size: int) -> keras.Model:
+def mnist_cnn(pixels: Any) -> Any:
     """Build two blocks of 3x3 convolution (32, 64 filters), ReLU and 2x2 max pooling, for digits.
 
     Args:
-        size: side of the pictures in pixels.
+        pixels: a Keras tensor (n, size, size, 3), values 0..1; they are converted to grey.
 
     Returns:
-        A model from (n, size, size, 3) values 0..1, converted to grey, to (n, size/4, size/4, 64), rounded down.
+        A Keras tensor (n, size/4, size/4, 64), rounded down.
     """
-    pixels = keras.Input((size, size, 3), name="prepared")
     x = keras.ops.image.rgb_to_grayscale(pixels)
     for number, filters in enumerate((32, 64), start=1):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
-        x = layers.MaxPooling2D(2, name=f"pool{number}")(x)
-    return keras.Model(pixels, x)
+        x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv{number}")(x)
+        x = keras.layers.MaxPooling2D(2, name=f"pool{number}")(x)
+    return x
 
 
-def lenet5(size: int) -> keras.Model:
+def lenet5(pixels: Any) -> Any:
     """Build the layers C1 to S4 of LeNet-5: 5x5 convolutions (6, 16 filters), tanh, 2x2 average pooling.
 
     C3 is connected to all maps of S2, as usual today.
 
     Args:
-        size: side of the pictures in pixels.
+        pixels: a Keras tensor (n, size, size, 3), values -0.1..1.175; they are converted to grey.
 
     Returns:
-        A model from (n, size, size, 3) values -0.1..1.175, converted to grey, to feature maps, (n, 5, 5, 16) for size
-        32.
+        A Keras tensor, (n, 5, 5, 16) for size 32.
 
     Source:
         LeCun et al. 1998, section II.B.
     """
-    pixels = keras.Input((size, size, 3), name="prepared")
     x = keras.ops.image.rgb_to_grayscale(pixels)
     for number, filters in ((1, 6), (3, 16)):
-        x = layers.Conv2D(filters, 5, activation="tanh", name=f"c{number}")(x)
-        x = layers.AveragePooling2D(2, name=f"s{number + 1}")(x)
-    return keras.Model(pixels, x)
+        x = keras.layers.Conv2D(filters, 5, activation="tanh", name=f"c{number}")(x)
+        x = keras.layers.AveragePooling2D(2, name=f"s{number + 1}")(x)
+    return x
 
 
-def resnet20(size: int) -> keras.Model:
+def resnet20(pixels: Any) -> Any:
     """Build three stages of three residual blocks (16, 32, 64 filters), for small pictures.
 
     Shortcuts have no weights: at the start of a stage they take every second pixel, and new channels are zeros (option
         A).
 
     Args:
-        size: side of the pictures in pixels.
+        pixels: a Keras tensor (n, size, size, 3), values -1..1.
 
     Returns:
-        A model from (n, size, size, 3) values -1..1 to (n, size/4, size/4, 64), rounded up.
+        A Keras tensor (n, size/4, size/4, 64), rounded up.
 
     Source:
         He et al. 2016, section 4.2.
     """
-    pixels = keras.Input((size, size, 3), name="prepared")
     x = _conv_norm(pixels, 16, 1, "stem")
-    x = layers.ReLU(name="stem_relu")(x)
+    x = keras.layers.ReLU(name="stem_relu")(x)
     for stage, filters in enumerate((16, 32, 64), start=1):
         for block in (1, 2, 3):
             x = _residual(x, filters, 2 if stage > 1 and block == 1 else 1, f"stage{stage}_block{block}")
-    return keras.Model(pixels, x)
+    return x
 
 
 def _residual(x: Any, filters: int, strides: int, name: str) -> Any:
-    y = layers.ReLU(name=f"{name}_1_relu")(_conv_norm(x, filters, strides, f"{name}_1"))
+    y = keras.layers.ReLU(name=f"{name}_1_relu")(_conv_norm(x, filters, strides, f"{name}_1"))
     y = _conv_norm(y, filters, 1, f"{name}_2")
     if strides > 1:
-        x = layers.AveragePooling2D(1, strides=strides, name=f"{name}_thinned")(x)
+        x = keras.layers.AveragePooling2D(1, strides=strides, name=f"{name}_thinned")(x)
         missing = (filters - x.shape[-1]) // 2
         x = keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (missing, missing)))
-    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_sum")([x, y]))
+    return keras.layers.ReLU(name=f"{name}_relu")(keras.layers.Add(name=f"{name}_sum")([x, y]))
 
 
 def _conv_norm(x: Any, filters: int, strides: int, name: str) -> Any:
-    x = layers.Conv2D(
+    x = keras.layers.Conv2D(
         filters, 3, strides, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
     )(x)
     # with Keras' default 0.99, evaluation is meaningless for the first hundreds of steps
-    return layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+    return keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)

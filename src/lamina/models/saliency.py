@@ -16,6 +16,7 @@ import numpy as np
 from lamina.errors import UserError
 from lamina.models.inference import as_tf_function, tensor_batches
 from lamina.models.keras_runtime import keras, tf
+from lamina.models.views import single_view
 
 
 class Saliency:
@@ -30,20 +31,22 @@ class Saliency:
     """
 
     def __init__(self, model: Any) -> None:
-        inputs, outputs = model.input, {}
+        single = single_view(model)
+        inputs, outputs = single.input, {}
 
         def call(layer: Any, *arguments: Any, **named: Any) -> Any:
             output = outputs[layer] = layer(*arguments, **named)
             return output
 
         # outputs inside a nested network are not part of the outer graph; those of a new call are
-        rebuilt = keras.models.clone_model(model, input_tensors=inputs, clone_function=_same, call_function=call)
+        rebuilt = keras.models.clone_model(single, input_tensors=inputs, clone_function=_same, call_function=call)
         flat = [keras.tree.flatten(output) for output in outputs.values()]
         maps = [tensors for tensors in flat if len(tensors[0].shape) == 4]
         if not maps:
             raise UserError(f"{model.name}: no layer of this network gives a feature map; it has no saliency")
         # one function for both: tracing a deep network takes longer than predicting some hundred pictures
         self._predict = as_tf_function(keras.Model(rebuilt.input, [*maps[-1], rebuilt.output]))
+        self._answers = self._predict if single is model else as_tf_function(keras.Model(model.input, [model.output]))
         self._tail = keras.Model(maps[-1], rebuilt.output)
 
     def answers(self, pixels: np.ndarray) -> np.ndarray:
@@ -55,7 +58,7 @@ class Saliency:
         Returns:
             (n, classes) probabilities.
         """
-        return np.concatenate([self._predict(batch)[-1].numpy() for batch in tensor_batches(pixels)])
+        return np.concatenate([self._answers(batch)[-1].numpy() for batch in tensor_batches(pixels)])
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Compute how much each place of the last feature maps adds to the logits of some classes.
@@ -65,7 +68,8 @@ class Saliency:
             classes: (n, k) class numbers; row i is for picture i.
 
         Returns:
-            (n, k, height, width) float32, in logits: positive values support the class, negative ones oppose it. The
+            (n, k, height, width) float32, in logits, of the picture as it is, without other views: positive values
+            support the class, negative ones oppose it. The
             result of a picture depends on it alone.
         """
         maps = [tensors for batch in tensor_batches(pixels) for tensors in zip(*self._predict(batch)[:-1], strict=True)]

@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from lamina.models import lazy_keras as keras
+
 
 def with_scales(trunk: Any, size: int) -> Any:
     """Return the backbone, with its name, as a model of several outputs: see `scale_maps`, then its own output."""
-    from lamina.models.keras_runtime import keras
-
     return keras.Model(trunk.input, [*scale_maps(trunk, size), trunk.output], name=trunk.name)
 
 
@@ -33,8 +33,6 @@ def scale_maps(trunk: Any, size: int) -> list[Any]:
 
 
 def _maps(trunk: Any) -> list[Any]:
-    from lamina.models.keras_runtime import keras
-
     resizing = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
     outputs = [layer.output for layer in trunk.layers if not isinstance(layer, resizing)]
     return [maps for maps in outputs if hasattr(maps, "shape") and len(maps.shape) == 4]
@@ -55,8 +53,6 @@ def pool_scales(maps: list[Any]) -> Any:
     Source:
         R. Zhang et al., Split-Brain Autoencoders, CVPR 2017, section 4.1.
     """
-    from lamina.models.keras_runtime import keras
-
     ops = keras.ops
     pooled = []
     for features in maps:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from lamina.data.isolation import HIT
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
-from lamina.report.pictures import Pictures
+from lamina.report.data_files import DataFiles, Pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +34,6 @@ class Census:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
-    """Two pictures that show the same thing, and their agreement after alignment (at most 1)."""
-
-    names: tuple[str, str]
-    agreement: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Cells:
     """Pictures with one labeled box; those whose found cell agrees with it; the median agreement (0 to 1)."""
 
@@ -55,16 +48,6 @@ class Group:
 
     origin: str
     names: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """The names of a test picture and of its most similar picture; agreement from 0 to 1."""
-
-    name: str
-    nearest: str
-    fold: str
-    agreement: float
 
 
 def census(kept: int, rejected: pd.DataFrame | None, split: pd.DataFrame) -> Census:
@@ -101,30 +84,25 @@ def cells(pictures: Pictures) -> Cells | None:
     return Cells(labeled=len(agreement), agreeing=int((agreement >= HIT).sum()), median=float(agreement.median()))
 
 
-def joined(pictures: Pictures, most: int) -> list[Joined]:
-    """Return the first `most` pairs of pictures that became one origin in the split."""
-    shown = pictures.joined.head(most)
-    columns = (shown[name] for name in ("id", "other", "agreement"))
-    return [
-        Joined(names=(_name(pictures, id_), _name(pictures, other)), agreement=float(agreement))
-        for id_, other, agreement in zip(*columns, strict=True)
-    ]
+def joined(data: DataFiles, most: int) -> list[tuple[Any, ...]]:
+    """Return the names of the first `most` pairs that became one origin in the split, and their agreement."""
+    return _named(data, data.joined.head(most), "id", "other", "agreement")
 
 
-def suspicious(pictures: Pictures, most: int) -> list[Pair]:
-    """Return the first `most` suspicious pairs of the leak audit."""
-    if pictures.audit is None:
+def suspicious(data: DataFiles, most: int) -> list[tuple[Any, ...]]:
+    """Return the first `most` suspicious pairs of the leak audit: both names, the fold of the other, the agreement."""
+    if data.audit is None:
         return []
-    shown = pictures.audit.head(min(most, pictures.counted.suspicious or 0))
-    columns = (shown[name] for name in ("id", "nearest", "fold", "agreement"))
+    shown = data.audit.head(min(most, data.counted.suspicious or 0))
+    return _named(data, shown, "id", "nearest", "fold", "agreement")
+
+
+def _named(data: DataFiles, pairs: pd.DataFrame, first: str, second: str, *columns: str) -> list[tuple[Any, ...]]:
+    """Return pairs with names in place of their ids."""
     return [
-        Pair(name=_name(pictures, id_), nearest=_name(pictures, nearest), fold=str(fold), agreement=float(agreement))
-        for id_, nearest, fold, agreement in zip(*columns, strict=True)
+        (data.name(pair[first]), data.name(pair[second]), *(pair[column] for column in columns))
+        for pair in pairs.to_dict("records")
     ]
-
-
-def _name(pictures: Pictures, picture: str) -> str:
-    return str(pictures.names.get(picture, picture))
 
 
 def _reasons(rejected: pd.DataFrame | None) -> dict[str, int]:
@@ -135,8 +113,5 @@ def _reasons(rejected: pd.DataFrame | None) -> dict[str, int]:
 
 
 def _folds(rows: pd.DataFrame) -> dict[str, Count]:
-    found = {}
-    for fold in FOLDS:
-        inside = rows[rows["fold"] == fold]
-        found[fold] = Count(pictures=inside["id"].nunique(), origins=inside["origin"].nunique())
-    return found
+    inside = {fold: rows[rows["fold"] == fold] for fold in FOLDS}
+    return {fold: Count(pictures=one["id"].nunique(), origins=one["origin"].nunique()) for fold, one in inside.items()}

@@ -16,7 +16,6 @@ MeasureName: TypeAlias = Literal["accuracy", "mse"]
 
 # the cells of a baseline's line, by the picture's id
 Answers: TypeAlias = dict[str, tuple[str, ...]]
-Interval: TypeAlias = tuple[float, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,7 @@ class Measure(ABC):
     Attributes:
         name: In `metrics.json`.
         title: In tables and messages.
+        spec: Format of its values.
         higher_is_better: False for errors.
         columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
         legend: Explains the gate's table.
@@ -51,6 +51,7 @@ class Measure(ABC):
 
     name: ClassVar[MeasureName]
     title: ClassVar[str]
+    spec: ClassVar[str]
     higher_is_better: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
     legend: ClassVar[str]
@@ -63,17 +64,13 @@ class Measure(ABC):
     def value(self, answers: Answers) -> float:
         """Return the measure over all pictures."""
 
-    @abstractmethod
     def shown(self, value: float) -> str:
         """Return the value as text."""
+        return format(value, self.spec)
 
     def score(self, scores: Mapping[str, Any]) -> float:
         """Return the value in a fold's scores of `metrics.json`; raises KeyError if there is none."""
         return float(scores[self.name])
-
-    def interval(self, scores: Mapping[str, Any]) -> Interval:
-        """Return its 95 % interval there; None for a single origin."""
-        return _bounds(scores["interval"])
 
     @abstractmethod
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
@@ -89,6 +86,7 @@ class Accuracy(Measure):
 
     name = "accuracy"
     title = "accuracy"
+    spec = ".3f"
     higher_is_better = True
     columns = ("label", "predicted")
     legend = (
@@ -103,9 +101,6 @@ class Accuracy(Measure):
 
     def value(self, answers: Answers) -> float:
         return sum(label == predicted for label, predicted in answers.values()) / len(answers)
-
-    def shown(self, value: float) -> str:
-        return f"{value:.3f}"
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
         from lamina.maths.comparison import paired_test
@@ -141,6 +136,7 @@ class MeanSquaredError(Measure):
 
     name = "mse"
     title = "MSE"
+    spec = ".4g"
     higher_is_better = False
     columns = ("mse",)
     legend = (
@@ -164,9 +160,6 @@ class MeanSquaredError(Measure):
 
     def value(self, answers: Answers) -> float:
         return math.fsum(float(number) for (number,) in answers.values()) / len(answers)
-
-    def shown(self, value: float) -> str:
-        return f"{value:.4g}"
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
         from lamina.maths.means import paired_mean_test
@@ -203,12 +196,5 @@ def _right(answers: Answers, keys: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def _shown(measure: Measure, value: float, interval: Sequence[float]) -> str:
-    bounds = _bounds(interval)
-    return f"{measure.shown(value)} [{', '.join(map(measure.shown, bounds)) if bounds else 'one origin'}]"
-
-
-def _bounds(interval: Sequence[float | None] | None) -> Interval:
-    low, high = interval or (None, None)
-    if low is None or high is None or not math.isfinite(low) or not math.isfinite(high):
-        return None
-    return float(low), float(high)
+    bounds = ", ".join(map(measure.shown, interval)) if np.isfinite(interval).all() else "one origin"
+    return f"{measure.shown(value)} [{bounds}]"

@@ -1,7 +1,6 @@
 """`metrics.json`: scores on the validation and the test fold. Each task has its own class of scores."""
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BeforeValidator
@@ -54,8 +53,7 @@ class Metrics(ResultFile):
 
     def scalars(self) -> dict[str, float]:
         """Return all scores by name: `test_accuracy`, `test_accuracy_low`, ..."""
-        folds: Mapping[str, Scores] = {"test": self.test, "validation": self.validation}
-        return {f"{fold}_{name}": value for fold, scores in folds.items() for name, value in scores.scalars().items()}
+        return {f"{fold}_{name}": value for fold, scores in self for name, value in scores.scalars().items()}
 
 
 def bounds(name: str, interval: tuple[float, float] | None) -> dict[str, float]:

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from lamina import __version__
 from lamina.files import json_digest
 from lamina.installation import is_checkout
@@ -40,6 +42,13 @@ class Record(ResultFile):
     parameters: int | None = None
     commit: str | None = None
     lamina: str = __version__
+
+
+class Timing(ResultFile):
+    """`timing.json`: what the phases of a stage took, in seconds, and the machine. No other file holds a clock."""
+
+    seconds: dict[str, float]
+    machine: dict[str, Any] = Field(default_factory=dict)
 
 
 def make_record(decides: dict[str, Any], weights: str, system: Path) -> Record:

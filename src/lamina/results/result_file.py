@@ -3,7 +3,8 @@
 A file that is missing or broken is reported in one line, with the stage to run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,48 +33,47 @@ class ResultFile(BaseModel):
 F = TypeVar("F", bound=ResultFile)
 
 
+@contextmanager
+def _reported(path: Path, stage: str, *broken: type[Exception]) -> Iterator[None]:
+    """Turn the errors of reading a file into a UserError of one line; broken: those that a broken file raises."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `dvc repro {stage}`, or `dvc pull` where others ran it") from None
+    except broken as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            problem = error.errors()[0]
+            reason = f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].lower()}"
+        shown = " ".join(reason.split())
+        raise UserError(f"{path}: cannot be read ({shown}); delete it and run `dvc repro {stage}` again") from None
+
+
 def read_result(path: Path, kind: type[F], stage: str) -> F:
     """Read a JSON file by its class.
 
     Raises:
         UserError: if it is missing or broken; names the stage that makes it.
     """
-    try:
+    with _reported(path, stage, ValueError):
         return kind.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise _missing(path, stage) from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        place = ".".join(str(part) for part in problem["loc"])
-        raise _broken(path, f"{place}: {problem['msg'].lower()}", stage) from None
-    except ValueError as error:
-        raise _broken(path, str(error), stage) from None
 
 
 def read_table(path: Path, columns: Sequence[str], stage: str) -> "pd.DataFrame":
     """Read a Parquet or CSV file that must have these columns; raises UserError as `read_result` does."""
     import pandas as pd
 
-    try:
+    with _reported(path, stage, ValueError, OSError):
         table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except FileNotFoundError:
-        raise _missing(path, stage) from None
-    except (ValueError, OSError) as error:
-        raise _broken(path, str(error), stage) from None
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise _broken(path, f"no column {', '.join(absent)}", stage)
-    return table
+        if absent := [column for column in columns if column not in table.columns]:
+            raise ValueError(f"no column {', '.join(absent)}")
+        return table
 
 
 def read_pixels(path: Path, stage: str) -> np.ndarray:
     """Open an array memory-mapped; raises UserError as `read_result` does."""
-    try:
+    with _reported(path, stage, ValueError):
         return np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise _missing(path, stage) from None
-    except ValueError as error:
-        raise _broken(path, str(error), stage) from None
 
 
 def read_optional_table(path: Path, columns: Sequence[str], stage: str) -> "pd.DataFrame":
@@ -87,19 +87,8 @@ def read_yaml(path: Path, stage: str) -> dict[str, Any]:
     """Read a mapping, or return an empty one where the file is not there."""
     if not path.exists():
         return {}
-    try:
+    with _reported(path, stage, YAMLError, ValueError):
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise _broken(path, str(error), stage) from None
-    if not isinstance(values, dict):
-        raise _broken(path, f"expected tuned values, found {type(values).__name__}", stage)
-    return values
-
-
-def _missing(path: Path, stage: str) -> UserError:
-    return UserError(f"{path}: not found; run `dvc repro {stage}`, or `dvc pull` where others ran it")
-
-
-def _broken(path: Path, reason: str, stage: str) -> UserError:
-    problem = " ".join(reason.split())
-    return UserError(f"{path}: cannot be read ({problem}); delete it and run `dvc repro {stage}` again")
+        if not isinstance(values, dict):
+            raise ValueError(f"expected tuned values, found {type(values).__name__}")
+        return values

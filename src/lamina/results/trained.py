@@ -1,6 +1,6 @@
 """What training leaves behind, whatever the task: record, history, trials, numbers and times."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ import pandas as pd
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
 from lamina.results.metrics import Metrics
-from lamina.results.record import Record, read_record
+from lamina.results.record import Record, Timing, read_record
 from lamina.results.result_file import read_optional_table, read_result, read_table, read_yaml
-from lamina.results.timing import Timing
 
 TRIALS = ("number", "state", "value", "epochs")
 
@@ -57,13 +56,16 @@ class TrainedRun:
         return {name: self.numbers.get(name, value) for name, value in given.items()}
 
 
-def read_trained(system: Path, name: str, metrics: type[Metrics]) -> TrainedRun:
+def read_trained(
+    system: Path, name: str, metrics: type[Metrics], predicted: Sequence[str] = ("id", "origin")
+) -> TrainedRun:
     """Read a trained and evaluated run of a system's folder.
 
     Args:
         system: the system's folder.
         name: of the run.
         metrics: class of its `metrics.json`.
+        predicted: columns that its predictions must have.
 
     Raises:
         UserError: if a file is missing or broken; names the stage to run.
@@ -81,7 +83,7 @@ def read_trained(system: Path, name: str, metrics: type[Metrics]) -> TrainedRun:
         seconds=_seconds(system, record, folder),
         metrics=read_result(folder / "metrics.json", metrics, f"evaluate@{name}"),
         assessment=read_result(assessment, Assessment, f"assess@{name}") if assessment.exists() else Assessment(),
-        predictions=read_table(folder / "predictions.parquet", ("id", "origin"), f"evaluate@{name}"),
+        predictions=read_table(folder / "predictions.parquet", predicted, f"evaluate@{name}"),
         sheets={path.stem: path for path in sheets},
         champion=champion is not None and (champion.run, champion.key) == (name, record.key),
     )

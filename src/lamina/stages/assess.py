@@ -10,11 +10,10 @@ from lamina.files import staged
 from lamina.maths.crossvalidation import AgainConfig, AssessConfig
 from lamina.maths.splits import SplitConfig
 from lamina.results.assessment import Assessment
-from lamina.results.repeats import Retrainer, Training, assess
+from lamina.results.repeats import NOT_JUDGED, Retrainer, assess
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
 from lamina.tasks.registry import TASKS
-from lamina.training.learner import Learner
 
 CACHE = Path(".lamina/assess")
 
@@ -58,30 +57,19 @@ class AssessSummary:
 
 def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache: Path = CACHE) -> AssessSummary:
     """Write `assessment.json` and `crossvalidation.parquet` to the run's folder (docs/files.md)."""
-    run = stage.run
-
-    def open_learner(training: Training) -> Learner:
-        return run.task.open_learner(
-            run.name,
-            run.settings,
-            stage.folders,
-            seed=training.seed,
-            manifest=training.manifest,
-            augment=stage.augment,
+    run, numbers = stage.run, stage.numbers()
+    found, judged = Assessment(), NOT_JUDGED
+    if config.repeats or config.folds or config.control:  # else nothing is read
+        retrainer = Retrainer(
+            name=run.name,
+            setup=stage.setup,
+            numbers=numbers,
+            measure=run.task.measure,
+            code=run.task.training_code,
+            open_learner=run.task.open_learner,
+            cache=cache,
         )
-
-    retrainer = Retrainer(
-        name=run.name,
-        settings=run.settings,
-        numbers=stage.numbers(),
-        measure=run.task.measure,
-        code=run.task.training_code,
-        open_learner=open_learner,
-        cache=cache,
-    )
-    found, judged = assess(
-        retrainer, stage.folders, config, validation=validation, split_seed=stage.system_seed, seed=stage.seed
-    )
+        found, judged = assess(retrainer, config, validation=validation, split_seed=stage.system_seed)
     with staged(stage.out / "crossvalidation.parquet") as part:
         judged.to_parquet(part, index=False)
     found.write(stage.out / "assessment.json")

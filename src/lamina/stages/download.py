@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
 from lamina.files import PiecewiseWriter, staged

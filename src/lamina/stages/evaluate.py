@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lamina.data.rows import Folders
 from lamina.errors import UserError
+from lamina.files import staged
 from lamina.results.metrics import Metrics
 from lamina.results.record import read_record
 from lamina.stages import entry
@@ -16,7 +17,12 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
     task = read_record(models).task
     if task not in TASKS:
         raise UserError(f"{models / 'record.json'}: unknown task {task!r}; train the run again")
-    metrics = TASKS[task].evaluate(folders, models)
+    metrics, predictions, sheets = TASKS[task].evaluate(folders, models)
+    with staged(models / "predictions.parquet") as part:
+        predictions.to_parquet(part, index=False)
+    with staged(models / "sheets", folder=True) as part:
+        for name, sheet in sheets.items():
+            sheet.save(part / f"{name}.png")
     metrics.write(models / "metrics.json")
     return metrics
 

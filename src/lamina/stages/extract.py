@@ -14,9 +14,8 @@ from lamina.config import Params, named, read_params, validated
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import discard, file_digest, staged, write_json
-from lamina.inputs.features import UNFINISHED, features_key, tidy
+from lamina.inputs.features import UNFINISHED, FeaturesSettings, features_key, tidy
 from lamina.inputs.index import read_split, write_index
-from lamina.inputs.settings import FeaturesSettings
 from lamina.models.saving import save_model
 from lamina.results.record import note_convention
 from lamina.stages import entry

@@ -36,12 +36,9 @@ class FilterSummary:
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
-        text = f"kept {self.kept} pictures, rejected {sum(self.rejected.values())}" + (
-            f" ({reasons})" if reasons else ""
-        )
-        return text + (
-            f"; {self.agreeing} of {self.labeled} cells found agree with the labeled box" if self.labeled else ""
-        )
+        rejected = f"rejected {sum(self.rejected.values())}" + (f" ({reasons})" if reasons else "")
+        cells = f"; {self.agreeing} of {self.labeled} cells found agree with the labeled box"
+        return f"kept {self.kept} pictures, {rejected}" + (cells if self.labeled else "")
 
 
 def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
@@ -109,8 +106,7 @@ def _summary(pictures: pd.DataFrame) -> FilterSummary:
 
 
 def main() -> None:
-    system = Path()
-    params = read_params(system)
+    params = read_params(Path())
     source = section(params, "source", SourceConfig)
     config = section(params, "convert", ConvertConfig)
     rules = FilterRules(

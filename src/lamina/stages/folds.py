@@ -1,18 +1,46 @@
 """Shared by the stages `split` and `split_texts`: assign origins to folds and parts, and count them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from lamina.errors import UserError
-from lamina.maths.crossvalidation import partition
+from lamina.maths.crossvalidation import SPARE, partition
 from lamina.maths.published_split import find_published_test, split_around
-from lamina.maths.splits import SplitConfig, split_origins
+from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 
 MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
 RESERVED: Final = {*MANIFEST, "predicted"}  # next to these, predictions have a column per class
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldsSummary:
+    """Numbers of a split that pictures and texts have, without copies.
+
+    Attributes:
+        origins: By fold.
+        classes: Pictures or texts by fold and class; empty without labels.
+        joined: Pairs that show or say the same and became one origin.
+        compared: Test pictures or texts that were compared with the nearest other one.
+        suspicious: Those that agree by at least `suspicious_from`.
+        suspicious_from: From 0 to 1.
+    """
+
+    origins: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    joined: int
+    compared: int
+    suspicious: int
+    suspicious_from: float
+
+    def in_words(self, counts: Mapping[str, int], *, spare: str, joined: str, suspicious: str) -> str:
+        """Describe the split in one line: the pictures or texts by fold, and what is said of those that are there."""
+        folds = ", ".join(f"{fold} {counts.get(fold, 0)} of {self.origins.get(fold, 0)} origins" for fold in FOLDS)
+        others = {spare: counts.get(SPARE), joined: self.joined, suspicious: self.suspicious}
+        return "; ".join([f"split: {folds}", *(f"{count} {what}" for what, count in others.items() if count)])
 
 
 def class_labels(rows: pd.DataFrame) -> "pd.Series[str]":

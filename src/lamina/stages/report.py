@@ -8,10 +8,8 @@ from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
-from lamina.report.data_chapter import pictures_chapter, texts_chapter
-from lamina.report.page import lay_out
-from lamina.report.pictures import Pictures, read_pictures
-from lamina.report.texts import Texts, read_texts
+from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
+from lamina.report.page import lay_out, pictures_chapter, texts_chapter
 from lamina.results.record import system_name
 from lamina.stages import entry
 from lamina.tasks.registry import TASKS

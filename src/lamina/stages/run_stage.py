@@ -6,9 +6,10 @@ from pathlib import Path
 from lamina.config import Params, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
+from lamina.inputs.index import read_split
 from lamina.stages import entry
 from lamina.tasks.runs import Run, read_run, run_folder
-from lamina.training.learner import Learner
+from lamina.training.learner import Learner, Setup
 from lamina.training.settings import Hyperparameters
 from lamina.tuning.numbers import read_numbers
 
@@ -32,10 +33,16 @@ class RunStage:
     system_seed: int
     augment: AugmentConfig | None
 
+    @property
+    def setup(self) -> Setup:
+        """What the run's learner is opened with: the split's own folds."""
+        settings, folders = self.run.settings, self.folders
+        manifest = read_split(folders)
+        return Setup(settings=settings, folders=folders, manifest=manifest, seed=self.seed, augment=self.augment)
+
     def open_learner(self) -> Learner:
-        """Open what the run learns, from the split's own folds."""
-        run = self.run
-        return run.task.open_learner(run.name, run.settings, self.folders, seed=self.seed, augment=self.augment)
+        """Open what the run learns."""
+        return self.run.task.open_learner(self.setup)
 
     def numbers(self) -> Hyperparameters:
         """Return the numbers that the stage `tune` wrote."""

@@ -14,10 +14,9 @@ from lamina.data.audit import (
     SAME_PICTURE,
     Audit,
     audit_folds,
-    closest_sheet,
     describe_pictures,
-    joined_sheet,
     merge_pair_origins,
+    pairs_sheet,
     same_content_pairs,
 )
 from lamina.data.rows import Folders
@@ -28,42 +27,25 @@ from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
-from lamina.stages.folds import MANIFEST, assign_folds, class_labels, count_folds, published_test
+from lamina.stages.folds import MANIFEST, FoldsSummary, assign_folds, class_labels, count_folds, published_test
 
 SHEET_ROWS: Final = 24
 SHEET_PICTURES: Final = 10  # in a row
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitSummary:
-    """Numbers of a split, without copies.
-
-    Attributes:
-        pictures: By fold; `spare` only if published test pictures leave some.
-        origins: By fold.
-        classes: Pictures by fold and class; empty without labels.
-        joined: Pairs of pictures that show the same thing and became one origin.
-        compared: Test pictures whose pixels were compared with those of the nearest other picture.
-        suspicious: Those that agree by at least `suspicious_from`.
-        suspicious_from: From 0 to 1.
-    """
+class SplitSummary(FoldsSummary):
+    """Numbers of a split; pictures: by fold, `spare` only if published test pictures leave some."""
 
     pictures: dict[str, int]
-    origins: dict[str, int]
-    classes: dict[str, dict[str, int]]
-    joined: int
-    compared: int
-    suspicious: int
-    suspicious_from: float
 
     def __str__(self) -> str:
-        parts = [f"{fold} {self.pictures[fold]} of {self.origins[fold]} origins" for fold in FOLDS]
-        found = f"{self.suspicious} test pictures look like a training or validation picture, see closest.png"
-        text = "split: " + ", ".join(parts)
-        if spare := self.pictures.get(SPARE):
-            text += f"; {spare} of origins with published test pictures are not used"
-        text += f"; {self.joined} pairs that look the same were joined, see joined.png" if self.joined else ""
-        return text + (f"; {found}" if self.suspicious else "")
+        return self.in_words(
+            self.pictures,
+            spare="of origins with published test pictures are not used",
+            joined="pairs that look the same were joined, see joined.png",
+            suspicious="test pictures look like a training or validation picture, see closest.png",
+        )
 
 
 def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int, parts: int = 0) -> SplitSummary:
@@ -100,8 +82,8 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
         pairs.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         if len(pairs):
-            joined_sheet(pairs, pictures, pixels).save(part / "joined.png")
-        closest_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
+            pairs_sheet(pairs, pictures, pixels).save(part / "joined.png")
+        pairs_sheet(audit.pairs, pictures, pixels).save(part / "closest.png")
         _folds_sheet(pictures, pixels).save(part / "folds.png")
         write_json(part / "summary.json", summary.__dict__)
     return summary

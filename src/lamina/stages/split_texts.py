@@ -8,48 +8,38 @@ import numpy as np
 import pandas as pd
 
 from lamina.config import read_params, section, validated
-from lamina.data.text_audit import SUSPICIOUS, TextAudit, audit_texts, describe_texts
-from lamina.data.text_duplicates import merge_similar, signatures, similar_pairs
+from lamina.data.text_audit import (
+    SUSPICIOUS,
+    TextAudit,
+    audit_texts,
+    describe_texts,
+    merge_similar,
+    signatures,
+    similar_pairs,
+)
 from lamina.data.texts import texts_of
 from lamina.files import staged, write_json
-from lamina.maths.crossvalidation import SPARE, AssessConfig
-from lamina.maths.splits import FOLDS, SplitConfig
+from lamina.maths.crossvalidation import AssessConfig
+from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
-from lamina.stages.folds import MANIFEST, assign_folds, class_labels, count_folds, published_test
+from lamina.stages.folds import MANIFEST, FoldsSummary, assign_folds, class_labels, count_folds, published_test
 
 JOINED: Final = ["id", "other", "agreement"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextSplitSummary:
-    """Texts and origins by fold, texts by fold and class, and what the leak audit found.
-
-    Attributes:
-        texts: Number by fold; `spare` is there where the published test set leaves texts that may not train.
-        origins: Number by fold.
-        classes: Number of texts by fold and class; empty without labels.
-        joined: Pairs of similar texts that became one origin.
-        compared: Test texts for which the audit found a nearest text.
-        suspicious: Those of them that agree from `suspicious_from` on.
-        suspicious_from: A cosine, 0 to 1.
-    """
+class TextSplitSummary(FoldsSummary):
+    """Numbers of a split; texts: by fold, `spare` only if the published test set leaves texts that may not train."""
 
     texts: dict[str, int]
-    origins: dict[str, int]
-    classes: dict[str, dict[str, int]]
-    joined: int
-    compared: int
-    suspicious: int
-    suspicious_from: float
 
     def __str__(self) -> str:
-        parts = [f"{fold} {self.texts.get(fold, 0)} of {self.origins.get(fold, 0)} origins" for fold in FOLDS]
-        text = "split: " + ", ".join(parts)
-        if spare := self.texts.get(SPARE):
-            text += f"; {spare} that share an origin with a published test text are not used"
-        text += f"; {self.joined} pairs of similar texts were joined, see joined.parquet" if self.joined else ""
-        found = f"; {self.suspicious} test texts are like one of training or validation, see audit.parquet"
-        return text + (found if self.suspicious else "")
+        return self.in_words(
+            self.texts,
+            spare="that share an origin with a published test text are not used",
+            joined="pairs of similar texts were joined, see joined.parquet",
+            suspicious="test texts are like one of training or validation, see audit.parquet",
+        )
 
 
 def split_texts(

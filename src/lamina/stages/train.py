@@ -8,17 +8,15 @@ import pandas as pd
 
 from lamina.files import discard, staged
 from lamina.models.saving import save_model
-from lamina.results.record import make_record
-from lamina.results.timing import Timing
+from lamina.results.record import Timing, make_record
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
 from lamina.training.callbacks import Callbacks
-from lamina.training.checkpoint import Checkpoint
+from lamina.training.checkpoint import HEADS, Checkpoint, HeadCache
 from lamina.training.environment import environment, machine
-from lamina.training.head_cache import HEADS, HeadCache
 from lamina.training.history import EpochRow, kept_row
+from lamina.training.learner import TrainingOptions
 from lamina.training.settings import weights_identity
-from lamina.training.training_options import TrainingOptions
 
 RESUME = Path(".lamina/training")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 PROGRESS = "learning"  # name of the sheet of progress
@@ -47,7 +45,7 @@ def train(stage: RunStage, callbacks: Callbacks, *, resume: Path = RESUME, heads
         callbacks: called as training goes.
         resume: folder that keeps the state of a training from pixels, `NAME/KEY.npz`, so that it resumes after a kill.
             `NAME` is removed in the end.
-        heads: folder of what heads have learned (`lamina.training.head_cache`).
+        heads: folder of what heads have learned (`lamina.training.checkpoint`).
     """
     start = time.perf_counter()
     run, out, numbers = stage.run, stage.out, stage.numbers()

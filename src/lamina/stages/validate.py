@@ -1,15 +1,25 @@
 """Stage `validate`: check the data before anything learns from them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from lamina.config import read_params, section, validated
-from lamina.data.drift import DataProfile, Delivery, Movement, Sample, ValidateConfig, measure, movements, read_profile
+from lamina.data.drift import (
+    DataProfile,
+    Delivery,
+    Movement,
+    Sample,
+    ValidateConfig,
+    Values,
+    measure,
+    movements,
+    read_profile,
+)
 from lamina.data.filters import FilterConfig
 from lamina.data.profile import profile
 from lamina.data.sources.config import SourceConfig
@@ -27,6 +37,8 @@ from lamina.tracking.suites import COLORED, DRIFT, LABELED, PUBLISHED, SUITES
 BASELINE: Final = Path("baselines/data.json")
 DRIFTED_SHOWN: Final = 3
 
+Tables: TypeAlias = Mapping[str, pd.DataFrame]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationSummary:
@@ -41,7 +53,25 @@ class ValidationSummary:
         return f"validated: {self.expectations} expectations hold on {self.tables} tables; {drift}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """How the pictures, or the texts, of a system are validated.
+
+    Attributes:
+        suites: What must hold of the tables.
+        drift_suite: What must hold of the movements.
+        read_tables: Reads the tables by the suites' names; called with `data`, `shares`, `parts` and `published`.
+        quantities: Measures the quantities whose drift is watched, from the tables; by name, one value a kept row.
+    """
+
+    suites: tuple[Suite, ...]
+    drift_suite: Suite
+    read_tables: Callable[[Path, Mapping[str, float], int, str | None], Tables]
+    quantities: Callable[[Tables], Values]
+
+
 def validate(
+    content: Content,
     shares: Mapping[str, float],
     conditions: Iterable[str],
     data: Path,
@@ -52,21 +82,22 @@ def validate(
     parts: int = 0,
     published: str | None = None,
 ) -> ValidationSummary:
-    """Check the tables under `data` against `SUITES`, and the pictures against the accepted ones.
+    """Check the tables under `data` against their suites, and the pictures or texts against the accepted ones.
 
-    Always writes `docs/index.html`. If `SUITES` hold, also `profile.json` and, if a profile was accepted,
-    `drift.json`. If nothing drifted, also `verdict.json`. It covers `SUITES` alone, so that later stages need not run
-    again when other data are accepted.
+    Always writes `docs/index.html`. If the suites hold, also `profile.json` and, if a profile was accepted,
+    `drift.json`. If nothing drifted, also `verdict.json`. It covers the suites of the tables alone, so that later
+    stages need not run again when other data are accepted.
 
     Args:
+        content: `PICTURES` or `lamina.stages.validate_texts.TEXTS`.
         shares: Configured share by fold.
-        conditions: `LABELED`, `COLORED`, both or none.
-        data: Holds raw, filtered, lab and split.
+        conditions: `LABELED`, `COLORED` (of pictures), both or none.
+        data: Holds raw, filtered, lab or texts, and split.
         out: Folder for the results.
         accepted: The accepted profile, or None.
-        drift: Share of the pictures that may move, 0 to 1.
+        drift: Share of the pictures or texts that may move, 0 to 1.
         parts: Of a cross-validation; 0 for none.
-        published: Pattern in the names of published test pictures, or None.
+        published: Pattern in the names of published test pictures or texts, or None.
 
     Returns:
         What was checked.
@@ -74,49 +105,18 @@ def validate(
     Raises:
         UserError: Names the first broken expectation and its first rows, or the quantities that drifted.
     """
-    return validate_tables(
-        SUITES,
-        read_tables(data, shares, parts, published),
-        [*conditions, *([PUBLISHED] if published is not None else [])],
-        out,
-        read_delivery=read_delivery,
-        drift_suite=DRIFT,
-        accepted=accepted,
-        drift=drift,
-    )
-
-
-def validate_tables(
-    suites: Sequence[Suite],
-    tables: Mapping[str, pd.DataFrame],
-    conditions: Iterable[str],
-    out: Path,
-    *,
-    read_delivery: Callable[[Mapping[str, pd.DataFrame]], Delivery],
-    drift_suite: Suite,
-    accepted: DataProfile | None,
-    drift: float,
-) -> ValidationSummary:
-    """Check tables, and then the distance of the delivery from the accepted one; see `validate` for files and errors.
-
-    Args:
-        suites: What must hold of the tables.
-        tables: By the suites' names.
-        conditions: Those under which some expectations are checked.
-        out: Folder for the results.
-        read_delivery: Measures the delivery from the tables.
-        drift_suite: What must hold of the movements.
-        accepted: The accepted profile, or None.
-        drift: Share of the items that may move, 0 to 1.
-    """
+    tables = content.read_tables(data, shares, parts, published)
+    if published is not None:
+        conditions = [*conditions, PUBLISHED]
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"
     for name in ("verdict.json", "profile.json", "drift.json"):
         (out / name).unlink(missing_ok=True)
-    basic, moved = check(suites, tables, conditions), list[Movement]()
+    basic, moved = check(content.suites, tables, conditions), list[Movement]()
     findings = basic
     if not basic.broken:
-        moved = _measure_drift(read_delivery(tables), accepted, drift, out)
-        findings += check([drift_suite], {drift_suite.table: pd.DataFrame(map(asdict, moved))} if moved else {})
+        moved = _measure_drift(_delivery(content, tables), accepted, drift, out)
+        drifted = {content.drift_suite.table: pd.DataFrame(map(asdict, moved))} if moved else {}
+        findings += check([content.drift_suite], drifted)
     with staged(docs.parent, folder=True) as part:
         (part / docs.name).write_text(page(findings), encoding="utf-8")
     if basic.broken:
@@ -162,38 +162,23 @@ def _drift_message(moved: list[Movement], docs: Path) -> str:
     )
 
 
-def read_delivery(tables: Mapping[str, pd.DataFrame]) -> Delivery:
-    """Measure the quantities of a delivery, from the tables of `read_tables`."""
-    raw, kept, lab = (tables[name] for name in ("raw", "kept", "lab"))
-    width, height = (kept[side].to_numpy(np.float64) for side in ("width", "height"))
+def _delivery(content: Content, tables: Tables) -> Delivery:
+    """Measure the quantities of a delivery."""
     return measure(
-        {
-            "brightness": lab["l_mean"].to_numpy(),
-            "contrast": lab["l_std"].to_numpy(),
-            "color a": lab["a_mean"].to_numpy(),
-            "color b": lab["b_mean"].to_numpy(),
-            "chroma": lab["chroma"].to_numpy(),
-            "size": np.sqrt(width * height),
-            "aspect": width / height,
-        },
-        delivered=sample(raw),
-        kept=sample(kept),
-        classes=counts(kept["label"]),
-        rejected=counts(tables["rejected"]["reason"]),
+        content.quantities(tables),
+        delivered=_sample(tables["raw"]),
+        kept=_sample(tables["kept"]),
+        classes=_counts(tables["kept"]["label"]),
+        rejected=_counts(tables["rejected"]["reason"]),
     )
 
 
-def sample(pictures: pd.DataFrame) -> Sample:
-    """Count the rows of a table, and the independent rows that they are worth.
-
-    Args:
-        pictures: Column `origin`.
-    """
-    sizes = pictures["origin"].value_counts()
-    return Sample(pictures=len(pictures), independent=round(independent(sizes), 1))
+def _sample(rows: pd.DataFrame) -> Sample:
+    """Count the rows of a table, and the independent rows that they are worth."""
+    return Sample(pictures=len(rows), independent=round(independent(rows["origin"].value_counts()), 1))
 
 
-def counts(values: pd.Series) -> dict[str, int]:
+def _counts(values: pd.Series) -> dict[str, int]:
     """Count each value, sorted by name."""
     return {str(value): int(count) for value, count in sorted(values.value_counts().items())}
 
@@ -215,40 +200,96 @@ def read_tables(
     Raises:
         UserError: If pixels and manifest differ in length.
     """
-    raw = pd.read_parquet(data / "raw", columns=["id", "name", "origin", "sha256"])
     kept = pd.read_parquet(data / "filtered" / "kept.parquet")
     kept = kept[["id", "name", "label", "origin", "width", "height"]]
-    rejected = pd.read_parquet(data / "filtered" / "rejected.parquet", columns=["name", "reason"])
     lab = _read_lab(data / "lab")
-    split = pd.read_parquet(data / "split" / "manifest.parquet")
-    decided = pd.concat([kept["name"], rejected["name"]])
-    originals = split[split["copy"] == 0].assign(label=lambda rows: rows["label"].astype(object).fillna("unlabeled"))
-    names = lab.drop_duplicates("id").set_index("id")["name"]
-    split = split.assign(name=split["id"].map(names).fillna(split["id"]))
-    is_published = np.zeros(len(split), bool)
-    if published is not None:
-        is_published = find_published_test(list(split["name"]), published)
-    of_published = split["origin"].isin(split.loc[is_published, "origin"])
+    split = read_split(data, lab, parts, published)
+    originals = split[split["copy"] == 0]
+    split = split.assign(
+        as_converted=agrees(split, lab, "label"),
+        copy_held_out=split["copy"].astype("Int64").mask(split["fold"].isin(["train", SPARE])),
+        copy_spare=split["copy"].astype("Int64").mask((split["fold"] != SPARE) | split["of_published"]),
+        as_published=split["as_published"] | (split["copy"] > 0),
+    )
     return {
-        "raw": raw.assign(decisions=occurrences(raw["name"], decided)),
-        "kept": kept.assign(in_raw=agrees(kept, raw, "name"), in_lab=kept["id"].isin(lab["id"])),
-        "rejected": rejected.assign(in_raw=rejected["name"].isin(raw["name"])),
+        **read_shared_tables(data, kept.assign(in_lab=kept["id"].isin(lab["id"])), split, originals, shares),
         "lab": lab.assign(
             as_kept=agrees(lab, kept, "name", "origin", "label"),
             originals=occurrences(lab["id"], originals["id"]),
         ),
-        "split": split.assign(
-            as_converted=agrees(split, lab, "label"),
-            origin_whole=_whole_origins(split, lab),
-            copy_held_out=split["copy"].astype("Int64").mask(split["fold"].isin(["train", SPARE])),
-            copy_spare=split["copy"].astype("Int64").mask((split["fold"] != SPARE) | of_published),
-            as_published=((split["fold"] == "test") == is_published) | (split["copy"] > 0),
-            part_expected=split["part"].isin(range(parts) if parts else [-1]),
-        ),
-        "origins": folds_of_origins(split[split["fold"] != SPARE]),
-        "classes": pictures_of_classes(originals),
+    }
+
+
+def read_split(data: Path, known: pd.DataFrame, parts: int, published: str | None) -> pd.DataFrame:
+    """Read the rows of the split, and compare them with the pictures or texts that were split.
+
+    Args:
+        data: As of `validate`, like `parts` and `published`.
+        known: The pictures or texts: `id`, `name`, `origin`.
+        parts: Of a cross-validation.
+        published: Pattern of names.
+
+    Returns:
+        The rows with `name`; `origin_whole`: whether all of their known origin share one origin in the split;
+        `of_published`: whether their origin holds a published one; `as_published`: whether they are in test exactly if
+        they are published; and `part_expected`: whether their part is one of the cross-validation.
+    """
+    split = pd.read_parquet(data / "split" / "manifest.parquet")
+    known = known.drop_duplicates("id").set_index("id")
+    split = split.assign(name=split["id"].map(known["name"]).fillna(split["id"]))
+    is_published = np.zeros(len(split), bool)
+    if published is not None:
+        is_published = find_published_test(list(split["name"]), published)
+    return split.assign(
+        origin_whole=split["origin"].groupby(split["id"].map(known["origin"]), dropna=False).transform("nunique") == 1,
+        of_published=split["origin"].isin(split.loc[is_published, "origin"]),
+        as_published=(split["fold"] == "test") == is_published,
+        part_expected=split["part"].isin(range(parts) if parts else [-1]),
+    )
+
+
+def read_shared_tables(
+    data: Path, kept: pd.DataFrame, split: pd.DataFrame, originals: pd.DataFrame, shares: Mapping[str, float]
+) -> dict[str, pd.DataFrame]:
+    """Return the tables that pictures and texts have, by name.
+
+    Args:
+        data: As of `validate`, like `shares`.
+        kept: The kept pictures or texts.
+        split: Of `read_split`.
+        originals: Its rows without copies.
+        shares: By fold.
+    """
+    raw = pd.read_parquet(data / "raw", columns=["id", "name", "origin", "sha256"])
+    rejected = pd.read_parquet(data / "filtered" / "rejected.parquet", columns=["name", "reason"])
+    originals = originals.assign(label=originals["label"].astype(object).fillna("unlabeled"))
+    return {
+        "raw": raw.assign(decisions=occurrences(raw["name"], pd.concat([kept["name"], rejected["name"]]))),
+        "kept": kept.assign(in_raw=agrees(kept, raw, "name")),
+        "rejected": rejected.assign(in_raw=rejected["name"].isin(raw["name"])),
+        "split": split,
+        "origins": _folds_of_origins(split[split["fold"] != SPARE]),
+        "classes": _rows_of_classes(originals),
         "shares": shares_of_folds(originals, shares),
     }
+
+
+def quantities(tables: Tables) -> Values:
+    """Measure the quantities of pictures whose drift is watched, from the tables of `read_tables`."""
+    kept, lab = tables["kept"], tables["lab"]
+    width, height = (kept[side].to_numpy(np.float64) for side in ("width", "height"))
+    return {
+        "brightness": lab["l_mean"].to_numpy(),
+        "contrast": lab["l_std"].to_numpy(),
+        "color a": lab["a_mean"].to_numpy(),
+        "color b": lab["b_mean"].to_numpy(),
+        "chroma": lab["chroma"].to_numpy(),
+        "size": np.sqrt(width * height),
+        "aspect": width / height,
+    }
+
+
+PICTURES: Final = Content(suites=SUITES, drift_suite=DRIFT, read_tables=read_tables, quantities=quantities)
 
 
 def _read_lab(folder: Path) -> pd.DataFrame:
@@ -277,21 +318,15 @@ def agrees(table: pd.DataFrame, source: pd.DataFrame, *columns: str) -> pd.Serie
     return agrees
 
 
-def _whole_origins(split: pd.DataFrame, lab: pd.DataFrame) -> pd.Series:
-    """Return whether the pictures of a row's converted origin share one origin in the split."""
-    converted = split["id"].map(lab.drop_duplicates("id").set_index("id")["origin"])
-    return split["origin"].groupby(converted, dropna=False).transform("nunique") == 1
-
-
-def folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:
+def _folds_of_origins(split: pd.DataFrame) -> pd.DataFrame:
     """Return per origin `folds`, the joined names of its folds, and `parts`, its number of cross-validation parts."""
     pairs = split[["origin", "fold"]].astype(object).fillna("none").drop_duplicates().sort_values(["origin", "fold"])
     folds = pairs.groupby("origin")["fold"].agg(", ".join).rename("folds")
     return folds.to_frame().join(split.groupby("origin")["part"].nunique().rename("parts")).reset_index()
 
 
-def pictures_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
-    """Count the original pictures of each class in each fold."""
+def _rows_of_classes(originals: pd.DataFrame) -> pd.DataFrame:
+    """Count the originals of each class in each fold."""
     table = pd.crosstab(originals["label"], originals["fold"])
     return table.reindex(columns=list(FOLDS), fill_value=0).rename_axis(columns=None).reset_index()
 
@@ -304,8 +339,8 @@ def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.
         shares: Configured share by fold; without `test` if the test set is published.
 
     Returns:
-        Per fold: its `share` of the pictures, and the bounds `least` and `most`. They are the configured share minus
-        and plus the sum over classes of the pictures of the largest origin, divided by the number of pictures. Whole
+        Per fold: its `share` of the rows, and the bounds `least` and `most`. They are the configured share minus
+        and plus the sum over classes of the rows of the largest origin, divided by the number of rows. Whole
         origins with each class in each fold cannot always come closer.
     """
     drawn = originals if "test" in shares else originals[~originals["fold"].isin(["test", SPARE])]
@@ -323,14 +358,13 @@ def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.
     )
 
 
-def run_validation(
-    check_data: Callable[..., ValidationSummary], params: Mapping[str, Any], *, colored: bool = False
-) -> None:
-    """Call `validate` or `validate_texts` with the settings of `params.yaml`, and print the summary."""
+def run_validation(content: Content, params: Mapping[str, Any], *, colored: bool = False) -> None:
+    """Call `validate` with the settings of `params.yaml`, and print the summary."""
     labeled = section(params, "source", SourceConfig).labels != "none"
     conditions = {LABELED: labeled, COLORED: colored}
     split = section(params, "split", SplitConfig)
-    summary = check_data(
+    summary = validate(
+        content,
         split.shares,
         [condition for condition, holds in conditions.items() if holds],
         Path("data"),
@@ -345,7 +379,7 @@ def run_validation(
 
 def main() -> None:
     params = read_params(Path())
-    run_validation(validate, params, colored=section(params, "filter", FilterConfig).drop_grayscale)
+    run_validation(PICTURES, params, colored=section(params, "filter", FilterConfig).drop_grayscale)
 
 
 if __name__ == "__main__":

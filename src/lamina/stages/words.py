@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lamina.config import nearest, read_params, validated
+from lamina.config import named, nearest, read_params, validated
 from lamina.data.text_filters import TextFilterConfig
 from lamina.data.texts import texts_of
 from lamina.errors import UserError
@@ -73,11 +73,10 @@ def make_words(
 
 def read_settings(params: Mapping[str, Any], name: str) -> WordsSettings:
     """Read the entry `name` of the section `words`. Raises UserError where there is none, with the nearest name."""
-    entries = params.get("words") or {}
-    if not isinstance(entries, Mapping) or name not in entries:
-        known = list(entries) if isinstance(entries, Mapping) else []
-        near = nearest(name, known)
-        advice = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
+    entries = named(params, "words")
+    if name not in entries:
+        near = nearest(name, entries)
+        advice = f"did you mean {near!r}?" if near else f"known: {', '.join(entries) or 'none'}"
         raise UserError(f"params.yaml: words has no entry {name!r}; {advice}")
     return validated(entries[name] or {}, f"words.{name}", WordsSettings)
 

@@ -17,22 +17,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from lamina.source_code import code_digest
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL.Image import Image
 
-    from lamina.charts.chapter import Chapter
-    from lamina.charts.rows import ShownRows
-    from lamina.data.augmentation import AugmentConfig
+    from lamina.charts.chapter import Chapter, ShownRows
     from lamina.data.rows import Folders
     from lamina.results.measures import MeasureName
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
-    from lamina.training.learner import Learner
+    from lamina.training.learner import Learner, Setup
     from lamina.training.settings import RunSettings
 
 Direction = Literal["maximize", "minimize"]
@@ -69,46 +68,28 @@ class Task:
 
     def settings_class(self, given: Mapping[str, Any]) -> "type[RunSettings]":
         """Return the class of a run's settings; given: the run's mapping in `params.yaml`."""
-        found: type[RunSettings] = self._module("settings").settings_class(given)
-        return found
+        return cast("type[RunSettings]", self._module("settings").settings_class(given))
 
-    def open_learner(
-        self,
-        name: str,
-        settings: "RunSettings",
-        folders: "Folders",
-        *,
-        seed: int,
-        manifest: "pd.DataFrame | None" = None,
-        augment: "AugmentConfig | None" = None,
-    ) -> "Learner":
+    def open_learner(self, setup: "Setup") -> "Learner":
         """Open what a run learns: examples of the folds, network and trainer.
-
-        Args:
-            name: of the run.
-            settings: of the run.
-            folders: where the data lie.
-            seed: of weights, order of batches and dropout.
-            manifest: rows like those of the split manifest with other folds or labels; None: the split's own.
-            augment: section `augment`, for runs that draw fresh warps.
 
         Raises:
             UserError: if there is nothing to learn from.
         """
-        found: Learner = self._module("learning").open_learner(
-            name, settings, folders, seed=seed, manifest=manifest, augment=augment
-        )
-        return found
+        return cast("Learner", self._module("learning").open_learner(setup))
 
-    def evaluate(self, folders: "Folders", models: Path) -> "Metrics":
-        """Evaluate the model in a run's folder on validation and test; write `predictions.parquet` and `sheets/`."""
-        found: Metrics = self._module("evaluation").evaluate(folders, models)
+    def evaluate(self, folders: "Folders", models: Path) -> "tuple[Metrics, pd.DataFrame, dict[str, Image]]":
+        """Evaluate the model in a run's folder on validation and test.
+
+        Returns:
+            The scores, the predictions for the test rows, and sheets by name.
+        """
+        found: tuple[Metrics, pd.DataFrame, dict[str, Image]] = self._module("evaluation").evaluate(folders, models)
         return found
 
     def metrics_class(self) -> "type[Metrics]":
         """Return the class of `metrics.json`."""
-        found: type[Metrics] = self._module("results").Metrics
-        return found
+        return cast("type[Metrics]", self._module("results").Metrics)
 
     def chapter(self, system: Path, names: Sequence[str], data: "ShownRows") -> "Chapter":
         """Return the task's part of the report.
@@ -118,13 +99,11 @@ class Task:
             names: Of the runs, at least one.
             data: The rows that the runs were tested on.
         """
-        found: Chapter = self._module("chapter").chapter(system, names, data)
-        return found
+        return cast("Chapter", self._module("chapter").chapter(system, names, data))
 
     def serving(self, record: "Record") -> "Serving":
         """Say what a served model of a run takes and gives."""
-        found: Serving = self._module("serving").serving(record)
-        return found
+        return cast("Serving", self._module("serving").serving(record))
 
     def deciding_modules(self, stage: str) -> tuple[str, ...]:
         """Name the modules of the task that decide what a stage writes about a run."""

@@ -47,7 +47,8 @@ def register(system: Path, champion: Champion) -> State:
         name = allowed(files.system)
         source = store.client.get_logged_model(model_id).artifact_location
         version = _version(store, name, source)
-        if version and _champion(store, name) == str(version.version):
+        champions = store.client.get_registered_model(name).aliases
+        if version and str(champions.get(ALIAS)) == str(version.version):
             return "already there"
         if version is None:
             version = store.client.create_model_version(
@@ -87,12 +88,6 @@ def _version(store: Store, name: str, source: str) -> "ModelVersion | None":
         store.client.create_registered_model(name)
     versions = store.client.search_model_versions(f"name = '{name}'")
     return next((version for version in versions if version.source == source), None)
-
-
-def _champion(store: Store, name: str) -> str | None:
-    """Return the version that the alias names, or None."""
-    version = store.client.get_registered_model(name).aliases.get(ALIAS)
-    return None if version is None else str(version)
 
 
 def _tags(files: TrackedRun, champion: Champion) -> dict[str, str]:

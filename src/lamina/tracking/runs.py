@@ -2,14 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lamina.results.record import Record
 from lamina.tracking.store import Store, exclusive, experiment
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
     from PIL.Image import Image
 
 KEY = "lamina.key"
@@ -45,7 +45,15 @@ def begin(store: Store, record: Record, system: str) -> str | None:
 
 def log_epochs(store: Store, run_id: str, rows: Iterable[tuple[int, Mapping[str, float]]]) -> None:
     """Log rows of `history.csv`, each with its time in milliseconds."""
-    store.client.log_batch(run_id, metrics=[metric for at, row in rows for metric in _epoch(row, at)])
+    from mlflow.entities import Metric
+
+    metrics = [
+        Metric(name, float(value), at, int(row["epoch"]))
+        for at, row in rows
+        for name, value in row.items()
+        if name != "epoch"
+    ]
+    store.client.log_batch(run_id, metrics=metrics)
 
 
 def log_picture(store: Store, run_id: str, name: str, epoch: int, image: "Image", at: int) -> None:
@@ -103,14 +111,6 @@ def create(store: Store, experiment_id: str, record: Record, system: str) -> str
     params = flatten({**record.settings, "seed": record.seed, "width": record.width, "tuned": record.numbers})
     store.client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     return run_id
-
-
-def _epoch(row: Mapping[str, float], at: int) -> Iterator["Metric"]:
-    from mlflow.entities import Metric
-
-    for name, value in row.items():
-        if name != "epoch":
-            yield Metric(name, float(value), at, int(row["epoch"]))
 
 
 def flatten(params: Mapping[str, Any], place: str = "") -> dict[str, str]:

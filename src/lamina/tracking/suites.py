@@ -10,6 +10,7 @@ from lamina.data.filters import REASONS
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
 from lamina.tracking.expectations import (
+    Expectation,
     Suite,
     above,
     between,
@@ -46,6 +47,23 @@ def raw_suite(item: str) -> Suite:
     )
 
 
+def kept_suite(item: str, about: str, *own: Expectation) -> Suite:
+    """Return the expectations of the table `kept`; about: what its `own` columns are, which `own` describes."""
+    return Suite(
+        table="kept",
+        about=f"data/filtered/kept.parquet, one row a {item}. in_raw: raw holds this id under this name.{about}",
+        key="name",
+        expectations=(
+            rows(f"at least one {item} is kept", 1),
+            unique("every id is there once", "id"),
+            one_of(f"every kept {item} is in raw", "in_raw", True),
+            *own,
+            not_missing(f"every {item} has an origin", "origin"),
+            not_missing(f"every {item} has a label", "label", when=LABELED),
+        ),
+    )
+
+
 def rejected_suite(item: str, reasons: Iterable[str]) -> Suite:
     """Return the expectations of the table `rejected`; reasons: the documented ones."""
     return Suite(
@@ -59,22 +77,64 @@ def rejected_suite(item: str, reasons: Iterable[str]) -> Suite:
     )
 
 
+def fold_suites(items: str, originals: str) -> tuple[Suite, ...]:
+    """Return the expectations of the tables `origins`, `classes` and `shares`; items: "pictures" or "texts"."""
+    return (
+        Suite(
+            table="origins",
+            about=f"data/split/manifest.parquet, one row an origin. folds: those that hold {items} of it. parts: of "
+            "cross-validation, how many do.",
+            key="origin",
+            expectations=(
+                one_of("no origin is in two folds", "folds", *FOLDS),
+                one_of("no origin is in two parts", "parts", 1),
+            ),
+        ),
+        Suite(
+            table="classes",
+            about=f"data/split/manifest.parquet, one row a class: its {originals} in each fold.",
+            key="label",
+            shown=("label", *FOLDS),
+            expectations=tuple(between(f"every class is in {fold}", fold, 1, None) for fold in FOLDS),
+        ),
+        Suite(
+            table="shares",
+            about=f"data/split/manifest.parquet, one row a fold that is drawn: its share of the {originals}, and the "
+            "least and most it may be. Whole origins cannot be cut: every class may be off by its largest origin, so "
+            f"the share may be off by the sum of these over the number of {items}.",
+            key="fold",
+            shown=("fold", "share", "least", "most"),
+            expectations=(
+                ordered("every share is as large as configured", "least", "share"),
+                ordered("every share is as small as configured", "share", "most"),
+            ),
+        ),
+    )
+
+
+def drift_suite(items: str, quantities: str) -> Suite:
+    """Return the expectations of the table `drift`; quantities: what its quantities are."""
+    return Suite(
+        table="drift",
+        about="These data and the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over "
+        f"the kept {items}; of the classes, the one whose share changed most; of a reason to reject, its share. moved: "
+        f"the share of the {items} that have moved. bound: validate.drift plus the effect of chance in samples of this "
+        f"size, {items} of one origin counting as one. {quantities}",
+        key="quantity",
+        shown=("quantity", "accepted", "now", "moved", "bound"),
+        meter=("moved", "bound"),
+        expectations=(ordered("nothing has moved further than its bound", "moved", "bound"),),
+    )
+
+
 SUITES: Final = (
     raw_suite("picture"),
-    Suite(
-        table="kept",
-        about="data/filtered/kept.parquet, one row a picture. in_raw: raw holds this id under this name.",
-        key="name",
-        expectations=(
-            rows("at least one picture is kept", 1),
-            unique("every id is there once", "id"),
-            one_of("every kept picture is in raw", "in_raw", True),
-            one_of("every kept picture is converted", "in_lab", True),
-            between("every picture is at least a pixel wide", "width", 1, None),
-            between("every picture is at least a pixel high", "height", 1, None),
-            not_missing("every picture has an origin", "origin"),
-            not_missing("every picture has a label", "label", when=LABELED),
-        ),
+    kept_suite(
+        "picture",
+        "",
+        one_of("every kept picture is converted", "in_lab", True),
+        between("every picture is at least a pixel wide", "width", 1, None),
+        between("every picture is at least a pixel high", "height", 1, None),
     ),
     rejected_suite("picture", REASONS),
     Suite(
@@ -119,47 +179,12 @@ SUITES: Final = (
             one_of("every part is one of assess.folds", "part_expected", True),
         ),
     ),
-    Suite(
-        table="origins",
-        about="data/split/manifest.parquet, one row an origin. folds: those that hold pictures of it. parts: of "
-        "cross-validation, how many do.",
-        key="origin",
-        expectations=(
-            one_of("no origin is in two folds", "folds", *FOLDS),
-            one_of("no origin is in two parts", "parts", 1),
-        ),
-    ),
-    Suite(
-        table="classes",
-        about="data/split/manifest.parquet, one row a class: its original pictures in each fold.",
-        key="label",
-        shown=("label", *FOLDS),
-        expectations=tuple(between(f"every class is in {fold}", fold, 1, None) for fold in FOLDS),
-    ),
-    Suite(
-        table="shares",
-        about="data/split/manifest.parquet, one row a fold that is drawn: its share of the original pictures, and the "
-        "least and most it may be. Whole origins cannot be cut: every class may be off by its largest origin, so the "
-        "share may be off by the sum of these over the number of pictures.",
-        key="fold",
-        shown=("fold", "share", "least", "most"),
-        expectations=(
-            ordered("every share is as large as configured", "least", "share"),
-            ordered("every share is as small as configured", "share", "most"),
-        ),
-    ),
+    *fold_suites("pictures", "original pictures"),
 )
 
-DRIFT: Final = Suite(
-    table="drift",
-    about="These data and the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over "
-    "the kept pictures; of the classes, the one whose share changed most; of a reason to reject, its share. moved: the "
-    "share of the pictures that have moved. bound: validate.drift plus the effect of chance in samples of this size, "
-    "pictures of one origin counting as one. Brightness, contrast, color a, color b and chroma are mean L, standard "
-    "deviation of L, mean a, mean b and mean chroma of the converted picture in CIELAB; size is the square root of "
-    "the delivered picture's pixels, aspect its width over its height.",
-    key="quantity",
-    shown=("quantity", "accepted", "now", "moved", "bound"),
-    meter=("moved", "bound"),
-    expectations=(ordered("nothing has moved further than its bound", "moved", "bound"),),
+DRIFT: Final = drift_suite(
+    "pictures",
+    "Brightness, contrast, color a, color b and chroma are mean L, standard deviation of L, mean a, mean b and mean "
+    "chroma of the converted picture in CIELAB; size is the square root of the delivered picture's pixels, aspect its "
+    "width over its height.",
 )

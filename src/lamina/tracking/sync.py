@@ -1,6 +1,7 @@
 """Log a run to MLflow in full, from the files that its stages wrote."""
 
 import math
+import shutil
 import sys
 import tempfile
 import warnings
@@ -8,9 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lamina.charts.figures import curve
 from lamina.errors import UserError
 from lamina.results.assessment import Assessment
-from lamina.tracking.figures import draw
 from lamina.tracking.records import TrackedRun, read_tracked
 from lamina.tracking.runs import (
     COMPLETE,
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MODEL = "model"
+DPI = 120
+MOST_CLASSES_NAMED = 30
 
 State = Literal["tracked", "already there"]
 
@@ -93,7 +100,7 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: TrackedRu
     numbers |= {f"seconds_{phase}": float(seconds) for phase, seconds in files.run.seconds.items()}
     metrics = [Metric(allowed(name), value, at, len(files.run.history)) for name, value in numbers.items()]
     store.client.log_batch(run_id, metrics=metrics)
-    for trial in _trials(files):
+    for trial in files.run.trials.to_dict("records"):
         _log_trial(store, run_id, experiment_id, files, trial)
     for path in files.artifacts():
         store.client.log_artifact(run_id, str(path), "record")
@@ -103,11 +110,7 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: TrackedRu
     store.client.set_tag(run_id, COMPLETE, files.digest)
 
 
-def _trials(files: TrackedRun) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in files.run.trials.to_dict("records")]
-
-
-def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun, trial: Mapping[str, Any]) -> None:
+def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun, trial: Mapping[Any, Any]) -> None:
     from mlflow.entities import Metric, Param
 
     tags = {PARENT: run_id, "state": str(trial["state"])}
@@ -125,9 +128,40 @@ def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun,
 
 
 def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
+    """Log PNG files: the curves of loss and measure, the confusion matrix where there are classes, and the sheets."""
+    run, figures = files.run, {}
+    for measure in ("loss", files.task.measure):
+        if {f"train_{measure}", f"validation_{measure}"} <= set(run.history.columns):
+            figures[measure] = curve(run.history, measure)
+    if {"label", "predicted"} <= set(run.predictions.columns):
+        table = run.predictions
+        figures["confusion"] = _confusion(table["label"], table["predicted"], run.record.classes)
     with tempfile.TemporaryDirectory() as folder:
-        draw(files, Path(folder))
+        for name, figure in figures.items():
+            # the version of matplotlib is left out, so that the same figure is the same bytes
+            figure.savefig(Path(folder) / f"{name}.png", dpi=DPI, metadata={"Software": None})
+        for path in run.sheets.values():
+            shutil.copyfile(path, Path(folder) / path.name)
         store.client.log_artifacts(run_id, folder, "figures")
+
+
+def _confusion(labels: "pd.Series[str]", predicted: "pd.Series[str]", classes: list[str]) -> Figure:
+    """Draw how often each class (a row) was taken for each (a column): shares of the row as color, counts as text."""
+    counts = pd.crosstab(labels, predicted).reindex(index=classes, columns=classes, fill_value=0).to_numpy()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = float(np.clip(2 + 0.6 * len(classes), 3, 14))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Purples", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    if len(classes) <= MOST_CLASSES_NAMED:
+        axes.set_xticks(range(len(classes)), classes, rotation=90)
+        axes.set_yticks(range(len(classes)), classes)
+        for (row, column), count in np.ndenumerate(counts):
+            dark = shares[row, column] > 0.5
+            axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
+    return figure
 
 
 def _log_model(store: Store, run_id: str, experiment_id: str, files: TrackedRun) -> None:

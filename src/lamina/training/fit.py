@@ -1,51 +1,38 @@
 """The training loop: shuffled batches, one row of history per epoch."""
 
 import math
+import resource
+import sys
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamina.errors import UserError
-from lamina.models.keras_runtime import keras, tf
+from lamina.models.keras_runtime import tf
 from lamina.models.layers import bytes_per_picture
 from lamina.progress import progress
 from lamina.training.checkpoint import Checkpoint, State
-from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
-from lamina.training.memory import free_memory
+from lamina.training.history import DivergedError, EpochRow, averages, kept_row
+from lamina.training.learner import TrainingOptions
+from lamina.training.settings import GradientSettings
 from lamina.training.trainers import Trainer
 
-
-class Examples(Protocol):
-    """The rows of a fold, in batches."""
-
-    def __len__(self) -> int: ...
-
-    def train_epoch(self, trainer: Trainer, order: np.ndarray, batch_size: int) -> Sums:
-        """Train on all rows, in the given order."""
-
-    def evaluate(self, trainer: Trainer, batch_size: int) -> Sums:
-        """Evaluate all rows without training."""
-
-    def predict(self, network: keras.Model) -> np.ndarray:
-        """Return the predictions of a network for all rows, in their order."""
+if TYPE_CHECKING:
+    from lamina.inputs.batches import BatchExamples
 
 
 def fit(
     trainer: Trainer,
-    train: Examples,
-    validation: Examples,
+    train: "BatchExamples",
+    validation: "BatchExamples",
+    settings: GradientSettings,
+    options: TrainingOptions,
     *,
-    epochs: int,
-    batch_size: int,
     seed: int,
-    on_epoch: Callable[[EpochRow], None],
-    what: str = "train",
     first_epoch: int = 1,
-    patience: int | None = None,
-    fresh_examples: Callable[[int], Examples] | None = None,
-    checkpoint: Checkpoint | None = None,
-    on_network: Callable[[int, keras.Model], None] | None = None,
+    fresh_examples: "Callable[[int], BatchExamples] | None" = None,
 ) -> list[EpochRow]:
     """Train for some epochs.
 
@@ -55,34 +42,29 @@ def fit(
         trainer: the network with its optimizer.
         train: examples for training.
         validation: examples for evaluation after each epoch.
-        epochs: how many.
-        batch_size: rows in a step.
+        settings: number of epochs, rows in a step, and patience: with it, training stops after so many epochs without
+            a lower validation loss, and keeps the weights of the best epoch, otherwise the last ones.
+        options: `on_epoch` is also called with the rows from the checkpoint; `on_network` gets the network with the
+            weights that are evaluated.
         seed: of the order of the batches.
-        on_epoch: is called with the row of each finished epoch, also with those from the checkpoint. An error that it
-            raises ends the training.
-        what: name of the work, for the progress bar and errors.
         first_epoch: number of the first epoch.
-        patience: stop after this number of epochs without a lower validation loss, and keep the weights of the best
-            epoch. None: train all epochs, and keep the last weights.
         fresh_examples: makes the training examples of an epoch, if they differ from epoch to epoch.
-        checkpoint: continue from its state, and save to it.
-        on_network: is called after each epoch with its number and the network, which has the weights that are
-            evaluated.
 
     Returns:
         A row for each epoch: `epoch`, the loss and the trainer's measure on train (during the epoch, with dropout) and
-            on
-        validation (after the epoch), and the learning rate at its end.
+        on validation (after the epoch), and the learning rate at its end.
 
     Raises:
         DivergedError: if the loss is not finite.
         UserError: if there is not enough memory for a batch, or if the checkpoint is of another network.
     """
+    what, checkpoint, patience, batch_size = options.what, options.checkpoint, settings.patience, settings.batch_size
     history, best = _resumed(trainer, checkpoint)
     for row in history:
-        on_epoch(row)
+        options.on_epoch(row)
+    end = first_epoch + (options.epochs or settings.epochs)
     try:
-        for epoch in progress(range(first_epoch + len(history), first_epoch + epochs), what=what, unit="epochs"):
+        for epoch in progress(range(first_epoch + len(history), end), what=what, unit="epochs"):
             if _stopped(history, patience):
                 break
             examples = fresh_examples(epoch) if fresh_examples else train
@@ -92,12 +74,12 @@ def fit(
             history.append(row)
             if patience is not None and kept_row(history, patience) is row:
                 best = trainer.evaluated_weights()
-            if on_network:
+            if options.on_network:
                 with trainer.ema_weights():
-                    on_network(epoch, trainer.network)
+                    options.on_network(epoch, trainer.network)
             if checkpoint:
                 checkpoint.keep(State(history=list(history), variables=trainer.state(), best=best))
-            on_epoch(row)
+            options.on_epoch(row)
     except (tf.errors.ResourceExhaustedError, MemoryError):
         raise UserError(_no_memory(trainer, batch_size, what)) from None
     finally:
@@ -107,7 +89,9 @@ def fit(
     return history
 
 
-def _epoch(trainer: Trainer, train: Examples, validation: Examples, epoch: int, batch_size: int, seed: int) -> EpochRow:
+def _epoch(
+    trainer: Trainer, train: "BatchExamples", validation: "BatchExamples", epoch: int, batch_size: int, seed: int
+) -> EpochRow:
     """Train for one epoch, evaluate, and return the row."""
     order = np.random.default_rng([seed, epoch]).permutation(len(train)).astype(np.int32)
     measure = trainer.measure
@@ -130,11 +114,9 @@ def _resumed(trainer: Trainer, checkpoint: Checkpoint | None) -> tuple[list[Epoc
 
 
 def _stopped(history: Sequence[EpochRow], patience: int | None) -> bool:
-    return (
-        bool(history)
-        and patience is not None
-        and history[-1]["epoch"] - kept_row(history, patience)["epoch"] >= patience
-    )
+    if patience is None or not history:
+        return False
+    return history[-1]["epoch"] - kept_row(history, patience)["epoch"] >= patience
 
 
 def _diverged(what: str, epoch: int, history: Sequence[EpochRow], checkpoint: Checkpoint | None) -> str:
@@ -155,3 +137,19 @@ def _no_memory(trainer: Trainer, batch_size: int, what: str) -> str:
     if batch_size == 1:
         return f"{what}: no memory for a single picture ({needs}); take a smaller network, or a smaller convert.size"
     return f"{what}: no memory for batch_size {batch_size} ({needs}); lower it: {fits} should fit, by estimate"
+
+
+def free_memory() -> int:
+    """Return how many bytes this process can still allocate: on the machine, or below its address space limit.
+
+    Without /proc (that is, outside Linux) this is unknown: the result is `sys.maxsize`.
+    """
+    if not Path("/proc/meminfo").exists():
+        return sys.maxsize
+    machine = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(machine["MemAvailable"].split()[0]) * 1024
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return available
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return max(0, min(available, limit - used))

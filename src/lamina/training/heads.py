@@ -174,7 +174,7 @@ def _evaluate(weights: Weights, fold: Fold, moments: Values, batches: Batches) -
 
 @jax.jit
 def _probabilities(weights: Weights, features: Array, moments: Array) -> Array:
-    return jax.nn.softmax(_logits(weights, (features.astype(jnp.float32) - moments[0]) * moments[1]))
+    return jax.nn.softmax(_logits(weights, _standardised(features, moments)))
 
 
 def _in_batches(order: np.ndarray, size: int) -> Batches:
@@ -220,9 +220,7 @@ class Head:
     kept: Weights = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept = first_weights(len(self.mean), self.train.targets.shape[1], seed=self.seed)
-        slots = Weights(*map(np.zeros_like, self.kept))
-        self._state = State(self.kept, slots, self.kept if self.settings.ema_decay else None)
+        self.start_from(first_weights(len(self.mean), self.train.targets.shape[1], seed=self.seed))
         self._moments = np.stack([self.mean, 1 / np.sqrt(self.variance)])
         count = len(self.validation.labels)
         self._validation_batches = _in_batches(np.arange(count), min(ROWS_AT_ONCE, count))
@@ -231,10 +229,8 @@ class Head:
 
     def start_from(self, weights: Weights) -> None:
         """Take first weights in place of the random ones."""
-        self.kept = weights
-        self._state = State(
-            weights, Weights(*map(np.zeros_like, weights)), weights if self.settings.ema_decay else None
-        )
+        slots = Weights(*map(np.zeros_like, weights))
+        self.kept, self._state = weights, State(weights, slots, weights if self.settings.ema_decay else None)
 
     @property
     def stopped(self) -> bool:

@@ -3,25 +3,61 @@
 Importing this imports no TensorFlow.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import numpy as np
 import pandas as pd
 
+from lamina.data.augmentation import AugmentConfig
+from lamina.data.rows import Folders
+from lamina.models.layers import freeze_norms
 from lamina.prefetch import in_background
+from lamina.training.checkpoint import Checkpoint, HeadCache
 from lamina.training.history import EpochRow
-from lamina.training.settings import GradientNumbers, GradientSettings, Hyperparameters, RunSettings, gradient_numbers
-from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
+from lamina.training.settings import (
+    GradientNumbers,
+    GradientSettings,
+    Hyperparameters,
+    Recipe,
+    RunSettings,
+    gradient_numbers,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from lamina.training.trainers import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How one training goes: tuning, the stage `train` and `assess` each set their own.
+
+    Attributes:
+        epochs: how many; None: as many as the run's settings say.
+        on_epoch: called with each epoch's row. What it raises ends the training.
+        what: name of the training in its progress.
+        checkpoint: where training from pixels resumes from and saves to.
+        on_network: called with the epoch and the network after each epoch of training from pixels.
+        head_cache: where the training of a head resumes from, and leaves its state. It takes seconds and uses neither
+            of the two above.
+    """
+
+    epochs: int | None = None
+    on_epoch: Callable[[EpochRow], None] = lambda row: None
+    what: str = "train"
+    checkpoint: Checkpoint | None = None
+    on_network: Callable[[int, Any], None] | None = None
+    head_cache: HeadCache | None = None
+
+
+DEFAULT_OPTIONS: Final = TrainingOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,25 +94,43 @@ class ProgressSheet(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Learner(ABC):
-    """What a run learns from and how; a task's `learning.py` opens it.
+class Setup:
+    """What a learner is opened with, and keeps.
 
     Attributes:
         settings: of the run.
-        width: side of the pictures in pixels, or number of features.
-        digest: SHA-256 of the input and the split.
-        examples: the examples of a fold, by its name.
+        folders: where the data lie.
+        manifest: rows of the split manifest, or rows like them with other folds or labels.
         seed: of weights, order of batches and dropout.
+        augment: section `augment`, where every epoch draws fresh warps; None where the planned copies are used.
     """
+
+    settings: RunSettings
+    folders: Folders
+    manifest: pd.DataFrame
+    seed: int
+    augment: AugmentConfig | None = None
+
+
+class Learner(Setup, ABC):
+    """What a run learns from and how; a task's `learning.py` opens it."""
 
     tests_labels: ClassVar[bool] = False  # whether there are labels, which a control may shuffle
     is_random: ClassVar[bool] = True  # whether training depends on the seed
 
-    settings: RunSettings
-    width: int
-    digest: str
-    examples: Callable[[str], Any]
-    seed: int
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Side of the pictures in pixels, or number of features."""
+
+    @property
+    @abstractmethod
+    def digest(self) -> str:
+        """SHA-256 of the input and the split."""
+
+    @abstractmethod
+    def examples(self, fold: str) -> Any:
+        """Return the examples of a fold."""
 
     @property
     def classes(self) -> list[str]:
@@ -126,45 +180,38 @@ class Learner(ABC):
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
 class NetworkLearner(Learner):
-    """A network that trains by gradient descent in TensorFlow.
-
-    Attributes:
-        build: builds a new network, given the numbers.
-        load_base: loads what the final model holds besides the trained network.
-        build_final_model: the model that is saved, of the trained network and of what was loaded.
-        fresh_examples: the training examples of an epoch, where each epoch has its own.
-    """
+    """A network that trains by gradient descent in TensorFlow."""
 
     settings: GradientSettings
-    build: Callable[[GradientNumbers], Any]
-    build_final_model: Callable[[Any, Any], Any]
-    load_base: Callable[[], Any] = lambda: None
-    fresh_examples: Callable[[int], Any] | None = None
+
+    @abstractmethod
+    def build(self, numbers: GradientNumbers) -> Any:
+        """Build a new network."""
+
+    def load_base(self) -> Any:
+        """Load what the final model holds besides the trained network."""
+
+    def build_final_model(self, network: Any, base: Any) -> Any:
+        """Build the model that is saved, of the trained network and of what `load_base` loaded."""
+        return network
+
+    def fresh_examples(self, epoch: int) -> Any:
+        """Return the training examples of an epoch: by default the same in each."""
+        return self.train
 
     def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         from lamina.models.keras_runtime import keras
         from lamina.training.fit import fit
 
         keras.backend.clear_session()  # memory grows with every network that was built
-        trainer = self.trainer(self.build(gradient_numbers(numbers)), gradient_numbers(numbers))
-        history = fit(
-            trainer,
-            self.train,
-            self.validation,
-            epochs=options.epochs or self.settings.epochs,
-            batch_size=self.settings.batch_size,
-            seed=self.seed,
-            on_epoch=options.on_epoch,
-            what=options.what,
-            patience=self.settings.patience,
-            fresh_examples=self.fresh_examples,
-            checkpoint=options.checkpoint,
-            on_network=options.on_network,
-        )
-        network = trainer.network
-        return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))
+        network, epochs = self.build(gradient_numbers(numbers)), options.epochs or self.settings.epochs
+        if self.recipe.batch_norm == "frozen":
+            freeze_norms(network)
+        trainer = self.trainer(network, gradient_numbers(numbers), self.recipe, self.steps(epochs))
+        examples, fresh = (self.train, self.validation), self.fresh_examples
+        history = fit(trainer, *examples, self.settings, options, seed=self.seed, fresh_examples=fresh)
+        return final(trainer.network, history)
 
     def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         # a head trains on one core and without Keras: a frozen backbone is loaded meanwhile
@@ -173,11 +220,20 @@ class NetworkLearner(Learner):
             base = loaded()
         return final(self.build_final_model(learned.network, base), learned.history)
 
+    @property
+    def recipe(self) -> Recipe:
+        """Optimizer and schedule: those of the settings, if they have some."""
+        return self.settings if isinstance(self.settings, Recipe) else Recipe()
+
+    def steps(self, epochs: int) -> int:
+        """Return the number of training steps in some epochs."""
+        return epochs * math.ceil(len(self.train) / self.settings.batch_size)
+
     @abstractmethod
-    def trainer(self, network: Any, numbers: GradientNumbers) -> "Trainer":
-        """Return the trainer of a network."""
+    def trainer(self, network: Any, numbers: GradientNumbers, recipe: Recipe, steps: int) -> "Trainer":
+        """Return the trainer of a network; steps: of the whole training."""
 
 
 def final(network: Any, history: list[EpochRow]) -> Learned:
-    """A final model, from raw input; `predict` takes the examples that hold it."""
+    """A network as it is, or a final model, from raw input; `predict` takes the examples that hold its input."""
     return Learned(history=history, make=lambda: network, predict=lambda examples: examples.predict(network))

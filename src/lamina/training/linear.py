@@ -27,13 +27,13 @@ class LinearClassifier:
     bias: Floats
     link: Link
 
-    def logits(self, x: Any) -> Floats:
-        """Compute `x @ coef + bias` of a matrix (n, width), sparse or not: (n, classes)."""
-        return np.asarray(x @ self.coef + self.bias, np.float64)
-
     def probabilities(self, x: Any) -> Floats:
-        """Compute the probabilities of the classes for a matrix (n, width): (n, classes), rows that sum to 1."""
-        logits = self.logits(x)
+        """Compute the probabilities of the classes for a matrix (n, width), sparse or not.
+
+        Returns:
+            (n, classes), rows that sum to 1.
+        """
+        logits = np.asarray(x @ self.coef + self.bias, np.float64)
         if self.link == "softmax":
             shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         else:

@@ -78,7 +78,7 @@ def _with_rates(kind: type, rates: Mapping[str, float]) -> type:
     if not rates:
         return kind
 
-    class WithRates(kind):  # type: ignore[misc, valid-type]
+    class WithRates(kind):  # type: ignore[misc]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             super().update_step(gradient, variable, learning_rate * rates.get(variable.path, 1.0))
 

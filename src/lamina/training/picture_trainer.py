@@ -1,15 +1,16 @@
 """Training of networks that predict pictures: by squared errors, or by cross-entropy over bins of colors."""
 
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
 from lamina.models.chroma import SPREAD
 from lamina.models.keras_runtime import keras, tf
-from lamina.training.settings import GradientNumbers
 from lamina.training.trainers import Trainer
 
 
+@dataclass(eq=False)
 class PictureTrainer(Trainer):
     """Trains a network that predicts channels of CIELAB.
 
@@ -25,26 +26,19 @@ class PictureTrainer(Trainer):
 
     measure = "mse"
 
-    def __init__(
-        self,
-        network: keras.Model,
-        tuned: GradientNumbers,
-        *,
-        tail: keras.Model,
-        rare: np.ndarray | None,
-        ema_decay: float = 0.0,
-    ) -> None:
-        super().__init__(network, tuned, ema_decay=ema_decay)
-        self._tail = tail
-        self._rare = None if rare is None else tf.constant(rare, tf.float32)
+    _: KW_ONLY
+    tail: keras.Model
+    rare: np.ndarray | None
 
     def _losses(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
         outputs = tf.cast(outputs, tf.float32)
-        colors = targets if self._rare is None else targets[0]
-        errors = tf.reduce_mean(tf.square(self._tail(outputs) - colors), axis=(1, 2, 3))
-        if self._rare is None:
+        colors = targets if self.rare is None else targets[0]
+        errors = tf.reduce_mean(tf.square(self.tail(outputs) - colors), axis=(1, 2, 3))
+        if self.rare is None:
             return errors / SPREAD**2, errors
         _, bins, shares = targets
         log_probabilities = tf.gather(tf.nn.log_softmax(outputs), bins, batch_dims=3)
-        losses = -tf.reduce_sum(log_probabilities * shares, axis=-1) * tf.gather(self._rare, bins[..., 0])
+        losses = -tf.reduce_sum(log_probabilities * shares, axis=-1) * tf.gather(
+            tf.constant(self.rare, tf.float32), bins[..., 0]
+        )
         return tf.reduce_mean(losses, axis=(1, 2)), errors

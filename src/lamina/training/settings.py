@@ -91,7 +91,7 @@ class RunSettings(Config):
     @property
     def needs_augmentation(self) -> bool:
         """Whether training draws fresh warps within the ranges of the section `augment`."""
-        return False
+        return getattr(self, "augmentation", None) == "fresh"
 
     @property
     def tunable(self) -> tuple[str, ...]:
@@ -135,6 +135,30 @@ class GradientSettings(RunSettings):
     decay: Annotated[Decay | Literal["tune"], or_tune("0 to 1")]
     patience: Annotated[int, Field(ge=1)] | None = None
     ema_decay: Share = 0.0
+
+
+class Recipe(Config):
+    """How gradient descent goes, besides its numbers. The defaults are those of the published systems.
+
+    Attributes:
+        optimizer: rmsprop (Hinton 2012) | adamw (Loshchilov and Hutter, ICLR 2019) | sgd (with Nesterov's momentum of
+            0.9: Sutskever et al., ICML 2013).
+        schedule: of the learning rate: decay (rate / (1 + decay x step)) | cosine (to a hundredth at the last step:
+            Loshchilov and Hutter, ICLR 2017; `decay` is not used then).
+        warmup: share of the steps in which the rate rises from 0, with cosine (Goyal et al. 2017).
+        weight_decay: decoupled from the gradient, times the learning rate; not of biases and normalizations.
+        first_layer_rate: rate of the first layer, as a share of the last one's; layers between them in geometric steps
+            (Howard and Ruder, ACL 2018).
+        batch_norm: whether batch normalization learns, or keeps the statistics of the weights that training starts
+            from.
+    """
+
+    optimizer: Literal["rmsprop", "adamw", "sgd"] = "rmsprop"
+    schedule: Literal["decay", "cosine"] = "decay"
+    warmup: Share = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    first_layer_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    batch_norm: Literal["train", "frozen"] = "train"
 
 
 Augmentation: TypeAlias = Literal["plan", "fresh"]

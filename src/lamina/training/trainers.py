@@ -1,23 +1,28 @@
-"""Training and evaluation steps: RMSprop with decay, moving averages of the weights, and the losses of classifiers."""
+"""Training and evaluation steps, moving averages of the weights, and the losses of classifiers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from lamina.models.keras_runtime import keras, tf
-from lamina.training.settings import GradientNumbers
+from lamina.training.optimizers import make_optimizer
+from lamina.training.settings import GradientNumbers, Recipe
 
 
+@dataclass(eq=False)
 class Trainer:
-    """A network and its optimizer: RMSprop with the learning rate / (1 + decay x step), as in older Keras.
+    """A network and its optimizer.
 
     Subclasses define `measure` and `_losses`.
 
     Args:
         network: a Keras model.
         tuned: learning rate and decay.
+        recipe: optimizer and schedule.
+        steps: of the whole training, for schedules that end with it.
         ema_decay: decay of an exponential moving average (EMA) of the weights, statistics of batch normalization
             included; 0 for none. The decay of a step is min(ema_decay, (1 + step) / (10 + step)), so that the random
             initial weights soon lose their effect (as in TensorFlow's ExponentialMovingAverage).
@@ -25,13 +30,17 @@ class Trainer:
 
     measure: ClassVar[str]  # name of what is measured besides the loss, such as "accuracy"
 
-    def __init__(self, network: keras.Model, tuned: GradientNumbers, *, ema_decay: float = 0.0) -> None:
-        rate = keras.optimizers.schedules.InverseTimeDecay(tuned.learning_rate, decay_steps=1, decay_rate=tuned.decay)
-        self.network = network
-        self.optimizer = keras.optimizers.RMSprop(rate)
-        self.optimizer.build(network.trainable_variables)
-        self._ema_decay = ema_decay
-        self._weights = [weight for weight in network.weights if "float" in weight.dtype] if ema_decay else []
+    network: keras.Model
+    tuned: GradientNumbers
+    _: KW_ONLY
+    recipe: Recipe = field(default_factory=Recipe)
+    steps: int = 1
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.network, self.recipe, self.tuned, self.steps)
+        averaged = self.network.weights if self.ema_decay else []
+        self._weights = [weight for weight in averaged if "float" in weight.dtype]
         self._ema = [tf.Variable(weight.numpy(), trainable=False) for weight in self._weights]
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -107,13 +116,16 @@ class Trainer:
         if not self._weights:
             return
         step = tf.cast(self.optimizer.iterations, tf.float32)
-        rate = 1 - tf.minimum(self._ema_decay, (1 + step) / (10 + step))
+        rate = 1 - tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self._ema, self._weights, strict=True):
             average.assign_add(rate * (tf.convert_to_tensor(weight) - average))
 
 
+@dataclass(eq=False)
 class ClassTrainer(Trainer):
-    """Trains a classifier: outputs are class probabilities (n, classes), targets are class numbers (n,).
+    """Trains a classifier: outputs are class probabilities (n, classes).
+
+    Targets are class numbers (n,); or, of mixed pictures, probabilities (n, classes).
 
     Args:
         class_weights: (classes,) factors of the losses.
@@ -124,26 +136,29 @@ class ClassTrainer(Trainer):
 
     measure = "accuracy"
 
-    def __init__(
-        self,
-        network: keras.Model,
-        tuned: GradientNumbers,
-        *,
-        class_weights: np.ndarray | None = None,
-        label_smoothing: float = 0.0,
-        ema_decay: float = 0.0,
-    ) -> None:
-        super().__init__(network, tuned, ema_decay=ema_decay)
-        self._class_weights = None if class_weights is None else tf.constant(class_weights, tf.float32)
-        self._smoothing = label_smoothing
+    _: KW_ONLY
+    class_weights: np.ndarray | None = None
+    label_smoothing: float = 0.0
 
     def _losses(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
         correct = tf.argmax(outputs, axis=-1) == tf.cast(targets, tf.int64)
         return keras.losses.sparse_categorical_crossentropy(targets, outputs), tf.cast(correct, tf.float32)
 
     def _training_losses(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
+        if len(targets.shape) == 2:
+            return self._mixed_losses(outputs, targets)
         losses, correct = self._losses(outputs, targets)
-        if self._smoothing:
+        if self.label_smoothing:
             labels = tf.one_hot(targets, outputs.shape[-1])
-            losses = keras.losses.categorical_crossentropy(labels, outputs, label_smoothing=self._smoothing)
-        return (losses if self._class_weights is None else losses * tf.gather(self._class_weights, targets)), correct
+            losses = keras.losses.categorical_crossentropy(labels, outputs, label_smoothing=self.label_smoothing)
+        if self.class_weights is not None:
+            losses *= tf.gather(tf.constant(self.class_weights, tf.float32), targets)
+        return losses, correct
+
+    def _mixed_losses(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Losses of mixed pictures; one counts as correct by the larger part of it."""
+        correct = tf.argmax(outputs, axis=-1) == tf.argmax(targets, axis=-1)
+        losses = keras.losses.categorical_crossentropy(targets, outputs, label_smoothing=self.label_smoothing)
+        if self.class_weights is not None:
+            losses *= tf.linalg.matvec(targets, tf.constant(self.class_weights, tf.float32))
+        return losses, tf.cast(correct, tf.float32)

@@ -7,11 +7,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from lamina.config import Config
 from lamina.training.history import DivergedError, kept_row
-from lamina.training.learner import Learner
+from lamina.training.learner import Learner, TrainingOptions
 from lamina.training.settings import Dropout, Hyperparameters, RunSettings
-from lamina.training.training_options import TrainingOptions
 from lamina.tuning.numbers import LINEAR
-from lamina.tuning.studies import ENDED, OpenStudy, Place, open_study, storage_errors
+from lamina.tuning.studies import ENDED, Place, open_study, storage_errors
 
 STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
 DIVERGED: Final = {"maximize": 0.0, "minimize": 1e5}  # worse than any network: no two sRGB colors differ that much
@@ -86,14 +85,18 @@ def search(
 
     # the trial was taken over by another worker, or its report failed: it will be run again
     lost: tuple[type[Exception], ...] = (optuna.exceptions.UpdateFinishedTrialError, *storage_errors())
-    settings = learner.settings
+    settings, measured = learner.settings, f"validation_{measure}"
     with open_study(place, _pruner(config.pruner, _epochs(settings, config))) as opened:
         while taken := opened.take(config.trials):
             trial, number = taken
+            what = f"{name}: trial {number + 1} of {config.trials}"
+            # seeded by the trial's number, so that no two workers draw the same
+            opened.study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number, n_startup_trials=STARTUP)
             try:
                 with opened.working_on(trial):
-                    what = f"{name}: trial {number + 1} of {config.trials}"
-                    _try(opened, trial, learner, config, measure, place.direction, seed=seed, what=what)
+                    value = _try(trial, learner, config, measured, diverged=DIVERGED[place.direction], what=what)
+                    ended = optuna.trial.TrialState.PRUNED if value is None else optuna.trial.TrialState.COMPLETE
+                    opened.study.tell(trial, value, state=ended, skip_if_finished=True)
             except lost:
                 continue
         trials = opened.ended()[: config.trials]
@@ -118,39 +121,26 @@ def _epochs(settings: RunSettings, config: TuneConfig) -> int:
 
 
 def _try(
-    opened: OpenStudy,
-    trial: Any,
-    learner: Learner,
-    config: TuneConfig,
-    measure: str,
-    direction: str,
-    *,
-    seed: int,
-    what: str,
-) -> None:
+    trial: Any, learner: Learner, config: TuneConfig, measured: str, *, diverged: float, what: str
+) -> float | None:
+    """Train with the numbers that the trial suggests; return the measure of the kept epoch, None if it was pruned."""
     import optuna
 
-    settings, measured = learner.settings, f"validation_{measure}"
-    epochs = _epochs(settings, config)
+    settings, epochs = learner.settings, _epochs(learner.settings, config)
 
     def report(row: dict[str, float]) -> None:
         trial.report(row[measured], int(row["epoch"]))
         if row["epoch"] < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    # seeded by the trial's number, so that no two workers draw the same
-    opened.study.sampler = optuna.samplers.TPESampler(seed=seed + trial.number, n_startup_trials=STARTUP)
     numbers = _numbers(settings, {name: _suggest(trial, config, name) for name in settings.tunable})
-    value, state = DIVERGED[direction], optuna.trial.TrialState.COMPLETE
     try:
         learned = learner.learn(numbers, TrainingOptions(epochs=epochs, on_epoch=report, what=what))
-        value = float(kept_row(learned.history, getattr(settings, "patience", None))[measured])
+        return float(kept_row(learned.history, getattr(settings, "patience", None))[measured])
     except DivergedError:
-        pass
+        return diverged
     except optuna.TrialPruned:
-        state = optuna.trial.TrialState.PRUNED
-    final = value if state == optuna.trial.TrialState.COMPLETE else None
-    opened.study.tell(trial, final, state=state, skip_if_finished=True)
+        return None
 
 
 def _suggest(trial: Any, config: TuneConfig, name: str) -> float:
@@ -167,12 +157,7 @@ def _numbers(settings: RunSettings, found: dict[str, float]) -> Hyperparameters:
 def _best(direction: str, trials: list[Any]) -> Any:
     """Return the first best trial that ran to the end; if none did, the first best pruned one."""
     best = max if direction == "maximize" else min
-    return best([trial for trial in trials if trial.state.name == ENDED[0]] or trials, key=_value)
-
-
-def _value(trial: Any) -> float:
-    """The measure of the kept epoch, or `DIVERGED`."""
-    return float(trial.value)
+    return best([trial for trial in trials if trial.state.name == ENDED[0]] or trials, key=lambda trial: trial.value)
 
 
 def _table(settings: RunSettings, trials: list[Any]) -> pd.DataFrame:
@@ -180,7 +165,7 @@ def _table(settings: RunSettings, trials: list[Any]) -> pd.DataFrame:
         {
             "number": number,
             "state": trial.state.name,
-            "value": _value(trial),
+            "value": trial.value,
             **_numbers(settings, trial.params).model_dump(),
             "epochs": len(trial.intermediate_values),
         }

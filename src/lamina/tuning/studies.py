@@ -92,10 +92,10 @@ def place_of(
     """
     key, address = json_digest(identity)[:16], os.environ.get(SHARED)
     if address:
-        return Place(url=_checked(address), study=f"{system}/{run}-{key}", identity=identity, direction=direction)
-    # Hyperband draws a trial's bracket from the study's name, so the name must not change with the code
-    url = f"sqlite:///{studies / f'{run}-{key}.db'}"
-    return Place(url=url, study=run, identity=identity, direction=direction)
+        url, study = _checked(address), f"{system}/{run}-{key}"
+    else:  # Hyperband draws a trial's bracket from the study's name, so the name must not change with the code
+        url, study = f"sqlite:///{studies / f'{run}-{key}.db'}", run
+    return Place(url=url, study=study, identity=identity, direction=direction)
 
 
 def _checked(address: str) -> str:

@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from lamina.data.sources.cells import ATYPICAL, TYPICAL
-from lamina.data.sources.picture import Picture
-from lamina.data.sources.smear import DECK, Shot, draw, pictures, sheet, shots
+from lamina.data.sources.members import Picture
+from lamina.data.sources.smear import DECK, Shot, draw, pictures, shots
 
 SEED, COUNT = 13, 160
 
@@ -173,9 +173,3 @@ def test_a_drawing_does_not_depend_on_earlier_ones() -> None:
     before = draw(first, SEED)
     draw(second, SEED)
     assert draw(first, SEED) == before
-
-
-def test_the_sheet_shows_every_class() -> None:
-    page = sheet(SEED, columns=1, side=96).convert("RGB")
-    assert page.size == (96, 4 * 112)
-    assert all(np.asarray(page)[112 * row : 112 * row + 96].std() > 20 for row in range(4))

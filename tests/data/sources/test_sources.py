@@ -23,8 +23,7 @@ from lamina.data.sources import archive as archives
 from lamina.data.sources.boxes import parse_voc
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import parse_labels
-from lamina.data.sources.members import PICTURE_SUFFIXES, decode_text
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import PICTURE_SUFFIXES, Picture, decode_text
 from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
 from lamina.files import PIECE, PiecewiseWriter, file_digest

@@ -12,7 +12,7 @@ import pytest
 from lamina.config import section
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.listing import listing
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
 from lamina.files import file_digest

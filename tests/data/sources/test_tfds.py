@@ -30,8 +30,7 @@ from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources import catalog
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.members import checked_name
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import Picture, checked_name
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
 

@@ -19,11 +19,11 @@ from lamina.commands.new import new
 from lamina.config import read_params, section
 from lamina.data.sources import fetch as fetching
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.copies import COPY_OR_OTHER
 from lamina.data.sources.fetch import FetchError, Patience, Session, fetch
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain, open_fetched
 from lamina.data.sources.listing import LISTING, listing
 from lamina.data.sources.source import open_source
+from lamina.data.sources.survey import COPY_OR_OTHER
 from lamina.data.sources.urls import fault, file_name, shown
 from lamina.errors import UserError
 from lamina.stages.download import download

@@ -16,7 +16,7 @@ from checkout import ROOT
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.maths.color import lab_to_srgb
-from lamina.report.pictures import read_pictures
+from lamina.report.data_files import read_pictures
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.classify import tables
 from lamina.tasks.classify.results import Metrics

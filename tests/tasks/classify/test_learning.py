@@ -1,5 +1,6 @@
 """What classifiers learn: networks and heads, where they start from, mixed precision, and fine-tuning."""
 
+import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,8 @@ import pytest
 
 from lamina.data.rows import Folders
 from lamina.errors import UserError
+from lamina.inputs.features import FeaturesSettings
 from lamina.inputs.index import read_split
-from lamina.inputs.settings import FeaturesSettings
 from lamina.models.backbones import BACKBONE_LAYER
 from lamina.models.keras_runtime import keras
 from lamina.models.networks import build_head, build_network
@@ -21,10 +22,9 @@ from lamina.stages.extract import extract_features
 from lamina.tasks.classify.learner import balanced_weights
 from lamina.tasks.classify.learning import HeadLearner, open_learner
 from lamina.training.fit import fit
-from lamina.training.learner import Learned
+from lamina.training.learner import Learned, TrainingOptions
 from lamina.training.settings import GradientNumbers
 from lamina.training.trainers import ClassTrainer
-from lamina.training.training_options import TrainingOptions
 from systems import FEATURES, HEAD, NETWORK, NUMBERS, learner_of, stage_of, write_classes_as_features, write_stripes
 
 SIDE = 32
@@ -84,7 +84,7 @@ def test_an_infinite_loss_ends_training() -> None:
     trainer = ClassTrainer(learner.build(GIVEN), GIVEN)
     trainer.network.set_weights([np.full_like(weight, np.nan) for weight in trainer.network.get_weights()])
     with pytest.raises(UserError, match=r"the loss is not finite in epoch 1; lower learning_rate"):
-        fit(trainer, learner.train, learner.validation, epochs=2, batch_size=8, seed=1, on_epoch=lambda row: None)
+        fit(trainer, learner.train, learner.validation, learner.settings, TrainingOptions(epochs=2), seed=1)
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
@@ -251,7 +251,7 @@ def test_a_class_that_a_fold_lacks_is_named(capsys: pytest.CaptureFixture[str]) 
     upright = manifest["label"] == "upright"
 
     def opened(rows: pd.DataFrame) -> object:
-        return open_learner("cnn", stage_of(NETWORK).run.settings, Folders(), seed=1, manifest=rows)
+        return open_learner(dataclasses.replace(stage_of(NETWORK).setup, manifest=rows))
 
     with pytest.raises(UserError, match=r"nothing of upright in the fold train; add some of other origins, or leave"):
         opened(manifest[~upright | (manifest["fold"] != "train")])
@@ -264,6 +264,4 @@ def test_a_class_that_a_fold_lacks_is_named(capsys: pytest.CaptureFixture[str]) 
 def test_less_than_two_classes_are_refused() -> None:
     manifest = read_split(Folders())
     with pytest.raises(UserError, match=r"expected at least two classes, found \['lying'\]; look at source\.labels"):
-        open_learner(
-            "cnn", stage_of(NETWORK).run.settings, Folders(), seed=1, manifest=manifest[manifest["label"] == "lying"]
-        )
+        open_learner(dataclasses.replace(stage_of(NETWORK).setup, manifest=manifest[manifest["label"] == "lying"]))

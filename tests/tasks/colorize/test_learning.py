@@ -1,9 +1,9 @@
 """What runs that colorize learn, without labels."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lamina.data.rows import Folders, open_rows
@@ -11,8 +11,8 @@ from lamina.errors import UserError
 from lamina.inputs.index import read_split
 from lamina.inputs.lightness import lightness
 from lamina.tasks.colorize.learning import ColorLearner, open_learner
+from lamina.training.learner import DEFAULT_OPTIONS, Setup
 from lamina.training.settings import GradientNumbers
-from lamina.training.training_options import DEFAULT_OPTIONS
 from systems import AUGMENT, COLORS, learner_of, stage_of, write_blots
 
 SIDE = 16
@@ -95,12 +95,11 @@ def test_the_content_of_weights_decides_the_digest(tmp_path: Path) -> None:
 
 def test_a_fold_without_pictures_is_named() -> None:
     split = read_split(Folders())
-    settings = stage_of(RUN).run.settings
 
-    def without(fold: str) -> pd.DataFrame:
-        return split[split["fold"] != fold]
+    def without(fold: str) -> Setup:
+        return dataclasses.replace(stage_of(RUN).setup, manifest=split[split["fold"] != fold])
 
     with pytest.raises(UserError, match=r"no picture in the fold train; add pictures, or look at split and filter"):
-        open_learner("colors", settings, Folders(), seed=1, manifest=without("train"))
+        open_learner(without("train"))
     with pytest.raises(UserError, match=r"no picture in the fold validation"):
-        open_learner("colors", settings, Folders(), seed=1, manifest=without("validation")).validation  # noqa: B018
+        open_learner(without("validation")).validation  # noqa: B018

@@ -16,8 +16,7 @@ from PIL import Image
 from lamina.charts.chapter import Chapter
 from lamina.commands import gate
 from lamina.errors import UserError
-from lamina.results.record import Record
-from lamina.results.timing import Timing
+from lamina.results.record import Record, Timing
 from lamina.tasks.lightness.results import LightnessScores, Metrics
 from lamina.tasks.registry import TASKS
 from systems import LIGHT, params_of

@@ -1,5 +1,6 @@
 """What runs that learn lightness learn from color, and what their encoder is good for."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,10 @@ import pandas as pd
 import pytest
 
 from lamina.data.rows import Folders
+from lamina.inputs.features import FeaturesSettings
 from lamina.inputs.index import read_split
 from lamina.inputs.lightness import chroma as chroma_of_lab
 from lamina.inputs.lightness import lightness
-from lamina.inputs.settings import FeaturesSettings
 from lamina.maths.color import srgb_to_lab
 from lamina.maths.crossvalidation import SPARE
 from lamina.models.backbones import BACKBONE_LAYER, CONVENTION_LAYER, build_extractor, convention
@@ -139,8 +140,8 @@ def test_a_classifier_takes_features_of_its_encoder(
     beyond = manifest["id"].map(light - light.median())
     clear = manifest["fold"].where(beyond.abs() > 4, SPARE)  # pictures in between are of neither class
     rows = manifest.assign(label=(beyond > 0).map(str), fold=clear)
-    run = stage_of(HEAD | {"input": "features/light", "epochs": 30}).run.settings
-    learner = open_classifier("head", run, Folders(), seed=1, manifest=rows)
+    setup = stage_of(HEAD | {"input": "features/light", "epochs": 30}).setup
+    learner = open_classifier(dataclasses.replace(setup, manifest=rows))
     test = learner.examples("test")
     assert len(test) >= 8
     predicted = learner.learn(GIVEN).predict(test).argmax(axis=1)

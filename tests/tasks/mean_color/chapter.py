@@ -6,8 +6,7 @@ from typing import Any
 
 from lamina.tasks.mean_color.results import Metrics
 
-from lamina.charts.chapter import Chapter
-from lamina.charts.plain_chapter import plain_chapter
+from lamina.charts.chapter import Chapter, plain_chapter
 from lamina.results.trained import read_trained
 
 

@@ -8,13 +8,11 @@ import pandas as pd
 from lamina.tasks.mean_color.results import judge, mean_lab, mean_rgb, summarise
 from lamina.tasks.mean_color.settings import MeanColorNumbers, MeanColorSettings
 
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders, open_rows
-from lamina.inputs.index import input_digest, input_width, read_split
+from lamina.data.rows import open_rows
+from lamina.inputs.index import input_digest, input_width
 from lamina.training.history import averages
-from lamina.training.learner import Learned, Learner
-from lamina.training.settings import Hyperparameters, RunSettings
-from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
+from lamina.training.learner import DEFAULT_OPTIONS, Learned, Learner, Setup, TrainingOptions
+from lamina.training.settings import Hyperparameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +26,23 @@ class Examples:
         return len(self.inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
 class MeanColorLearner(Learner):
     """How least squares learns mean colors."""
 
     settings: MeanColorSettings
+
+    @property
+    def width(self) -> int:
+        return input_width(self.folders.pixels)
+
+    @property
+    def digest(self) -> str:
+        return input_digest(self.folders.pixels, self.folders)
+
+    def examples(self, fold: str) -> Examples:
+        chosen = (self.manifest["fold"] == fold) & (self.manifest["copy"] == 0)
+        rows = open_rows(self.manifest[chosen], self.folders)
+        return Examples(inputs=mean_rgb(rows), targets=mean_lab(rows))
 
     def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         weights = fit(self.train, cast(MeanColorNumbers, numbers).penalty)
@@ -55,29 +65,9 @@ class MeanColorLearner(Learner):
         return summarise(judged)
 
 
-def open_learner(
-    name: str,
-    settings: RunSettings,
-    folders: Folders,
-    *,
-    seed: int,
-    manifest: pd.DataFrame | None = None,
-    augment: AugmentConfig | None = None,
-) -> MeanColorLearner:
+def open_learner(setup: Setup) -> MeanColorLearner:
     """Open what a run learns; see `lamina.tasks.task.Task.open_learner`."""
-    split = read_split(folders) if manifest is None else manifest
-
-    def examples(fold: str) -> Examples:
-        rows = open_rows(split[(split["fold"] == fold) & (split["copy"] == 0)], folders)
-        return Examples(inputs=mean_rgb(rows), targets=mean_lab(rows))
-
-    return MeanColorLearner(
-        settings=cast(MeanColorSettings, settings),
-        width=input_width(folders.pixels),
-        digest=input_digest(folders.pixels, folders),
-        examples=examples,
-        seed=seed,
-    )
+    return MeanColorLearner(**vars(setup))
 
 
 def fit(examples: Examples, penalty: float) -> np.ndarray:

@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
 from lamina.data.sources.members import MAX_MEMBERS, Members, check_size, checked_name, is_ignored, sorted_names
@@ -43,9 +42,7 @@ DAMAGED: Final = (
     OverflowError,
     RecursionError,
 )
-DECOMPRESSORS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
-    {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
-)
+DECOMPRESSORS: Final[Mapping[str, Callable[..., Any]]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}
 # (offset, bytes at that offset, kind of file)
 SIGNATURES: Final = (
     (0, b"PK\x03\x04", "zip"),

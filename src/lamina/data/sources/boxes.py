@@ -5,8 +5,7 @@ import xml.etree.ElementTree as ET
 from collections import defaultdict
 from typing import Final
 
-from lamina.data.sources.members import Members, decode_text, some, stem
-from lamina.data.sources.picture import Box
+from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -104,10 +104,13 @@ def _reason(tfds: Any, root: Any, name: str, config: str | None, version: str | 
         missing = f"{name!r} has no configuration {config!r}" if config else f"{name!r} has several configurations"
         return f"{missing}; name one as {name}/CONFIG{known_names(config or '', configs)}"
     folder = root / name / config if config else root / name
-    broken = [one for one in _folders(folder) if tfds.core.Version.is_valid(one) and not _is_complete(folder / one)]
+    here = [one for one in _folders(folder) if tfds.core.Version.is_valid(one)]
+    broken = [one for one in here if not _is_complete(folder / one)]
     if broken and version in (None, *broken):
         return _partly_prepared(folder / broken[-1])
-    versions = _versions(tfds, root, name, config)
+    versions = set(here)
+    with contextlib.suppress(Exception):  # unknown, or its code does not load: use the disk only
+        versions |= {str(one) for one in tfds.builder_cls(name)(data_dir=root, config=config).versions}
     if version and version not in versions:
         return f"{name!r} has no version {version}{known_names(version, versions)}"
     return None
@@ -123,16 +126,8 @@ def _folders(path: Any) -> list[str]:
 
 def _configs(tfds: Any, root: Any, name: str) -> set[str]:
     on_disk = {one for one in _folders(root / name) if not tfds.core.Version.is_valid(one)}
-    with contextlib.suppress(Exception):  # unknown, or its code does not load: use the disk only
+    with contextlib.suppress(Exception):  # see `_reason`
         on_disk |= set(tfds.builder_cls(name).builder_configs)
-    return on_disk
-
-
-def _versions(tfds: Any, root: Any, name: str, config: str | None) -> set[str]:
-    folder = root / name / config if config else root / name
-    on_disk = {one for one in _folders(folder) if tfds.core.Version.is_valid(one)}
-    with contextlib.suppress(Exception):
-        on_disk |= {str(one) for one in tfds.builder_cls(name)(data_dir=root, config=config).versions}
     return on_disk
 
 
@@ -165,8 +160,9 @@ def prepare_dataset(builder: Any, where: str) -> None:
     _check_reach(builder, where)
     read_config()  # loads TensorFlow without its log output
     tfds = library()
+    lines: Any = sys.stderr if sys.stderr.isatty() else _Sparse(sys.stderr)
     try:
-        with _sparse_lines(), contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stderr(lines), contextlib.redirect_stdout(sys.stderr):
             # do not try the bucket of prepared datasets: it has few, and hangs without internet
             config = tfds.download.DownloadConfig(try_download_gcs=False)
             builder.download_and_prepare(download_config=config)
@@ -210,17 +206,9 @@ def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + '...'}"
 
 
-@contextlib.contextmanager
-def _sparse_lines() -> Iterator[None]:
-    """Without a terminal, print only one line of the library's progress bars every ten seconds."""
-    if sys.stderr.isatty():
-        yield
-        return
-    with contextlib.redirect_stderr(_Sparse(sys.stderr)):
-        yield
-
-
 class _Sparse:
+    """Prints only one line of the library's progress bars every ten seconds, for a stream that is no terminal."""
+
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._next = time.monotonic() + SECONDS_BETWEEN_LINES

@@ -222,11 +222,7 @@ def leukocyte(morphology: Morphology, slide: Slide, rng: np.random.Generator) ->
     )
     body *= (cell * (1 - 0.8 * bubbles))[..., None]
     return Leukocyte(
-        x=float(x),
-        y=float(y),
-        radius=radius,
-        cell=_on_field(cell, left, top),
-        density=_on_field(body, left, top),
+        x=float(x), y=float(y), radius=radius, cell=_on_field(cell, left, top), density=_on_field(body, left, top)
     )
 
 
@@ -240,7 +236,7 @@ def red_cells(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Fiel
         free = np.hypot(x - around.x, y - around.y) > around.radius + rng.uniform(0.6, 1.05) * radius
         if free and all(np.hypot(x - a, y - b) > apart for a, b in placed) and len(placed) < count:
             placed.append((x, y))
-    density = np.zeros((SIDE, SIDE, len(STAINS)), np.float32)
+    density = _stained(SIDE)
     for x, y in placed:
         _add(density, *_red_cell(x, y, radius * rng.normal(1.0, 0.06), slide, rng))
     return np.asarray(density * (1 - around.cell[..., None]), np.float32)
@@ -248,7 +244,7 @@ def red_cells(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Fiel
 
 def platelets(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Field:
     """Draw a few platelets, purple grains in a pale blue body of 2 to 3 micrometers: density (SIDE, SIDE, 4)."""
-    density = np.zeros((SIDE, SIDE, len(STAINS)), np.float32)
+    density = _stained(SIDE)
     for x, y in rng.uniform(0, SIDE, (rng.poisson(2.0), 2)):
         radius = rng.uniform(0.8, 1.7) * slide.scale
         left, top, side = _frame(x, y, radius, 1.6)
@@ -257,10 +253,7 @@ def platelets(around: Leukocyte, slide: Slide, rng: np.random.Generator) -> Fiel
         grains = np.clip(0.5 + 0.5 * noise(rng, side, 0.5 * slide.scale), 0, 1) * _inside(
             np.hypot(u, v) - np.float32(0.6), 0.4
         )
-        patch = np.zeros((side, side, len(STAINS)), np.float32)
-        patch[..., 1] = 0.2 * body
-        patch[..., 2] = (0.12 + 0.55 * grains) * body
-        _add(density, patch, left, top)
+        _add(density, _stained(side, azure=0.2 * body, purple=(0.12 + 0.55 * grains) * body), left, top)
     return np.asarray(density * (1 - around.cell[..., None]), np.float32)
 
 
@@ -273,15 +266,21 @@ def _red_cell(x: float, y: float, radius: float, slide: Slide, rng: np.random.Ge
     hollow = np.hypot(u - rng.normal(0, 0.06), v - rng.normal(0, 0.06)) / rng.uniform(0.46, 0.66)
     pallor = np.clip(slide.pallor + rng.normal(0, 0.1), 0, 0.95)
     thickness = (1 - pallor * np.exp(-(hollow**2.4))) * (0.86 + 0.14 * np.clip(-outside / 0.25, 0, 1))
+    hemoglobin = rng.normal(0.62, 0.04) * body * thickness
+    return _stained(side, eosin=0.2 * body * thickness, hemoglobin=hemoglobin), left, top
+
+
+def _stained(side: int, **densities: Field) -> Field:
+    """Densities (side, side) of some `STAINS`, by name, as a patch: (side, side, 4)."""
     patch = np.zeros((side, side, len(STAINS)), np.float32)
-    patch[..., 0] = 0.2 * body * thickness
-    patch[..., 3] = rng.normal(0.62, 0.04) * body * thickness
-    return patch, left, top
+    for stain, density in densities.items():
+        patch[..., STAINS.index(stain)] = density
+    return patch
 
 
 def _cytoplasm(morphology: Morphology, outside: Field, nucleus: Field, scale: float, rng: np.random.Generator) -> Field:
     side = outside.shape[0]
-    body = np.zeros((side, side, len(STAINS)), np.float32)
+    body = _stained(side)
     frost = 1 + 0.12 * noise(rng, side, 0.5 * scale) + 0.12 * noise(rng, side, 2.0 * scale)
     membrane = 1 + 0.35 * np.exp(-((outside / 0.05) ** 2))
     for stain, span in enumerate(morphology.cytoplasm):
@@ -304,10 +303,7 @@ def _chromatin(morphology: Morphology, beyond: Field, nucleus: Field, scale: flo
     purple = (
         rng.uniform(*morphology.chromatin) * dome * np.clip(1 + rng.uniform(*morphology.clumps) * texture, 0.3, 1.6)
     )
-    body = np.zeros((side, side, len(STAINS)), np.float32)
-    body[..., 1] = 0.12 * purple * nucleus
-    body[..., 2] = purple * nucleus
-    return body
+    return _stained(side, azure=0.12 * purple * nucleus, purple=purple * nucleus)
 
 
 def _chain(u: Field, v: Field, morphology: Morphology, rng: np.random.Generator) -> Field:

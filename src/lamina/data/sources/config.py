@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
@@ -14,15 +13,13 @@ from lamina.errors import UserError
 Strings: TypeAlias = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
 # keys that each kind of source does not use
-UNUSED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "smear": ("location", "mirrors", "sha256", "members", "boxes", "target", "splits"),
-        "folder": ("mirrors", "sha256", "splits"),
-        "archive": ("mirrors", "splits"),
-        "url": ("splits",),
-        "tfds": ("mirrors", "sha256", "members", "boxes", "target"),
-    }
-)
+UNUSED: Final[Mapping[str, tuple[str, ...]]] = {
+    "smear": ("location", "mirrors", "sha256", "members", "boxes", "target", "splits"),
+    "folder": ("mirrors", "sha256", "splits"),
+    "archive": ("mirrors", "splits"),
+    "url": ("splits",),
+    "tfds": ("mirrors", "sha256", "members", "boxes", "target"),
+}
 
 
 class SourceConfig(Config):

@@ -10,7 +10,6 @@ from lamina.data.sources.boxes import find_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.members import Members, some
 from lamina.data.sources.text_table import find_text_table
-from lamina.errors import UserError
 
 LISTING: Final = "members.sha256"  # next to params.yaml
 DIGITS: Final = 64
@@ -67,17 +66,6 @@ def listing_problem(digests: Mapping[str, str], expected: str, system: Path) -> 
     if _digest(listed) != expected:
         return f"{problem}; {LISTING} does not match source.members (its digest is {_digest(listed)}): correct one"
     return f"{problem}: {_difference(_parse(listed), digests)}"
-
-
-def check_listing(digests: Mapping[str, str], expected: str, system: Path, *, where: str, remedy: str) -> None:
-    """Check the files that were read against `source.members`; see `listing_problem`.
-
-    Raises:
-        UserError: If they differ; `where` names the source, `remedy` says what to do.
-    """
-    problem = listing_problem(digests, expected, system)
-    if problem:
-        raise UserError(f"{where}: {problem}; {remedy}, or correct source.members")
 
 
 def _digest(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The files of a folder or an archive: sorted names, bytes on demand."""
+"""What sources hold: the files of a folder or an archive (sorted names, bytes on demand), and their pictures."""
 
 import difflib
 import posixpath
@@ -10,17 +10,37 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Final
 
 from lamina.errors import UserError
 
 PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({"pictures": PICTURE_SUFFIXES, "texts": (".txt",)})
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {"pictures": PICTURE_SUFFIXES, "texts": (".txt",)}
 # Largest file, so that a row group with one huge picture still needs little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000
 IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+
+Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One encoded item of a source: a picture, or a text.
+
+    Attributes:
+        name: Path inside the source, with `/`.
+        encoded: Bytes of the file.
+        labels: Its labels; two cells have two labels, even equal ones; empty if unlabeled.
+        origin: What it was taken from (slide, patient). Pictures of one origin stay in one fold.
+        boxes: A box per object of interest.
+    """
+
+    name: str
+    encoded: bytes
+    labels: tuple[str, ...]
+    origin: str
+    boxes: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

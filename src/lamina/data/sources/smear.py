@@ -14,11 +14,11 @@ from typing import Literal
 
 import joblib
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from lamina.data.sources.cells import ATYPICAL, TYPICAL, leukocyte, platelets, red_cells
+from lamina.data.sources.members import Box, Picture
 from lamina.data.sources.microscope import SIDE, Slide, draw_slide, expose
-from lamina.data.sources.picture import Box, Picture
 
 Flaw = Literal["grey", "duplicate", "near duplicate", "truncated", "no picture"]
 
@@ -126,24 +126,6 @@ def _flaw(seed: int, index: int) -> Flaw | None:
         flaws += ["truncated", "no picture"]
     places = _rng(seed, "flaws", block).choice(FLAW_PLACES, len(flaws), replace=False)
     return dict(zip(places.tolist(), flaws, strict=True)).get(place)
-
-
-def sheet(seed: int, columns: int = 6, side: int = 160) -> Image.Image:
-    """Draw a sheet: a row per class, each picture from another slide, with its class below."""
-    strip, shown = 16, dict.fromkeys(DECK, 0)
-    page = Image.new("RGB", (columns * side, len(shown) * (side + strip)), "white")
-    pen, used = ImageDraw.Draw(page), set()
-    for shot in shots(seed, 60 * columns):
-        row, column = list(shown).index(shot.label), shown[shot.label]
-        if shot.flaw is None and shot.slide not in used and column < columns:
-            small = draw(shot, seed)[0].resize((side, side), Image.Resampling.LANCZOS)
-            page.paste(small, (column * side, row * (side + strip)))
-            at = ((column + 0.5) * side, (row + 1) * (side + strip) - strip / 2)
-            pen.text(at, shot.label, fill="black", anchor="mm")
-            shown[shot.label] += 1
-            used.add(shot.slide)
-    palette = page.quantize(256, kmeans=5)
-    return page.quantize(palette=palette)  # dithered: a third of the bytes, no banding
 
 
 def _file(shot: Shot, seed: int) -> tuple[bytes, tuple[Box, ...]]:

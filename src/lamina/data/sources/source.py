@@ -1,22 +1,28 @@
 """Opens a source of any kind and yields its pictures one by one."""
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Final
 
 from lamina.data.sources.archive import open_archive
 from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.folder import open_folder
 from lamina.data.sources.labels import find_labels
-from lamina.data.sources.listing import check_listing, with_digests
-from lamina.data.sources.members import Members, some, suggestion
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.listing import listing_problem, with_digests
+from lamina.data.sources.members import (
+    Members,
+    Picture,
+    check_size,
+    checked_name,
+    is_ignored,
+    some,
+    sorted_names,
+    suggestion,
+)
 from lamina.data.sources.text_table import find_text_table
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -66,8 +72,48 @@ def open_members(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
     """
     if not path.exists():
         raise UserError(f"{where}: not found{_nearest(path)}")
-    with open_folder(path, where=where) if path.is_dir() else open_archive(path, where=where, spool=spool) as members:
+    with _open_folder(path, where=where) if path.is_dir() else open_archive(path, where=where, spool=spool) as members:
         yield members
+
+
+@contextmanager
+def _open_folder(path: Path, *, where: str) -> Iterator[Members]:
+    """List the files of a folder and of all folders below it; links are followed.
+
+    Raises UserError, here or on reading, for a broken or circular link, for what is neither file nor folder, and for
+    what cannot be read.
+    """
+
+    def read(name: str) -> bytes:
+        file = path / name
+        try:
+            check_size(file.stat().st_size, name, where)
+            return file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{where}: cannot read {name!r}: {error.strerror}") from None
+
+    names = sorted_names(_walk(path, where, "", (path.resolve(),)), where)
+    yield Members(where=where, names=names, read=read)
+
+
+def _walk(folder: Path, where: str, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        raise UserError(f"{where}: cannot list {prefix or '.'!r}: {error.strerror}") from None
+    for entry in entries:
+        if is_ignored(entry.name):
+            continue
+        name = prefix + checked_name(entry.name, where)
+        if entry.is_file():
+            yield name
+        elif entry.is_dir():
+            inner = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
+            if inner in above:
+                raise UserError(f"{where}: {name!r} links to a folder that contains it; remove the link")
+            yield from _walk(Path(entry.path), where, f"{name}/", (*above, inner))
+        else:
+            raise UserError(f"{where}: {name!r} is neither file nor folder (a broken link or a device); remove it")
 
 
 def _nearest(path: Path) -> str:
@@ -86,8 +132,10 @@ def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
         found = "folder" if path.is_dir() else "file"
         raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; correct source.kind")
     (digest,) = config.digests
-    if digest and path.exists():
-        _check_digest(path, location, digest)
+    if digest and path.exists() and (found_digest := file_digest(path)) != digest:
+        raise UserError(
+            f"{location}: source.sha256 expects {digest}, got {found_digest}; download it again, or correct the digest"
+        )
     with open_members(path, where=location, spool=system) as members:
         yield _source(members, config, system, "restore the original files")
 
@@ -100,26 +148,24 @@ def _fetched(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
         yield _source(members, config, system, remedy(system))
 
 
-def _check_digest(path: Path, where: str, expected: str) -> None:
-    found = file_digest(path)
-    if found != expected:
-        raise UserError(
-            f"{where}: source.sha256 expects {expected}, got {found}; download it again, or correct the digest"
-        )
-
-
 def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -> Source:
     """The pictures of some members. With `source.members` all read files are checked after the last one.
 
     remedy: what to do if they differ.
     """
-    members = replace(members, content=config.content)
-    if config.members is None:
+    members, expected = replace(members, content=config.content), config.members
+    if expected is None:
         return _items(members, config)
     members, digests = with_digests(members)
     found = _items(members, config)
-    checked = partial(check_listing, digests, config.members, system, where=members.where, remedy=remedy)
-    return replace(found, pictures=_followed_by(found.pictures, checked))
+
+    def checked() -> Iterator[Picture]:
+        yield from found.pictures
+        problem = listing_problem(digests, expected, system)
+        if problem:
+            raise UserError(f"{members.where}: {problem}; {remedy}, or correct source.members")
+
+    return replace(found, pictures=checked())
 
 
 def _items(members: Members, config: SourceConfig) -> Source:
@@ -128,11 +174,6 @@ def _items(members: Members, config: SourceConfig) -> Source:
     if table is None:
         return Source(pictures=_read(members, config), total=len(members.pictures))
     return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
-
-
-def _followed_by(pictures: Iterator[Picture], action: Callable[[], None]) -> Iterator[Picture]:
-    yield from pictures
-    action()
 
 
 def _read(members: Members, config: SourceConfig) -> Iterator[Picture]:
@@ -178,8 +219,10 @@ def _origin(name: str, pattern: str) -> str:
 def _smear(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     from lamina.data.sources import smear  # drawing needs OpenCV, which reading does not
 
+    find_origin = _matching_origin(config.origin, "smear")
+
     def configured(picture: Picture) -> Picture:
-        origin = _origins((picture.name,), config.origin, "smear")(picture.name) if config.origin else picture.origin
+        origin = find_origin(picture.name) if config.origin else picture.origin
         return replace(picture, origin=origin, labels=() if config.labels == "none" else picture.labels)
 
     yield Source(pictures=map(configured, smear.pictures(seed, config.pictures)), total=config.pictures)
@@ -189,16 +232,16 @@ def _smear(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
 def _tfds(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     from lamina.data.sources import tfds  # imports TensorFlow when it reads
 
-    def find_origin(file: str) -> str:
-        return _origins((file,), config.origin, f"tfds:{config.location}")(file)
-
     dataset = tfds.open_dataset(config.locations[0], config.labels, config.content)
-    pictures, total = tfds.read_pictures(
-        dataset, config.labels, config.splits, find_origin if config.origin else None, config.content
-    )
+    find_origin = _matching_origin(config.origin, f"tfds:{config.location}") if config.origin else None
+    pictures, total = tfds.read_pictures(dataset, config.labels, config.splits, find_origin, config.content)
     yield Source(pictures=pictures, total=total)
 
 
-OPENERS: Final[Mapping[str, Opener]] = MappingProxyType(
-    {"smear": _smear, "folder": _located, "archive": _located, "url": _fetched, "tfds": _tfds}
-)
+OPENERS: Final[Mapping[str, Opener]] = {
+    "smear": _smear,
+    "folder": _located,
+    "archive": _located,
+    "url": _fetched,
+    "tfds": _tfds,
+}

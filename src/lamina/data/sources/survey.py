@@ -1,7 +1,11 @@
-"""Surveys a new source: its pictures, labels and boxes, so that params.yaml can be written for it."""
+"""Surveys a new source: its pictures, labels, boxes and copies, so that params.yaml can be written for it.
+
+Whether pictures are augmented copies of fewer originals is told by file names alone.
+"""
 
 import posixpath
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,14 +15,20 @@ from typing import Final, TypeVar
 from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
-from lamina.data.sources.members import Members, stem
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import Members, Picture, stem
 from lamina.errors import UserError
 
 T = TypeVar("T")
 
 SAMPLED: Final = 200  # pictures, and box files: estimates a share of one half within 7 % (95 %)
 TABLE_SUFFIXES: Final = (".csv", ".tsv")
+
+# `_17_3204.jpeg`: Keras' ImageDataGenerator names copies by a prefix, the number of the original and a random number
+COPY: Final = re.compile(r"_(?P<origin>\d+)_(?P<copy>\d+)\.\w+$")
+EVERY_COPY: Final = r"_(?P<origin>\d+)_\d+\.\w+$"
+COPY_OR_OTHER: Final = r"(?P<origin>(?<=_)\d+(?=_\d+\.\w+$)|^(?!.*_\d+_\d+\.\w+$).+)"
+LONGEST: Final = 7  # digits of the random number, which is below 10**4, or 10**7 in later versions
+FEWEST: Final = 10  # originals; fewer may be classes, days or cameras
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +94,23 @@ class PixelSurvey:
         return self.grey > self.readable / 2
 
 
+@dataclass(frozen=True, kw_only=True)
+class OriginSurvey:
+    """Copies found by file names.
+
+    Attributes:
+        pattern: Value for `source.origin`.
+        origins: Number of originals.
+        copies: Number of pictures that are copies.
+        others: Number of other pictures.
+    """
+
+    pattern: str
+    origins: int
+    copies: int
+    others: int
+
+
 def survey_labels(members: Members) -> LabelSurvey | None:
     """Find the labels: a CSV with the columns file and label, or else at least two folders.
 
@@ -134,7 +161,8 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
     if not objects:
         return None
     once = Counter(name for names in objects for name, count in names.items() if count == 1)
-    target = next((name for name, count in sorted(once.items(), key=_most_common) if count > len(objects) / 2), None)
+    often_first = sorted(once.items(), key=lambda counted: (-counted[1], counted[0]))
+    target = next((name for name, count in often_first if count > len(objects) / 2), None)
     alone = sum(names.total() == 1 for names in objects) > len(objects) / 2
     single = len(found) > len(members.pictures) / 2 and (alone or target is not None)
     return BoxSurvey(boxes=folder.removeprefix(members.top), target=target, pictures=len(found), single=single)
@@ -145,10 +173,6 @@ def _objects(members: Members, file: str) -> Counter[str] | None:
         return Counter(name for name, _ in parse_voc(members.read(file), file))
     except UserError:  # another kind of XML; the stage download reports it if boxes are configured
         return None
-
-
-def _most_common(counted: tuple[str, int]) -> tuple[int, str]:
-    return -counted[1], counted[0]
 
 
 def survey_pixels(sampled: Iterable[bytes], where: str) -> PixelSurvey:
@@ -202,6 +226,50 @@ def survey_pictures(
             yield picture.labels
 
     return count_labels(labels, labels_of_all()), survey_pixels(sampled, where)
+
+
+def survey_origins(names: Sequence[str], classes: int) -> OriginSurvey | None:
+    """Find the pattern that groups the copies of an original.
+
+    A wrong pattern would group unrelated pictures. So two numbers in a name count as original and random number only
+    if the first counts upwards, the second does not, and there are many small groups.
+
+    Args:
+        names: Names of all pictures.
+        classes: Number of different labels.
+
+    Returns:
+        The pattern and its counts, or None if the evidence is weak.
+    """
+    found = [match for name in names if (match := COPY.search(posixpath.basename(name)))]
+    groups: dict[str, list[str]] = defaultdict(list)
+    for match in found:
+        groups[match["origin"]].append(match["copy"])
+    if not found or 2 * len(found) < len(names):
+        return None
+    if not (_are_originals(groups, classes) and _are_random(groups)):
+        return None
+    others = len(names) - len(found)
+    pattern = COPY_OR_OTHER if others else EVERY_COPY
+    return OriginSurvey(pattern=pattern, origins=len(groups), copies=len(found), others=others)
+
+
+def _are_originals(groups: dict[str, list[str]], classes: int) -> bool:
+    """Whether the first numbers count many things with a few pictures each."""
+    sizes = [len(copies) for copies in groups.values()]
+    several = sum(size for size in sizes if size > 1)
+    are_many = len(groups) >= max(FEWEST, 2 * classes + 1)  # else they may be classes
+    are_counted = max(map(int, groups)) < 10 * len(groups)  # else they may be dates
+    return are_many and are_counted and 2 * several >= sum(sizes) and 10 * max(sizes) <= sum(sizes)
+
+
+def _are_random(groups: dict[str, list[str]]) -> bool:
+    """Whether the second numbers may be random: not padded, no dates, no running index, no cells of a grid."""
+    numbers = [copy for copies in groups.values() for copy in copies]
+    are_plain = all(len(copy) <= LONGEST and copy == str(int(copy)) for copy in numbers)
+    distinct = len(set(numbers))
+    are_an_index = distinct == len(numbers) and max(map(int, numbers)) < 2 * len(numbers)
+    return are_plain and not are_an_index and 3 * distinct >= len(numbers)
 
 
 def sample(items: Sequence[T], most: int = SAMPLED) -> list[T]:

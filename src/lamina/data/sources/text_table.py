@@ -10,8 +10,7 @@ from typing import Final
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
 from lamina.data.sources.labels import SEPARATORS
-from lamina.data.sources.members import MEMBER_BYTES, Members, decode_text, to_nfc
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text, to_nfc
 from lamina.errors import UserError
 
 TEXT: Final = "text"

@@ -1,15 +1,15 @@
 """Reads the encoded pictures of a TensorFlow Datasets (TFDS) dataset."""
 
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 
 from lamina.data.sources.catalog import find_builder, full_location, known_names, library, prepare_dataset, read_config
-from lamina.data.sources.members import PICTURE_SUFFIXES, check_size, checked_name, to_nfc
-from lamina.data.sources.picture import Picture
+from lamina.data.sources.members import PICTURE_SUFFIXES, Picture, check_size, checked_name, to_nfc
 from lamina.errors import UserError
 from lamina.quiet_stderr import quiet_stderr
 
@@ -100,14 +100,28 @@ def read_features(builder: Any, where: str, content: str = "pictures") -> Featur
     features = dict(declared.items()) if isinstance(declared, kinds.FeaturesDict) else {}
     keys = [key for key in builder.info.supervised_keys or () if isinstance(key, str)]
     images = _of_kind(features, kinds.Image, but=kinds.LabeledImage)
+    texts = _of_kind(features, kinds.Text)
     labels = _of_kind(features, kinds.ClassLabel)
+    file_names = [name for name in texts if _is_file_name(name)]
+    listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
     if content == "texts":
-        return _text_features(features, keys, where)
-    if not images:
-        what = "texts, not pictures" if _of_kind(features, kinds.Text) else "no pictures"
-        listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
+        image = _text_feature([name for name in texts if name not in file_names], keys[:1], listed, where)
+        file_names = []
+    elif images:
+        image = _image_feature(images, keys[:1], where)
+    else:
+        what = "texts, not pictures" if texts else "no pictures"
         raise UserError(f"{where}: holds {what} ({listed or type(declared).__name__}); choose a dataset of images")
-    image = _main(images, keys[:1], "image")
+    return Features(
+        image=image,
+        file_name=next(iter(file_names), None),
+        labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
+        main_label=_main(labels, keys[1:2]),
+    )
+
+
+def _image_feature(images: Mapping[str, Any], keys: list[str], where: str) -> str:
+    image = _main(images, keys, "image")
     if image is None:
         raise UserError(
             f"{where}: has several pictures per example ({', '.join(images)}), and no main one; choose another dataset"
@@ -115,39 +129,25 @@ def read_features(builder: Any, where: str, content: str = "pictures") -> Featur
     kind = np.dtype(images[image].np_dtype).name
     if kind not in ("uint8", "uint16"):
         raise UserError(f"{where}: {image} holds {kind} numbers, expected uint8 or uint16; choose another dataset")
-    return Features(
-        image=image,
-        file_name=next((name for name in _of_kind(features, kinds.Text) if _is_file_name(name)), None),
-        labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
-        main_label=_main(labels, keys[1:2]),
-    )
+    return image
 
 
-def _text_features(features: Mapping[str, Any], keys: list[str], where: str) -> Features:
-    kinds = library().features
-    texts = {name: one for name, one in _of_kind(features, kinds.Text).items() if not _is_file_name(name)}
-    labels = _of_kind(features, kinds.ClassLabel)
-    listed = ", ".join(f"{name}: {type(one).__name__}" for name, one in features.items())
+def _text_feature(texts: list[str], keys: list[str], listed: str, where: str) -> str:
     if not texts:
         raise UserError(
             f"{where}: holds no texts ({listed}); choose a dataset of texts, or set source.content: pictures"
         )
-    text = _main(texts, keys[:1], "text")
+    text = _main(texts, keys, "text")
     if text is None:
         raise UserError(f"{where}: has several texts an example ({', '.join(texts)}), and does not say which is meant")
-    return Features(
-        image=text,
-        file_name=None,
-        labels={name: tuple(label.names) if label.num_classes else () for name, label in labels.items()},
-        main_label=_main(labels, keys[1:2]),
-    )
+    return text
 
 
 def _of_kind(features: Mapping[str, Any], kind: Any, but: Any = ()) -> dict[str, Any]:
     return {name: one for name, one in sorted(features.items()) if isinstance(one, kind) and not isinstance(one, but)}
 
 
-def _main(found: Mapping[str, Any], keys: list[str], usual: str = "") -> str | None:
+def _main(found: Collection[str], keys: list[str], usual: str = "") -> str | None:
     """The feature that the dataset declares as its main one, or the only one, or the one with the usual name."""
     candidates = (*keys, *(found if len(found) == 1 else ()), usual)
     return next((name for name in candidates if name in found), None)
@@ -232,37 +232,27 @@ def read_pictures(
     Raises:
         UserError: At once if the dataset has no such labels, splits or file names; later if its files are damaged.
     """
-    where = f"tfds:{dataset.location}"
-    label, chosen = chosen_label(dataset.features, labels, where), chosen_splits(dataset, splits)
-    if find_origin and dataset.features.file_name is None:
+    where, features = f"tfds:{dataset.location}", dataset.features
+    label, chosen = chosen_label(features, labels, where), chosen_splits(dataset, splits)
+    if find_origin and features.file_name is None:
         raise UserError(f"{where}: has no file names for source.origin; set it to null")
     read_config()  # loads TensorFlow now, so that the progress bar does not count it as the first picture
-    name_ending = _ending if content == "pictures" else _no_ending
-    return _pictures(dataset, list(chosen), label, find_origin, name_ending), sum(chosen.values())
 
-
-def _pictures(
-    dataset: Dataset,
-    splits: list[str],
-    label: str | None,
-    find_origin: Callable[[str], str] | None,
-    name_ending: Callable[[str, bytes], str],
-) -> Iterator[Picture]:
-    where = f"tfds:{dataset.location}"
-    features = dataset.features
-    classes = features.labels[label] if label else ()
-    for split in splits:
+    def pictures(split: str) -> Iterator[Picture]:
         for index, example in enumerate(_examples(dataset, split, label)):
             encoded = example[features.image]
             file = _file_name(example[features.file_name]) if features.file_name else ""
-            name = checked_name(f"{split}/{index:08d}{name_ending(file, encoded)}", where)
+            ending = _ending(file, encoded) if content == "pictures" else ""  # a text that starts with BM is no bitmap
+            name = checked_name(f"{split}/{index:08d}{ending}", where)
             check_size(len(encoded), name, where)
             yield Picture(
                 name=name,
                 encoded=encoded,
-                labels=_labels(int(example[label]), classes) if label else (),
+                labels=_labels(int(example[label]), features.labels[label]) if label else (),
                 origin=find_origin(file) if find_origin else name,
             )
+
+    return chain.from_iterable(map(pictures, chosen)), sum(chosen.values())
 
 
 def _labels(number: int, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -276,10 +266,6 @@ def _file_name(path: bytes) -> str:
     """The base name of a file, without control characters."""
     base = posixpath.basename(path.decode(errors="replace").replace("\\", "/"))
     return "".join(letter for letter in to_nfc(base) if letter.isprintable())
-
-
-def _no_ending(file: str, encoded: bytes) -> str:
-    return ""  # a text that starts with `BM` is no bitmap
 
 
 def _ending(file: str, encoded: bytes) -> str:

@@ -1,7 +1,6 @@
 """The report's chapter about runs that classify."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -9,8 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from lamina.charts import figures
-from lamina.charts.chapter import Chapter, render, run_parts
-from lamina.charts.rows import ShownRows
+from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.maths.calibration import reliability
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
@@ -19,15 +17,6 @@ from lamina.tasks.classify.results import PREDICTED, Metrics
 
 PACKAGE: Final = "lamina.tasks.classify"
 MISTAKES: Final = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShownMistake:
-    """A mistake, the name of its row, and the picture or text itself."""
-
-    mistake: tables.Mistake
-    name: str
-    shown: Markup
 
 
 def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
@@ -61,7 +50,6 @@ def _read(system: Path, name: str) -> TrainedRun:
 
 def _section(run: TrainedRun, data: ShownRows) -> Markup:
     classes = run.record.classes
-    wrong = tables.mistakes(run.predictions, classes, MISTAKES)
     return render(
         PACKAGE,
         "run.html.jinja",
@@ -69,8 +57,9 @@ def _section(run: TrainedRun, data: ShownRows) -> Markup:
         confusion=tables.confusion(run.predictions, classes),
         reliability=_reliability(run),
         wrong=int((run.predictions["label"] != run.predictions["predicted"]).sum()),
+        data=data,
         noun=data.noun,
-        mistakes=[ShownMistake(mistake=one, name=data.name(one.id), shown=data.shown(one.id)) for one in wrong],
+        mistakes=tables.mistakes(run.predictions, classes, MISTAKES),
     )
 
 

@@ -1,6 +1,7 @@
 """How good a trained classifier is on rows that it never learned from."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,6 @@ import pandas as pd
 from PIL import Image
 
 from lamina.data.rows import Folders, open_rows
-from lamina.files import staged
 from lamina.inputs.index import read_split
 from lamina.maths.calibration import calibration
 from lamina.maths.scores import score
@@ -20,13 +20,16 @@ from lamina.tasks.classify.results import PREDICTED, ClassScores, Metrics
 
 BATCH: Final = 256
 SHOWN: Final = 8  # right predictions, and wrong ones, in the sheet
+WORDS: Final = 20  # shown of each class
+CLASSES: Final = 8
+FREQUENT: Final = 2_000  # words that occur in most texts and are tried: the network predicts once for each
+_INK, _BAR = "#4a4560", "#5b3fa8"
 
 
-def evaluate(folders: Folders, models: Path) -> Metrics:
+def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dict[str, Image.Image]]:
     """Evaluate a run's model on validation and test: pictures from pixels, texts from their words.
 
-    Writes `predictions.parquet` and `sheets/` to the run's folder (docs/files.md). Each prediction is joined to its
-    label by the row's id.
+    Each prediction is joined to its label by the row's id. See `lamina.tasks.task.Task.evaluate`.
     """
     record = read_record(models)
     manifest = read_split(folders)
@@ -34,12 +37,8 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
     judged = _words if record.input.startswith("words/") else _pictures
     table, sheets = judged(load_model(models / "model.keras"), manifest, folders, record)
     test = table[table["fold"] == "test"]
-    with staged(models / "predictions.parquet") as part:
-        test[[*PREDICTED, *record.classes]].to_parquet(part, index=False)
-    with staged(models / "sheets", folder=True) as part:
-        for name, sheet in sheets.items():
-            sheet.save(part / f"{name}.png")
-    return Metrics(**{str(fold): judge(rows, record.classes) for fold, rows in table.groupby("fold")})
+    metrics = Metrics(**{str(fold): judge(rows, record.classes) for fold, rows in table.groupby("fold")})
+    return metrics, test[[*PREDICTED, *record.classes]], sheets
 
 
 def judge(rows: pd.DataFrame, classes: list[str]) -> ClassScores:
@@ -51,7 +50,7 @@ def judge(rows: pd.DataFrame, classes: list[str]) -> ClassScores:
 
 def _pictures(
     model: Any, manifest: pd.DataFrame, folders: Folders, record: Record
-) -> tuple[pd.DataFrame, Mapping[str, Image.Image]]:
+) -> tuple[pd.DataFrame, dict[str, Image.Image]]:
     """The predictions from pixels, and a sheet of what the network looked at."""
     from lamina.models.saliency import Saliency
     from lamina.tasks.classify.explain import answers_sheet, example_predictions
@@ -68,11 +67,10 @@ def _pictures(
 
 def _words(
     model: Any, manifest: pd.DataFrame, folders: Folders, record: Record
-) -> tuple[pd.DataFrame, Mapping[str, Image.Image]]:
+) -> tuple[pd.DataFrame, dict[str, Image.Image]]:
     """The predictions from words, and a sheet of the words that count most for each class."""
     from lamina.inputs.word_examples import predict_words
     from lamina.inputs.words import read_matrix, read_vectorizer
-    from lamina.tasks.classify.words_sheet import words_sheet
 
     folder = folders.of_input(record.input)
     matrix = read_matrix(folder)[manifest.index.to_numpy()]  # rows of the matrix are those of the split
@@ -85,3 +83,42 @@ def predicted_rows(manifest: pd.DataFrame, probabilities: np.ndarray, classes: l
     table = manifest.reset_index(drop=True).join(pd.DataFrame(probabilities, columns=classes))
     predicted = np.array(classes, dtype=object)[table[classes].to_numpy().argmax(axis=1)]
     return table.assign(predicted=predicted).sort_values("id", ignore_index=True)
+
+
+def words_sheet(model: Any, matrix: Any, vocabulary: Sequence[str], classes: Sequence[str]) -> Image.Image:
+    """Draw, for each class, the frequent words that alone change its log-odds most, next to an empty text.
+
+    Args:
+        model: from (n, width) to (n, classes) probabilities.
+        matrix: (n, width) sparse, texts from which the frequent words are taken.
+        vocabulary: the word of each column.
+        classes: names.
+    """
+    from matplotlib.figure import Figure
+    from scipy.sparse import csr_matrix
+
+    from lamina.inputs.word_examples import predict_words
+
+    texts_with = np.bincount(matrix.indices, minlength=matrix.shape[1])
+    columns = np.argsort(-texts_with, kind="stable")[:FREQUENT]
+    # an empty text first, then a text of each word alone, with its mean value in the texts that hold it
+    means = np.asarray(matrix.sum(axis=0)).ravel()[columns] / np.maximum(texts_with[columns], 1)
+    alone = csr_matrix((means, (np.arange(1, len(columns) + 1), columns)), shape=(len(columns) + 1, matrix.shape[1]))
+    probabilities = np.clip(predict_words(model, alone.astype(np.float32)), 1e-6, 1 - 1e-6)
+    odds = np.log(probabilities / (1 - probabilities))
+    change = odds[1:] - odds[0]
+    shown = list(classes)[:CLASSES]
+    figure = Figure(figsize=(3.2 * len(shown), 0.24 * WORDS + 0.8), layout="constrained", facecolor="white")
+    for place, name in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), place + 1)
+        best = np.argsort(-change[:, place], kind="stable")[:WORDS]
+        axes.barh([vocabulary[columns[row]] for row in best], change[best, place], color=_BAR)
+        axes.invert_yaxis()
+        axes.set_title(name, loc="left", color=_INK, fontsize=10, fontweight="bold")
+        axes.tick_params(labelsize=8, labelcolor=_INK)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    with Image.open(file) as drawn:
+        return drawn.convert("RGB")

@@ -1,16 +1,19 @@
 """What every learner of classes has, whatever its input."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
 from lamina.errors import UserError
+from lamina.inputs.index import input_digest
 from lamina.maths.scores import score
 from lamina.tasks.classify.settings import ClassifySettings
 from lamina.training.learner import Learned, Learner, NetworkLearner
-from lamina.training.settings import GradientNumbers
+from lamina.training.settings import GradientNumbers, Recipe
 
 if TYPE_CHECKING:
     from lamina.training.trainers import ClassTrainer
@@ -23,48 +26,56 @@ class ClassLearner(Learner):
     """What a learner of classes has, whatever its input.
 
     Attributes:
-        manifest: the rows of the folds, with `label`.
         names: of the classes, sorted; a network's output i is class i.
     """
 
     tests_labels = True
 
-    manifest: pd.DataFrame
     names: list[str]
 
     @property
     def classes(self) -> list[str]:
         return self.names
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the run's input."""
+        return self.folders.of_input(self.settings.input)
+
+    @cached_property
+    def digest(self) -> str:
+        return input_digest(self.folder, self.folders)
+
+    def judged_examples(self, fold: str) -> Any:
+        """Return the examples that `learn_again` leaves a network for."""
+        return self.examples(fold)
+
     def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
         """Return `label`, `predicted`, and a column of probabilities per class."""
-        probabilities = learned.predict(self.examples(fold))
+        probabilities = learned.predict(self.judged_examples(fold))
         labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
-        return judged_classes(labels, probabilities, self.names)
+        predicted = np.array(self.names, dtype=object)[probabilities.argmax(axis=1)]
+        table = pd.DataFrame({"label": labels, "predicted": predicted})
+        return table.join(pd.DataFrame(probabilities, columns=self.names))
 
     def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
         return score(judged["label"], judged["predicted"], judged["origin"], self.names)
 
 
-def judged_classes(labels: Any, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Return `label`, `predicted` and the probabilities, (n, classes), as a table."""
-    predicted = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
-    return pd.DataFrame({"label": labels, "predicted": predicted}).join(pd.DataFrame(probabilities, columns=classes))
-
-
-@dataclass(frozen=True, kw_only=True)
 class ClassNetworkLearner(ClassLearner, NetworkLearner):
     """A network in TensorFlow that classifies."""
 
     settings: ClassifySettings
 
-    def trainer(self, network: Any, numbers: GradientNumbers) -> "ClassTrainer":
+    def trainer(self, network: Any, numbers: GradientNumbers, recipe: Recipe, steps: int) -> "ClassTrainer":
         from lamina.training.trainers import ClassTrainer
 
         balanced = self.settings.class_weights == "balanced"
         return ClassTrainer(
             network,
             numbers,
+            recipe=recipe,
+            steps=steps,
             class_weights=balanced_weights(np.asarray(self.train.labels), len(self.names)) if balanced else None,
             label_smoothing=self.settings.label_smoothing,
             ema_decay=self.settings.ema_decay,

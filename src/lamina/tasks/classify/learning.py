@@ -5,36 +5,32 @@ Importing this imports no TensorFlow: a head trains without it (`lamina.training
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders, open_rows
+from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
-from lamina.inputs.features import FeatureExamples, fold_rows, load_features
-from lamina.inputs.index import input_digest, input_width, read_split
-from lamina.inputs.pixels import PictureExamples, fresh_each_epoch
+from lamina.inputs.features import FeatureExamples, fold_rows
+from lamina.inputs.index import input_width
+from lamina.inputs.mixing import Mixing
+from lamina.inputs.pixels import PictureExamples
 from lamina.models.layers import compute_in, unfreeze
 from lamina.models.networks import build_head, build_network, join
+from lamina.models.views import with_views
 from lamina.source_code import code_digest
-from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers, judged_classes
-from lamina.tasks.classify.settings import (
-    DenseSettings,
-    HeadSettings,
-    LinearSettings,
-    NetworkSettings,
-)
+from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
+from lamina.tasks.classify.settings import DenseSettings, HeadSettings, LinearSettings, NetworkSettings
+from lamina.tasks.pixels_learner import PixelsLearner
 from lamina.training.environment import environment
 from lamina.training.history import DivergedError, EpochRow
-from lamina.training.learner import Learned, final
-from lamina.training.settings import GradientNumbers, Hyperparameters, RunSettings, gradient_numbers
-from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
+from lamina.training.learner import DEFAULT_OPTIONS, Learned, Setup, TrainingOptions, final
+from lamina.training.settings import GradientNumbers, Hyperparameters, gradient_numbers
 
 if TYPE_CHECKING:
     from lamina.training.heads import Fold, Head
@@ -42,19 +38,49 @@ if TYPE_CHECKING:
 _CHUNK = 8192
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeadLearner(ClassNetworkLearner):
-    """A head over the features of a frozen backbone.
+class PictureClassLearner(ClassNetworkLearner):
+    """A network that classifies pictures."""
 
-    Attributes:
-        pictures: a fold's examples as pixels, for fine-tuning.
-        mean, variance: (width,) of the training features.
-    """
+    def pictures(self, fold: str) -> PictureExamples:
+        """Return a fold's examples as pixels."""
+        rows = self.manifest[self.manifest["fold"] == fold]
+        return PictureExamples(open_rows(rows, self.folders), class_numbers(rows, self.names))
+
+
+class HeadLearner(PictureClassLearner):
+    """A head over the features of a frozen backbone, which the stage `extract` wrote."""
 
     settings: HeadSettings
-    pictures: Callable[[str], PictureExamples]
-    mean: np.ndarray
-    variance: np.ndarray
+
+    @cached_property
+    def width(self) -> int:
+        return input_width(self.folders.pixels)
+
+    @cached_property
+    def _features(self) -> Any:
+        """(rows of the split, width) float16, memory-mapped."""
+        return np.load(self.folder / "features.npy", mmap_mode="r")
+
+    @cached_property
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the training features, (features,) each."""
+        return _moments(self._features[self.manifest["fold"] == "train"])
+
+    def examples(self, fold: str) -> FeatureExamples:
+        rows = fold_rows(self.manifest, fold)
+        return FeatureExamples(self._features[rows], class_numbers(self.manifest, self.names)[rows])
+
+    def build(self, numbers: GradientNumbers) -> Any:
+        (mean, variance), classes = self.moments, len(self.names)
+        return build_head(len(mean), classes, dropout=numbers.dropout, mean=mean, variance=variance, seed=self.seed)
+
+    def load_base(self) -> Any:
+        from lamina.models.keras_runtime import keras
+
+        return keras.saving.load_model(self.folder / "backbone.keras", compile=False)
+
+    def build_final_model(self, network: Any, base: Any) -> Any:
+        return join(base, network)
 
     @cached_property
     def _folds(self) -> "tuple[Fold, Fold]":
@@ -71,7 +97,8 @@ class HeadLearner(ClassNetworkLearner):
         """Return a new head; with the weights of another run's where the settings say so."""
         from lamina.training.heads import Head, Weights
 
-        head = Head(self.settings, numbers, *self._folds, mean=self.mean, variance=self.variance, seed=self.seed)
+        mean, variance = self.moments
+        head = Head(self.settings, numbers, *self._folds, mean=mean, variance=variance, seed=self.seed)
         if self.settings.starts_from_file:
             from lamina.models.weights import load_weights
 
@@ -132,28 +159,23 @@ class HeadLearner(ClassNetworkLearner):
         history = [row | {"fine_tuning": 0} for row in joined.history]
         unfreeze(joined.network, fine.layers)
         slower = gradient_numbers(numbers).model_copy(update={"learning_rate": fine.learning_rate})
+        marked, what = _marked(options, 1), f"{options.what}, fine-tuning"
         more = fit(
-            self.trainer(joined.network, slower),
+            self.trainer(joined.network, slower, fine, self.steps(fine.epochs)),
             self.pictures("train"),
             self.pictures("validation"),
-            epochs=fine.epochs,
-            batch_size=self.settings.batch_size,
+            self.settings,
+            replace(options, epochs=fine.epochs, on_epoch=marked, what=what),
             seed=self.seed,
-            on_epoch=_marked(options, 1),
-            what=f"{options.what}, fine-tuning",
             first_epoch=len(history) + 1,
-            patience=self.settings.patience,
-            checkpoint=options.checkpoint,
         )
         return final(joined.network, history + [row | {"fine_tuning": 1} for row in more])
 
     def learn_again(self, numbers: Hyperparameters, options: TrainingOptions) -> Learned:
         return self.learn_final(numbers, options) if self.settings.fine_tune else self.learn(numbers, options)
 
-    def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
-        examples = self.pictures(fold) if self.settings.fine_tune else self.examples(fold)
-        labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
-        return judged_classes(labels, learned.predict(examples), self.names)
+    def judged_examples(self, fold: str) -> Any:
+        return self.pictures(fold) if self.settings.fine_tune else self.examples(fold)
 
     def _key(self, numbers: Hyperparameters) -> str:
         """Digest of what decides how a head trains, except for how long."""
@@ -162,112 +184,53 @@ class HeadLearner(ClassNetworkLearner):
         return json_digest([settings, numbers.model_dump(), self.seed, self.digest, code, environment()])[:16]
 
 
-def open_learner(
-    name: str,
-    settings: RunSettings,
-    folders: Folders,
-    *,
-    seed: int,
-    manifest: pd.DataFrame | None = None,
-    augment: AugmentConfig | None = None,
-) -> ClassLearner:
-    """Open what the run `name` learns; see `lamina.tasks.task.Task.open_learner`.
+class NetworkClassLearner(PixelsLearner, PictureClassLearner):
+    """A whole network over pictures."""
+
+    settings: NetworkSettings
+
+    def examples(self, fold: str) -> PictureExamples:
+        return self.pictures(fold)
+
+    def build(self, numbers: GradientNumbers) -> Any:
+        settings, classes, dropout = self.settings, len(self.names), numbers.dropout
+        weights = settings.weights
+        built = build_network(settings.network, self.width, classes, weights=weights, dropout=dropout, seed=self.seed)
+        compute_in(built, settings.precision)
+        return built
+
+    def build_final_model(self, network: Any, base: Any) -> Any:
+        return with_views(super().build_final_model(network, base), self.settings.views)
+
+    def fresh_examples(self, epoch: int) -> PictureExamples:
+        """Return the training examples of an epoch, whose batches are mixed where the settings say so."""
+        examples: PictureExamples = super().fresh_examples(epoch)
+        mixing = Mixing(mixup=self.settings.mixup, cutmix=self.settings.cutmix, classes=len(self.names))
+        return replace(examples, mixing=mixing, draw=(self.seed, epoch)) if mixing else examples
+
+
+def open_learner(setup: Setup) -> ClassLearner:
+    """Open what a run learns; see `lamina.tasks.task.Task.open_learner`.
 
     Raises:
         UserError: if a class has no training picture. A class without a validation picture gets a warning.
     """
-    rows = read_split(folders) if manifest is None else manifest
-    _demand_every_class(rows)
-    if isinstance(settings, HeadSettings):
-        return head_learner(settings, folders, rows, seed=seed)
-    if isinstance(settings, DenseSettings | LinearSettings):
-        from lamina.tasks.classify.words_learning import words_learner
+    _demand_every_class(setup.manifest)
+    names = class_names(setup.manifest)
+    match setup.settings:
+        case HeadSettings():
+            import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
 
-        return words_learner(settings, folders, rows, seed=seed)
-    return network_learner(cast(NetworkSettings, settings), folders, rows, seed=seed, augment=augment)
+            return HeadLearner(**vars(setup), names=names)
+        case DenseSettings() | LinearSettings():
+            from lamina.tasks.classify.words_learning import open_words_learner
 
-
-def head_learner(settings: HeadSettings, folders: Folders, manifest: pd.DataFrame, *, seed: int) -> HeadLearner:
-    """Open a head over the features that the stage `extract` wrote."""
-    import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
-
-    folder, classes = folders.of_input(settings.input), class_names(manifest)
-    features, labels = load_features(folder), class_numbers(manifest, classes)
-    mean, variance = _moments(features[manifest["fold"] == "train"])
-
-    def examples(fold: str) -> FeatureExamples:
-        rows = fold_rows(manifest, fold)
-        return FeatureExamples(features[rows], labels[rows])
-
-    def build(numbers: GradientNumbers) -> Any:
-        return build_head(len(mean), len(classes), dropout=numbers.dropout, mean=mean, variance=variance, seed=seed)
-
-    def load_base() -> Any:
-        from lamina.models.keras_runtime import keras
-
-        return keras.saving.load_model(folder / "backbone.keras", compile=False)
-
-    return HeadLearner(
-        settings=settings,
-        manifest=manifest,
-        names=classes,
-        width=input_width(folders.pixels),
-        digest=input_digest(folder, folders),
-        examples=examples,
-        pictures=_pictures(folders, manifest, classes),
-        build=build,
-        load_base=load_base,
-        build_final_model=lambda head, backbone: join(backbone, head),
-        seed=seed,
-        mean=mean,
-        variance=variance,
-    )
-
-
-def network_learner(
-    settings: NetworkSettings, folders: Folders, manifest: pd.DataFrame, *, seed: int, augment: AugmentConfig | None
-) -> ClassNetworkLearner:
-    """Open a whole network over pictures with their planned copies, or with fresh ones in every epoch."""
-    classes, size = class_names(manifest), input_width(folders.pixels)
-    pictures = _pictures(folders, manifest, classes)
-    digest = input_digest(folders.pixels, folders)
-    fresh, digest = fresh_each_epoch(settings.augmentation, pictures, manifest, augment, digest, seed=seed)
-
-    def build(numbers: GradientNumbers) -> Any:
-        built = build_network(
-            settings.network, size, len(classes), weights=settings.weights, dropout=numbers.dropout, seed=seed
-        )
-        compute_in(built, settings.precision)
-        return built
-
-    def build_final_model(network: Any, _: None) -> Any:
-        compute_in(network, "float32")  # what is saved runs everywhere
-        return network
-
-    return ClassNetworkLearner(
-        settings=settings,
-        manifest=manifest,
-        names=classes,
-        width=size,
-        digest=digest,
-        examples=pictures,
-        build=build,
-        build_final_model=build_final_model,
-        seed=seed,
-        fresh_examples=fresh,
-    )
+            return open_words_learner(setup, names)
+    return NetworkClassLearner(**vars(setup), names=names)
 
 
 def _marked(options: TrainingOptions, fine_tuning: int) -> Callable[[EpochRow], None]:
     return lambda row: options.on_epoch(row | {"fine_tuning": fine_tuning})
-
-
-def _pictures(folders: Folders, manifest: pd.DataFrame, classes: list[str]) -> Callable[[str], PictureExamples]:
-    def of_fold(fold: str) -> PictureExamples:
-        rows = manifest[manifest["fold"] == fold]
-        return PictureExamples(open_rows(rows, folders), class_numbers(rows, classes))
-
-    return of_fold
 
 
 def _demand_every_class(manifest: pd.DataFrame) -> None:

@@ -1,25 +1,28 @@
 """Settings of runs that classify: what they have in common, and what depends on their input."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
 
-from lamina.config import Config
 from lamina.models.backbones import BACKBONES, Precision
+from lamina.models.views import Views
 from lamina.training.settings import (
     Augmentation,
     GradientSettings,
     Hyperparameters,
     Rate,
+    Recipe,
     RunSettings,
     Share,
     among,
     or_tune,
 )
 
+Alpha: TypeAlias = Annotated[float, Field(ge=0, le=10)]
 
-class FineTune(Config):
+
+class FineTune(Recipe):
     """Training that follows the head's: the backbone's last layers learn with the head, from pixels.
 
     Attributes:
@@ -27,11 +30,15 @@ class FineTune(Config):
             (convolutions and the like). Batch normalisations neither count nor learn: they stay in inference mode.
         epochs: how many.
         learning_rate: a small one. The decay is the run's, from its start again.
+        batch_norm: stays frozen.
+
+    The other settings are those of `lamina.training.settings.Recipe`.
     """
 
     layers: int = Field(ge=1)
     epochs: int = Field(ge=1)
     learning_rate: Rate
+    batch_norm: Literal["frozen"] = "frozen"
 
 
 class ClassifySettings(GradientSettings):
@@ -57,7 +64,7 @@ class HeadSettings(ClassifySettings):
     fine_tune: FineTune | None = None
 
 
-class NetworkSettings(ClassifySettings):
+class NetworkSettings(ClassifySettings, Recipe):
     """A whole network over pixels, all of which learns.
 
     Attributes:
@@ -65,15 +72,16 @@ class NetworkSettings(ClassifySettings):
         precision: what its layers compute in. Weights, their updates and the softmax are float32 either way.
         augmentation: plan: the copies of the section `augment`, the same in every epoch; fresh: as many rows, warped
             again in every epoch within the ranges of that section.
+        views: flips, turns or crops of a picture that the saved model averages over (`lamina.models.views`).
+        mixup, cutmix: mix the pictures and labels of a batch (`lamina.inputs.mixing`): alpha; 0: never.
     """
 
     network: Annotated[str, among("network", BACKBONES)]
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
-
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
+    views: Views = 1
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
 
 
 class DenseSettings(ClassifySettings):

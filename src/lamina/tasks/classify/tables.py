@@ -76,9 +76,6 @@ def mistakes(predictions: pd.DataFrame, classes: Sequence[str], most: int) -> li
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     places = pd.Index(classes).get_indexer(pd.Index(wrong["predicted"]))
     confidence = wrong[list(classes)].to_numpy(dtype=float)[np.arange(len(wrong)), places]
-    shown = wrong.assign(confidence=confidence).sort_values(["confidence", "id"], ascending=[False, True]).head(most)
-    columns = (shown[name] for name in ("id", "label", "predicted", "confidence"))
-    return [
-        Mistake(id=id_, label=label, predicted=predicted, probability=float(probability))
-        for id_, label, predicted, probability in zip(*columns, strict=True)
-    ]
+    table = wrong[["id", "label", "predicted"]].assign(probability=confidence)
+    shown = table.sort_values(["probability", "id"], ascending=[False, True]).head(most)
+    return [Mistake(**{str(name): value for name, value in row.items()}) for row in shown.to_dict("records")]

@@ -1,30 +1,42 @@
 """What a run that classifies texts learns from words: a dense network, or a linear classifier."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Final, cast
 
 import numpy as np
-import pandas as pd
 
-from lamina.data.rows import Folders
 from lamina.inputs.features import fold_rows
-from lamina.inputs.index import input_digest, input_width
+from lamina.inputs.index import input_width
 from lamina.inputs.word_examples import WordExamples
 from lamina.inputs.words import read_matrix
-from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
+from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_numbers
 from lamina.tasks.classify.settings import DenseSettings, LinearNumbers, LinearSettings
 from lamina.training.history import EpochRow
-from lamina.training.learner import Learned
+from lamina.training.learner import DEFAULT_OPTIONS, Learned, Setup, TrainingOptions
 from lamina.training.linear import LinearClassifier, fit_logistic, fit_nbsvm
 from lamina.training.settings import GradientNumbers, Hyperparameters
-from lamina.training.training_options import DEFAULT_OPTIONS, TrainingOptions
 
 HIDDEN: Final = (16, 16)  # units of the dense network
 _SMALLEST: Final = 1e-7  # probability in a logarithm, as Keras has it
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinearLearner(ClassLearner):
+class WordsLearner(ClassLearner):
+    """A classifier over the matrix that the stage `words` wrote."""
+
+    @cached_property
+    def width(self) -> int:
+        return input_width(self.folder)
+
+    @cached_property
+    def _matrix(self) -> Any:
+        return read_matrix(self.folder)
+
+    def examples(self, fold: str) -> WordExamples:
+        rows = fold_rows(self.manifest, fold)
+        return WordExamples(self._matrix[rows], class_numbers(self.manifest, self.names)[rows])
+
+
+class LinearLearner(WordsLearner):
     """A linear classifier, fitted in one go: its history has one row."""
 
     is_random: ClassVar[bool] = False
@@ -49,39 +61,19 @@ class LinearLearner(ClassLearner):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DenseLearner(ClassNetworkLearner):
+class DenseLearner(WordsLearner, ClassNetworkLearner):
     """A dense network over words."""
 
     settings: DenseSettings
 
+    def build(self, numbers: GradientNumbers) -> Any:
+        return build_dense(int(self._matrix.shape[1]), len(self.names), dropout=numbers.dropout, seed=self.seed)
 
-def words_learner(
-    settings: DenseSettings | LinearSettings, folders: Folders, manifest: pd.DataFrame, *, seed: int
-) -> ClassLearner:
-    """Open a classifier over the matrix that the stage `words` wrote; see `lamina.tasks.task.Task.open_learner`."""
-    folder, classes = folders.of_input(settings.input), class_names(manifest)
-    matrix, labels = read_matrix(folder), class_numbers(manifest, classes)
 
-    def examples(fold: str) -> WordExamples:
-        rows = fold_rows(manifest, fold)
-        return WordExamples(matrix[rows], labels[rows])
-
-    common: dict[str, Any] = {
-        "manifest": manifest,
-        "names": classes,
-        "width": input_width(folder),
-        "digest": input_digest(folder, folders),
-        "examples": examples,
-        "seed": seed,
-    }
-    if isinstance(settings, LinearSettings):
-        return LinearLearner(settings=settings, **common)
-
-    def build(numbers: GradientNumbers) -> Any:
-        return build_dense(int(matrix.shape[1]), len(classes), dropout=numbers.dropout, seed=seed)
-
-    return DenseLearner(settings=settings, build=build, build_final_model=lambda network, _: network, **common)
+def open_words_learner(setup: Setup, names: list[str]) -> ClassLearner:
+    """Open what a run learns from words; names: of the classes."""
+    learner = LinearLearner if isinstance(setup.settings, LinearSettings) else DenseLearner
+    return learner(**vars(setup), names=names)
 
 
 def build_dense(width: int, classes: int, *, dropout: float, seed: int) -> Any:

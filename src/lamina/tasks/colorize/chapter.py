@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina.charts.chapter import Chapter, render, run_parts
-from lamina.charts.rows import ShownRows
+from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.colorize import tables
@@ -16,7 +15,7 @@ PACKAGE = "lamina.tasks.colorize"
 
 def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
     """Lay out the chapter, lowest test MSE first; see `lamina.tasks.task.Task.chapter`."""
-    runs = tables.ranked([_read(system, name) for name in names])
+    runs = tables.ranked([read_trained(system, name, Metrics, PREDICTED) for name in names])
     best, comparison = runs[0], tables.comparison(runs)
     return Chapter(
         title="Colors",
@@ -37,12 +36,6 @@ def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
         record=best.record,
         best=f"best colorizer {best.name} with a test MSE of {best.metrics.test.value:.1f}",
     )
-
-
-def _read(system: Path, name: str) -> TrainedRun:
-    run = read_trained(system, name, Metrics)
-    read_table(run.folder / "predictions.parquet", PREDICTED, f"evaluate@{name}")
-    return run
 
 
 def _section(run: TrainedRun) -> Any:

@@ -9,7 +9,6 @@ from PIL import Image
 
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.data.sheets import contact_sheet
-from lamina.files import staged
 from lamina.inputs.index import read_split
 from lamina.inputs.lightness import lightness
 from lamina.maths.bins import count_bins
@@ -27,10 +26,10 @@ BATCH: Final = 64
 SHOWN: Final = 10  # pictures in a row of a sheet
 
 
-def evaluate(folders: Folders, models: Path) -> Metrics:
+def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dict[str, Image.Image]]:
     """Evaluate a run's model on validation and test, next to two baselines: grey, and the training mean color.
 
-    Writes `predictions.parquet`, `sheets/colors.png` and `sheets/extremes.png` to the run's folder (docs/files.md).
+    See `lamina.tasks.task.Task.evaluate`.
     """
     mean_color = read_record(models).data["mean_color"]
     manifest = read_split(folders)
@@ -38,12 +37,10 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
     rows = {fold: manifest[manifest["fold"] == fold].sort_values("id") for fold in ("validation", "test")}
     tables = {fold: _judge(model, of_fold, folders, mean_color) for fold, of_fold in rows.items()}
     test, pictures = tables["test"], open_rows(rows["test"], folders)
-    with staged(models / "predictions.parquet") as part:
-        test.to_parquet(part, index=False)
-    with staged(models / "sheets", folder=True) as part:
-        _colors_sheet(model, pictures).save(part / "colors.png")
-        _extremes_sheet(model, pictures, test).save(part / "extremes.png")
-    return Metrics(**{fold: ColorScores.model_validate(summarise(table)) for fold, table in tables.items()})
+    some = _three(model, evenly_chosen(pictures, SHOWN))  # always the same
+    colors = contact_sheet(some, ["grey", "predicted", "true"])
+    metrics = Metrics(**{fold: ColorScores.model_validate(summarise(table)) for fold, table in tables.items()})
+    return metrics, test, {"colors": colors, "extremes": _extremes_sheet(model, pictures, test)}
 
 
 def _judge(model: Any, manifest: pd.DataFrame, folders: Folders, mean_color: list[float]) -> pd.DataFrame:
@@ -60,12 +57,6 @@ def _predict(model: Any, lab: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict_on_batch(lightness(lab)))
 
 
-def _colors_sheet(model: Any, rows: Rows) -> Image.Image:
-    """Some test pictures, always the same: grey, predicted, true."""
-    lab = evenly_chosen(rows, SHOWN)
-    return contact_sheet(_three(model, lab), ["grey", "predicted", "true"])
-
-
 def _extremes_sheet(model: Any, rows: Rows, table: pd.DataFrame) -> Image.Image:
     """The test pictures whose colors are nearest to the true ones, and farthest, by CIEDE2000."""
     order = table["ciede2000"].to_numpy().argsort(kind="stable")
@@ -80,5 +71,6 @@ def _extremes_sheet(model: Any, rows: Rows, table: pd.DataFrame) -> Image.Image:
 
 
 def _three(model: Any, lab: np.ndarray) -> list[list[np.ndarray]]:
+    """Pictures without color, with the predicted one, and with the true one."""
     grey = colored(lab, np.zeros((*lab.shape[:3], 2), np.float32))
     return [list(grey), list(colored(lab, _predict(model, lab))), list(lab_to_srgb(lab))]

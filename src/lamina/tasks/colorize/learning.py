@@ -1,56 +1,84 @@
 """What a run that colorizes learns: from lightness, the a and b of the same picture. No labels."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from lamina.data.augmentation import AugmentConfig
-from lamina.data.rows import Folders, Rows, open_rows
-from lamina.inputs.index import input_digest, input_width, read_split
+from lamina.data.rows import Rows
 from lamina.inputs.lightness import ColorExamples
-from lamina.inputs.pixels import fresh_each_epoch
 from lamina.maths.bins import BINS, count_bins, rarity
 from lamina.maths.color_scores import squared_errors
 from lamina.models.backbones import RANDOM, calibrate
 from lamina.models.colorizers import build_colorizer, build_tail, grey, predicted_side, scale_initial_outputs
 from lamina.models.layers import compute_in
-from lamina.results.record import note_convention
 from lamina.tasks.colorize.network import colorizer_of, final_model
 from lamina.tasks.colorize.progress_sheet import ColorSheet, evenly_chosen
 from lamina.tasks.colorize.results import summarise
 from lamina.tasks.colorize.settings import ColorizeSettings
-from lamina.training.learner import Learned
-from lamina.training.picture_learner import (
-    FIRST_OUTPUTS_OF,
-    PictureLearner,
-    chunks,
-    mean_lab,
-    rows_of_fold,
-    to_float32,
-    with_weights,
-)
-from lamina.training.settings import GradientNumbers, RunSettings
+from lamina.tasks.picture_learner import FIRST_OUTPUTS_OF, PictureLearner, chunks, mean_lab
+from lamina.training.learner import Learned, Setup
+from lamina.training.settings import GradientNumbers
 
 CALIBRATION_PICTURES: Final = 64
 COUNTED: Final = 2_000  # evenly chosen pictures whose colors tell how rare each color is
 
 
-@dataclass(frozen=True, kw_only=True)
 class ColorLearner(PictureLearner):
-    """How a network learns colors. mean_color: (2,) mean a, b over the pixels of the training originals."""
+    """How a network learns colors."""
 
     settings: ColorizeSettings
-    mean_color: np.ndarray
+
+    @cached_property
+    def mean_color(self) -> np.ndarray:
+        """Mean a and b, (2,), over the pixels of the training originals."""
+        return mean_lab(self.originals)[1:]
 
     @property
     def facts(self) -> dict[str, Any]:
         return {"mean_color": [round(float(value), 4) for value in self.mean_color]}
 
+    @cached_property
+    def side(self) -> int:
+        return predicted_side(self.width, self.settings.loss)
+
+    @cached_property
+    def rare(self) -> np.ndarray | None:
+        return rarity(bin_counts(self.originals)) if self.settings.loss == "rebalanced" else None
+
+    def examples(self, fold: str) -> ColorExamples:
+        return ColorExamples(self.rows(fold), None if self.rare is None else self.side)
+
+    def build(self, numbers: GradientNumbers) -> Any:
+        settings = self.settings
+        network = build_colorizer(
+            settings.encoder,
+            weights=settings.weights,
+            initialize=settings.initialize,
+            preprocess=settings.preprocess,
+            decoder=settings.decoder,
+            side=self.side,
+            outputs=2 if self.rare is None else len(self.rare),
+            size=self.width,
+            dropout=numbers.dropout,
+            seed=self.seed,
+            frozen=not settings.trainable,
+        )
+        if not settings.trainable and settings.weights == RANDOM:
+            calibrate(network, grey(_lightness(self.originals, CALIBRATION_PICTURES)))
+        if settings.initialize == "encoder":
+            scale_initial_outputs(network, _lightness(self.originals, FIRST_OUTPUTS_OF))
+        compute_in(network, settings.precision)
+        return network
+
     def tail(self) -> Any:
         return build_tail(self.side, self.width, None if self.rare is None else BINS)
+
+    def build_final_model(self, network: Any, base: Any) -> Any:
+        saved = super().build_final_model(network, base)
+        return final_model(saved, self.tail(), flip_tta=self.settings.flip_tta)
 
     def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
         """Return `mse`, and `grey_mse` and `mean_mse` of the baselines, in squared CIELAB units.
@@ -67,72 +95,13 @@ class ColorLearner(PictureLearner):
         return ColorSheet(lab=evenly_chosen(self.validation.rows), tail=self.tail(), folder=folder)
 
 
-def open_learner(
-    name: str,
-    settings: RunSettings,
-    folders: Folders,
-    *,
-    seed: int,
-    manifest: pd.DataFrame | None = None,
-    augment: AugmentConfig | None = None,
-) -> ColorLearner:
-    """Open what the run `name` learns; see `lamina.tasks.task.Task.open_learner`.
+def open_learner(setup: Setup) -> ColorLearner:
+    """Open what a run learns; see `lamina.tasks.task.Task.open_learner`.
 
     Raises:
-        UserError: if there is no picture to train or validate with.
+        UserError: if there is no picture to train with.
     """
-    settings = cast(ColorizeSettings, settings)
-    note_convention(settings.weights, settings.preprocess)
-    rows = read_split(folders) if manifest is None else manifest
-    size = input_width(folders.pixels)
-    side = predicted_side(size, settings.loss)
-    originals = open_rows(rows_of_fold(rows, "train", originals=True), folders)
-    rare = rarity(bin_counts(originals)) if settings.loss == "rebalanced" else None
-
-    def examples(fold: str) -> ColorExamples:
-        return ColorExamples(open_rows(rows_of_fold(rows, fold), folders), side if rare is not None else None)
-
-    digest = with_weights(input_digest(folders.pixels, folders), settings)
-    fresh, digest = fresh_each_epoch(settings.augmentation, examples, rows, augment, digest, seed=seed)
-
-    def build(numbers: GradientNumbers) -> Any:
-        network = build_colorizer(
-            settings.encoder,
-            weights=settings.weights,
-            initialize=settings.initialize,
-            preprocess=settings.preprocess,
-            decoder=settings.decoder,
-            side=side,
-            outputs=2 if rare is None else len(rare),
-            size=size,
-            dropout=numbers.dropout,
-            seed=seed,
-            frozen=not settings.trainable,
-        )
-        if not settings.trainable and settings.weights == RANDOM:
-            calibrate(network, grey(_lightness(originals, CALIBRATION_PICTURES)))
-        if settings.initialize == "encoder":
-            scale_initial_outputs(network, _lightness(originals, FIRST_OUTPUTS_OF))
-        compute_in(network, settings.precision)
-        return network
-
-    learner = ColorLearner(
-        settings=settings,
-        manifest=rows,
-        width=size,
-        digest=digest,
-        examples=examples,
-        build=build,
-        build_final_model=lambda network, _: final_model(
-            to_float32(network), learner.tail(), flip_tta=settings.flip_tta
-        ),
-        seed=seed,
-        fresh_examples=fresh,
-        side=side,
-        mean_color=mean_lab(originals)[1:],
-        rare=rare,
-    )
-    return learner
+    return ColorLearner.opened(setup)
 
 
 def bin_counts(rows: Rows) -> np.ndarray:

@@ -12,9 +12,7 @@ from lamina.results.metrics import Interval, Scores, bounds
 from lamina.results.metrics import Metrics as BaseMetrics
 from lamina.results.result_file import ResultFile
 
-HISTORY: Final = ("epoch", "train_loss", "train_mse", "validation_loss", "validation_mse")
 PREDICTED: Final = ("id", "origin", "mse", "grey_mse", "mean_mse")
-SHEETS: Final = ("colors", "extremes")
 
 
 class Measured(ResultFile):

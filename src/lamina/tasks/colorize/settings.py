@@ -7,10 +7,10 @@ from pydantic import ValidationInfo, field_validator
 
 from lamina.models.backbones import BACKBONES, RANDOM, Convention, Precision
 from lamina.models.colorizers import Decoder, Loss
-from lamina.training.settings import Augmentation, GradientSettings, RunSettings, among
+from lamina.training.settings import Augmentation, GradientSettings, Recipe, RunSettings, among
 
 
-class ColorizeSettings(GradientSettings):
+class ColorizeSettings(GradientSettings, Recipe):
     """A network that predicts a picture's colors from its lightness: an encoder of the zoo and a decoder. No labels.
 
     Attributes:
@@ -37,10 +37,6 @@ class ColorizeSettings(GradientSettings):
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
     flip_tta: bool = False
-
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
 
     @field_validator("loss")
     @classmethod

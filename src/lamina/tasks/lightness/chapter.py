@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from lamina.charts.chapter import Chapter, render, run_parts
+from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.charts.comparison import same_pictures
-from lamina.charts.rows import ShownRows
 from lamina.results.trained import read_trained
 from lamina.tasks.lightness.results import LightnessScores, Metrics
 

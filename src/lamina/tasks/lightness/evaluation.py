@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.data.sheets import contact_sheet
-from lamina.files import staged
 from lamina.inputs.index import read_split
 from lamina.inputs.lightness import lightness
 from lamina.maths.color import RgbPixels, lab_to_srgb
@@ -20,10 +20,10 @@ SHOWN: Final = 10  # pictures in a row of the sheet
 DRAWN_AT: Final = 60  # L at which color without lightness is drawn: sRGB holds most colors there
 
 
-def evaluate(folders: Folders, models: Path) -> Metrics:
+def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dict[str, Image.Image]]:
     """Evaluate a run's model on validation and test, next to the training mean L everywhere.
 
-    Writes `predictions.parquet` and `sheets/lightness.png` to the run's folder (docs/files.md).
+    See `lamina.tasks.task.Task.evaluate`.
     """
     mean = read_record(models).data["mean_lightness"]
     manifest = read_split(folders)
@@ -33,11 +33,8 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
         rows = manifest[manifest["fold"] == fold].sort_values("id", ignore_index=True)
         judged = rows[["id", "origin"]].join(judge_lightness(model, open_rows(rows, folders), mean))
         scores[fold] = LightnessScores.model_validate(summarise(judged))
-    with staged(models / "predictions.parquet") as part:  # of the fold that came last, test
-        judged.to_parquet(part, index=False)
-    with staged(models / "sheets", folder=True) as part:
-        _sheet(model, open_rows(rows, folders)).save(part / "lightness.png")
-    return Metrics(**scores)
+    # of the fold that came last, test
+    return Metrics(**scores), judged, {"lightness": _sheet(model, open_rows(rows, folders))}
 
 
 def _sheet(model: Any, rows: Rows) -> Image.Image:

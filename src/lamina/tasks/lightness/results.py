@@ -14,8 +14,6 @@ from lamina.progress import progress
 from lamina.results.metrics import Metrics as BaseMetrics
 from lamina.results.metrics import Scores
 
-HISTORY: Final = ("epoch", "train_loss", "train_mse", "validation_loss", "validation_mse")
-PREDICTED: Final = ("id", "origin", "mse", "mean_mse")
 BATCH: Final = 64
 
 

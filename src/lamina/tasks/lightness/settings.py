@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from lamina.models.backbones import BACKBONES, Precision
-from lamina.tasks.lightness.network import LightnessDecoder
-from lamina.training.settings import Augmentation, GradientSettings, RunSettings, among
+from lamina.training.settings import Augmentation, GradientSettings, Recipe, RunSettings, among
 
 
-class LightnessSettings(GradientSettings):
+class LightnessSettings(GradientSettings, Recipe):
     """A network that predicts lightness from color, so that its encoder serves classifiers with few labels. No labels.
 
     All of it learns from a and b of CIELAB: features that take its weights need `preprocess: chroma`. The gate does
@@ -22,14 +21,10 @@ class LightnessSettings(GradientSettings):
 
     input: Literal["pixels"]
     encoder: Annotated[str, among("network", BACKBONES)]
-    decoder: LightnessDecoder
+    decoder: Literal["conv", "unet"]
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
     preprocess: Literal["chroma"] = "chroma"
-
-    @property
-    def needs_augmentation(self) -> bool:
-        return self.augmentation == "fresh"
 
 
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:

@@ -13,8 +13,8 @@ from PIL import Image
 from lamina.files import write_json
 from lamina.maths.splits import FOLDS
 from lamina.report import tables
-from lamina.report.data_chapter import pictures_chapter
-from lamina.report.pictures import SHEETS, read_pictures
+from lamina.report.data_files import SHEETS, read_pictures
+from lamina.report.page import pictures_chapter
 from pages import PICTURES_PER_ORIGIN, words, write_pictures
 
 

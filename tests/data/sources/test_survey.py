@@ -8,7 +8,7 @@ import pytest
 
 from lamina.config import section
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.copies import COPY_OR_OTHER, EVERY_COPY, survey_origins
+from lamina.data.sources.survey import COPY_OR_OTHER, EVERY_COPY, survey_origins
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 from lamina.stages.download import download
 from packing import copies

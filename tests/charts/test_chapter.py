@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from finished import finished_history, finished_record, run_settings, write_finished_run
+from lamina.charts.chapter import plain_chapter
 from lamina.charts.formatting import title_of
-from lamina.charts.plain_chapter import plain_chapter
 from lamina.results.metrics import Metrics, Scores
 from lamina.results.trained import TrainedRun, read_trained
 from pages import words
