@@ -52,8 +52,8 @@ def draw(ids: np.ndarray, which: np.ndarray, config: FreshConfig, seed: list[int
         seed: with the epoch.
 
     Returns:
-        scale: factor; crop_x, crop_y: shares of the side, added to the shift; brightness, contrast, saturation: factors; operations: their number, erased: whether a rectangle
-        is; draw: seed of both.
+        scale: factor; crop_x, crop_y: shares of the side, added to the shift; brightness, contrast, saturation:
+        factors; operations: their number; erased: whether a rectangle is; draw: seed of both.
     """
     numbers = [np.random.default_rng([*seed, 1, int(one, 16), int(copy)]) for one, copy in zip(ids, which, strict=True)]
     values = np.stack([random.uniform(-1, 1, 8) for random in numbers])

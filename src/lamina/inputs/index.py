@@ -4,7 +4,10 @@ Every input has an `index.json` in its folder (`data/pixels`, `data/features/NAM
 makes the input writes it once, so that training need not hash the data again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +21,23 @@ def read_split(folders: Folders) -> pd.DataFrame:
     return pd.read_parquet(folders.split / "manifest.parquet")
 
 
-def write_index(folder: Path, digest: str, width: int) -> None:
-    """Write `index.json` of an input. digest: of its content; width: side of the pictures, or features of a row."""
-    write_json(folder / "index.json", {"digest": digest, "width": width})
+def write_index(folder: Path, digest: str, width: int, weights: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write `index.json` of an input.
+
+    Args:
+        folder: of the input.
+        digest: of its content.
+        width: side of the pictures, or number of features of a row.
+        weights: what is known about the published weights of the backbone, if it has some.
+    """
+    known = {"weights": dict(weights)} if weights else {}
+    write_json(folder / "index.json", {"digest": digest, "width": width} | known)
+
+
+def input_facts(folder: Path) -> dict[str, Any]:
+    """Return what an input's index says about the weights of its backbone; empty where there are none."""
+    index = read_json(folder / "index.json")
+    return {"weights": index["weights"]} if "weights" in index else {}
 
 
 def input_digest(folder: Path, folders: Folders) -> str:

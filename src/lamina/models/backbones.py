@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Final, Literal
 
+import h5py
 import numpy as np
 
 from lamina.errors import UserError
@@ -101,6 +102,15 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
             scale=1.275 / 255, offset=-0.1, hidden=(120, 84), activation="tanh",
         ),
         "resnet20": Backbone(builder="resnet20", width=64, native=32, smallest=8),
+        "efficientnet_lite0": _mobile("efficientnet_lite0", 1280, 224, 1 / 128, -127 / 128),
+        "efficientnet_lite1": _mobile("efficientnet_lite1", 1280, 240, 1 / 128, -127 / 128),
+        "efficientnet_lite2": _mobile("efficientnet_lite2", 1280, 260, 1 / 128, -127 / 128),
+        "mobilenet_v2_torchvision": _mobile(
+            "mobilenet_v2_torchvision", 1280, 224,
+            tuple(1 / 255 / one for one in _DEVIATION),
+            tuple(-mean / one for mean, one in zip(_MEAN, _DEVIATION, strict=True)),
+        ),
+        "squeezenet": _mobile("squeezenet", 512, 227, 1.0, (-123.68, -116.779, -103.939)),
         "convnext_tiny": _app("convnext", "ConvNeXtTiny", 768),
         "convnext_small": _app("convnext", "ConvNeXtSmall", 768),
         "convnext_base": _app("convnext", "ConvNeXtBase", 1024),
@@ -124,18 +134,10 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
         "efficientnet_v2_s": _app("efficientnet_v2", "EfficientNetV2S", 1280, 384),
         "efficientnet_v2_m": _app("efficientnet_v2", "EfficientNetV2M", 1280, 480),
         "efficientnet_v2_l": _app("efficientnet_v2", "EfficientNetV2L", 1280, 480),
-        "efficientnet_lite0": _mobile("efficientnet_lite0", 1280, 224, 1 / 128, -127 / 128),
-        "efficientnet_lite1": _mobile("efficientnet_lite1", 1280, 240, 1 / 128, -127 / 128),
-        "efficientnet_lite2": _mobile("efficientnet_lite2", 1280, 260, 1 / 128, -127 / 128),
         "inception_resnet_v2": _app("inception_resnet_v2", "InceptionResNetV2", 1536, 299, 75),
         "inception_v3": _app("inception_v3", "InceptionV3", 2048, 299, 75),
         "mobilenet": _app("mobilenet", "MobileNet", 1024),
         "mobilenet_v2": _app("mobilenet_v2", "MobileNetV2", 1280),
-        "mobilenet_v2_torchvision": _mobile(
-            "mobilenet_v2_torchvision", 1280, 224,
-            tuple(1 / 255 / one for one in _DEVIATION),
-            tuple(-mean / one for mean, one in zip(_MEAN, _DEVIATION, strict=True)),
-        ),
         "mobilenet_v3_large": _app("mobilenet_v3", "MobileNetV3Large", 960),
         "mobilenet_v3_small": _app("mobilenet_v3", "MobileNetV3Small", 576),
         "nasnet_large": _app("nasnet", "NASNetLarge", 4032, 331, apart=True),
@@ -146,7 +148,6 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
         "resnet50_v2": _app("resnet_v2", "ResNet50V2", 2048),
         "resnet101_v2": _app("resnet_v2", "ResNet101V2", 2048),
         "resnet152_v2": _app("resnet_v2", "ResNet152V2", 2048),
-        "squeezenet": _mobile("squeezenet", 512, 227, 1.0, (-123.68, -116.779, -103.939)),
         "vgg16": _app("vgg16", "VGG16", 512),
         "vgg19": _app("vgg19", "VGG19", 512),
         "xception": _app("xception", "Xception", 2048, 299, 71),
@@ -244,7 +245,7 @@ def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
         out: the file to write.
 
     Returns:
-        What is recorded about them: trained_on, source, license, reference.
+        What is recorded about them, also in the file (`lamina.models.weights.weights_facts`).
 
     Raises:
         UserError: if there are none for this network, or they can neither be found nor downloaded.
@@ -263,6 +264,8 @@ def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
     trunk.name = BACKBONE_LAYER
     with staged(out) as part:
         trunk.save_weights(part)
+        with h5py.File(part, "r+") as file:
+            file.attrs.update(facts)
     return facts
 
 

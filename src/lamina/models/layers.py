@@ -26,7 +26,7 @@ def compute_in(network: Any, precision: Precision) -> None:
         Keras' guide to mixed precision.
     """
     last = network.output._keras_history.operation
-    for layer in _leaves(network):
+    for layer in leaves(network):
         if layer is not last:
             layer.dtype_policy = _POLICIES[precision]
 
@@ -49,18 +49,18 @@ def unfreeze(network: Any, layers: int) -> None:
     backbone = network.get_layer(BACKBONE_LAYER)
     backbone.trainable = True
     norm = keras.layers.BatchNormalization
-    trainable = [layer for layer in _leaves(backbone) if layer.trainable_weights and not isinstance(layer, norm)]
+    trainable = [layer for layer in leaves(backbone) if layer.trainable_weights and not isinstance(layer, norm)]
     if layers > len(trainable):
         raise UserError(
             f"fine_tune.layers: this backbone has {len(trainable)} layers that learn, got {layers}; lower it"
         )
-    for layer in _leaves(backbone):
+    for layer in leaves(backbone):
         layer.trainable = layer in trainable[-layers:]
 
 
 def freeze_norms(network: Any) -> None:
     """Freeze the batch normalizations of a network, in place: they keep their statistics, even while it trains."""
-    for layer in _leaves(network):
+    for layer in leaves(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
 
@@ -71,14 +71,14 @@ def bytes_per_picture(network: Any) -> int:
     The second part is for gradients and intermediate results. Measured share of this estimate on CPU: a small CNN 0.85,
     VGG16 0.54, MobileNetV2 0.49.
     """
-    outputs = [output for layer in _leaves(network) for output in keras.tree.flatten(layer.output)]
+    outputs = [output for layer in leaves(network) for output in keras.tree.flatten(layer.output)]
     return sum(2 * _FLOAT * math.prod(output.shape[1:]) for output in outputs)
 
 
-def _leaves(network: Any) -> Iterator[Any]:
+def leaves(network: Any) -> Iterator[Any]:
     """All layers, in order; a nested network is replaced by its layers."""
     for layer in network.layers:
         if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
+            yield from leaves(layer)
         elif isinstance(layer, keras.layers.Layer):
             yield layer

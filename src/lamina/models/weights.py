@@ -38,6 +38,18 @@ def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like 
         raise UserError(f"weights: {path} cannot be read ({reason}); give a .keras or .weights.h5 file") from None
 
 
+def weights_facts(path: str) -> dict[str, str]:
+    """Return what a file of published weights says about itself: trained_on, source, license and reference.
+
+    Args:
+        path: value of `weights`; empty for other files, and for a random start.
+    """
+    if not path.endswith(".weights.h5") or not Path(path).is_file():
+        return {}
+    with h5py.File(path) as file:
+        return {str(name): str(value) for name, value in file.attrs.items()}
+
+
 def _remedy(path: Path) -> str:
     if found := PUBLISHED.fullmatch(path.as_posix()):
         kind, name = found.groups()

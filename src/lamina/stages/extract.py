@@ -17,6 +17,7 @@ from lamina.files import discard, file_digest, staged, write_json
 from lamina.inputs.features import UNFINISHED, FeaturesSettings, features_key, tidy
 from lamina.inputs.index import read_split, write_index
 from lamina.models.saving import save_model
+from lamina.models.weights import weights_facts
 from lamina.results.record import note_convention
 from lamina.stages import entry
 from lamina.training.environment import machine
@@ -61,7 +62,7 @@ def extract_features(
     with staged(out, folder=True) as part:
         timing = _extract(settings, folders, part, unfinished / key, seed=seed)
         shape = np.load(part / "features.npy", mmap_mode="r").shape
-        write_index(part, file_digest(part / "features.npy"), shape[1])
+        write_index(part, file_digest(part / "features.npy"), shape[1], weights_facts(settings.weights))
     write_json(timing_path(out), timing)
     discard(unfinished / key)
     return ExtractSummary(shape=shape, seconds=timing["seconds"]["extract"])

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Strict
 
 from lamina.config import Config, read_params, validated
-from lamina.files import staged, write_json
+from lamina.files import staged
 from lamina.models.backbones import BACKBONES, fetch_weights
 from lamina.progress import progress
 from lamina.stages import entry
@@ -45,9 +45,7 @@ class WeightsSummary:
 
 
 def weights(config: WeightsConfig, out: Path) -> WeightsSummary:
-    """Write `random`, and for published weights `KIND/NAME.weights.h5` and `KIND/NAME.json`, to the folder `out`.
-
-    The JSON file holds source, license and reference.
+    """Write `random`, and published weights as `KIND/NAME.weights.h5`, to the folder `out`.
 
     Raises:
         UserError: if weights cannot be fetched.
@@ -58,9 +56,7 @@ def weights(config: WeightsConfig, out: Path) -> WeightsSummary:
         (part / "random").write_text("random initial weights, drawn from the seed\n", encoding="utf-8")
         for kind, name in progress(wanted, what="weights", unit="networks"):
             (part / kind).mkdir(exist_ok=True)
-            facts = fetch_weights(kind, name, part / kind / f"{name}.weights.h5")
-            write_json(part / kind / f"{name}.json", facts)
-            fetched[f"{kind}/{name}"] = facts
+            fetched[f"{kind}/{name}"] = fetch_weights(kind, name, part / kind / f"{name}.weights.h5")
     return WeightsSummary(fetched=fetched)
 
 

@@ -5,7 +5,7 @@ Importing this imports no TensorFlow.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.models.layers import freeze_norms
+from lamina.models.weights import weights_facts
 from lamina.prefetch import in_background
 from lamina.training.checkpoint import Checkpoint, HeadCache
 from lamina.training.history import EpochRow
@@ -138,9 +139,10 @@ class Learner(Setup, ABC):
         return []
 
     @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the record keeps of the training data, besides their digest and number."""
-        return {}
+    def facts(self) -> dict[str, Any]:
+        """What the record keeps of the training data besides their digest and number, and of published weights."""
+        facts = weights_facts(self.settings.weights)
+        return {"weights": facts} if facts else {}
 
     @cached_property
     def train(self) -> Any:

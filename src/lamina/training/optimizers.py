@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from lamina.models.keras_runtime import keras
+from lamina.models.layers import leaves
 from lamina.training.settings import GradientNumbers, Recipe
 
 MOMENTUM: Final = 0.9  # of SGD
@@ -53,33 +54,29 @@ def _schedule(recipe: Recipe, numbers: GradientNumbers, steps: int) -> Any:
     return schedules.CosineDecay(0.0 if warmup else rate, max(1, steps - warmup), alpha=COLDEST, **start)
 
 
-def layer_rates(network: Any, first: float) -> dict[str, float]:
-    """Return factors of the learning rate by the path of a variable: `first` for the first layer, 1 for the last.
+def layer_rates(network: Any, first: float) -> list[float]:
+    """Return a factor of the learning rate for each trainable variable: `first` for the first layer, 1 for the last.
 
     Layers between them have factors in geometric steps. Empty where all are 1.
 
     Source:
         J. Howard and S. Ruder, ULMFiT, ACL 2018 (discriminative fine-tuning).
     """
-    layers = [layer for layer in network._flatten_layers(include_self=False) if layer.trainable_weights]
-    layers = [layer for layer in layers if not getattr(layer, "layers", None)]
+    layers = [layer for layer in leaves(network) if layer.trainable_weights]
     if first == 1 or len(layers) < 2:
-        return {}
+        return []
     last = len(layers) - 1
-    return {
-        variable.path: first ** (1 - place / last)
-        for place, layer in enumerate(layers)
-        for variable in layer.trainable_weights
-    }
+    places = {id(variable): place for place, layer in enumerate(layers) for variable in layer.trainable_weights}
+    return [first ** (1 - places[id(variable)] / last) for variable in network.trainable_variables]
 
 
-def _with_rates(kind: type, rates: Mapping[str, float]) -> type:
+def _with_rates(kind: type, rates: list[float]) -> type:
     """Derive an optimizer in which each variable has a factor of the learning rate."""
     if not rates:
         return kind
 
     class WithRates(kind):  # type: ignore[misc]
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            super().update_step(gradient, variable, learning_rate * rates.get(variable.path, 1.0))
+            super().update_step(gradient, variable, learning_rate * rates[self._get_variable_index(variable)])
 
     return WithRates

@@ -17,7 +17,7 @@ from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from lamina.files import json_digest
 from lamina.inputs.features import FeatureExamples, fold_rows
-from lamina.inputs.index import input_width
+from lamina.inputs.index import input_facts, input_width
 from lamina.inputs.mixing import Mixing
 from lamina.inputs.pixels import PictureExamples
 from lamina.models.layers import compute_in, unfreeze
@@ -55,6 +55,10 @@ class HeadLearner(PictureClassLearner):
     @cached_property
     def width(self) -> int:
         return input_width(self.folders.pixels)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return super().facts | input_facts(self.folder)
 
     @cached_property
     def _features(self) -> Any:

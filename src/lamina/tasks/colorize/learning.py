@@ -38,7 +38,7 @@ class ColorLearner(PictureLearner):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"mean_color": [round(float(value), 4) for value in self.mean_color]}
+        return super().facts | {"mean_color": [round(float(value), 4) for value in self.mean_color]}
 
     @cached_property
     def side(self) -> int:

@@ -34,7 +34,7 @@ class LightnessLearner(PictureLearner):
 
     @property
     def facts(self) -> dict[str, Any]:
-        return {"mean_lightness": round(self.mean_lightness, 4)}
+        return super().facts | {"mean_lightness": round(self.mean_lightness, 4)}
 
     @cached_property
     def side(self) -> int:
