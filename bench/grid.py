@@ -35,9 +35,10 @@ def make_system(folder: Path, arguments: argparse.Namespace) -> None:
     params["source"]["pictures"] = arguments.pictures
     params["convert"]["size"] = arguments.size
     params["augment"]["copies"] = arguments.copies
-    features = params["features"]["densenet121"] | {"precision": arguments.precision}
+    params["weights"] = {"imagenet": []}
+    features = params["features"]["random"] | {"pooling": "avg", "precision": arguments.precision}
     params["features"] = {backbone: features | {"backbone": backbone} for backbone in arguments.backbones}
-    head = params["runs"]["densenet121"] | {"learning_rate": 1e-3, "dropout": 0.5, "decay": 0.001}
+    head = params["runs"]["random"]
     params["runs"] = {
         f"{backbone}-{epochs}": head | {"input": f"features/{backbone}", "epochs": epochs}
         for backbone in arguments.backbones

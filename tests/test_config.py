@@ -88,7 +88,7 @@ def test_a_byte_order_mark_and_missing_sections_do_not_count(tmp_path: Path) -> 
 
 def test_the_systems_own_file_holds_to_all_rules() -> None:
     params = read_params(ROOT)
-    assert list(named(params, "runs")) == ["densenet121", "textures", "small_cnn", "colors"]
+    assert list(named(params, "runs")) == ["frozen", "random", "fine_tuned", "small_cnn", "colors"]
     assert check_references(params) == []
     assert entry.seed(params) >= 0
 

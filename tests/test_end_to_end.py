@@ -28,6 +28,7 @@ SMALL = {
     "augment": {"copies": 1},
     "tune": {"trials": 2, "epochs": 2},
     "assess": {"repeats": 0, "folds": 0, "control": False},
+    "weights": {"imagenet": []},
     "features": {
         "maps": {
             "backbone": "small_cnn", "weights": "weights/random", "pooling": "scales", "preprocess": "native",

@@ -81,7 +81,7 @@ def mobilenet(keras_cache: Path) -> Any:
 def test_published_weights_are_fetched_for_backbones_of_any_size(mobilenet: Any, tmp_path: Path) -> None:
     """The real code of Keras loads the stand-in."""
     found = weights(WeightsConfig(imagenet=("mobilenet_v2",)), tmp_path / "weights")
-    assert str(found) == "weights: random, and 1 from ImageNet"
+    assert str(found).startswith("weights: random, and 1 published\nimagenet/mobilenet_v2: ")
     assert sorted(path.name for path in (tmp_path / "weights").rglob("*") if path.is_file()) == [
         "mobilenet_v2.weights.h5", "random",
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_the_same_weights_are_the_same_bytes(mobilenet: Any, tmp_path: Path) -> 
 
 
 def test_without_a_list_there_are_random_weights_alone(tmp_path: Path) -> None:
-    assert str(weights(WeightsConfig(), tmp_path / "weights")) == "weights: random, and 0 from ImageNet"
+    assert str(weights(WeightsConfig(), tmp_path / "weights")) == "weights: random, and 0 published"
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["random"]
 
 
@@ -208,7 +208,7 @@ def system(tmp_path: Path) -> Path:
         "features": {"small": FEATURES | {"weights": "models/tiny/model.keras"}},
         "runs": {"head": HEAD | {"epochs": 1}, "tiny": NETWORK | {"epochs": 1}},
     }
-    params["convert"]["size"] = 32
+    params["convert"]["size"], params["weights"] = 32, {}
     (system / "params.yaml").write_text(json.dumps(params))
     (system / "baselines").mkdir()
     (system / "baselines" / "data.json").write_text("{}\n")
