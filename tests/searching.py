@@ -69,7 +69,8 @@ def searched(
     """Search in a study of `folder`, or of the database that the environment names."""
     place = dataclasses.replace(place_of(name, "tests", identity, folder, "maximize"), grace=GRACE)
     resume(place)
-    return search(learner, config(trials, **changes), place, measure="accuracy", name=name, seed=7)
+    numbers, _, trials = search(learner, config(trials, **changes), place, measure="accuracy", name=name, seed=7)
+    return numbers, trials
 
 
 def main() -> None:

@@ -246,7 +246,9 @@ def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
         return f"{where}: expected a mapping with the keys {keys}, got {shown(problem['input'])}"
     text = problem["msg"].removeprefix("Value error, ")
     value = problem["input"]
-    got = "" if isinstance(value, str) and repr(value) in text else f", got {_cut(repr(value))}"
+    # what is wrong with a whole section names the key and the value itself
+    named = not path or (isinstance(value, str) and repr(value) in text)
+    got = "" if named else f", got {_cut(repr(value))}"
     return f"{where}: {text[:1].lower()}{text[1:]}{got}"
 
 

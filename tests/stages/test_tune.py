@@ -12,13 +12,28 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from lamina.config import section
 from lamina.errors import UserError
 from lamina.stages.tune import TuneSummary, tune
+from lamina.tasks.runs import read_run
+from lamina.training.settings import GradientNumbers
+from lamina.tuning.importance import number_columns
 from lamina.tuning.search import TuneConfig
 from lamina.tuning.studies import SHARED
-from systems import COLORS, HEAD, LIGHT, TUNE, params_of, stage_of, write_blots, write_classes_as_features
+from systems import (
+    COLORS,
+    HEAD,
+    LIGHT,
+    NETWORK,
+    TUNE,
+    params_of,
+    stage_of,
+    write_blots,
+    write_classes_as_features,
+    write_stripes,
+)
 
 OPEN = {"learning_rate": "tune", "dropout": "tune", "decay": "tune"}
 
@@ -47,7 +62,7 @@ def test_only_open_numbers_are_searched(tmp_path: Path) -> None:
     assert (trials[["learning_rate", "decay"]] == [1e-3, 0.001]).all(axis=None)
     assert trials["dropout"].between(0, 0.5).all()
     best = trials.sort_values("value", ascending=False, kind="stable")["dropout"].iloc[0]
-    assert summary.numbers.dropout == best
+    assert summary.tuned["dropout"] == best
     assert "best of 3 trials" in str(summary)
 
 
@@ -57,7 +72,7 @@ def test_given_numbers_are_written_without_trials(tmp_path: Path) -> None:
     assert list(trials.columns) == ["number", "state", "value", "learning_rate", "dropout", "decay", "epochs"]
     assert str(summary) == "learning_rate 0.001, dropout 0.2, decay 0.001 (given in params.yaml)"
     assert not (tmp_path / "studies").exists()
-    assert stage_of(HEAD, tmp_path).numbers() == summary.numbers
+    assert stage_of(HEAD, tmp_path).numbers() == GradientNumbers.model_validate(summary.tuned)
 
 
 @pytest.mark.parametrize("settings", [COLORS, LIGHT], ids=["colors", "light"])
@@ -67,7 +82,7 @@ def test_runs_measured_by_an_error_take_the_smallest(
     monkeypatch.chdir(write_blots(tmp_path, train=24, validation=12, test=0))
     summary, trials = tuned(settings | {"learning_rate": "tune"}, tmp_path / "out", trials=2, epochs=1)
     best = trials.loc[trials["value"].idxmin()]
-    assert summary.numbers.learning_rate == pytest.approx(best["learning_rate"])
+    assert summary.tuned["learning_rate"] == pytest.approx(best["learning_rate"])
     assert trials["value"].max() > trials["value"].min()
 
 
@@ -143,3 +158,46 @@ def test_workers_of_one_machine_share_the_trials(system: Path) -> None:
     trials = pd.read_csv(system / "models/head/trials.csv")
     assert trials["number"].tolist() == list(range(5))
     assert not trials.duplicated(["learning_rate", "dropout", "decay"]).any()
+
+
+# ---- any setting
+
+
+FURTHER = {"label_smoothing": [0.0, 0.3], "batch_size": [2, 8], "class_weights": ["none", "balanced"]}
+
+
+def test_any_setting_can_be_tuned_and_is_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(write_stripes(tmp_path / "stripes", train=8, validation=4, test=4))
+    settings = NETWORK | {"epochs": 1, "tune": FURTHER}
+    summary, trials = tuned(settings, tmp_path)
+    found = YAML(typ="safe").load(tmp_path / "tuned.yaml")
+    assert 0 <= found["label_smoothing"] <= 0.3
+    assert found["batch_size"] in range(2, 9)
+    assert found["class_weights"] in FURTHER["class_weights"]
+    assert f"batch_size {found['batch_size']}" in str(summary)
+    assert list(trials.columns) == [
+        "number", "state", "value", "learning_rate", "dropout", "decay", *FURTHER, "epochs",
+    ]  # fmt: skip
+    assert number_columns(trials) == ["learning_rate", "dropout", "decay", "label_smoothing", "batch_size"]
+    chosen = stage_of(settings, tmp_path, name="head").tuned().run.settings
+    assert {name: getattr(chosen, name) for name in FURTHER} == {name: found[name] for name in FURTHER}
+    assert chosen.tune == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"optimizer": [0.1, 0.5]}, r"tune\.optimizer: float 0\.1: Input should be 'rmsprop', 'adamw' or 'sgd'"),
+        ({"label_smoothing": [0.1, 1.5]}, r"tune\.label_smoothing: float 1\.5: Input should be less than 1"),
+        ({"label_smoothing": [0.1]}, r"tune\.label_smoothing: expected \[low, high\] or a list of two or more"),
+        (
+            {"weights": ["a.keras", "b.keras"]},
+            r"tune: no setting 'weights' can be tuned; available: optimizer, .*, cutmix$",
+        ),
+        ({"learning_rate": [0.1, 0.2]}, r"tune\.learning_rate: write learning_rate: tune, and its range into"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_tuned_is_refused_with_its_place(given: dict[str, object], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        read_run({"runs": {"x": NETWORK | {"tune": given}}}, "x")

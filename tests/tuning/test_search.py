@@ -113,7 +113,7 @@ def test_trials_that_diverge_have_the_worst_value(tmp_path: Path, monkeypatch: p
     place = place_of("head", "default", IDENTITY, tmp_path / "studies")
     resume(place)
     asked = section({"tune": TUNE | {"trials": 2}}, "tune", TuneConfig)
-    _, trials = search(learner, asked, place, measure="accuracy", name="head", seed=1)
+    _, _, trials = search(learner, asked, place, measure="accuracy", name="head", seed=1)
     assert trials["value"].tolist() == [0, 0]
     assert trials["epochs"].tolist() == [0, 0]
 
@@ -122,6 +122,6 @@ def test_a_direction_of_minimize_takes_the_smallest_value(tmp_path: Path) -> Non
     """For an error in place of an accuracy, the worst rate is the best one."""
     place = place_of("hill", "tests", IDENTITY, tmp_path, "minimize")
     resume(place)
-    numbers, trials = search(Hill(), config(6, pruner="none"), place, measure="accuracy", name="hill", seed=7)
+    numbers, _, trials = search(Hill(), config(6, pruner="none"), place, measure="accuracy", name="hill", seed=7)
     assert numbers.learning_rate == trials.loc[trials["value"].idxmin(), "learning_rate"]
     assert trials["value"].nunique() > 1

@@ -57,6 +57,7 @@ class AssessSummary:
 
 def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache: Path = CACHE) -> AssessSummary:
     """Write `assessment.json` and `crossvalidation.parquet` to the run's folder (docs/files.md)."""
+    stage = stage.tuned()
     run, numbers = stage.run, stage.numbers()
     found, judged = Assessment(), NOT_JUDGED
     if config.repeats or config.folds or config.control:  # else nothing is read

@@ -1,6 +1,6 @@
 """What the stages of a run share: the run that was named, its folders, seed and sections of `params.yaml`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lamina.config import Params, read_params, section
@@ -11,7 +11,7 @@ from lamina.stages import entry
 from lamina.tasks.runs import Run, read_run, run_folder
 from lamina.training.learner import Learner, Setup
 from lamina.training.settings import Hyperparameters
-from lamina.tuning.numbers import read_numbers
+from lamina.tuning.numbers import read_numbers, read_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,11 @@ class RunStage:
     def open_learner(self) -> Learner:
         """Open what the run learns."""
         return self.run.task.open_learner(self.setup)
+
+    def tuned(self) -> "RunStage":
+        """Return the stage with the settings that the stage `tune` found for the run."""
+        settings = read_settings(self.out / "tuned.yaml", self.run.settings)
+        return replace(self, run=replace(self.run, settings=settings))
 
     def numbers(self) -> Hyperparameters:
         """Return the numbers that the stage `tune` wrote."""

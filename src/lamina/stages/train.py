@@ -47,7 +47,7 @@ def train(stage: RunStage, callbacks: Callbacks, *, resume: Path = RESUME, heads
             `NAME` is removed in the end.
         heads: folder of what heads have learned (`lamina.training.checkpoint`).
     """
-    start = time.perf_counter()
+    start, stage = time.perf_counter(), stage.tuned()
     run, out, numbers = stage.run, stage.out, stage.numbers()
     learner = stage.open_learner()
     rows = {"train": len(learner.train), "validation": len(learner.validation)}

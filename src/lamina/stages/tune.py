@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,14 +31,15 @@ STUDIES = Path(".lamina/studies")  # in a system's folder, out of reach of DVC, 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSummary:
-    """The numbers to train with, and how many trials found them."""
+    """The numbers and settings to train with, and how many trials found them."""
 
-    numbers: Hyperparameters
+    tuned: Mapping[str, Any]
     trials: int
 
     def __str__(self) -> str:
-        numbers = ", ".join(f"{name} {value:.3g}" for name, value in self.numbers.model_dump().items())
-        return f"{numbers} ({f'best of {self.trials} trials' if self.trials else 'given in params.yaml'})"
+        shown = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in self.tuned.items()}
+        tuned = ", ".join(f"{name} {value}" for name, value in shown.items())
+        return f"{tuned} ({f'best of {self.trials} trials' if self.trials else 'given in params.yaml'})"
 
 
 def tune(stage: RunStage, config: TuneConfig, *, studies: Path = STUDIES) -> TuneSummary:
@@ -55,16 +56,16 @@ def tune(stage: RunStage, config: TuneConfig, *, studies: Path = STUDIES) -> Tun
         UserError: if a number is left open and no trial is allowed, or the study cannot be reached.
     """
     settings = stage.run.settings
-    numbers, trials = (
-        _find(stage, config, studies) if settings.tunable else (settings.given_numbers(), no_trials(settings))
+    numbers, found, trials = (
+        _find(stage, config, studies) if settings.tunable else (settings.given_numbers(), {}, no_trials(settings))
     )
-    write_numbers(stage.out / "tuned.yaml", numbers)
+    write_numbers(stage.out / "tuned.yaml", numbers, found)
     with staged(stage.out / "trials.csv") as part:
         trials.to_csv(part, index=False)
-    return TuneSummary(numbers=numbers, trials=len(trials))
+    return TuneSummary(tuned=numbers.model_dump() | found, trials=len(trials))
 
 
-def _find(stage: RunStage, config: TuneConfig, studies: Path) -> tuple[Hyperparameters, pd.DataFrame]:
+def _find(stage: RunStage, config: TuneConfig, studies: Path) -> tuple[Hyperparameters, dict[str, Any], pd.DataFrame]:
     run = stage.run
     if not config.trials:
         raise UserError(

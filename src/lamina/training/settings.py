@@ -3,17 +3,18 @@
 A task subclasses `RunSettings`, or `GradientSettings` where it trains by gradient descent, and adds its own keys.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, cast
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, cast
 
-from pydantic import AfterValidator, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, Field, ValidationError, WrapValidator, model_validator
 
-from lamina.config import PUBLISHED, SEEDS, Config, nearest
+from lamina.config import PUBLISHED, SEEDS, Config, nearest, shown
 from lamina.files import file_digest
 from lamina.models.backbones import RANDOM, WEIGHTS_SUFFIXES
 
 TUNE: Final = "tune"
+FIXED: Final = ("task", "input", "weights", "seed", "tune")  # settings that cannot be tuned
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Dropout: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -79,6 +80,7 @@ class RunSettings(Config):
         weights: path of the file that training starts from: `weights/random`, `weights/imagenet/NAME.weights.h5`, or
             a model that another run wrote.
         seed: of the initial weights, the order of batches and dropout; null: the system's seed.
+        tune: further settings that Optuna chooses, by name: a range [low, high] of numbers, or a list of values.
     """
 
     numbers: ClassVar[type[Hyperparameters]]
@@ -87,16 +89,42 @@ class RunSettings(Config):
     input: str
     weights: Weights = RANDOM
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] | None = None
+    tune: dict[str, list[Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _can_be_tuned(self) -> Self:
+        known = [name for name in type(self).model_fields if name not in FIXED]
+        for name, values in self.tune.items():
+            if name in self.numbers.model_fields:
+                raise ValueError(f"tune.{name}: write {name}: tune, and its range into the section tune")
+            if name not in known:
+                raise ValueError(f"tune: no setting {name!r} can be tuned; available: {', '.join(known)}")
+            if len(values) < 2:
+                raise ValueError(f"tune.{name}: expected [low, high] or a list of two or more values")
+            for value in values:
+                self._checked(name, value)
+        return self
+
+    def _checked(self, name: str, value: Any) -> None:
+        try:
+            self.with_settings({name: value})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise ValueError(f"tune.{name}: {shown(value)}: {problem['msg']}") from None
+
+    def with_settings(self, changes: Mapping[str, Any]) -> Self:
+        """Return the run's settings with some others, validated, and nothing more to tune but its numbers."""
+        return type(self).model_validate(self.model_dump() | dict(changes) | {"tune": {}})
 
     @property
     def needs_augmentation(self) -> bool:
         """Whether training draws fresh warps within the ranges of the section `augment`."""
-        return getattr(self, "augmentation", None) == "fresh"
+        return "fresh" in (getattr(self, "augmentation", None), *self.tune.get("augmentation", []))
 
     @property
     def tunable(self) -> tuple[str, ...]:
-        """Names of the numbers that shall be tuned."""
-        return tuple(name for name in self.numbers.model_fields if getattr(self, name) == TUNE)
+        """Names of the numbers and other settings that shall be tuned."""
+        return (*(name for name in self.numbers.model_fields if getattr(self, name) == TUNE), *self.tune)
 
     @property
     def starts_from_file(self) -> bool:

@@ -46,6 +46,7 @@ def importances(trials: pd.DataFrame) -> dict[str, float] | None:
 
 
 def number_columns(trials: pd.DataFrame) -> list[str]:
-    """Return the columns of `trials.csv` that are numbers to tune: those between `value` and `epochs`."""
+    """Return the columns of `trials.csv` that are numbers to tune, between `value` and `epochs`: not those of words."""
     columns = list(trials.columns)
-    return columns[columns.index("value") + 1 : columns.index("epochs")]
+    tuned = columns[columns.index("value") + 1 : columns.index("epochs")]
+    return [name for name in tuned if pd.api.types.is_numeric_dtype(trials[name]) or not len(trials)]

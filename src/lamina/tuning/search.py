@@ -1,5 +1,6 @@
 """Tuning with Optuna on the validation fold, in a study that resumes after a kill and that workers can share."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import pandas as pd
@@ -14,6 +15,7 @@ from lamina.tuning.studies import ENDED, Place, open_study, storage_errors
 
 STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
 DIVERGED: Final = {"maximize": 0.0, "minimize": 1e5}  # worse than any network: no two sRGB colors differ that much
+LOGARITHMIC: Final = 10  # ranges whose ends differ by this factor are searched on a logarithmic scale
 ETA: Final = 3  # one in three trials that reach a rung continues (Li et al. 2018)
 
 
@@ -58,7 +60,7 @@ class TuneConfig(Config):
 
 def search(
     learner: Learner, config: TuneConfig, place: Place, *, measure: str, name: str, seed: int
-) -> tuple[Hyperparameters, pd.DataFrame]:
+) -> tuple[Hyperparameters, dict[str, Any], pd.DataFrame]:
     """Search for the numbers that a run leaves to tuning, until the study at `place` holds all trials.
 
     Several processes may search in the same study: each takes a trial that no other has, waits at the end for the
@@ -76,7 +78,8 @@ def search(
         seed: Of the sampler.
 
     Returns:
-        The numbers with the best measure at the kept epoch, and the table of trials (`trial_columns`).
+        The numbers with the best measure at the kept epoch, other settings that were tuned with them, and the table of
+        trials (`trial_columns`).
 
     Raises:
         UserError: If the study cannot be reached.
@@ -100,7 +103,8 @@ def search(
             except lost:
                 continue
         trials = opened.ended()[: config.trials]
-    return _numbers(settings, _best(place.direction, trials).params), _table(settings, trials)
+    best = _best(place.direction, trials).params
+    return _numbers(settings, best), {name: best[name] for name in settings.tune}, _table(settings, trials)
 
 
 def _pruner(kind: str, epochs: int) -> Any:
@@ -126,14 +130,19 @@ def _try(
     """Train with the numbers that the trial suggests; return the measure of the kept epoch, None if it was pruned."""
     import optuna
 
-    settings, epochs = learner.settings, _epochs(learner.settings, config)
+    settings = learner.settings
+    found = {name: _suggest(trial, config, settings, name) for name in settings.tunable}
+    if settings.tune:
+        changed = settings.with_settings({name: found[name] for name in settings.tune})
+        learner = replace(learner, settings=changed)
+    epochs = _epochs(learner.settings, config)
 
     def report(row: dict[str, float]) -> None:
         trial.report(row[measured], int(row["epoch"]))
         if row["epoch"] < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    numbers = _numbers(settings, {name: _suggest(trial, config, name) for name in settings.tunable})
+    numbers = _numbers(settings, found)
     try:
         learned = learner.learn(numbers, TrainingOptions(epochs=epochs, on_epoch=report, what=what))
         return float(kept_row(learned.history, getattr(settings, "patience", None))[measured])
@@ -143,9 +152,17 @@ def _try(
         return None
 
 
-def _suggest(trial: Any, config: TuneConfig, name: str) -> float:
-    low, high = getattr(config, name)
-    return float(trial.suggest_float(name, low, high, log=name not in LINEAR))
+def _suggest(trial: Any, config: TuneConfig, settings: RunSettings, name: str) -> Any:
+    if name not in settings.tune:
+        low, high = getattr(config, name)
+        return float(trial.suggest_float(name, low, high, log=name not in LINEAR))
+    values = settings.tune[name]
+    if len(values) == 2 and all(type(value) is int for value in values):
+        return trial.suggest_int(name, *values)
+    if len(values) == 2 and all(type(value) in (int, float) for value in values):
+        low, high = values
+        return trial.suggest_float(name, low, high, log=low > 0 and high >= LOGARITHMIC * low)
+    return trial.suggest_categorical(name, values)
 
 
 def _numbers(settings: RunSettings, found: dict[str, float]) -> Hyperparameters:
@@ -167,6 +184,7 @@ def _table(settings: RunSettings, trials: list[Any]) -> pd.DataFrame:
             "state": trial.state.name,
             "value": trial.value,
             **_numbers(settings, trial.params).model_dump(),
+            **{name: trial.params[name] for name in settings.tune},
             "epochs": len(trial.intermediate_values),
         }
         for number, trial in enumerate(trials)
@@ -176,7 +194,7 @@ def _table(settings: RunSettings, trials: list[Any]) -> pd.DataFrame:
 
 def trial_columns(settings: RunSettings) -> list[str]:
     """Return the columns of `trials.csv`."""
-    return ["number", "state", "value", *settings.numbers.model_fields, "epochs"]
+    return ["number", "state", "value", *settings.numbers.model_fields, *settings.tune, "epochs"]
 
 
 def no_trials(settings: RunSettings) -> pd.DataFrame:
