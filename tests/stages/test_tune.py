@@ -192,7 +192,7 @@ def test_any_setting_can_be_tuned_and_is_trained_with(tmp_path: Path, monkeypatc
         ({"label_smoothing": [0.1]}, r"tune\.label_smoothing: expected \[low, high\] or a list of two or more"),
         (
             {"weights": ["a.keras", "b.keras"]},
-            r"tune: no setting 'weights' can be tuned; available: optimizer, .*, cutmix$",
+            r"tune: no setting 'weights' can be tuned; available: epochs, .*, cutmix$",
         ),
         ({"learning_rate": [0.1, 0.2]}, r"tune\.learning_rate: write learning_rate: tune, and its range into"),
     ],

@@ -120,7 +120,11 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
         ("network", {"precision": "float16"}, r"runs\.x\.precision: .*'float32' or 'bfloat16'"),
         ("light", {"augmentation": "none"}, r"runs\.x\.augmentation: .*'plan' or 'fresh'"),
         # fine-tuning
-        ("head", {"fine_tune": 3}, r"runs\.x\.fine_tune: expected .* keys layers, epochs, learning_rate"),
+        (
+            "head",
+            {"fine_tune": 3},
+            r"runs\.x\.fine_tune: expected .* keys optimizer, .*, layers, epochs",
+        ),
         ("head", {"fine_tune": FINE | {"layers": 0}}, r"runs\.x\.fine_tune\.layers: .*got 0"),
         ("head", {"fine_tune": FINE | {"layer": 1}}, r"did you mean 'runs\.x\.fine_tune\.layers'\?"),
         ("head", {"fine_tune": {"layers": 1, "epochs": 1}}, r"runs\.x\.fine_tune\.learning_rate is missing"),

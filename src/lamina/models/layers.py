@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from types import MethodType
 from typing import Any, Final
 
 from lamina.errors import UserError
@@ -63,6 +64,34 @@ def freeze_norms(network: Any) -> None:
     for layer in leaves(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.trainable = False
+
+
+def fuse_norms(network: Any) -> None:
+    """Let the batch normalizations of a network train with TensorFlow's fused operation, in place.
+
+    Keras computes them from single operations, which takes a third of a training step of EfficientNet-Lite0. Values and
+    statistics are the same up to rounding. A saved model does not know of it.
+    """
+    for layer in leaves(network):
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if is_norm and layer.axis in (-1, 3) and layer.scale and layer.center and len(layer.input.shape) == 4:
+            layer.call = MethodType(_call_fused, layer)
+
+
+def _call_fused(layer: Any, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    """The method `call` of a batch normalization."""
+    from lamina.models.keras_runtime import tf
+
+    if not (training and layer.trainable):
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=inputs, scale=layer.gamma, offset=layer.beta, mean=[], variance=[], epsilon=layer.epsilon, is_training=True
+    )
+    count = tf.cast(tf.size(inputs) / inputs.shape[-1], variance.dtype)
+    moved = ((layer.moving_mean, mean), (layer.moving_variance, variance * (count - 1) / count))  # not Bessel's
+    for average, new in moved:
+        average.assign(average * layer.momentum + new * (1 - layer.momentum))
+    return outputs
 
 
 def bytes_per_picture(network: Any) -> int:

@@ -46,7 +46,7 @@ class Saliency:
             raise UserError(f"{model.name}: no layer of this network gives a feature map; it has no saliency")
         # one function for both: tracing a deep network takes longer than predicting some hundred pictures
         self._predict = as_tf_function(keras.Model(rebuilt.input, [*maps[-1], rebuilt.output]))
-        self._answers = self._predict if single is model else as_tf_function(keras.Model(model.input, [model.output]))
+        self._answers = self._predict if single is model else as_tf_function(model)
         self._tail = keras.Model(maps[-1], rebuilt.output)
 
     def answers(self, pixels: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ class Saliency:
         Returns:
             (n, classes) probabilities.
         """
-        return np.concatenate([self._answers(batch)[-1].numpy() for batch in tensor_batches(pixels)])
+        return np.concatenate([tf.nest.flatten(self._answers(batch))[-1].numpy() for batch in tensor_batches(pixels)])
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Compute how much each place of the last feature maps adds to the logits of some classes.

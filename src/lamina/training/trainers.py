@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lamina.models.keras_runtime import keras, tf
+from lamina.models.layers import fuse_norms
 from lamina.training.optimizers import make_optimizer
 from lamina.training.settings import GradientNumbers, Recipe
 
@@ -38,6 +39,7 @@ class Trainer:
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        fuse_norms(self.network)
         self.optimizer = make_optimizer(self.network, self.recipe, self.tuned, self.steps)
         averaged = self.network.weights if self.ema_decay else []
         self._weights = [weight for weight in averaged if "float" in weight.dtype]

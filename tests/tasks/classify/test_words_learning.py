@@ -141,9 +141,9 @@ def test_the_penalty_is_tuned_within_its_range(tmp_path: Path) -> None:
     assert found.trials == len(trials) == TUNE["trials"]
     assert trials["penalty"].between(*PENALTIES).all()
     assert trials["penalty"].nunique() == len(trials)
-    assert found.numbers.model_dump() == {"penalty": trials["penalty"][trials["value"].idxmax()]}
+    assert found.tuned == {"penalty": trials["penalty"][trials["value"].idxmax()]}
     train(stage, NoCallbacks(), resume=tmp_path / "resume", heads=tmp_path / "heads")
-    assert read_record(tmp_path).numbers == found.numbers.model_dump()
+    assert read_record(tmp_path).numbers == found.tuned
 
 
 @pytest.mark.parametrize(

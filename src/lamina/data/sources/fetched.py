@@ -1,7 +1,6 @@
 """A source on the web: its files are downloaded once, checked, kept in the system's folder, and read there."""
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,10 +17,10 @@ from lamina.data.sources.members import PICTURE_SUFFIXES, Members, check_size, c
 from lamina.data.sources.urls import all_urls, file_name, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
+from lamina.mirror import MIRROR, local_mirror
 from lamina.progress import progress
 
 DOWNLOADS: Final = Path(".lamina/downloads")  # in the system's folder
-MIRROR: Final = "LAMINA_MIRROR"
 SINGLE_SUFFIXES: Final = (*PICTURE_SUFFIXES, ".csv", ".tsv", ".xml")  # files that are no archives
 LONGEST_NAME: Final = 50  # characters of a file's name: at most 200 bytes; file systems allow 255
 
@@ -71,7 +70,7 @@ def open_fetched(config: SourceConfig, system: Path, *, patience: Patience = PAT
 
 def remedy(system: Path) -> str:
     """Return what the user can do if the downloaded files are not the expected ones."""
-    mirror = _local_mirror()
+    mirror = local_mirror()
     renew = f"remove {system / DOWNLOADS} to download again"
     return renew if mirror is None else f"check the files in {MIRROR} {str(mirror)!r}, {renew}"
 
@@ -131,7 +130,7 @@ def obtain(
         UserError: With each URL and its reason.
     """
     name = file_name(url)
-    mirror = _local_mirror()
+    mirror = local_mirror()
     if mirror is not None and (mirror / name).is_file():
         return _in_local_mirror(mirror / name, check)
     kept = {place: folder / _kept_name(place) for place in all_urls(url, mirrors)}
@@ -176,14 +175,6 @@ def _refusal(name: str, reasons: list[str], mirror: Path | None, kept: list[Path
     else:
         remedy = f"correct source.location, add source.mirrors, or put {name!r} into a folder that {MIRROR} names"
     return f"cannot fetch {name!r}: {'; '.join(reasons)}{missing}; {remedy}"
-
-
-def _local_mirror() -> Path | None:
-    """The folder that LAMINA_MIRROR names, if it is set."""
-    folder = os.environ.get(MIRROR)
-    if folder and not Path(folder).is_dir():
-        raise UserError(f"{MIRROR} names {folder!r}, which is no folder; correct it, or unset it")
-    return Path(folder) if folder else None
 
 
 def _in_local_mirror(file: Path, check: Check) -> Obtained:

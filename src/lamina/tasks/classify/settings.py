@@ -64,7 +64,7 @@ class HeadSettings(ClassifySettings):
     fine_tune: FineTune | None = None
 
 
-class NetworkSettings(ClassifySettings, Recipe):
+class NetworkSettings(Recipe, ClassifySettings):
     """A whole network over pixels, all of which learns.
 
     Attributes:

@@ -10,7 +10,7 @@ from lamina.models.colorizers import Decoder, Loss
 from lamina.training.settings import Augmentation, GradientSettings, Recipe, RunSettings, among
 
 
-class ColorizeSettings(GradientSettings, Recipe):
+class ColorizeSettings(Recipe, GradientSettings):
     """A network that predicts a picture's colors from its lightness: an encoder of the zoo and a decoder. No labels.
 
     Attributes:

@@ -7,7 +7,7 @@ from lamina.models.backbones import BACKBONES, Precision
 from lamina.training.settings import Augmentation, GradientSettings, Recipe, RunSettings, among
 
 
-class LightnessSettings(GradientSettings, Recipe):
+class LightnessSettings(Recipe, GradientSettings):
     """A network that predicts lightness from color, so that its encoder serves classifiers with few labels. No labels.
 
     All of it learns from a and b of CIELAB: features that take its weights need `preprocess: chroma`. The gate does
