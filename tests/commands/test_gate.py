@@ -154,9 +154,9 @@ def test_significantly_better_is_improved_and_other_errors_are_not_a_change(syst
             "no .*predictions.parquet; make it with `dvc repro`",
         ),
         (lambda s: (s / "models/tiny/predictions.parquet").write_text("none"), "predictions.parquet: not readable"),
-        (lambda s: write_predictions(s, "tiny", n=N + 3), "other test pictures: 3 new, 0 missing; --accept renews"),
-        (lambda s: write_predictions(s, "tiny", n=N - 2), "other test pictures: 0 new, 2 missing"),
-        (lambda s: write_predictions(s, "tiny", label=["cat"] * N), "100 pictures have another label"),
+        (lambda s: write_predictions(s, "tiny", n=N + 3), "other test examples: 3 new, 0 missing; --accept renews"),
+        (lambda s: write_predictions(s, "tiny", n=N - 2), "other test examples: 0 new, 2 missing"),
+        (lambda s: write_predictions(s, "tiny", label=["cat"] * N), "100 examples have another label"),
         (lambda s: write_predictions(s, "tiny", predicted=None), "predictions.parquet: not readable"),
         (
             lambda s: write_predictions(s, "tiny", predicted=[None] * N),
@@ -238,8 +238,8 @@ def test_accept_says_what_changed_and_removes_vanished_runs(system, capsys):
     capsys.readouterr()
     assert run_gate(system, "--accept") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "extra: accepted, 200 pictures",
-        "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 pictures)",
+        "extra: accepted, 200 examples",
+        "tiny: renewed, accuracy 0.800 -> 0.851 (10 changed, 1 new of 201 examples)",
         "champion: extra instead of plain, best by validation accuracy (0.500)",
         "data: renewed, 201 of 210 kept; `dvc repro` compares data with these from now on",
         "plain: removed, it is no longer in params.yaml",
@@ -434,7 +434,7 @@ class TestColorizers:
         assert run_gate(tmp_path) == 0
         out = capsys.readouterr().out
         assert line(out, "colors").split()[9:] == ["0.0625", "kept"]
-        assert "Accuracy on the test pictures" in out
+        assert "Accuracy on the test examples" in out
         assert "MSE on the test pictures" in out
         name_runs(tmp_path, colorize=["colors"])
         (tmp_path / "baselines" / "plain.csv").unlink()
@@ -449,7 +449,7 @@ class TestColorizers:
         assert "cannot compare: the run's measure changed: " in said
         assert said.endswith("holds accuracy, but the run now has MSE; --accept renews the baseline")
         assert run_gate(system, "--accept") == 0
-        assert "tiny: accepted, 200 pictures" in capsys.readouterr().out
+        assert "tiny: accepted, 200 examples" in capsys.readouterr().out
         assert run_gate(system) == 0
 
     def test_accept_says_what_changed(self, colored, capsys):
@@ -459,7 +459,7 @@ class TestColorizers:
         told = capsys.readouterr().out.splitlines()
         before, after = ERRORS.mean(), (ERRORS.sum() / 2 + 10) / (N + 1)
         assert told == [
-            f"colors: renewed, MSE {before:.4g} -> {after:.4g} (200 changed, 1 new of 201 pictures)",
+            f"colors: renewed, MSE {before:.4g} -> {after:.4g} (200 changed, 1 new of 201 examples)",
             "champion: unchanged, colors",
             "data: unchanged",
         ]
@@ -472,7 +472,7 @@ class TestColorizers:
             (lambda s: write_errors(s, "colors", mse=["good"] * N), "row 0: expected id, mse, origin, got"),
             (lambda s: write_errors(s, "colors", mse=[None] * N), "row 0: expected id, mse, origin, got"),
             (lambda s: write_errors(s, "colors", mse=None), "predictions.parquet: not readable"),
-            (lambda s: write_errors(s, "colors", ERRORS[:-1]), "other test pictures: 0 new, 1 missing"),
+            (lambda s: write_errors(s, "colors", ERRORS[:-1]), "other test examples: 0 new, 1 missing"),
             (lambda s: write_predictions(s, "colors"), "predictions.parquet: not readable"),
         ],
     )

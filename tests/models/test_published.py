@@ -20,6 +20,7 @@ from lamina.errors import UserError
 from lamina.models import published
 from lamina.models.backbones import BACKBONES, build_trunk, fetch_weights
 from lamina.models.published import PUBLISHED, PublishedWeights
+from lamina.models.weights import weights_facts
 from torch_files import newer, older
 
 Arrays = dict[str, list[np.ndarray]]
@@ -140,6 +141,7 @@ def test_each_layer_gets_its_weights(
     path = tmp_path / f"{name}.weights.h5"
     assert fetch_weights(kind, name, path) == facts
     assert facts.keys() == {"trained_on", "source", "sha256", "license", "reference"}
+    assert weights_facts(str(path)) == facts
     other = build_trunk(BACKBONES[name], 32)
     other.load_weights(path)
     for mine, theirs in zip(other.get_weights(), trunk.get_weights(), strict=True):

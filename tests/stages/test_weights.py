@@ -22,10 +22,11 @@ from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.inputs.extraction import make_extractor
 from lamina.inputs.features import FeaturesSettings
-from lamina.inputs.index import read_split
+from lamina.inputs.index import input_facts, read_split
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, build_trunk, fetch_weights
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
+from lamina.stages.extract import extract_features
 from lamina.stages.watch import list_code
 from lamina.stages.weights import WeightsConfig, weights
 from systems import FEATURES, HEAD, NETWORK, write_stripes
@@ -97,6 +98,9 @@ def test_features_load_published_weights(mobilenet: Any, tmp_path: Path, monkeyp
     settings = FeaturesSettings.model_validate(FEATURES | {"backbone": "mobilenet_v2", "weights": path})
     extractor = make_extractor(settings, read_split(Folders()), Folders(), seed=1)
     assert_same(extractor.get_layer(BACKBONE_LAYER), mobilenet)
+    out = tmp_path / "system" / "data" / "features" / "mobile"
+    extract_features(settings, Folders(), out, seed=1)
+    assert input_facts(out)["weights"]["source"] == "keras.applications", "for the record of runs over these features"
 
 
 def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path) -> None:

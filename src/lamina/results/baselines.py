@@ -90,7 +90,7 @@ def change(system: Path, name: str, measure: Measure) -> Change:
     after, origins = read_present(system, name, measure)
     new, missing = len(after.keys() - before.keys()), len(before.keys() - after.keys())
     if new or missing:
-        raise UserError(f"other test pictures: {new} new, {missing} missing; --accept renews the baseline")
+        raise UserError(f"other test examples: {new} new, {missing} missing; --accept renews the baseline")
     return measure.change(before, after, origins)
 
 
@@ -99,7 +99,7 @@ def difference(system: Path, name: str, answers: Answers, measure: Measure) -> s
     try:
         old = read_baseline(system, name, measure)
     except UserError:
-        return f"{name}: accepted, {len(answers)} pictures"
+        return f"{name}: accepted, {len(answers)} examples"
     if old == answers:
         return f"{name}: unchanged"
     kinds = Counter(
@@ -109,7 +109,7 @@ def difference(system: Path, name: str, answers: Answers, measure: Measure) -> s
     )
     counts = ", ".join(f"{kinds[kind]} {kind}" for kind in ("changed", "new", "missing") if kinds[kind])
     values = " -> ".join(measure.shown(measure.value(some)) for some in (old, answers))
-    return f"{name}: renewed, {measure.title} {values} ({counts} of {len(answers)} pictures)"
+    return f"{name}: renewed, {measure.title} {values} ({counts} of {len(answers)} examples)"
 
 
 def _another_header(path: Path, header: list[str], found: list[str], measure: Measure) -> str:

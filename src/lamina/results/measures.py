@@ -90,7 +90,7 @@ class Accuracy(Measure):
     higher_is_better = True
     columns = ("label", "predicted")
     legend = (
-        "Accuracy on the test pictures with its 95 % interval over origins; pictures that became right (better) and "
+        "Accuracy on the test examples with its 95 % interval over origins; examples that became right (better) and "
         "wrong (worse); p of the exact paired test over origins, after Holm's correction for the number of runs."
     )
 
@@ -109,7 +109,7 @@ class Accuracy(Measure):
         relabeled = [key for key in keys if before[key][0] != after[key][0]]
         if relabeled:
             raise UserError(
-                f"{len(relabeled)} pictures have another label ({relabeled[0]}, ...); --accept renews the baseline"
+                f"{len(relabeled)} examples have another label ({relabeled[0]}, ...); --accept renews the baseline"
             )
         first, second, origin = _right(before, keys), _right(after, keys), [origins[key] for key in keys]
         better, worse = int(np.sum(second & ~first)), int(np.sum(first & ~second))
