@@ -126,14 +126,18 @@ def test_reasons_to_doubt_the_scores_are_warnings() -> None:
 # ---- section `assess`
 
 
-def test_a_task_may_have_its_own_values() -> None:
+def test_a_run_or_a_task_may_have_its_own_values() -> None:
     general, own = AgainConfig(repeats=2, folds=5, control=True), AgainConfig(folds=3)
     section = {"repeats": 2, "folds": 5, "control": True}
-    assert AgainConfig.model_validate(read_config({"assess": section}).of("colorize").model_dump()) == general
+    assert AgainConfig.model_validate(read_config({"assess": section}).of("colors", "colorize").model_dump()) == general
     config = read_config({"assess": section | {"colorize": {"folds": 3}}})
-    assert config.of("colorize") == own
-    assert (config.of("classify").repeats, config.of("classify").folds) == (2, 5)
-    assert read_config({}).of("classify").repeats == 0
+    assert config.of("colors", "colorize") == own
+    assert (config.of("head", "classify").repeats, config.of("head", "classify").folds) == (2, 5)
+    assert read_config({}).of("head", "classify").repeats == 0
+    both = section | {"colorize": {"folds": 3}, "colors": {"repeats": 1}}
+    of_run = read_config({"assess": both, "runs": {"colors": {}, "vivid": {}}})
+    assert of_run.of("colors", "colorize") == AgainConfig(repeats=1)
+    assert of_run.of("vivid", "colorize") == own
 
 
 @pytest.mark.parametrize(

@@ -36,15 +36,15 @@ class AgainConfig(Config):
 
 
 class AssessConfig(AgainConfig):
-    """Section `assess` of params.yaml. A task's name may stand in it, with values for its runs alone."""
+    """Section `assess` of params.yaml. The name of a run or of a task may stand in it, with values of its own."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
     __pydantic_extra__: dict[str, AgainConfig]
 
-    def of(self, task: str) -> AgainConfig:
-        """Return the values for the runs of a task."""
+    def of(self, run: str, task: str) -> AgainConfig:
+        """Return the values for a run: its own, or else its task's, or else those of all."""
         own: dict[str, AgainConfig] = self.model_extra or {}
-        return own.get(task, self)
+        return own.get(run, own.get(task, self))
 
 
 def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "pd.Series[int]":

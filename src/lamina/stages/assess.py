@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from lamina.config import validated
+from lamina.config import named, validated
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.maths.crossvalidation import AgainConfig, AssessConfig
@@ -78,18 +78,19 @@ def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache
 
 
 def read_config(params: dict[str, object]) -> AssessConfig:
-    """Read the section `assess`; raises UserError for a key that is neither known nor a task's name."""
+    """Read the section `assess`; raises UserError for a key that is neither known nor the name of a run or task."""
     config = validated(params.get("assess") or {}, "assess", AssessConfig)
     for name in config.model_extra or {}:
-        if name not in TASKS:
-            known = ", ".join([*AgainConfig.model_fields, *TASKS])
+        names = [*TASKS, *named(params, "runs")]
+        if name not in names:
+            known = ", ".join([*AgainConfig.model_fields, *names])
             raise UserError(f"params.yaml: assess: unknown key {name!r}; known: {known}")
     return config
 
 
 def main() -> None:
     stage = open_run_stage(entry.run_name())
-    config = read_config(stage.params).of(stage.run.task.name)
+    config = read_config(stage.params).of(stage.run.name, stage.run.task.name)
     validation = validated(stage.params.get("split"), "split", SplitConfig).validation
     summary = assess_run(stage, config, validation=validation)
     print(f"{stage.run.name}: {summary}")
