@@ -42,6 +42,7 @@ bench: .venv/dev
 	python bench/extraction.py
 	python bench/heads.py
 	python bench/training.py
+	python bench/finetuning.py
 	python bench/coloring.py
 	python bench/grid.py
 

@@ -3,7 +3,7 @@
 python bench/published.py photos.zip
 
 The archive holds pictures whose names start with the synset of their class, as `n01440764_tench.JPEG`. Networks without
-a classifier are not shown: `bench/transfer.py` shows what their features are worth.
+a classifier are not shown.
 """
 
 import argparse
