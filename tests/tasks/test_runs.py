@@ -119,6 +119,9 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
         ("head", {"label_smoothing": 1.0}, r"runs\.x\.label_smoothing: .*less than 1"),
         ("network", {"precision": "float16"}, r"runs\.x\.precision: .*'float32' or 'bfloat16'"),
         ("light", {"augmentation": "none"}, r"runs\.x\.augmentation: .*'plan' or 'fresh'"),
+        ("network", {"warmup": 0.1}, r"runs\.x: warmup: only the schedule cosine has one, got 0\.1"),
+        ("network", {"schedule": "cosine", "decay": 0.1}, r"runs\.x: decay: the schedule cosine does not use it"),
+        ("network", {"views": 3}, r"runs\.x\.views: "),
         # fine-tuning
         (
             "head",

@@ -188,6 +188,14 @@ class Recipe(Config):
     first_layer_rate: Annotated[float, Field(gt=0, le=1)] = 1.0
     batch_norm: Literal["train", "frozen"] = "train"
 
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.schedule == "decay" and self.warmup:
+            raise ValueError(f"warmup: only the schedule cosine has one, got {self.warmup}; write schedule: cosine")
+        if self.schedule == "cosine" and getattr(self, "decay", None):
+            raise ValueError("decay: the schedule cosine does not use it; write decay: 0")
+        return self
+
 
 Augmentation: TypeAlias = Literal["plan", "fresh"]
 
