@@ -21,11 +21,12 @@ run: .venv/run
 	dvc repro
 	@echo "report: reports/index.html; MLflow: make ui"
 
+# one process more than two cores have: some tests wait for servers and timeouts
 test: .venv/dev
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 30
+	pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 ui: .venv/run
 	@mkdir -p mlflow/artifacts

@@ -48,7 +48,7 @@ SMALL = {
 
 def shrink(project: Path) -> None:
     """Make the checkout's system small enough for a test."""
-    change_params(project, SMALL, replace=("features", "runs"))
+    change_params(project, SMALL, replace=("features", "runs", "assess"))
 
 
 def copy_checkout(project: Path) -> Path:

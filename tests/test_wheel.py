@@ -109,7 +109,7 @@ def draw(folder: Path) -> None:
 
 def shrink(system: Path) -> None:
     """Make a system small enough for a test."""
-    change_params(system, SMALL, replace=("features", "runs"))
+    change_params(system, SMALL, replace=("features", "runs", "assess"))
 
 
 def check_portable(system: Path, *foreign: Path) -> None:

@@ -98,9 +98,20 @@ def test_features_load_published_weights(mobilenet: Any, tmp_path: Path, monkeyp
     settings = FeaturesSettings.model_validate(FEATURES | {"backbone": "mobilenet_v2", "weights": path})
     extractor = make_extractor(settings, read_split(Folders()), Folders(), seed=1)
     assert_same(extractor.get_layer(BACKBONE_LAYER), mobilenet)
-    out = tmp_path / "system" / "data" / "features" / "mobile"
-    extract_features(settings, Folders(), out, seed=1)
-    assert input_facts(out)["weights"]["source"] == "keras.applications", "for the record of runs over these features"
+
+
+def test_features_know_where_their_weights_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the record of the runs over them."""
+    monkeypatch.chdir(write_stripes(tmp_path / "system", train=4, validation=2, test=2))
+    path, facts = Path("small.weights.h5"), {"source": "some package 1.0", "license": "MIT"}
+    trunk("small_cnn").save_weights(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(facts)
+    for number, (weights_path, expected) in enumerate(((path, {"weights": facts}), ("weights/random", {}))):
+        settings = FeaturesSettings.model_validate(FEATURES | {"weights": str(weights_path)})
+        out = Path("data/features") / f"small{number}"
+        extract_features(settings, Folders(), out, seed=1)
+        assert input_facts(out) == expected
 
 
 def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path) -> None:

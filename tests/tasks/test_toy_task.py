@@ -57,7 +57,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry.write_text(f"{before}{LINE}    }}\n{last}")
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, system)
-    change_params(system, SMALL, replace=("features", "runs"))
+    change_params(system, SMALL, replace=("features", "runs", "assess"))
     (system / "baselines").mkdir()
     (system / "baselines" / "data.json").write_text("{}")
     call(system, "dvc", "init", "--no-scm", "--quiet")
