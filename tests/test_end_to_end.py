@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from checkout import ROOT
+from lamina.data.shards import FEW_PICTURES
 from projects import call, change_params, environment, stages_run, tracked_scores
 
 HEAD, NETWORK, COLORS = "head", "tiny", "tint"
@@ -258,7 +259,9 @@ def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> Non
 def run_stage(stage: str, system: Path) -> subprocess.CompletedProcess[str]:
     """Run a stage of the checkout in a system's folder."""
     command = [sys.executable, "-m", f"lamina.stages.{stage}"]
-    return subprocess.run(command, cwd=system, env=environment(ROOT / "src"), capture_output=True, text=True)
+    return subprocess.run(
+        command, cwd=system, env=environment(ROOT / "src"), capture_output=True, text=True, timeout=180
+    )
 
 
 def has_begun(process: subprocess.Popen[str]) -> bool:
@@ -275,14 +278,25 @@ def accept_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the first two stages of the default system's data."""
-    folder = tmp_path_factory.mktemp("prepared")
+def prepare(folder: Path, pictures: int) -> Path:
+    """Run the first two stages of the default system with this many pictures."""
     shutil.copy(ROOT / "params.yaml", folder)
+    change_params(folder, {"source": {"pictures": pictures}})
     for stage in ("download", "filter"):
         assert run_stage(stage, folder).returncode == 0
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first two stages of the default system's data."""
+    return prepare(tmp_path_factory.mktemp("prepared"), 600)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of so few pictures that a stage works in one process."""
+    return prepare(tmp_path_factory.mktemp("few"), FEW_PICTURES - 8)
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees the work in /proc")
@@ -328,11 +342,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(("stage", "needed"), [("download", ()), ("convert", ("raw", "filtered"))])
-def test_a_full_disk_is_one_line(stage: str, needed: tuple[str, ...], prepared: Path, disk: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", disk)
+def test_a_full_disk_is_one_line(stage: str, needed: tuple[str, ...], few: Path, disk: Path) -> None:
+    shutil.copy(few / "params.yaml", disk)
     (disk / "data").mkdir()
     for name in needed:
-        (disk / "data" / name).symlink_to(prepared / "data" / name)
+        (disk / "data" / name).symlink_to(few / "data" / name)
     before = set(disk.glob("data/*"))
     done = run_stage(stage, disk)
     assert done.returncode == 2
