@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "networks.md").read_text()
 # builder takes as long as five others; of the rest only the shapes are computed
 # of every input convention some; NASNet, ResNetV2 and Xception, which are slow to build, have that of Inception
 RUN = (
-    "small_cnn", "mnist_cnn", "lenet5", "resnet20",
+    "small_cnn", "mnist_cnn", "lenet5", "resnet9", "resnet20",
     "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_v3", "mobilenet",
     "mobilenet_v2", "mobilenet_v3_small", "resnet50", "vgg16", "vgg19",
 )  # fmt: skip

@@ -34,7 +34,13 @@ def test_a_network_gives_probabilities_and_all_its_layers_learn(name: str) -> No
 # LeCun et al. 1998 count 60,000 where C3 sees some of S2's maps, with all these; He et al. 2016, table 6: 0.27 million
 @pytest.mark.parametrize(
     ("name", "size", "parameters"),
-    [("lenet5", 32, 61_706), ("mnist_cnn", 28, 220_234), ("resnet20", 32, 271_098), ("small_cnn", 128, 2_197_418)],
+    [
+        ("lenet5", 32, 61_706),
+        ("mnist_cnn", 28, 220_234),
+        ("resnet9", 32, 414_074),
+        ("resnet20", 32, 271_098),
+        ("small_cnn", 128, 2_197_418),
+    ],
 )
 def test_networks_have_the_parameters_of_their_descriptions(name: str, size: int, parameters: int) -> None:
     assert build_network(name, size, 10, dropout=0.5, seed=1).count_params() == parameters

@@ -67,7 +67,7 @@ def test_an_interrupted_colorizer_ends_with_the_same_bytes(
     assert len(list((whole / "cache").iterdir())) == 1 + PARTS, "no state of a training is left"
     epochs: list[int] = []
 
-    def begin(learner: ColorLearner, epoch: int) -> object:
+    def begin(learner: ColorLearner, epoch: int, epochs: int) -> object:
         """Interrupt a training when it begins its second epoch, once."""
         epochs.append(epoch)
         if len(epochs) == 2:

@@ -122,6 +122,8 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
         ("network", {"warmup": 0.1}, r"runs\.x: warmup: only the schedule cosine has one, got 0\.1"),
         ("network", {"schedule": "cosine", "decay": 0.1}, r"runs\.x: decay: the schedule cosine does not use it"),
         ("network", {"views": 3}, r"runs\.x\.views: "),
+        ("network", {"first_size": 4}, r"runs\.x\.first_size: .*greater than or equal to 8, got 4$"),
+        ("network", {"first_size": 64}, r"runs\.x: first_size: small_cnn takes pictures of one size only; leave"),
         # fine-tuning
         (
             "head",

@@ -101,6 +101,7 @@ BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
             builder="lenet5", width=16, native=32, smallest=16,
             scale=1.275 / 255, offset=-0.1, hidden=(120, 84), activation="tanh",
         ),
+        "resnet9": Backbone(builder="resnet9", width=128, native=32, smallest=8),
         "resnet20": Backbone(builder="resnet20", width=64, native=32, smallest=8),
         "efficientnet_lite0": _mobile("efficientnet_lite0", 1280, 224, 1 / 128, -127 / 128),
         "efficientnet_lite1": _mobile("efficientnet_lite1", 1280, 240, 1 / 128, -127 / 128),

@@ -66,6 +66,12 @@ def freeze_norms(network: Any) -> None:
             layer.trainable = False
 
 
+def accept_any_size(network: Any) -> None:
+    """Let a network take pictures of any side in training, in place. A saved model does not know of it."""
+    for model in (network, *(layer for layer in network.layers if isinstance(layer, keras.Model))):
+        model.input_spec = keras.InputSpec(shape=(None, None, None, model.input.shape[-1]))
+
+
 def fuse_norms(network: Any) -> None:
     """Let the batch normalizations of a network train with TensorFlow's fused operation, in place.
 

@@ -33,7 +33,7 @@ class PixelsLearner(NetworkLearner):
         ranges = self.ranges
         return self.data_digest if ranges is None else json_digest([self.data_digest, ranges.model_dump()])
 
-    def fresh_examples(self, epoch: int) -> Any:
+    def fresh_examples(self, epoch: int, epochs: int) -> Any:
         """Return the training examples of an epoch: with fresh warps where there is a section `augment`."""
         if self.ranges is None:
             return self.train

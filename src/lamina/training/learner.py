@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -198,8 +198,8 @@ class NetworkLearner(Learner):
         """Build the model that is saved, of the trained network and of what `load_base` loaded."""
         return network
 
-    def fresh_examples(self, epoch: int) -> Any:
-        """Return the training examples of an epoch: by default the same in each."""
+    def fresh_examples(self, epoch: int, epochs: int) -> Any:
+        """Return the training examples of one of so many epochs: by default the same in each."""
         return self.train
 
     def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
@@ -211,7 +211,7 @@ class NetworkLearner(Learner):
         if self.recipe.batch_norm == "frozen":
             freeze_norms(network)
         trainer = self.trainer(network, gradient_numbers(numbers), self.recipe, self.steps(epochs))
-        examples, fresh = (self.train, self.validation), self.fresh_examples
+        examples, fresh = (self.train, self.validation), partial(self.fresh_examples, epochs=epochs)
         history = fit(trainer, *examples, self.settings, options, seed=self.seed, fresh_examples=fresh)
         return final(trainer.network, history)
 

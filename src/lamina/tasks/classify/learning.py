@@ -19,8 +19,9 @@ from lamina.files import json_digest
 from lamina.inputs.features import FeatureExamples, fold_rows
 from lamina.inputs.index import input_facts, input_width
 from lamina.inputs.mixing import Mixing
-from lamina.inputs.pixels import PictureExamples
-from lamina.models.layers import compute_in, unfreeze
+from lamina.inputs.pixels import PictureExamples, growing_side
+from lamina.models.backbones import BACKBONES
+from lamina.models.layers import accept_any_size, compute_in, unfreeze
 from lamina.models.networks import build_head, build_network, join
 from lamina.models.views import with_views
 from lamina.source_code import code_digest
@@ -201,15 +202,29 @@ class NetworkClassLearner(PixelsLearner, PictureClassLearner):
         weights = settings.weights
         built = build_network(settings.network, self.width, classes, weights=weights, dropout=dropout, seed=self.seed)
         compute_in(built, settings.precision)
+        if settings.first_size:
+            self._check_first_size(settings.first_size)
+            accept_any_size(built)
         return built
+
+    def _check_first_size(self, first: int) -> None:
+        smallest = BACKBONES[self.settings.network].smallest
+        if not smallest <= first < self.width:
+            raise UserError(
+                f"first_size: {self.settings.network} starts with pictures of {smallest} pixels or more, and grows to "
+                f"convert.size, which is {self.width}; got {first}"
+            )
 
     def build_final_model(self, network: Any, base: Any) -> Any:
         return with_views(super().build_final_model(network, base), self.settings.views)
 
-    def fresh_examples(self, epoch: int) -> PictureExamples:
-        """Return the training examples of an epoch, whose batches are mixed where the settings say so."""
-        examples: PictureExamples = super().fresh_examples(epoch)
-        mixing = Mixing(mixup=self.settings.mixup, cutmix=self.settings.cutmix, classes=len(self.names))
+    def fresh_examples(self, epoch: int, epochs: int) -> PictureExamples:
+        """Return the training examples of an epoch: smaller, and mixed in batches, where the settings say so."""
+        settings = self.settings
+        examples: PictureExamples = super().fresh_examples(epoch, epochs)
+        if settings.first_size:
+            examples = replace(examples, side=growing_side(settings.first_size, self.width, epoch, epochs))
+        mixing = Mixing(mixup=settings.mixup, cutmix=settings.cutmix, classes=len(self.names))
         return replace(examples, mixing=mixing, draw=(self.seed, epoch)) if mixing else examples
 
 

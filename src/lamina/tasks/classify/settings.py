@@ -1,9 +1,9 @@
 """Settings of runs that classify: what they have in common, and what depends on their input."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lamina.models.backbones import BACKBONES, Precision
 from lamina.models.views import Views
@@ -73,6 +73,8 @@ class NetworkSettings(Recipe, ClassifySettings):
         augmentation: plan: the copies of the section `augment`, the same in every epoch; fresh: as many rows, warped
             again in every epoch within the ranges of that section.
         views: flips, turns or crops of a picture that the saved model averages over (`lamina.models.views`).
+        first_size: side in pixels of the pictures in the first quarter of the epochs; it grows to the full side in the
+            last quarter (progressive resizing: Tan and Le, ICML 2021). null: always the full side.
         mixup, cutmix: mix the pictures and labels of a batch (`lamina.inputs.mixing`): alpha; 0: never.
     """
 
@@ -80,8 +82,15 @@ class NetworkSettings(Recipe, ClassifySettings):
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
     views: Views = 1
+    first_size: Annotated[int, Field(ge=8)] | None = None
     mixup: Alpha = 0.0
     cutmix: Alpha = 0.0
+
+    @model_validator(mode="after")
+    def _any_size(self) -> Self:
+        if self.first_size and BACKBONES[self.network].hidden:
+            raise ValueError(f"first_size: {self.network} takes pictures of one size only; leave first_size out")
+        return self
 
 
 class DenseSettings(ClassifySettings):
