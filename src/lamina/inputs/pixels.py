@@ -62,10 +62,10 @@ class PictureExamples(RowExamples):
 def growing_side(first: int, full: int, epoch: int, epochs: int) -> int:
     """Return the side in pixels of the pictures of an epoch (from 1) of progressive resizing.
 
-    The epochs are four equal stages: the first has the side `first`, the last the side `full`, in equal steps.
+    The epochs are up to four equal stages: the first has the side `first`, the last the side `full`, in equal steps.
 
     Source:
         M. Tan, Q. Le, EfficientNetV2, ICML 2021, section 4.2.
     """
-    stage = _STAGES * (epoch - 1) // epochs
-    return first + round((full - first) * stage / (_STAGES - 1))
+    steps = min(_STAGES, epochs) - 1
+    return first + round((full - first) * ((steps + 1) * (epoch - 1) // epochs) / steps) if steps else full
