@@ -60,8 +60,8 @@ def lenet5(pixels: Any) -> Any:
 def resnet20(pixels: Any) -> Any:
     """Build three stages of three residual blocks (16, 32, 64 filters), for small pictures.
 
-    Shortcuts have no weights: at the start of a stage they take every second pixel, and new channels are zeros (option
-        A).
+    Shortcuts have no weights: at the start of a stage they take every second pixel, and new channels are zeros (their
+    option A).
 
     Args:
         pixels: a Keras tensor (n, size, size, 3), values -1..1.
