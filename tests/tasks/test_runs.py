@@ -115,7 +115,7 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
         # training
         ("network", {"patience": 0}, r"runs\.x\.patience: .*greater than or equal to 1"),
         ("head", {"ema_decay": -0.1}, r"runs\.x\.ema_decay: .*greater than or equal to 0"),
-        ("network", {"class_weights": "even"}, r"runs\.x\.class_weights: .*'none' or 'balanced'"),
+        ("network", {"class_weights": "even"}, r"runs\.x\.class_weights: .*'none', 'balanced' or 'sqrt'"),
         ("head", {"label_smoothing": 1.0}, r"runs\.x\.label_smoothing: .*less than 1"),
         ("network", {"precision": "float16"}, r"runs\.x\.precision: .*'float32' or 'bfloat16'"),
         ("light", {"augmentation": "none"}, r"runs\.x\.augmentation: .*'plan' or 'fresh'"),
