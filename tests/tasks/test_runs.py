@@ -121,6 +121,15 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
         ("light", {"augmentation": "none"}, r"runs\.x\.augmentation: .*'plan' or 'fresh'"),
         ("network", {"warmup": 0.1}, r"runs\.x: warmup: only the schedule cosine has one, got 0\.1"),
         ("network", {"schedule": "cosine", "decay": 0.1}, r"runs\.x: decay: the schedule cosine does not use it"),
+        *(
+            (
+                name,
+                {"batch_norm": "frozen"},
+                r"runs\.x: batch_norm: frozen keeps .* weights/random has none; write train",
+            )
+            for name in ("network", "colors", "light")
+        ),
+        ("network", {"tune": {"batch_norm": ["train", "frozen"]}}, r"tune\.batch_norm: .*weights/random has none"),
         ("network", {"views": 3}, r"runs\.x\.views: "),
         # fine-tuning
         (

@@ -8,6 +8,7 @@ from pydantic import Field
 from lamina.maths.class_weights import ClassWeights
 from lamina.models.backbones import BACKBONES, Precision
 from lamina.models.views import Views
+from lamina.tasks.pixel_recipe import PixelRecipe
 from lamina.training.settings import (
     Augmentation,
     GradientSettings,
@@ -65,7 +66,7 @@ class HeadSettings(ClassifySettings):
     fine_tune: FineTune | None = None
 
 
-class NetworkSettings(Recipe, ClassifySettings):
+class NetworkSettings(PixelRecipe, ClassifySettings):
     """A whole network over pixels, all of which learns.
 
     Attributes:
