@@ -266,6 +266,24 @@ def test_what_no_run_uses_is_noted() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("fresh", "run", "noted"),
+    [
+        ({"crop": 0.6}, {}, True),
+        ({"crop": 0.6}, {"augmentation": "plan"}, True),
+        ({"crop": 0.6}, {"augmentation": "fresh"}, False),
+        ({"crop": 0.6}, {"tune": {"augmentation": ["plan", "fresh"]}}, False),
+        ({}, {}, False),
+        (None, {}, False),
+    ],
+    ids=str,
+)
+def test_fresh_warps_that_no_run_draws_are_noted(fresh: object, run: dict[str, object], noted: bool) -> None:
+    params = {"augment": {"fresh": fresh}, "runs": {"one": {"input": "pixels"} | run}}
+    expected = "note: params.yaml: augment.fresh is set, but no run has augmentation: fresh; it is not used"
+    assert check_references(params) == ([expected] if noted else [])
+
+
 # ---- what a section says
 
 

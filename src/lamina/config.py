@@ -115,7 +115,7 @@ def check_references(params: Mapping[str, Any]) -> list[str]:
         params: content of `params.yaml`, as `read_params` returns it.
 
     Returns:
-        One line for each of `features` and `words` that no run uses.
+        One line for each of `features` and `words`, and one for `augment.fresh`, that no run uses.
 
     Raises:
         UserError: a run names an input, published weights or another run that is not there.
@@ -128,9 +128,20 @@ def check_references(params: Mapping[str, Any]) -> list[str]:
         for name, settings in named(params, kind).items():
             _check_weights(f"{kind}.{name}.weights", _setting(settings, "weights"), params)
     used = [_setting(settings, "input") for settings in runs.values()]
-    return [
+    notes = [
         f"note: params.yaml: no run has input: {one}; it is computed but not used" for one in shared if one not in used
     ]
+    return notes + _unused_fresh(params)
+
+
+def _unused_fresh(params: Mapping[str, Any]) -> list[str]:
+    """Return a note if `augment.fresh` is set, and no run draws warps in every epoch."""
+    runs = named(params, "runs").values()
+    choices = [_setting(_setting(settings, "tune"), "augmentation") or [] for settings in runs]
+    given = [[_setting(settings, "augmentation")] for settings in runs]
+    if not _setting(params.get("augment"), "fresh") or any("fresh" in values for values in given + choices):
+        return []
+    return ["note: params.yaml: augment.fresh is set, but no run has augmentation: fresh; it is not used"]
 
 
 def _setting(settings: Any, key: str) -> Any:

@@ -118,7 +118,7 @@ def test_a_system_is_complete_and_its_params_are_valid(project: Path) -> None:
     assert list(params["source"]) == SOURCE_KEYS
     for name, kind in SECTION_CONFIGS.items():
         assert section(params, name, kind)
-    assert names(params) == (["densenet121"], ["densenet121", "small_cnn"])
+    assert names(params) == (["lite0"], ["frozen", "small_cnn"])
     summary = download(section(params, "source", SourceConfig), system, project / "raw", seed=params["seed"])
     assert summary.labels == {"cat": 12, "dog": 11}
 
@@ -152,7 +152,7 @@ def test_a_labeled_source_shows_how_to_colorize(project: Path) -> None:
     example, _, rest = text[start:].partition("\n\n")
     path.write_text(text[:start] + example.replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + rest)
     params = read_params(path.parent)
-    assert names(params)[1] == ["densenet121", "small_cnn", "colors"]
+    assert names(params)[1] == ["frozen", "small_cnn", "colors"]
     assert (params["runs"]["colors"]["task"], params["runs"]["colors"]["decay"]) == ("colorize", 1e-4)
 
 
@@ -165,6 +165,7 @@ def test_without_labels_the_only_run_colorizes(project: Path, table: dict[str, b
     assert (params["source"]["labels"], params["source"]["classes"]) == ("none", None)
     assert (params["filter"]["drop_grayscale"], params["convert"]["isolate"]) == (True, "none")
     assert names(params) == ([], ["colors"])
+    assert params["weights"]["imagenet"] == []
     assert "none: no labels" in (project / "systems/pets/params.yaml").read_text()
     assert all(section(params, name, kind) for name, kind in SECTION_CONFIGS.items())
     system = project / "systems" / "pets"
@@ -218,8 +219,9 @@ def test_the_subject_of_boxes_is_guessed(
 def test_sizes_fit_the_pictures(project: Path, side: int, size: int, least: int) -> None:
     params, _ = make(project, archive(project / "pets.zip", classes({"cat": 10, "dog": 10}, picture(side))))
     assert (params["convert"]["size"], params["filter"]["min_side"]) == (size, least)
-    backbones = [] if size < 32 else ["densenet121"]
-    assert names(params) == (backbones, [*backbones, "small_cnn"])
+    expected = ([], ["small_cnn"]) if size < 32 else (["lite0"], ["frozen", "small_cnn"])
+    assert names(params) == expected
+    assert params["weights"]["imagenet"] == ([] if size < 32 else ["efficientnet_lite0"])
 
 
 @pytest.mark.parametrize("share", [0, 9, 11, 20])
@@ -241,7 +243,7 @@ def test_smear_needs_no_files(project: Path) -> None:
     config = section(params, "source", SourceConfig)
     assert (config.kind, config.location, config.pictures) == ("smear", None, 600)
     assert list(params["source"]) == SOURCE_KEYS
-    assert names(params) == (["densenet121"], ["densenet121", "small_cnn"])
+    assert names(params) == (["lite0"], ["frozen", "small_cnn"])
 
 
 def test_no_path_is_absolute(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -163,7 +163,7 @@ def test_workers_of_one_machine_share_the_trials(system: Path) -> None:
 # ---- any setting
 
 
-FURTHER = {"label_smoothing": [0.0, 0.3], "batch_size": [2, 8], "class_weights": ["none", "balanced"]}
+FURTHER = {"label_smoothing": [0.0, 0.3], "batch_size": [2, 8], "class_weights": ["none", "balanced", "sqrt"]}
 
 
 def test_any_setting_can_be_tuned_and_is_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,31 @@ def test_the_same_weights_are_the_same_bytes(mobilenet: Any, tmp_path: Path) -> 
     assert (tmp_path / "one.weights.h5").read_bytes() == (tmp_path / "two.weights.h5").read_bytes()
 
 
+def test_license_and_training_data_are_printed_before_the_weights_are_fetched(
+    keras_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are there even if the weights are not."""
+    (tmp_path / "mirror").mkdir()
+    monkeypatch.setenv("LAMINA_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    for kind, name, license, trained_on in (
+        ("imagenet", "mobilenet_v2", "Apache-2.0 (Keras; ", "ImageNet (ILSVRC 2012), 1,000 classes, whose pictures"),
+        ("imagenet", "efficientnet_lite0", "Apache-2.0; ", "ImageNet (ILSVRC 2012), 1,000 classes, whose pictures"),
+        ("edges", "vgg16", "MIT; ", "edges of BSDS500, after a start from ImageNet, whose pictures"),
+    ):
+        with pytest.raises(UserError):
+            weights(WeightsConfig.model_validate({kind: (name,)}), tmp_path / "weights")
+        (line,) = [one for one in capsys.readouterr().err.splitlines() if one.startswith(f"{kind}/{name}: ")]
+        assert line.startswith(f"{kind}/{name}: license {license}")
+        assert f"; trained on {trained_on} are for non-commercial research; reference: " in line
+
+
+def test_source_and_digest_are_printed_after_it(mobilenet: Any, tmp_path: Path) -> None:
+    found = weights(WeightsConfig(imagenet=("mobilenet_v2",)), tmp_path / "weights")
+    digest = hashlib.sha256((tmp_path / "weights/imagenet/mobilenet_v2.weights.h5").read_bytes()).hexdigest()
+    assert str(found).splitlines()[1:] == [f"imagenet/mobilenet_v2: from keras.applications; SHA-256 {digest}"]
+
+
 def test_without_a_list_there_are_random_weights_alone(tmp_path: Path) -> None:
     assert str(weights(WeightsConfig(), tmp_path / "weights")) == "weights: random, and 0 published"
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["random"]

@@ -115,12 +115,21 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
         # training
         ("network", {"patience": 0}, r"runs\.x\.patience: .*greater than or equal to 1"),
         ("head", {"ema_decay": -0.1}, r"runs\.x\.ema_decay: .*greater than or equal to 0"),
-        ("network", {"class_weights": "even"}, r"runs\.x\.class_weights: .*'none' or 'balanced'"),
+        ("network", {"class_weights": "even"}, r"runs\.x\.class_weights: .*'none', 'balanced' or 'sqrt'"),
         ("head", {"label_smoothing": 1.0}, r"runs\.x\.label_smoothing: .*less than 1"),
         ("network", {"precision": "float16"}, r"runs\.x\.precision: .*'float32' or 'bfloat16'"),
         ("light", {"augmentation": "none"}, r"runs\.x\.augmentation: .*'plan' or 'fresh'"),
         ("network", {"warmup": 0.1}, r"runs\.x: warmup: only the schedule cosine has one, got 0\.1"),
         ("network", {"schedule": "cosine", "decay": 0.1}, r"runs\.x: decay: the schedule cosine does not use it"),
+        *(
+            (
+                name,
+                {"batch_norm": "frozen"},
+                r"runs\.x: batch_norm: frozen keeps .* weights/random has none; write train",
+            )
+            for name in ("network", "colors", "light")
+        ),
+        ("network", {"tune": {"batch_norm": ["train", "frozen"]}}, r"tune\.batch_norm: .*weights/random has none"),
         ("network", {"views": 3}, r"runs\.x\.views: "),
         ("network", {"first_size": 4}, r"runs\.x\.first_size: .*greater than or equal to 8, got 4$"),
         ("network", {"first_size": 64}, r"runs\.x: first_size: small_cnn takes pictures of one size only; leave"),

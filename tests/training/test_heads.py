@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lamina.maths.class_weights import class_weights
 from lamina.tasks.classify.learning import HeadLearner
-from lamina.training.heads import Head, _logits, make_fold, train_head
+from lamina.training.heads import Head, _logits, train_head
 from lamina.training.history import DivergedError, EpochRow
 from lamina.training.learner import Learned, TrainingOptions
 from lamina.training.settings import GradientNumbers
@@ -49,10 +50,7 @@ def by_keras(learner: HeadLearner, epochs: int) -> tuple[list[np.ndarray], list[
     schedule = keras.optimizers.schedules.InverseTimeDecay(STILL.learning_rate, 1, STILL.decay)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=learner.settings.label_smoothing)
     network.compile(keras.optimizers.RMSprop(schedule), loss)
-    counts = np.bincount(learner.train.labels)
-    factors = (
-        len(learner.train) / (CLASSES * counts) if learner.settings.class_weights == "balanced" else np.ones(CLASSES)
-    )
+    factors = class_weights(learner.train.labels, CLASSES, learner.settings.class_weights)
     inputs, labels = learner.train.features.astype(np.float32), learner.train.labels
     averages, steps = [weight.copy() for weight in trained(network)], 0
     for epoch in range(1, epochs + 1):
@@ -73,6 +71,7 @@ def trained(network: object) -> list[np.ndarray]:
 OPTIONS = [
     {},
     {"class_weights": "balanced"},
+    {"class_weights": "sqrt"},
     {"label_smoothing": 0.2},
     {"class_weights": "balanced", "label_smoothing": 0.1},
 ]
@@ -133,15 +132,6 @@ def test_batches_of_one_row_and_of_all_rows_learn() -> None:
         history = opened(batch_size=size).learn(DROPPING, TrainingOptions(epochs=30)).history
         assert history[-1]["train_loss"] < history[0]["train_loss"]
         assert history[-1]["learning_rate"] == pytest.approx(1e-3 / (1 + 0.001 * 30 * -(-TRAIN // min(size, TRAIN))))
-
-
-def test_balanced_factors_are_those_of_scikit_learn() -> None:
-    from sklearn.utils.class_weight import compute_class_weight
-
-    labels = np.array([0] * 6 + [1] * 3 + [2], np.int32)
-    factors = np.asarray(make_fold(np.zeros((10, 4), np.float16), labels, 3, balanced=True).factors)
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)[labels]
-    np.testing.assert_allclose(factors, expected, rtol=1e-6)
 
 
 def test_dropout_keeps_the_expected_share_and_differs_by_epoch() -> None:

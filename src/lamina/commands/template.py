@@ -19,7 +19,7 @@ from lamina.data.sources.survey import LabelSurvey, OriginSurvey
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
 SMALLEST_SIDE: Final = 8  # what convert.size allows
-BACKBONE_SIDE: Final = 32  # the smallest picture that densenet121 takes
+BACKBONE_SIDE: Final = 32  # the smallest picture that efficientnet_lite0 takes
 # up to so many pictures, so many copies: the number of rows to learn from stays near 20,000
 COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
 
@@ -89,6 +89,8 @@ def picture_filling(look: Look) -> Filling:
     if look.splits:
         found["source.splits"] = KEEP, f"there are {_counted(look.splits)}"
     size, _ = found["convert.size"]
+    if not labeled or size < BACKBONE_SIDE:
+        found["weights.imagenet"] = [], "no run needs any"
     return _filling(PICTURES, f"{word(look.name)}: {look.pictures} pictures {kinds}.", found, **_runs(labeled, size))
 
 
@@ -112,10 +114,8 @@ def _runs(labeled: bool, size: int) -> dict[str, Any]:
     """What to drop, and what to keep as an example."""
     if not labeled:
         why = "no labels, so there are no classes to learn"
-        return {"dropped": dict.fromkeys(("features.densenet121", "runs.densenet121", "runs.small_cnn"), why)}
-    small = dict.fromkeys(
-        ("features.densenet121", "runs.densenet121"), f"these networks need at least {BACKBONE_SIDE} pixels"
-    )
+        return {"dropped": dict.fromkeys(("features.lite0", "runs.frozen", "runs.small_cnn"), why)}
+    small = dict.fromkeys(("features.lite0", "runs.frozen"), f"these networks need at least {BACKBONE_SIDE} pixels")
     return {"dropped": small if size < BACKBONE_SIDE else {}, "examples": ("runs.colors",)}
 
 

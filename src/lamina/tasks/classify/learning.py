@@ -91,10 +91,10 @@ class HeadLearner(PictureClassLearner):
     def _folds(self) -> "tuple[Fold, Fold]":
         from lamina.training.heads import make_fold
 
-        smoothing, balanced = self.settings.label_smoothing, self.settings.class_weights == "balanced"
+        smoothing, weighting = self.settings.label_smoothing, self.settings.class_weights
         train, validation, classes = self.train, self.validation, len(self.names)
         return (
-            make_fold(train.features, train.labels, classes, smoothing=smoothing, balanced=balanced),
+            make_fold(train.features, train.labels, classes, smoothing=smoothing, weighting=weighting),
             make_fold(validation.features, validation.labels, classes),
         )
 

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
+from lamina.maths.class_weights import ClassWeights
 from lamina.models.backbones import BACKBONES, Precision
 from lamina.models.views import Views
+from lamina.tasks.pixel_recipe import PixelRecipe
 from lamina.training.settings import (
     Augmentation,
     GradientSettings,
@@ -45,13 +47,13 @@ class ClassifySettings(GradientSettings):
     """A run that learns to name classes by gradient descent.
 
     Attributes:
-        class_weights: of the training losses; balanced: n / (classes x n of the class), as in scikit-learn.
+        class_weights: of the training losses (`lamina.maths.class_weights`).
         label_smoothing: share of each label that is spread evenly over all classes.
 
     The validation loss is neither weighted nor smoothed, so that runs can be compared by it.
     """
 
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: ClassWeights = "none"
     label_smoothing: Share = 0.0
 
 
@@ -64,7 +66,7 @@ class HeadSettings(ClassifySettings):
     fine_tune: FineTune | None = None
 
 
-class NetworkSettings(Recipe, ClassifySettings):
+class NetworkSettings(PixelRecipe, ClassifySettings):
     """A whole network over pixels, all of which learns.
 
     Attributes:

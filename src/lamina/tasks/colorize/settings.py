@@ -7,10 +7,11 @@ from pydantic import ValidationInfo, field_validator
 
 from lamina.models.backbones import BACKBONES, RANDOM, Convention, Precision
 from lamina.models.colorizers import Decoder, Loss
-from lamina.training.settings import Augmentation, GradientSettings, Recipe, RunSettings, among
+from lamina.tasks.pixel_recipe import PixelRecipe
+from lamina.training.settings import Augmentation, GradientSettings, RunSettings, among
 
 
-class ColorizeSettings(Recipe, GradientSettings):
+class ColorizeSettings(PixelRecipe, GradientSettings):
     """A network that predicts a picture's colors from its lightness: an encoder of the zoo and a decoder. No labels.
 
     Attributes:

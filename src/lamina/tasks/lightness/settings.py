@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from lamina.models.backbones import BACKBONES, Precision
-from lamina.training.settings import Augmentation, GradientSettings, Recipe, RunSettings, among
+from lamina.tasks.pixel_recipe import PixelRecipe
+from lamina.training.settings import Augmentation, GradientSettings, RunSettings, among
 
 
-class LightnessSettings(Recipe, GradientSettings):
+class LightnessSettings(PixelRecipe, GradientSettings):
     """A network that predicts lightness from color, so that its encoder serves classifiers with few labels. No labels.
 
     All of it learns from a and b of CIELAB: features that take its weights need `preprocess: chroma`. The gate does
