@@ -5,15 +5,15 @@ from pathlib import Path
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.results.folders import run_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import read_record
 from lamina.stages import entry
 from lamina.tasks.registry import TASKS
-from lamina.tasks.runs import run_folder
 
 
 def evaluate(folders: Folders, models: Path) -> Metrics:
-    """Evaluate `model.keras` of a run's folder; write `metrics.json`, `predictions.parquet` and `sheets/` to it."""
+    """Evaluate `model.keras` in the folder of a run or an ensemble; write `metrics.json`, `predictions.parquet` and `sheets/` to it."""
     task = read_record(models).task
     if task not in TASKS:
         raise UserError(f"{models / 'record.json'}: unknown task {task!r}; train the run again")
