@@ -41,6 +41,7 @@ def made_by(folder: Path, stage: str) -> str:
     return "ensembles" if folder.parent.name == ENSEMBLES else f"{stage}@{folder.name}"
 
 
-@lru_cache(maxsize=8)  # the gate asks some times for every run, and reading takes 30 ms
-def _ensembles(system: Path, changed: int, size: int) -> frozenset[str]:  # noqa: ARG001 - a change is read again
+# the gate asks some times for every run, and reading takes 30 ms; a file that has changed is read again
+@lru_cache(maxsize=8)
+def _ensembles(system: Path, changed: int, size: int) -> frozenset[str]:
     return frozenset(named(read_params(system), "ensembles"))

@@ -85,7 +85,9 @@ def read_trained(
         numbers=read_yaml(folder / "tuned.yaml", f"tune@{name}"),
         seconds=_seconds(system, record, folder),
         metrics=read_result(folder / "metrics.json", metrics, evaluated),
-        assessment=read_result(assessment, Assessment, made_by(folder, "assess")) if assessment.exists() else Assessment(),
+        assessment=read_result(assessment, Assessment, made_by(folder, "assess"))
+        if assessment.exists()
+        else Assessment(),
         predictions=read_table(folder / "predictions.parquet", predicted, evaluated),
         sheets={path.stem: path for path in sheets},
         champion=champion is not None and (champion.run, champion.key) == (name, record.key),

@@ -92,4 +92,3 @@ def _check_member(params: Mapping[str, Any], tasks: Mapping[str, Task], place: s
         raise UserError(f"{place}: {run} has the task {tasks[run].name}, expected runs of {averaged}; remove it")
     if str(named(params, "runs")[run].get("input")).startswith("words/"):
         raise UserError(f"{place}: {run} learns from texts; texts have no ensembles yet, remove the ensemble")
-
