@@ -133,6 +133,29 @@ def test_a_stage_imports_nothing_that_its_lists_do_not_name() -> None:
     assert {*output.split()} - packages <= closure("lamina.stages.train")
 
 
+def test_ensembles_depend_on_the_code_that_averages_and_evaluates_and_not_on_that_which_learns() -> None:
+    assert "ensembles" in lists_of("lamina.models.averaging")
+    assert {f"lamina.tasks.classify.{module}" for module in ("averaging", "evaluation")} <= closure(*roots("ensembles"))
+    assert not [
+        one for one in closure(*roots("ensembles")) if one.startswith(("lamina.tasks.colorize", "lamina.tuning"))
+    ]
+
+
+def test_an_ensemble_of_what_is_not_there_stops_before_any_work(copy: Copy) -> None:
+    params = copy.folder / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("{runs: [frozen, fine_tuned]}", "{runs: [frozen, fine_tune]}"))
+    try:
+        command = [sys.executable, "-m", "lamina.stages.watch"]
+        environment = os.environ | {"PYTHONPATH": str(copy.package.parent)}
+        done = subprocess.run(command, cwd=copy.folder, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        params.write_text(text)
+    assert done.returncode == 2
+    expected = "error: params.yaml: ensembles.both.runs: there is no run 'fine_tune'; did you mean 'fine_tuned'?"
+    assert done.stderr.startswith(expected)
+
+
 # ---- source
 
 
