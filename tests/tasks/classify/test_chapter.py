@@ -203,7 +203,7 @@ def test_an_ensemble_is_shown_next_to_its_runs_without_what_only_training_has(sy
     board = table_rows(page, "board")
     (row,) = [row for row in board if row.startswith("both ")]
     assert "both classify ensemble mean of mobilenet_v2 , small_cnn" in row
-    assert row.endswith("– 2,260,546 –"), "epochs, parameters, time"
+    assert re.search(r" \N{EN DASH} 2,260,546 \N{EN DASH}$", row), "epochs, parameters, time"
     assert len(board) == len(SKILLS) + 1
     shown = section(page, "both")
     assert 'mean of <a href="#run-mobilenet_v2">mobilenet_v2</a>, <a href="#run-small_cnn">small_cnn</a>' in shown
