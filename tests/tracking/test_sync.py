@@ -194,7 +194,7 @@ def test_an_ensemble_is_logged_in_full_with_its_runs(system: Path) -> None:
     assert sync(system, "both") == "already there"
     (run,) = shown(system)
     assert run.info.run_name == "both"
-    assert run.data.tags["members"] == "tiny, later"
+    assert run.data.tags["members"] == "later, tiny"
     assert {name: run.data.params[f"members.{name}"] for name in keys} == keys
     assert run.data.params["runs"] == "['tiny', 'later']"
     assert run.data.metrics["test_accuracy"] == 0.75

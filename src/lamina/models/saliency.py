@@ -61,7 +61,7 @@ class Saliency:
         """
         found = [divided.shares(pixels, classes) for divided in self._divided]
         coarsest = min((shares.shape[2:] for shares in found), key=tuple)
-        return np.stack([_at(shares, coarsest) for shares in found]).mean(axis=0, dtype=np.float32)
+        return np.asarray(np.mean([_at(shares, coarsest) for shares in found], axis=0), np.float32)
 
 
 class _Divided:
