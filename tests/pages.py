@@ -2,6 +2,7 @@
 
 import html
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +20,10 @@ from finished import (
     write_finished_run,
 )
 from lamina.data.sheets import contact_sheet
-from lamina.files import write_json
+from lamina.files import read_json, write_json
 from lamina.maths.color import srgb_to_lab
 from lamina.report.data_files import SHEETS
+from lamina.results.record import read_record
 from lamina.stages.report import report
 from lamina.tasks.registry import TASKS
 
@@ -167,6 +169,29 @@ def write_classifier(
         seconds={"tune": 312.0, "train": 41.5},
         assessment=class_assessment(scores, skill),
     )
+
+
+def write_ensemble(system: Path, name: str, runs: Sequence[str], *, classes: Sequence[str] = CELLS) -> None:
+    """Write an ensemble of classifiers with the predictions and scores of the first, and name it in `params.yaml`."""
+    members = {run: read_record(system / "models" / run) for run in runs}
+    record = members[runs[0]].model_copy(
+        update={
+            "run": name,
+            "input": "pixels",
+            "settings": {"runs": list(runs)},
+            "numbers": {},
+            "seed": None,
+            "members": {run: one.key for run, one in members.items()},
+        }
+    )
+    folder = system / "ensembles" / name
+    folder.mkdir(parents=True)
+    record.write(folder / "record.json")
+    for file in ("predictions.parquet", "metrics.json"):
+        shutil.copy(system / "models" / runs[0] / file, folder)
+    crossed = read_json(system / "models" / runs[0] / "assessment.json")["crossvalidation"]
+    write_json(folder / "assessment.json", {"crossvalidation": crossed})
+    write_json(system / "params.yaml", {"ensembles": {name: {"runs": list(runs)}}})
 
 
 def class_assessment(scores: Mapping[str, Any], skill: float) -> dict[str, Any]:

@@ -233,6 +233,10 @@ def references(**run: object) -> dict[str, Any]:
             {"input": "pixels", "weights": "models/othr/model.keras"},
             "runs.head.weights: models/othr/model.keras: no run 'othr'; did you mean 'other'?",
         ),
+        (
+            {"input": "pixels", "weights": "ensembles/both/model.keras"},
+            "head.weights: ensembles/both/model.keras: no run can start from an ensemble; name a model of its runs",
+        ),
     ],
 )
 def test_a_reference_to_what_is_not_there_is_refused(run: dict[str, object], words: str) -> None:

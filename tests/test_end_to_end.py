@@ -20,8 +20,9 @@ from checkout import ROOT
 from lamina.data.shards import FEW_PICTURES
 from projects import call, change_params, environment, stages_run, tracked_scores
 
-HEAD, NETWORK, COLORS = "head", "tiny", "tint"
+HEAD, NETWORK, COLORS, PAIR = "head", "tiny", "tint", "pair"
 RUNS = (HEAD, NETWORK, COLORS)
+NAMES = (*RUNS, PAIR)
 GRADIENT = {"weights": "weights/random", "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 SMALL = {
     "source": {"pictures": 70},
@@ -44,12 +45,13 @@ SMALL = {
             "preprocess": "native", "decoder": "unet", "loss": "mse", "trainable": True, "epochs": 2, "dropout": 0.0,
         },
     },
+    "ensembles": {PAIR: {"runs": [HEAD, NETWORK]}},
 }  # fmt: skip
 
 
 def shrink(project: Path) -> None:
     """Make the checkout's system small enough for a test."""
-    change_params(project, SMALL, replace=("features", "runs", "assess"))
+    change_params(project, SMALL, replace=("features", "runs", "ensembles", "assess"))
 
 
 def copy_checkout(project: Path) -> Path:
@@ -85,7 +87,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def score(project: Path, run: str) -> float:
-    test = json.loads((project / "models" / run / "metrics.json").read_text())["test"]
+    folder = project / ("ensembles" if run == PAIR else "models") / run
+    test = json.loads((folder / "metrics.json").read_text())["test"]
     return test["accuracy"] if "accuracy" in test else test["measures"]["mse"]["value"]
 
 
@@ -111,8 +114,9 @@ def test_everything_is_there(project: Path) -> None:
         assert run in page
     assert (project / "data" / "validation" / "docs" / "index.html").exists()
     assert (project / "weights" / "random").exists()
-    assert all(0 <= score(project, run) <= 1 for run in (HEAD, NETWORK))
-    assert tracked(project) == pytest.approx({run: score(project, run) for run in RUNS})
+    assert all(0 <= score(project, run) <= 1 for run in (HEAD, NETWORK, PAIR))
+    assert f"mean of {HEAD}, {NETWORK}" in re.sub("<[^>]+>", "", page)
+    assert tracked(project) == pytest.approx({run: score(project, run) for run in NAMES})
 
 
 def test_again_there_is_nothing_to_do(project: Path) -> None:
@@ -173,6 +177,12 @@ def test_a_new_version_a_comment_and_a_docstring_run_nothing(would_run: Edits) -
     assert ran == set()
 
 
+def test_an_ensemble_of_other_runs_is_made_again_and_nothing_is_trained(would_run: Edits) -> None:
+    pair = rf"({PAIR}:\s+runs:\s+)- {HEAD}(\s+)- {NETWORK}"
+    edit = {"params.yaml": lambda text: re.sub(pair, rf"\1- {NETWORK}\2- {HEAD}", text)}
+    assert would_run(edit) == {"ensembles", "report"}
+
+
 def test_a_template_writes_the_report_again(would_run: Edits) -> None:
     assert would_run({"src/lamina/charts/macros.html.jinja": lambda text: f"{text}\n"}) == {"report"}
 
@@ -194,7 +204,7 @@ def test_dvc_shows_metrics_and_plots(project: Path) -> None:
 
 def test_the_gate_keeps_what_is_unchanged(project: Path) -> None:
     output = call(project, "lamina", "gate")
-    assert all(re.search(rf"^{run} .* kept$", output, re.M) for run in RUNS)
+    assert all(re.search(rf"^{run} .* kept$", output, re.M) for run in NAMES)
 
 
 def test_a_colorizer_colors_any_picture_and_names_no_class(project: Path, tmp_path: Path) -> None:
@@ -226,7 +236,7 @@ def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
             assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
             assert one["predicted"] == max(one["probabilities"], key=one["probabilities"].get)
     output = call(project, "lamina", "predict", "mine", "--run", "other", expect=2)
-    assert f"there is no run 'other'; known: {HEAD}, {NETWORK}, {COLORS}" in output
+    assert f"there is no run 'other'; known: {HEAD}, {NETWORK}, {COLORS}, {PAIR}" in output
     shutil.rmtree(folder)
 
 
@@ -234,12 +244,12 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
     second = tmp_path / "second"
     call(project, "git", "clone", "-q", str(project), str(second))
     call(second, "dvc", "pull")
-    assert call(second, "lamina", "track").count("tracked") == len(RUNS)
+    assert call(second, "lamina", "track").count("tracked") == len(NAMES)
     assert tracked(second) == tracked(project)
     again = call(second, "lamina", "track")
-    assert all(f"{run}  already there" in again for run in RUNS)
+    assert all(f"{run}  already there" in again for run in NAMES)
     assert re.search(r"champion \w+: already there", again)
-    assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(RUNS)
+    assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(NAMES)
     assert stages_run(call(second, "dvc", "repro")) == {"watch"}
 
 

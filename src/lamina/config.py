@@ -30,10 +30,11 @@ SECTIONS: Final = (
     "features",
     "words",
     "runs",
+    "ensembles",
     "tune",
     "assess",
 )
-NAMED: Final = ("features", "words", "runs")  # sections that map names to entries
+NAMED: Final = ("features", "words", "runs", "ensembles")  # sections that map names to entries
 
 Params: TypeAlias = dict[str, Any]
 
@@ -56,7 +57,7 @@ C = TypeVar("C", bound=Config)
 def read_params(system: Path) -> Params:
     """Read `params.yaml` and check what no section's own class checks.
 
-    That is the names of the sections, keys of lamina 0.1, and the names of features, words and runs.
+    That is the names of the sections, keys of lamina 0.1, and the names of features, words, runs and ensembles.
     The file is YAML 1.2, as DVC reads it: `1e-5` is a number.
 
     Args:
@@ -83,7 +84,7 @@ def read_params(system: Path) -> Params:
 
 
 def named(params: Mapping[str, Any], section: str) -> Mapping[str, Any]:
-    """Return the entries of `features`, `words` or `runs` by name.
+    """Return the entries of `features`, `words`, `runs` or `ensembles` by name.
 
     Args:
         params: content of `params.yaml`.
@@ -163,6 +164,8 @@ def _check_weights(place: str, path: Any, params: Mapping[str, Any]) -> None:
         listed = _setting(params.get("weights"), kind)
         if not isinstance(listed, list) or name not in listed:
             raise UserError(f"params.yaml: {place}: {path} is not fetched; add {name} to the list weights.{kind}")
+    if path.startswith("ensembles/"):
+        raise UserError(f"params.yaml: {place}: {path}: no run can start from an ensemble; name a model of its runs")
     if path.startswith("models/"):
         run = path.split("/")[1]
         if run not in named(params, "runs"):

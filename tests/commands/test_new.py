@@ -47,7 +47,7 @@ SOURCE_KEYS = [
     "kind", "location", "mirrors", "sha256", "members", "labels", "boxes", "target", "origin", "classes",
     "pictures", "splits",
 ]  # fmt: skip
-IGNORED = ["/data/", "/models/", "/weights/", "/reports/", "/exported/", "/.lamina/"]
+IGNORED = ["/data/", "/models/", "/ensembles/", "/weights/", "/reports/", "/exported/", "/.lamina/"]
 PIPELINE = "# lamina 0.1: the pipeline\nstages: {}\n"
 
 

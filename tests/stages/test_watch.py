@@ -133,6 +133,28 @@ def test_a_stage_imports_nothing_that_its_lists_do_not_name() -> None:
     assert {*output.split()} - packages <= closure("lamina.stages.train")
 
 
+def test_ensembles_depend_on_the_code_that_averages_and_evaluates_and_not_on_that_which_learns() -> None:
+    assert "ensembles" in lists_of("lamina.models.averaging")
+    needed = closure(*roots("ensembles"))
+    assert {"lamina.tasks.classify.averaging", "lamina.tasks.classify.evaluation"} <= needed
+    assert not {"lamina.tasks.classify.learning", "lamina.tasks.colorize.evaluation", "lamina.training.fit"} & needed
+
+
+def test_an_ensemble_of_what_is_not_there_stops_before_any_work(copy: Copy) -> None:
+    params = copy.folder / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("{runs: [frozen, fine_tuned]}", "{runs: [frozen, fine_tune]}"))
+    try:
+        command = [sys.executable, "-m", "lamina.stages.watch"]
+        environment = os.environ | {"PYTHONPATH": str(copy.package.parent)}
+        done = subprocess.run(command, cwd=copy.folder, env=environment, capture_output=True, text=True, check=False)
+    finally:
+        params.write_text(text)
+    assert done.returncode == 2
+    expected = "error: params.yaml: ensembles.both.runs: there is no run 'fine_tune'; did you mean 'fine_tuned'?"
+    assert done.stderr.startswith(expected)
+
+
 # ---- source
 
 

@@ -12,7 +12,7 @@ from lamina.tasks.classify.settings import ClassifySettings, HeadSettings, Netwo
 from lamina.tasks.colorize.settings import ColorizeSettings
 from lamina.tasks.lightness.settings import LightnessSettings
 from lamina.tasks.registry import TASKS
-from lamina.tasks.runs import Run, read_run, run_folder, run_tasks
+from lamina.tasks.runs import Run, read_run, run_tasks
 from systems import COLORS, HEAD, LIGHT, NETWORK
 
 FINE = {"layers": 3, "epochs": 3, "learning_rate": 1e-4}
@@ -52,7 +52,6 @@ def test_runs_are_listed_with_their_tasks_in_order() -> None:
     }
     assert list(run_tasks({"runs": RUNS})) == list(RUNS)
     assert run_tasks({}) == {}
-    assert run_folder(Path("system"), "head") == Path("system/models/head")
 
 
 @pytest.mark.parametrize(

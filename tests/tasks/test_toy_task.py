@@ -29,6 +29,7 @@ SMALL = {
     "convert": {"size": 16},
     "augment": {"copies": 1},
     "features": {},
+    "ensembles": {},
     "runs": {RUN: {"task": "mean_color", "input": "pixels", "weights": "weights/random", "penalty": "tune"}},
     "tune": {"trials": 2, "penalty": [1e-6, 1e-3]},
     "assess": {"repeats": 1, "folds": 0, "control": True},
@@ -57,7 +58,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     registry.write_text(f"{before}{LINE}    }}\n{last}")
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, system)
-    change_params(system, SMALL, replace=("features", "runs", "assess"))
+    change_params(system, SMALL, replace=("features", "runs", "ensembles", "assess"))
     (system / "baselines").mkdir()
     (system / "baselines" / "data.json").write_text("{}")
     call(system, "dvc", "init", "--no-scm", "--quiet")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from finished import class_scores, color_scores, lightness_scores
 from lamina.errors import UserError
+from lamina.files import write_json
 from lamina.results.metrics import Metrics
 from lamina.tasks.registry import TASKS
 from lamina.tracking import records, runs, store
@@ -176,6 +178,28 @@ def test_a_run_is_logged_in_full(system: Path) -> None:
     assert (run.data.metrics["test_accuracy_low"], run.data.metrics["validation_accuracy_high"]) == (0.5, 0.9)
     assert run.data.metrics["test_f1_large_odd name"] == pytest.approx(1 / 3)
     assert run.data.metrics["seconds_train"] == 1.5
+
+
+def test_an_ensemble_is_logged_in_full_with_its_runs(system: Path) -> None:
+    write_run(system, key="b", run="later")
+    path, params = system / "params.yaml", json.loads((system / "params.yaml").read_text())
+    path.write_text(json.dumps(params | {"ensembles": {"both": {"runs": ["tiny", "later"]}}}))
+    folder = shutil.copytree(system / "models/tiny", system / "ensembles/both")
+    (folder / "history.csv").unlink()
+    keys = {"tiny": "a" * 64, "later": "b" * 64}
+    settings = {"runs": ["tiny", "later"]}
+    record = json.loads((folder / "record.json").read_text())
+    write_json(folder / "record.json", record | {"run": "both", "key": "c" * 64, "settings": settings, "members": keys})
+    assert sync(system, "both") == "tracked"
+    assert sync(system, "both") == "already there"
+    (run,) = shown(system)
+    assert run.info.run_name == "both"
+    assert run.data.tags["members"] == "later, tiny"
+    assert {name: run.data.params[f"members.{name}"] for name in keys} == keys
+    assert run.data.params["runs"] == "['tiny', 'later']"
+    assert run.data.metrics["test_accuracy"] == 0.75
+    assert not [name for name in run.data.metrics if name.startswith("train_")]
+    assert len(run.outputs.model_outputs) == 1
 
 
 def test_every_epoch_is_there_once(system: Path) -> None:

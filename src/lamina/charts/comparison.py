@@ -62,7 +62,5 @@ def same_pictures(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataF
     first = next(iter(answers))
     for name, table in answers.items():
         if list(table["id"]) != list(answers[first]["id"]):
-            raise UserError(
-                f"models/{name}/predictions.parquet: other test pictures than those of {first}; run `dvc repro`"
-            )
+            raise UserError(f"{name}/predictions.parquet: other test pictures than those of {first}; run `dvc repro`")
     return answers

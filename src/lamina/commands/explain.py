@@ -14,7 +14,9 @@ from lamina.progress import progress
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
-    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model is explained")
+    parser.add_argument(
+        "--run", dest="name", required=True, metavar="NAME", help="the run or ensemble whose model is explained"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="FOLDER", help="where a sheet per picture is written"
     )

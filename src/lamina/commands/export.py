@@ -20,7 +20,9 @@ PICTURES = 32  # of the test fold, to check an export
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model is written")
+    parser.add_argument(
+        "--run", dest="name", required=True, metavar="NAME", help="the run or ensemble whose model is written"
+    )
     parser.add_argument("--format", nargs="+", choices=FORMATS, default=FORMATS, help="default: all of them")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: exported/NAME in the system's folder")
 

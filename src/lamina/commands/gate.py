@@ -1,9 +1,9 @@
 """`lamina gate`: are the results still as good as the accepted ones?
 
-`baselines/RUN.csv` holds the accepted results of a run's test pictures (`lamina.results.baselines`). The exit code is 0
-if every run is kept, 1 if one regressed, 2 if one cannot be compared. `baselines/champion.json` names the run that is
-best on its validation pictures; MLflow's registry follows it. `baselines/data.json` is the profile of the accepted
-data for the stage `validate`, or `{}` if none was accepted yet.
+`baselines/RUN.csv` holds the accepted results of a run's or an ensemble's test pictures (`lamina.results.baselines`).
+The exit code is 0 if every run is kept, 1 if one regressed, 2 if one cannot be compared. `baselines/champion.json`
+names the run that is best on its validation pictures; MLflow's registry follows it. `baselines/data.json` is the
+profile of the accepted data for the stage `validate`, or `{}` if none was accepted yet.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from lamina.results.baselines import accepted_runs, baseline_path, baseline_text
 from lamina.results.champion import Champion, champion_path, choose, read_champion
 from lamina.results.measures import MEASURES, Change, MeasureName
 from lamina.results.record import system_name
+from lamina.tasks.ensembles import result_tasks
 from lamina.tasks.registry import TASKS
-from lamina.tasks.runs import run_tasks
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 
@@ -168,13 +168,13 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
 
 
 def _measures(system: Path) -> dict[str, MeasureName]:
-    """Return the measure of each run of `params.yaml` that the gate compares."""
-    return {name: task.measure for name, task in run_tasks(read_params(system)).items() if task.guarded}
+    """Return the measure of each run and ensemble of `params.yaml` that the gate compares."""
+    return {name: task.measure for name, task in result_tasks(read_params(system)).items() if task.guarded}
 
 
 def _champion(system: Path, runs: Collection[str]) -> Champion:
     """Return the champion among the runs of the first task that has runs."""
-    tasks = run_tasks(read_params(system))
+    tasks = result_tasks(read_params(system))
     leading = next(task for task in TASKS.values() if any(tasks[name] == task for name in runs))
     return choose(system, [name for name in runs if tasks[name] == leading], leading.measure)
 

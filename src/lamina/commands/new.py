@@ -19,7 +19,7 @@ from lamina.data.sources.fetched import DOWNLOADS
 from lamina.errors import UserError
 from lamina.files import discard, staged, write_json
 
-IGNORED: Final = ("/data/", "/models/", "/weights/", "/reports/", "/exported/", "/.lamina/")
+IGNORED: Final = ("/data/", "/models/", "/ensembles/", "/weights/", "/reports/", "/exported/", "/.lamina/")
 IGNORED_AT_ROOT: Final = ("/mlflow/",)  # MLflow's store is at the root of the repository
 OUTSIDE: Final = (
     "note: source.location is outside this repository: others cannot reproduce it; copy it inside or use a URL"

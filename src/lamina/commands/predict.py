@@ -20,8 +20,9 @@ from lamina.errors import UserError
 from lamina.inputs.words import read_vectorizer
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
+from lamina.results.folders import results_folder, run_folder
 from lamina.results.record import Record, read_record
-from lamina.tasks.runs import read_run, run_folder, run_tasks
+from lamina.tasks.ensembles import result_tasks, task_and_input
 
 if TYPE_CHECKING:
     from lamina.models.inference import Predictor
@@ -51,7 +52,9 @@ class Learned:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures or texts, or folders of them")
-    parser.add_argument("--run", dest="name", required=True, metavar="NAME", help="the run whose model predicts")
+    parser.add_argument(
+        "--run", dest="name", required=True, metavar="NAME", help="the run or ensemble whose model predicts"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
     shown.add_argument(
@@ -62,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a line per picture or text; return 1 if some could not be read, else 0."""
     system, name, paths = arguments.system, arguments.name, arguments.paths
-    is_text = str(read_run(read_params(system), name).settings.input).startswith("words/")
+    is_text = task_and_input(read_params(system), name)[1].startswith("words/")
     if arguments.request:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
@@ -130,30 +133,30 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
 
 
 def read_learned(system: Path, name: str, task: str) -> Learned:
-    """Find a run's model and record, for a command that serves one task.
+    """Find the model and record of a run or an ensemble, for a command that serves one task.
 
     Args:
         system: Folder of the system.
-        name: Name of the run.
+        name: Name of the run or ensemble.
         task: Name of the task that the command serves.
 
     Raises:
         UserError: If there is no such run, it has another task, or it is not trained yet.
     """
     params = read_params(system)
-    run = read_run(params, name)
-    if run.task.name != task:
-        others = [other for other, its in run_tasks(params).items() if its.name == task]
+    found, _ = task_and_input(params, name)
+    if found.name != task:
+        others = [other for other, its in result_tasks(params).items() if its.name == task]
         instead = (
             f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {task} under runs"
         )
-        raise UserError(f"run {name!r} has the task {run.task.name}, but this command needs {task}; {instead}")
+        raise UserError(f"run {name!r} has the task {found.name}, but this command needs {task}; {instead}")
     config = section(params, "convert", ConvertConfig)
     if config.isolate == "box":
         print(
             "note: this system was trained on pictures cut to their boxes; cut yours in the same way", file=sys.stderr
         )
-    folder = run_folder(system, name)
+    folder = results_folder(system, name)
     record = read_record(folder)
     return Learned(folder / "model.keras", record, config.model_copy(update={"size": record.width}))
 
@@ -185,8 +188,8 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     Raises:
         UserError: If one cannot be read, since answers come without names.
     """
-    task = read_run(read_params(system), name).task.name
-    pixels, errors = prepare_batch(pictures, read_learned(system, name, task).convert)
+    task, _ = task_and_input(read_params(system), name)
+    pixels, errors = prepare_batch(pictures, read_learned(system, name, task.name).convert)
     if errors:
         path, error = next(iter(errors.items()))
         raise UserError(f"{path}: {error}; leave it out")

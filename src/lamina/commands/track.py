@@ -6,7 +6,8 @@ from pathlib import Path
 from lamina.config import read_params
 from lamina.progress import progress
 from lamina.results.champion import Champion, read_champion
-from lamina.tasks.runs import run_tasks
+from lamina.results.folders import results_folder
+from lamina.tasks.ensembles import result_tasks
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -14,7 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(arguments: Namespace) -> int:
-    """Bring MLflow up to date; print one line for each run of `params.yaml` and one for the champion.
+    """Bring MLflow up to date; print one line for each run and ensemble of `params.yaml`, and one for the champion.
 
     Returns:
         0.
@@ -23,7 +24,7 @@ def run(arguments: Namespace) -> int:
         UserError: If the store cannot be used.
     """
     system: Path = arguments.system
-    names = list(run_tasks(read_params(system)))
+    names = list(result_tasks(read_params(system)))
     width = max(map(len, names), default=0)
     for name in progress(names, what="tracking", unit="runs"):
         print(f"{name:<{width}}  {_track(system, name)}", flush=True)
@@ -34,8 +35,9 @@ def run(arguments: Namespace) -> int:
 
 def _register(system: Path, champion: Champion) -> str:
     if not champion.is_in(system):
+        folder = results_folder(system, champion.run).relative_to(system)
         return (
-            f"models/{champion.run}: not the accepted model; fetch it with `dvc pull`, "
+            f"{folder}: not the accepted model; fetch it with `dvc pull`, "
             "or accept the present one with `lamina gate --accept`"
         )
     from lamina.tracking.registry import register
@@ -44,7 +46,7 @@ def _register(system: Path, champion: Champion) -> str:
 
 
 def _track(system: Path, name: str) -> str:
-    folder = system / "models" / name
+    folder = results_folder(system, name)
     if not (folder / "record.json").exists():
         return "not trained yet"
     if not (folder / "metrics.json").exists():

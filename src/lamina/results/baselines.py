@@ -1,4 +1,4 @@
-"""Accepted results, in `baselines/RUN.csv`, and present ones, in `models/RUN`.
+"""Accepted results, in `baselines/RUN.csv`, and present ones, in the folder of the run or ensemble.
 
 A baseline has one line for each test picture, sorted by id, so that git shows which predictions changed. Its columns
 depend on the run's measure.
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lamina.errors import UserError
+from lamina.results.folders import results_folder
 from lamina.results.measures import MEASURES, Answers, Change, Measure
 
 RESTORE = "restore it, or renew it with --accept"
@@ -66,7 +67,7 @@ def read_present(system: Path, name: str, measure: Measure) -> tuple[Answers, di
     Raises:
         UserError: If the file is missing or not valid.
     """
-    path = system / "models" / name / "predictions.parquet"
+    path = results_folder(system, name) / "predictions.parquet"
     names = ["id", *measure.columns, "origin"]
     try:
         columns = pq.read_table(path, columns=names).to_pydict()

@@ -1,4 +1,4 @@
-"""The champion of a system: the accepted run that is best on its validation pictures.
+"""The champion of a system: the accepted run or ensemble that is best on its validation pictures.
 
 It is not chosen by its test pictures: the best test score of several runs is partly luck, and would be too good an
 estimate for new pictures.
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamina.errors import UserError
 from lamina.files import file_digest
+from lamina.results.folders import results_folder
 from lamina.results.measures import MEASURES, MeasureName
 
 REMEDY = "make it with `dvc repro`, or fetch it with `dvc pull`"
@@ -22,7 +23,7 @@ class Champion(BaseModel):
     """The contents of `baselines/champion.json`.
 
     Attributes:
-        run: Name of the run.
+        run: Name of the run or ensemble.
         key: Of its record.
         model: SHA-256 of its `model.keras`.
         measure: That it was chosen by.
@@ -38,7 +39,7 @@ class Champion(BaseModel):
     validation: float = Field(ge=0, allow_inf_nan=False)
 
     def is_in(self, system: Path) -> bool:
-        """Return whether `models/RUN` holds the accepted model."""
+        """Return whether the folder of the run or ensemble holds the accepted model."""
         try:
             return self == _contender(system, self.run, self.measure)
         except UserError:
@@ -86,7 +87,7 @@ def read_champion(system: Path) -> Champion | None:
 
 
 def _contender(system: Path, run: str, measure: MeasureName) -> Champion:
-    folder = system / "models" / run
+    folder = results_folder(system, run)
     try:
         return Champion(
             run=run,

@@ -11,18 +11,20 @@ from pydantic import Field
 from lamina import __version__
 from lamina.files import json_digest
 from lamina.installation import is_checkout
+from lamina.results.folders import made_by
 from lamina.results.result_file import ResultFile, read_result
 
 
 class Record(ResultFile):
-    """The record of a run.
+    """The record of a run, or of an ensemble.
 
     Attributes:
         run, task, input: of the run; settings: all of its settings; numbers: those it trained with, given or tuned.
-        seed: of weights, order of batches and dropout.
+        seed: of weights, order of batches and dropout; None for an ensemble, which draws nothing.
         classes: sorted; empty where the task has none. width: side of the pictures in pixels, or number of features.
         data: `digest` of input and split, `rows` by fold, and facts of the training data.
         environment: versions of Python and packages; code: digest of the code that decides the training.
+        members: of an ensemble, the key of each run that it averages, by name; empty for a run.
         key: digest of all of the above: the run's identity, known before training starts.
         parameters: of the saved model; None before training ends. commit: of git, if any; lamina: version.
     """
@@ -32,12 +34,13 @@ class Record(ResultFile):
     input: str
     settings: dict[str, Any]
     numbers: dict[str, float]
-    seed: int
+    seed: int | None
     classes: list[str]
     width: int
     data: dict[str, Any]
     environment: dict[str, str]
     code: str
+    members: dict[str, str] = Field(default_factory=dict)
     key: str
     parameters: int | None = None
     commit: str | None = None
@@ -63,9 +66,14 @@ def make_record(decides: dict[str, Any], weights: str, system: Path) -> Record:
     return Record(**decides, key=json_digest(decides | {"settings": settings}), commit=commit(system))
 
 
+def ensemble_record(decides: dict[str, Any], system: Path) -> Record:
+    """Make the record of an ensemble; decides: the fields of `Record` up to `members`."""
+    return Record(**decides, key=json_digest(decides), commit=commit(system))
+
+
 def read_record(folder: Path) -> Record:
-    """Read the record in a run's folder; raises UserError where it is missing or broken."""
-    return read_result(folder / "record.json", Record, f"train@{folder.name}")
+    """Read the record in the folder of a run or an ensemble; raises UserError where it is missing or broken."""
+    return read_result(folder / "record.json", Record, made_by(folder, "train"))
 
 
 def note_convention(weights: str, preprocess: str) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
+from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import Record, Timing, read_record
 from lamina.results.result_file import read_optional_table, read_result, read_table, read_yaml
@@ -18,11 +19,12 @@ TRIALS = ("number", "state", "value", "epochs")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRun:
-    """A trained and evaluated run, as the report and MLflow read it.
+    """A trained and evaluated run, or an ensemble, as the report and MLflow read it.
 
     Attributes:
         name: of the run; folder: of its results.
-        history: the columns of `history.csv`; trials: of `trials.csv`, without rows where nothing was tuned.
+        history: the columns of `history.csv`, without rows for an ensemble, which does not train.
+        trials: the columns of `trials.csv`, without rows where nothing was tuned.
         numbers: those it trained with.
         seconds: by phase, extraction included; empty where no times were kept.
         metrics: of the class of its task; assessment: empty if nothing was configured.
@@ -59,7 +61,7 @@ class TrainedRun:
 def read_trained(
     system: Path, name: str, metrics: type[Metrics], predicted: Sequence[str] = ("id", "origin")
 ) -> TrainedRun:
-    """Read a trained and evaluated run of a system's folder.
+    """Read a trained and evaluated run, or an ensemble, of a system's folder.
 
     Args:
         system: the system's folder.
@@ -70,20 +72,23 @@ def read_trained(
     Raises:
         UserError: if a file is missing or broken; names the stage to run.
     """
-    folder, champion = system / "models" / name, read_champion(system)
+    folder, champion = results_folder(system, name), read_champion(system)
     record, assessment = read_record(folder), folder / "assessment.json"
+    evaluated, read_history = made_by(folder, "evaluate"), read_optional_table if record.members else read_table
     sheets = sorted([*(folder / "progress").glob("*.png"), *(folder / "sheets").glob("*.png")])
     return TrainedRun(
         name=name,
         folder=folder,
         record=record,
-        history=read_table(folder / "history.csv", ("epoch",), f"train@{name}"),
+        history=read_history(folder / "history.csv", ("epoch",), f"train@{name}"),
         trials=read_optional_table(folder / "trials.csv", TRIALS, f"tune@{name}"),
         numbers=read_yaml(folder / "tuned.yaml", f"tune@{name}"),
         seconds=_seconds(system, record, folder),
-        metrics=read_result(folder / "metrics.json", metrics, f"evaluate@{name}"),
-        assessment=read_result(assessment, Assessment, f"assess@{name}") if assessment.exists() else Assessment(),
-        predictions=read_table(folder / "predictions.parquet", predicted, f"evaluate@{name}"),
+        metrics=read_result(folder / "metrics.json", metrics, evaluated),
+        assessment=read_result(assessment, Assessment, made_by(folder, "assess"))
+        if assessment.exists()
+        else Assessment(),
+        predictions=read_table(folder / "predictions.parquet", predicted, evaluated),
         sheets={path.stem: path for path in sheets},
         champion=champion is not None and (champion.run, champion.key) == (name, record.key),
     )

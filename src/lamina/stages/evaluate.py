@@ -5,15 +5,20 @@ from pathlib import Path
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.results.folders import run_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import read_record
 from lamina.stages import entry
 from lamina.tasks.registry import TASKS
-from lamina.tasks.runs import run_folder
 
 
 def evaluate(folders: Folders, models: Path) -> Metrics:
-    """Evaluate `model.keras` of a run's folder; write `metrics.json`, `predictions.parquet` and `sheets/` to it."""
+    """Evaluate the `model.keras` of a run or an ensemble.
+
+    Args:
+        folders: where the data lie.
+        models: the folder of the run or ensemble, to which `metrics.json`, `predictions.parquet` and `sheets/` go.
+    """
     task = read_record(models).task
     if task not in TASKS:
         raise UserError(f"{models / 'record.json'}: unknown task {task!r}; train the run again")
@@ -27,11 +32,16 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
     return metrics
 
 
+def in_words(name: str, metrics: Metrics) -> str:
+    """Return the test score of a run or an ensemble in one line."""
+    test = metrics.test
+    interval = "" if test.interval is None else "95 % interval {:.4g} to {:.4g}, ".format(*test.interval)
+    return f"{name}: test {test.measure} {test.value:.4g} ({interval}{test.n} rows of {test.origins} origins)"
+
+
 def main() -> None:
     name = entry.run_name()
-    test = evaluate(Folders(), run_folder(Path(), name)).test
-    interval = "" if test.interval is None else "95 % interval {:.4g} to {:.4g}, ".format(*test.interval)
-    print(f"{name}: test {test.measure} {test.value:.4g} ({interval}{test.n} rows of {test.origins} origins)")
+    print(in_words(name, evaluate(Folders(), run_folder(Path(), name))))
 
 
 if __name__ == "__main__":

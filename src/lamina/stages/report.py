@@ -12,8 +12,8 @@ from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
 from lamina.report.page import lay_out, pictures_chapter, texts_chapter
 from lamina.results.record import system_name
 from lamina.stages import entry
+from lamina.tasks.ensembles import result_tasks
 from lamina.tasks.registry import TASKS
-from lamina.tasks.runs import run_tasks
 from lamina.tasks.task import Task
 
 
@@ -35,7 +35,7 @@ def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = 
     """Write `index.html` into the folder `out`: one self-contained page about the runs of a system.
 
     Args:
-        runs: the task of each run in `models/` of the system's folder.
+        runs: the task of each run and ensemble of the system.
         system: the system's folder.
         out: folder of the page.
         content: what the system learns from, `pictures` or `texts`.
@@ -58,10 +58,10 @@ def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = 
 
 
 def main() -> None:
-    """Report on every run of `params.yaml`, and bring MLflow up to date."""
+    """Report on every run and ensemble of `params.yaml`, and bring MLflow up to date."""
     system = Path()
     params = read_params(system)
-    runs, content = run_tasks(params), section(params, "source", SourceConfig).content
+    runs, content = result_tasks(params), section(params, "source", SourceConfig).content
     print(report(runs, system, Path("reports"), content=content))
     from lamina.tracking.sync import sync_or_warn
 

@@ -7,8 +7,9 @@ from lamina.config import Params, read_params, section
 from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.inputs.index import read_split
+from lamina.results.folders import run_folder
 from lamina.stages import entry
-from lamina.tasks.runs import Run, read_run, run_folder
+from lamina.tasks.runs import Run, read_run
 from lamina.training.learner import Learner, Setup
 from lamina.training.settings import Hyperparameters
 from lamina.tuning.numbers import read_numbers, read_settings

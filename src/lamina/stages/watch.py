@@ -17,6 +17,7 @@ from lamina.installation import check_version
 from lamina.progress import progress
 from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
+from lamina.tasks.ensembles import read_ensembles
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
@@ -61,9 +62,13 @@ def stages() -> list[str]:
 
 
 def roots(stage: str) -> list[str]:
-    """Return the modules whose closure decides what a stage writes; the report shows and logs every task."""
-    shown = ("chapter", "results", "serving") if stage == "report" else ()
-    return [f"lamina.stages.{stage}", *(f"{task.package}.{module}" for task in TASKS.values() for module in shown)]
+    """Return the modules whose closure decides what a stage writes.
+
+    The report shows and logs every task; ensembles average and evaluate some.
+    """
+    used = {"report": ("chapter", "results", "serving"), "ensembles": ("averaging", "evaluation")}.get(stage, ())
+    tasks = [task for task in TASKS.values() if stage != "ensembles" or task.averaged]
+    return [f"lamina.stages.{stage}", *(f"{task.package}.{module}" for task in tasks for module in used)]
 
 
 def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
@@ -101,6 +106,7 @@ def main() -> None:
     with staged(Path("data/source.txt")) as part:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
     print(f"watching {list_code(Path('data/code'), Path('.lamina/code.json'))} files of code, and the source")
+    read_ensembles(params)
     for note in check_references(params):
         print(note, file=sys.stderr)
 

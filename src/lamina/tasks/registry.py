@@ -8,7 +8,7 @@ from lamina.tasks.task import Task
 
 TASKS: Final[Mapping[str, Task]] = MappingProxyType(
     {
-        "classify": Task(name="classify", package="lamina.tasks.classify", measure="accuracy"),
+        "classify": Task(name="classify", package="lamina.tasks.classify", measure="accuracy", averaged=True),
         "colorize": Task(name="colorize", package="lamina.tasks.colorize", measure="mse"),
         "lightness": Task(name="lightness", package="lamina.tasks.lightness", measure="mse", guarded=False),
     }

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lamina.config import named, nearest, shown, validated
@@ -38,7 +37,7 @@ def read_run(params: Mapping[str, Any], name: str) -> Run:
     """
     runs = named(params, "runs")
     if name not in runs:
-        raise UserError(f"params.yaml: there is no run {name!r}{_meant(name, list(runs))}")
+        raise UserError(f"params.yaml: there is no run {name!r}{meant(name, list(runs))}")
     task = _task(name, runs[name])
     settings = validated(runs[name], f"runs.{name}", task.settings_class(runs[name]))
     return Run(name=name, task=task, settings=settings)
@@ -51,16 +50,12 @@ def _task(name: str, given: Any) -> Task:
     if "task" not in given:
         raise UserError(f"{place}.task is missing; add one of {', '.join(TASKS)}")
     if given["task"] not in TASKS:
-        raise UserError(f"{place}.task: unknown task {given['task']!r}{_meant(str(given['task']), list(TASKS))}")
+        raise UserError(f"{place}.task: unknown task {given['task']!r}{meant(str(given['task']), list(TASKS))}")
     return TASKS[given["task"]]
 
 
-def _meant(name: str, known: list[str]) -> str:
+def meant(name: str, known: list[str]) -> str:
+    """Return the end of a message about an unknown name: the nearest known one, and all that are known."""
     near = nearest(name, known)
-    meant = f"; did you mean {near!r}?" if near else ""
-    return f"{meant}; known: {', '.join(known) or 'none'}"
-
-
-def run_folder(system: Path, name: str) -> Path:
-    """Return the folder that a run's results lie in."""
-    return system / "models" / name
+    question = f"; did you mean {near!r}?" if near else ""
+    return f"{question}; known: {', '.join(known) or 'none'}"

@@ -7,7 +7,8 @@ The package of a task has these modules:
 - `evaluation.py`: `evaluate(...)`, scores, predictions and sheets of a trained run;
 - `results.py`: `Metrics`, what `metrics.json` holds;
 - `chapter.py`: `chapter(...)`, the task's part of the report;
-- `serving.py`: `serving(record)`, what a served model takes and gives.
+- `serving.py`: `serving(record)`, what a served model takes and gives;
+- `averaging.py`, if ensembles may average its runs: `average(...)`, `summarise(...)`.
 
 They are imported only when they are used: training a run never loads the report, and editing a module reruns only the
 stages that use it.
@@ -54,12 +55,14 @@ class Task:
         package: dotted name of its room.
         measure: what tuning optimises on the validation fold, and what the gate compares on the test fold.
         guarded: whether the gate compares its runs.
+        averaged: whether ensembles may average the predictions of its runs.
     """
 
     name: str
     package: str
     measure: "MeasureName"
     guarded: bool = True
+    averaged: bool = False
 
     @property
     def direction(self) -> Direction:
@@ -86,6 +89,19 @@ class Task:
         """
         found: tuple[Metrics, pd.DataFrame, dict[str, Image]] = self._module("evaluation").evaluate(folders, models)
         return found
+
+    def average(self, tables: "Sequence[pd.DataFrame]", classes: Sequence[str]) -> "pd.DataFrame":
+        """Average what runs predicted for the same rows, where `averaged`.
+
+        Args:
+            tables: of each run, as in `crossvalidation.parquet`, with the same rows in the same order.
+            classes: of the runs.
+        """
+        return cast("pd.DataFrame", self._module("averaging").average(tables, classes))
+
+    def summarise(self, rows: "pd.DataFrame", classes: Sequence[str]) -> dict[str, Any]:
+        """Return the scores of rows that `average` gives."""
+        return cast("dict[str, Any]", self._module("averaging").summarise(rows, classes))
 
     def metrics_class(self) -> "type[Metrics]":
         """Return the class of `metrics.json`."""

@@ -9,11 +9,11 @@ import pandas as pd
 
 from lamina.errors import UserError
 from lamina.files import file_digest, json_digest
+from lamina.results.folders import made_by, results_folder
 from lamina.results.record import read_record, system_name
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.source_code import code_digest
 from lamina.tasks.registry import TASKS
-from lamina.tasks.runs import run_folder
 from lamina.tasks.task import Task
 
 FILES: Final = (
@@ -63,13 +63,14 @@ class TrackedRun:
 
 
 def read_tracked(system: Path, name: str) -> TrackedRun:
-    """Read a trained and evaluated run; raises UserError naming what is missing or broken."""
-    folder = run_folder(system, name)
+    """Read a trained and evaluated run, or an ensemble; raises UserError naming what is missing or broken."""
+    folder = results_folder(system, name)
+    train = made_by(folder, "train")
     task = TASKS.get(read_record(folder).task)
     if task is None:
         unknown = read_record(folder).task
-        raise UserError(f"{folder / 'record.json'}: unknown task {unknown!r}; run `dvc repro train@{name}` again")
+        raise UserError(f"{folder / 'record.json'}: unknown task {unknown!r}; run `dvc repro {train}` again")
     if not (folder / "model.keras").exists():
-        raise UserError(f"{folder / 'model.keras'}: not found; run `dvc repro train@{name}`, or `dvc pull`")
+        raise UserError(f"{folder / 'model.keras'}: not found; run `dvc repro {train}`, or `dvc pull`")
     run = read_trained(system, name, task.metrics_class())
     return TrackedRun(run=run, task=task, system=system_name(system), inputs=system / "data")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lamina.errors import UserError
 from lamina.results.champion import Champion
+from lamina.results.folders import results_folder
 from lamina.tracking.records import TrackedRun, read_tracked
 from lamina.tracking.runs import COMPLETE, KEY, allowed, find
 from lamina.tracking.store import Store, exclusive, experiment, open_store, refused_in_one_line
@@ -32,11 +33,12 @@ def register(system: Path, champion: Champion) -> State:
         Whether something was done.
 
     Raises:
-        UserError: If `models/` does not hold the accepted model, or the store cannot be used.
+        UserError: If the accepted model is not there, or the store cannot be used.
     """
     if not champion.is_in(system):
+        folder = results_folder(system, champion.run)
         raise UserError(
-            f"{system / 'models' / champion.run}: not the accepted champion {champion.run}; fetch the accepted model "
+            f"{folder}: not the accepted champion {champion.run}; fetch the accepted model "
             "with `dvc pull`, or accept the present one with `lamina gate --accept`"
         )
     sync(system, champion.run)

@@ -101,6 +101,7 @@ def create(store: Store, experiment_id: str, record: Record, system: str) -> str
         COMPLETE: "false",
         "system": system,
         "task": record.task,
+        "members": ", ".join(record.members) or None,
         "data": record.data["digest"],
         "commit": record.commit,
         "mlflow.source.git.commit": record.commit,
@@ -108,7 +109,9 @@ def create(store: Store, experiment_id: str, record: Record, system: str) -> str
     }
     known = {key: str(value) for key, value in tags.items() if value is not None}
     run_id = str(store.client.create_run(experiment_id, tags=known, run_name=record.run).info.run_id)
-    params = flatten({**record.settings, "seed": record.seed, "width": record.width, "tuned": record.numbers})
+    members = {"members": record.members} if record.members else {}
+    rest = {"seed": record.seed, "width": record.width, "tuned": record.numbers}
+    params = flatten({**record.settings, **rest, **members})
     store.client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
     return run_id
 

@@ -20,7 +20,7 @@ from lamina.report.data_files import read_pictures
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.classify import tables
 from lamina.tasks.classify.results import Metrics
-from pages import CELLS, page_of, section, words, write_classifier, write_pictures
+from pages import CELLS, page_of, section, table_rows, words, write_classifier, write_ensemble, write_pictures
 
 SKILLS = {"small_cnn": 0.3, "mobilenet_v2": 0.93, "densenet121": 0.84}
 RUNS = dict.fromkeys(SKILLS, "classify")
@@ -193,6 +193,30 @@ def test_importances_are_shown_where_there_are_enough_trials(copied: Path) -> No
     many = words(section(page_of(copied, ONE, copied / "many"), "small_cnn"))
     assert re.search(r"Parameter Value Importance learning rate \S+ (\d+) % dropout 0\.3 given decay \S+ \d+ %", many)
     assert "too few to tell" not in many
+
+
+def test_an_ensemble_is_shown_next_to_its_runs_without_what_only_training_has(system: Path, tmp_path: Path) -> None:
+    for folder in ("data", "models"):
+        shutil.copytree(system / folder, tmp_path / folder)
+    write_ensemble(tmp_path, "both", ["mobilenet_v2", "small_cnn"])
+    page = page_of(tmp_path, dict.fromkeys([*SKILLS, "both"], "classify"), tmp_path / "reports")
+    board = table_rows(page, "board")
+    (row,) = [row for row in board if row.startswith("both ")]
+    assert "both classify ensemble mean of mobilenet_v2 , small_cnn" in row
+    assert re.search(r" \N{EN DASH} 2,260,546 \N{EN DASH}$", row), "epochs, parameters, time"
+    assert len(board) == len(SKILLS) + 1
+    shown = section(page, "both")
+    assert 'mean of <a href="#run-mobilenet_v2">mobilenet_v2</a>, <a href="#run-small_cnn">small_cnn</a>' in shown
+    assert "Confusion" in shown
+    for absent in ("Training", "Tuning", "start:"):
+        assert absent not in words(shown)
+    text = words(page)
+    assert "An ensemble is not trained again; it is cross-validated where all of its runs are" in text
+    assert "A run without a number does not depend on the seed" not in text
+
+
+def test_without_ensembles_nothing_is_said_of_them(page: str) -> None:
+    assert "nsemble" not in words(page)
 
 
 def test_templates_name_no_other_task() -> None:
