@@ -16,6 +16,8 @@ import numpy as np
 from lamina.errors import UserError
 from lamina.models.inference import as_tf_function, tensor_batches
 from lamina.models.keras_runtime import keras, tf
+from lamina.models.occlusion import Occlusion
+from lamina.models.onnx_layer import find_onnx
 from lamina.models.views import single_view
 
 
@@ -29,6 +31,8 @@ class Saliency:
     Raises:
         UserError: if the model has no feature map.
     """
+
+    method = "HiResCAM"
 
     def __init__(self, model: Any) -> None:
         single = single_view(model)
@@ -79,6 +83,11 @@ class Saliency:
                 for tensors, row in zip(maps, classes, strict=True)
             ]
         return np.array(shares, np.float32)
+
+
+def explainer(model: Any) -> Saliency | Occlusion:
+    """Return what shows the places that support a class: HiResCAM, or occlusion where the backbone has no gradient."""
+    return Occlusion(model) if find_onnx(model) else Saliency(model)
 
 
 def _shares(tail: Any, maps: list[Any], class_number: int) -> np.ndarray:
