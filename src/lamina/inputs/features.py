@@ -19,8 +19,8 @@ from lamina.config import Config
 from lamina.data.rows import Folders
 from lamina.files import discard, json_digest
 from lamina.inputs.index import input_digest
-from lamina.models.backbones import BACKBONES, RANDOM, Pooling, Precision, Preprocess
 from lamina.models import onnx_options
+from lamina.models.backbones import BACKBONES, RANDOM, Pooling, Precision, Preprocess
 from lamina.models.onnx_options import ONNX, OnnxPooling, OnnxPreprocess
 from lamina.source_code import code_digest
 from lamina.training.settings import among, is_weights, weights_identity
