@@ -28,7 +28,8 @@ class Occlusion:
 
     def answers(self, pixels: np.ndarray) -> np.ndarray:
         """Predict pictures, (n, S, S, 3) RGB 0..255; returns (n, classes) probabilities."""
-        return self._predict(pixels)
+        probabilities: np.ndarray = self._predict(pixels)
+        return probabilities
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Compute how much the log-odds of some classes fall when a place is covered with the picture's mean color.
@@ -45,7 +46,8 @@ class Occlusion:
 
     def _of_one(self, picture: np.ndarray, classes: np.ndarray) -> np.ndarray:
         odds = _log_odds(self._predict(np.stack([picture, *covered(picture)]))[:, classes])
-        return (odds[0] - odds[1:]).T.reshape(len(classes), GRID, GRID)
+        falls: np.ndarray = (odds[0] - odds[1:]).T.reshape(len(classes), GRID, GRID)
+        return falls
 
 
 def covered(picture: np.ndarray) -> np.ndarray:

@@ -88,13 +88,17 @@ def make_network(
     side = _side(network, side, pictures)
     before = _from_pixels(network, preprocess, pictures, side)
     shape, half = _probe(network, before, pictures, side)
-    if output is None and len(shape) == 2 and shape[1] in CLASSES_OF_IMAGENET and (found := last_dense(network)):
+    if output is None and _are_classes(shape) and (found := last_dense(network)):
         raise UserError(
             f"{path}: output {network.output!r} are {shape[1]} classes, no features; name an earlier tensor, "
             f"as output: {found}"
         )
     features = _to_features(network, before, shape, pooling, half=half)
     return _finish(network, features, before, pictures)
+
+
+def _are_classes(shape: tuple[int, ...]) -> bool:
+    return len(shape) > 1 and shape[1] in CLASSES_OF_IMAGENET and set(shape[2:]) <= {1}
 
 
 def _side(network: OnnxNetwork, side: int | None, pictures: int) -> int:
