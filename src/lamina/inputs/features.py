@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Final, Self, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
@@ -52,8 +52,8 @@ class FeaturesSettings(Config):
 
     backbone: Annotated[str, among("backbone", (*BACKBONES, ONNX))]
     weights: str
-    pooling: Pooling | OnnxPooling
-    preprocess: Preprocess | OnnxPreprocess
+    pooling: Literal[Pooling, OnnxPooling]
+    preprocess: Literal[Preprocess, OnnxPreprocess]
     precision: Precision = "float32"
     size: Annotated[int, Field(ge=8, le=4096)] | None = None
     output: Annotated[str, Field(min_length=1)] | None = None
@@ -67,15 +67,15 @@ class FeaturesSettings(Config):
             raise ValueError("expected the path of an .onnx file, as pretrained/NAME.onnx, since backbone is onnx")
         return path
 
-    @field_validator("pooling", "preprocess")
+    @field_validator("pooling", "preprocess", mode="before")
     @classmethod
-    def _fits_backbone(cls, value: str, info: ValidationInfo) -> str:
+    def _fits_backbone(cls, value: object, info: ValidationInfo) -> object:
         is_onnx, name = info.data.get("backbone") == ONNX, str(info.field_name)
         known = _KNOWN[name][is_onnx]
         if value not in known:
             backbone = info.data.get("backbone", "this backbone")
-            reason = "; a file does not say its convention" if (is_onnx, value) == (True, "native") else ""
-            raise ValueError(f"{backbone} has no {name}: {value}{reason}; expected {', '.join(known)}")
+            reason = "; an ONNX file does not say its own convention" if (is_onnx, value) == (True, "native") else ""
+            raise ValueError(f"{backbone} takes {name}: {' | '.join(known)}{reason}")
         return value
 
     @model_validator(mode="after")

@@ -27,8 +27,10 @@ def save_model(model: Any, path: Path) -> None:
 
 def needs_lamina(path: Path) -> bool:
     """Whether a saved model has a layer of lamina's own, so that it cannot be loaded without lamina."""
+    if not zipfile.is_zipfile(path):
+        return False
     with zipfile.ZipFile(path) as archive:
-        return b'"lamina>' in archive.read("config.json")
+        return "config.json" in archive.namelist() and b'"lamina>' in archive.read("config.json")
 
 
 def _deterministic(name: str, content: bytes) -> bytes:
