@@ -14,9 +14,9 @@ from systems import FEATURES
         (
             {"backbone": "densnet121"},
             r"features\.x\.backbone: unknown backbone 'densnet121'; did you mean 'densenet121'\? "
-            r"available: small_cnn, .*, densenet121, densenet169, .*, xception$",
+            r"available: small_cnn, .*, densenet121, densenet169, .*, xception, onnx$",
         ),
-        ({"backbone": "q"}, r"x\.backbone: unknown backbone 'q'; available: small_cnn, .*, xception$"),
+        ({"backbone": "q"}, r"x\.backbone: unknown backbone 'q'; available: small_cnn, .*, xception, onnx$"),
         ({"backbone": 5}, r"features\.x\.backbone: .*string, got 5$"),
         ({"pooling": "max"}, r"features\.x\.pooling: small_cnn takes pooling: avg \| flatten \| scales, got 'max'$"),
         ({"preprocess": "own"}, r"x\.preprocess: small_cnn takes preprocess: native \| rescale \| chroma, got 'own'$"),

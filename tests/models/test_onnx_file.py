@@ -36,6 +36,7 @@ def test_what_an_output_does_not_need_is_left_out(tmp_path: Path) -> None:
         (["n", 3, "h", "w"], (True, None, False)),
         ([1, 3, 8, 8], (True, 8, True)),
         (["n", 8, 8, 3], (False, 8, False)),
+        ([-1, 3, -1, -1], (True, None, False)),
         (["batch_size", "num_channels", "height", "width"], (True, None, False)),
     ],
     ids=str,

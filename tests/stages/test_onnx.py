@@ -32,7 +32,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = write_stripes(tmp_path_factory.mktemp("system"), train=60, validation=16, test=16, side=SIDE)
     (root / "pretrained").mkdir()
     of_backbone(root / "pretrained" / "cnn.onnx", small_cnn().get_layer("backbone"), channels_first=True)
-    (root / "params.yaml").write_text(json.dumps(params_of({"run": RUN}, features={"file": ENTRY})))
+    sections = {"features": {"file": ENTRY}, "convert": {"size": SIDE, "isolate": "none"}}
+    (root / "params.yaml").write_text(json.dumps(params_of({"run": RUN}, **sections)))
     return root
 
 

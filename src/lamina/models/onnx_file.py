@@ -152,7 +152,8 @@ def _with_input(model: Any, path: Path, output: str) -> OnnxNetwork:
     if kind != "float" or not any(first):
         shape = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
         raise UserError(f"{path}: its input {inputs[0].name!r} is {kind} ({shape}); {expected}; export it again")
-    sides = {dim.dim_value for dim in (dims[2:] if first[0] else dims[1:3])} - {0}
+    # some exporters write -1 for any size
+    sides = {dim.dim_value for dim in (dims[2:] if first[0] else dims[1:3]) if dim.dim_value > 0}
     if len(sides) > 1 or dims[0].dim_value > 1:
         shape = ", ".join(str(dim.dim_value or dim.dim_param or "?") for dim in dims)
         raise UserError(f"{path}: its input is ({shape}); expected squares, and any number of them or one at a time")
@@ -168,7 +169,7 @@ def _with_input(model: Any, path: Path, output: str) -> OnnxNetwork:
 
 
 def _is_channels(dim: Any) -> bool:
-    return dim.dim_value == 3 or (not dim.dim_value and "channel" in dim.dim_param)
+    return dim.dim_value == 3 or (dim.dim_value < 1 and "channel" in dim.dim_param)
 
 
 def _softmax(graph: Any, output: str) -> str | None:
