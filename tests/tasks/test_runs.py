@@ -100,7 +100,7 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
             r"runs\.x\.network: unknown network 'smal_cnn'; did you mean 'small_cnn'\? available: small_cnn, .*",
         ),
         (
-            "tiny",
+            "network",
             {"network": "onnx"},
             r"runs\.x\.network: onnx: a file is a frozen backbone; name it in an entry of feat",
         ),
