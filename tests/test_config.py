@@ -253,6 +253,24 @@ def test_weights_that_are_there_or_that_the_run_checks_are_taken(weights: object
     assert check_references(params | {"words": {}}) == []
 
 
+def of_file(weights: str = "pretrained/vit.onnx", **run: object) -> dict[str, Any]:
+    params = references(input="features/cnn", **run)
+    params["features"]["cnn"] = {"backbone": "onnx", "weights": weights}
+    return params | {"words": {}}
+
+
+def test_a_backbone_from_an_onnx_file_does_not_learn() -> None:
+    assert check_references(of_file()) == []
+    assert check_references(of_file(fine_tune=None)) == []
+    refused = refusal(lambda: check_references(of_file(fine_tune={"layers": 2})))
+    assert "runs.head.fine_tune: features/cnn is from an ONNX file, which cannot learn; leave fine_tune out" in refused
+
+
+def test_a_file_of_ones_own_does_not_lie_where_a_stage_would_remove_it() -> None:
+    refused = refusal(lambda: check_references(of_file("weights/vit.onnx")))
+    assert "features.cnn.weights: weights/vit.onnx: the stage weights empties that folder; put the file into" in refused
+
+
 def test_published_weights_of_features_must_be_listed() -> None:
     params = references(input="features/cnn")
     params["features"]["cnn"]["weights"] = "weights/imagenet/vgg16.weights.h5"

@@ -119,12 +119,14 @@ def check_references(params: Mapping[str, Any]) -> list[str]:
         One line for each of `features` and `words`, and one for `augment.fresh`, that no run uses.
 
     Raises:
-        UserError: a run names an input, published weights or another run that is not there.
+        UserError: a run names an input, published weights or another run that is not there, or what cannot be used so.
     """
     runs = named(params, "runs")
     shared = [f"{kind}/{name}" for kind in ("features", "words") for name in named(params, kind)]
     for name, settings in runs.items():
         _check_input(f"runs.{name}.input", _setting(settings, "input"), ["pixels", *shared])
+        if _setting(settings, "fine_tune"):
+            _check_fine_tuning(f"runs.{name}.fine_tune", str(_setting(settings, "input")), params)
     for kind in ("features", "runs"):
         for name, settings in named(params, kind).items():
             _check_weights(f"{kind}.{name}.weights", _setting(settings, "weights"), params)
@@ -156,6 +158,12 @@ def _check_input(place: str, name: Any, known: list[str]) -> None:
         raise UserError(f"params.yaml: {place}: no input {name!r}; {advice}there are: {', '.join(known)}")
 
 
+def _check_fine_tuning(place: str, name: str, params: Mapping[str, Any]) -> None:
+    entry = named(params, "features").get(name.removeprefix("features/"))
+    if _setting(entry, "backbone") == "onnx":
+        raise UserError(f"params.yaml: {place}: {name} is from an ONNX file, which cannot learn; leave fine_tune out")
+
+
 def _check_weights(place: str, path: Any, params: Mapping[str, Any]) -> None:
     if not isinstance(path, str):
         return
@@ -166,6 +174,11 @@ def _check_weights(place: str, path: Any, params: Mapping[str, Any]) -> None:
             raise UserError(f"params.yaml: {place}: {path} is not fetched; add {name} to the list weights.{kind}")
     if path.startswith("ensembles/"):
         raise UserError(f"params.yaml: {place}: {path}: no run can start from an ensemble; name a model of its runs")
+    if path.endswith(".onnx") and path.startswith("weights/"):
+        raise UserError(
+            f"params.yaml: {place}: {path}: the stage weights empties that folder; put the file into another one, "
+            "as pretrained/"
+        )
     if path.startswith("models/"):
         run = path.split("/")[1]
         if run not in named(params, "runs"):

@@ -98,6 +98,12 @@ NUMBER = r"expected a number from 0 \(excluded\) to 1, or the word tune"
             {"network": "smal_cnn"},
             r"runs\.x\.network: unknown network 'smal_cnn'; did you mean 'small_cnn'\? available: small_cnn, .*",
         ),
+        (
+            "network",
+            {"network": "onnx"},
+            r"runs\.x\.network: onnx: a file is a frozen backbone; name it in an entry of feat",
+        ),
+        ("colors", {"encoder": "onnx"}, r"runs\.x\.encoder: onnx: a file is a frozen backbone; name it in an entry of"),
         ("colors", {"encoder": "q"}, r"runs\.x\.encoder: unknown network 'q'; available: small_cnn, .*, xception$"),
         # numbers
         ("head", {"learning_rate": "tun"}, rf"runs\.x\.learning_rate: {NUMBER}, got 'tun'$"),

@@ -14,6 +14,7 @@ from lamina.results.serving import Serving
 from lamina.tasks.registry import TASKS
 from lamina.tracking import store
 from lamina.tracking.sync import sync
+from onnx_files import pooled
 from tracked import CLASSES, SIDE, shown, write_color_run, write_lightness_run
 
 # MLflow warns of its own types when it is imported, and wants an example of the input
@@ -80,6 +81,28 @@ def test_a_classifier_loads_from_run_and_model_and_predicts_as_its_network(
     pinned = dict(line.split("==") for line in kept.read_text().split())
     assert set(pinned) == {"keras", "mlflow", "numpy", "pandas", "tensorflow"}
     assert (pinned["keras"], pinned["numpy"]) == ("3.15.1", "1.2.3"), "those of training"
+
+
+def test_a_classifier_over_an_onnx_file_brings_the_code_of_its_layer(
+    system: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lamina.models.keras_runtime import keras
+    from lamina.models.onnx_extractor import make_network
+    from lamina.models.onnx_layer import OnnxFeatures
+    from lamina.models.saving import save_model
+
+    path = pooled(tmp_path_factory.mktemp("file") / "one.onnx", width=4)
+    made = make_network(path, output=None, preprocess="rescale", pooling="avg", side=None, pictures=8)
+    pixels = keras.Input((8, 8, 3))
+    network = keras.Model(pixels, keras.layers.Dense(2, activation="softmax")(OnnxFeatures(made[1], made[0])(pixels)))
+    save_model(network, system / "models" / "tiny" / "model.keras")
+    sync(system, "tiny")
+    (run,) = shown(system)
+    served = loaded(system, f"runs:/{run.info.run_id}/model", monkeypatch)
+    np.testing.assert_allclose(served.predict(pictures(8)), network.predict(pictures(8), verbose=0), atol=1e-6)
+    (kept,) = (system.parents[1] / "mlflow" / "artifacts" / "models").glob("*/artifacts/requirements.txt")
+    assert {"onnx", "onnxruntime"} <= {line.split("==")[0] for line in kept.read_text().split()}
+    assert list(kept.parent.glob("code/lamina/models/onnx_layer.py"))
 
 
 def test_a_colorizer_takes_and_gives_rgb_and_is_served_so(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

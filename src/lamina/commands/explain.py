@@ -49,10 +49,10 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     """
     learned = read_learned(system, name, TASK)
     from lamina.models.loading import load_model
-    from lamina.models.saliency import Saliency
+    from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import classes_sheet
 
-    saliency = Saliency(load_model(learned.model))
+    saliency = explainer(load_model(learned.model))
     names = sheet_names(pictures)
     errors: dict[Path, str] = {}
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,10 @@ import pandas as pd
 from lamina.data.rows import Folders, Rows, open_rows
 from lamina.errors import UserError
 from lamina.inputs.features import FeaturesSettings
-from lamina.models.backbones import RANDOM, build_extractor, calibrate
+from lamina.models.backbones import BACKBONE_LAYER, RANDOM, build_extractor, calibrate
 from lamina.models.engine import Engine
 from lamina.models.keras_runtime import keras
+from lamina.models.onnx_options import ONNX, OnnxPooling, OnnxPreprocess
 from lamina.prefetch import prefetch
 from lamina.progress import progress
 
@@ -30,6 +31,8 @@ def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: 
         seed: Of random weights, and of the originals.
     """
     size = int(np.load(folders.lab / "pixels.npy", mmap_mode="r").shape[1])
+    if settings.backbone == ONNX:
+        return _of_file(settings, size)
     given = settings.model_dump(include={"weights", "pooling", "preprocess"})
     extractor = build_extractor(settings.backbone, **given, size=size, seed=seed)
     if settings.weights == RANDOM:
@@ -38,6 +41,22 @@ def make_extractor(settings: FeaturesSettings, manifest: pd.DataFrame, folders: 
         rows = open_rows(some, folders)
         calibrate(extractor, rows.read(np.arange(len(rows))).astype(np.float32))
     return extractor
+
+
+def _of_file(settings: FeaturesSettings, size: int) -> keras.Model:
+    from lamina.models.onnx_extractor import make_network
+    from lamina.models.onnx_layer import OnnxFeatures
+
+    network, width = make_network(
+        Path(settings.weights),
+        output=settings.output,
+        preprocess=cast(OnnxPreprocess, settings.preprocess),
+        pooling=cast(OnnxPooling, settings.pooling),
+        side=settings.size,
+        pictures=size,
+    )
+    pixels = keras.Input((size, size, 3), name="rgb")
+    return keras.Model(pixels, OnnxFeatures(width, network, name=BACKBONE_LAYER)(pixels), name="extractor")
 
 
 def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:

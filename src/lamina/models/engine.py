@@ -94,7 +94,14 @@ def compile_engine(network: Any, precision: Precision) -> Engine:
         return Engine(name="Keras", precision="float32", width=width, run=_by_keras(network))
     if used != precision:
         _print(f"this processor has no {precision}; computing in {used}")
-    return Engine(name="OpenVINO", precision=used, width=width, run=run)
+    return Engine(name="OpenVINO", precision=used, width=width, run=run, batch=_batch(network))
+
+
+def _batch(network: Any) -> int:
+    from lamina.models.onnx_layer import find_onnx
+
+    layer = find_onnx(network)
+    return 1 if layer and layer.one_by_one else BATCH
 
 
 def _by_keras(network: Any) -> Run:
@@ -103,24 +110,12 @@ def _by_keras(network: Any) -> Run:
 
 def _by_openvino(network: Any, precision: Precision) -> tuple[Run, Precision]:
     """Compile a network; return how to run it, and the precision that is really used."""
-    from lamina.models.keras_runtime import tf
     from lamina.models.openvino_runtime import ov
 
-    # weights as constants: OpenVINO's search for each variable took half a minute for networks with hundreds
-    weights = [
-        [variable.numpy() for variable in variables]
-        for variables in (network.trainable_variables, network.non_trainable_variables)
-    ]
-
-    def features(pixels: Any) -> Any:
-        return network.stateless_call(*weights, tf.cast(pixels, tf.float32), training=False)[0]
-
-    shape = (None, *network.input.shape[1:])
-    traced = tf.function(features, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
     core = ov.Core()
+    model = _converted(network)
     # without this hint OpenVINO uses bfloat16 on all processors that have it
     hint = _HINTS[precision if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "float32"]
-    model = ov.convert_model(traced)
     hints = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "THROUGHPUT"}
     compiled = core.compile_model(model, "CPU", hints)
     bfloat16 = compiled.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16
@@ -132,6 +127,34 @@ def _by_openvino(network: Any, precision: Precision) -> tuple[Run, Precision]:
         return [ready.create_infer_request() for _ in range(streams)]
 
     return _in_streams(requests, streams, int(network.output.shape[-1])), "bfloat16" if bfloat16 else "float32"
+
+
+def _converted(network: Any) -> Any:
+    """The network for OpenVINO, of uint8 pictures."""
+    from lamina.models.onnx_layer import find_onnx
+    from lamina.models.openvino_runtime import ov
+
+    if layer := find_onnx(network):
+        steps = ov.preprocess.PrePostProcessor(ov.Core().read_model(layer.network))
+        steps.input().tensor().set_element_type(ov.Type.u8)
+        return steps.build()
+    return ov.convert_model(_traced(network))
+
+
+def _traced(network: Any) -> Any:
+    from lamina.models.keras_runtime import tf
+
+    # weights as constants: OpenVINO's search for each variable took half a minute for networks with hundreds
+    weights = [
+        [variable.numpy() for variable in variables]
+        for variables in (network.trainable_variables, network.non_trainable_variables)
+    ]
+
+    def features(pixels: Any) -> Any:
+        return network.stateless_call(*weights, tf.cast(pixels, tf.float32), training=False)[0]
+
+    shape = (None, *network.input.shape[1:])
+    return tf.function(features, autograph=False).get_concrete_function(tf.TensorSpec(shape, tf.uint8))
 
 
 def _in_streams(make_requests: Callable[[], list[Any]], streams: int, width: int) -> Run:

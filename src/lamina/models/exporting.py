@@ -13,6 +13,8 @@ import numpy as np
 from lamina.errors import UserError
 from lamina.files import file_digest, staged, write_json
 from lamina.models.keras_runtime import tf
+from lamina.models.onnx_export import Composed
+from lamina.models.onnx_layer import find_onnx
 from lamina.progress import progress
 from lamina.quiet_stderr import quiet_stderr
 
@@ -37,7 +39,7 @@ class Format:
         files: that `write` creates.
     """
 
-    write: Callable[["Frozen", Path], None]
+    write: Callable[["Frozen | Composed", Path], None]
     predict: Predict
     files: tuple[str, ...]
 
@@ -56,15 +58,26 @@ class Frozen:
     @cached_property
     def onnx(self) -> Any:
         """The network in ONNX."""
+        return self.to_onnx()
+
+    def to_onnx(self, opset: int | None = None) -> Any:
+        """Translate the network for a version of the ONNX operators; None: the translator's default."""
         import tf2onnx
 
         translated, _ = tf2onnx.convert.from_graph_def(
             self.function.graph.as_graph_def(),
             input_names=[self.function.inputs[0].name],
             output_names=[self.function.outputs[0].name],
+            opset=opset,
         )
         _make_deterministic(translated.graph)
         return translated
+
+
+def freeze(model: Any) -> "Frozen | Composed":
+    """Make what a format writes of a saved classifier."""
+    layer = find_onnx(model)
+    return Composed(model, layer, lambda part, opset: Frozen(part).to_onnx(opset)) if layer else Frozen(model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +115,9 @@ def export_model(
     """
     pixels = np.asarray(pixels, np.float32)
     expected = model.predict(pixels, batch_size=BATCH, verbose=0)
-    frozen = _translate("a graph", Frozen, model)
+    frozen = _translate("a graph", freeze, model)
+    if "litert" in formats and isinstance(frozen, Composed):
+        raise UserError("export: litert cannot hold a backbone from an ONNX file; write --format onnx openvino")
     done = []
     for name in progress(formats, what="export", unit="formats"):
         form = FORMATS[name]
@@ -162,6 +177,8 @@ def _translate(name: str, call: Callable[..., T], *arguments: Any) -> T:
         with quiet_stderr(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return call(*arguments)
+    except UserError:
+        raise
     except Exception as error:  # converters raise errors of many types
         reason = next(iter(str(error).splitlines()), "")
         raise UserError(
@@ -190,14 +207,14 @@ def _make_deterministic(graph: Any) -> None:
     del graph.value_info[:]
 
 
-def _write_onnx(frozen: Frozen, folder: Path) -> None:
+def _write_onnx(frozen: Frozen | Composed, folder: Path) -> None:
     import onnx
 
     onnx.checker.check_model(frozen.onnx)
     onnx.save(frozen.onnx, folder / "model.onnx")
 
 
-def _write_openvino(frozen: Frozen, folder: Path) -> None:
+def _write_openvino(frozen: Frozen | Composed, folder: Path) -> None:
     # the runtime reads ONNX itself; OpenVINO's converter for TensorFlow sends telemetry
     from lamina.models.openvino_runtime import ov
 
@@ -208,7 +225,8 @@ def _write_openvino(frozen: Frozen, folder: Path) -> None:
     ov.save_model(network, folder / "model.xml", compress_to_fp16=False)
 
 
-def _write_litert(frozen: Frozen, folder: Path) -> None:
+def _write_litert(frozen: Frozen | Composed, folder: Path) -> None:
+    assert isinstance(frozen, Frozen)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
     (folder / "model.tflite").write_bytes(converter.convert())
 

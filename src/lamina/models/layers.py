@@ -48,6 +48,8 @@ def unfreeze(network: Any, layers: int) -> None:
         Keras' guide to transfer learning and fine-tuning.
     """
     backbone = network.get_layer(BACKBONE_LAYER)
+    if not isinstance(backbone, keras.Model):
+        raise UserError("fine_tune: a backbone from an ONNX file cannot learn; leave fine_tune out")
     backbone.trainable = True
     norm = keras.layers.BatchNormalization
     trainable = [layer for layer in leaves(backbone) if layer.trainable_weights and not isinstance(layer, norm)]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lamina.errors import UserError
+from lamina.models import onnx_layer  # noqa: F401  # a saved model may hold this layer
 from lamina.models.keras_runtime import keras
 
 

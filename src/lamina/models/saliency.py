@@ -17,6 +17,8 @@ from lamina.errors import UserError
 from lamina.models.averaging import members_of
 from lamina.models.inference import as_tf_function, tensor_batches
 from lamina.models.keras_runtime import keras, tf
+from lamina.models.occlusion import Occlusion
+from lamina.models.onnx_layer import find_onnx
 from lamina.models.views import single_view
 
 
@@ -30,6 +32,8 @@ class Saliency:
     Raises:
         UserError: if the model, or a member of the ensemble, has no feature map.
     """
+
+    method = "HiResCAM"
 
     def __init__(self, model: Any) -> None:
         singles = [single_view(member) for member in members_of(model)]
@@ -93,6 +97,11 @@ class _Divided:
                 for tensors, row in zip(maps, classes, strict=True)
             ]
         return np.array(shares, np.float32)
+
+
+def explainer(model: Any) -> Saliency | Occlusion:
+    """Return what shows the places that support a class: HiResCAM, or occlusion where the backbone has no gradient."""
+    return Occlusion(model) if find_onnx(model) else Saliency(model)
 
 
 def _shares(tail: Any, maps: list[Any], class_number: int) -> np.ndarray:

@@ -25,6 +25,14 @@ def save_model(model: Any, path: Path) -> None:
                 target.writestr(zipfile.ZipInfo(name, _NO_TIME), content)
 
 
+def needs_lamina(path: Path) -> bool:
+    """Whether a saved model has a layer of lamina's own, so that it cannot be loaded without lamina."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "config.json" in archive.namelist() and b'"lamina>' in archive.read("config.json")
+
+
 def _deterministic(name: str, content: bytes) -> bytes:
     if not name.endswith(".json"):
         return content

@@ -10,7 +10,10 @@ import h5py
 
 from lamina.config import PUBLISHED
 from lamina.errors import UserError
+from lamina.files import file_digest
+from lamina.models.onnx_options import SUFFIX
 
+_UNKNOWN: Final = "not known; see where the file came from"
 _IN_ARCHIVE: Final = "model.weights.h5"  # name of the weights in a .keras file, which is a ZIP archive
 _STORED: Final = "layers"  # group of the layers in a stored model
 
@@ -42,8 +45,12 @@ def weights_facts(path: str) -> dict[str, str]:
     """Return what a file of published weights says about itself: trained_on, source, license and reference.
 
     Args:
-        path: value of `weights`; empty for other files, and for a random start.
+        path: value of `weights`; empty for other files, and for a random start. Of an ONNX file, only its name and
+            SHA-256 are known.
     """
+    if path.endswith(SUFFIX) and Path(path).is_file():
+        name, digest = Path(path).name, file_digest(Path(path))
+        return {"trained_on": f"unknown data: {name}", "source": name, "sha256": digest, "license": _UNKNOWN}
     if not path.endswith(".weights.h5") or not Path(path).is_file():
         return {}
     with h5py.File(path) as file:

@@ -12,11 +12,13 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
 from lamina.installation import PACKAGE
+from lamina.models.saving import needs_lamina
 from lamina.results.serving import Serving
 from lamina.tracking.records import TrackedRun
 
 SERVED = Path(__file__).with_name("pyfunc.py")
 REQUIRED = ("keras", "mlflow", "numpy", "pandas", "tensorflow")
+FOR_ONNX = ("onnx", "onnxruntime")
 FOR_TEXTS = ("pyarrow", "pydantic", "ruamel.yaml", "scikit-learn", "scipy")
 
 
@@ -28,6 +30,7 @@ def save(files: TrackedRun, folder: Path, *, run_id: str, model_id: str) -> None
     """
     serving = files.task.serving(files.run.record)
     artifacts = {"network": str(files.model.resolve())}
+    is_onnx = needs_lamina(files.model)
     if serving.inputs is None:
         artifacts["words"] = str(_transform(files, folder.parent))
     mlflow.pyfunc.save_model(
@@ -35,10 +38,11 @@ def save(files: TrackedRun, folder: Path, *, run_id: str, model_id: str) -> None
         mlflow_model=Model(run_id=run_id, model_id=model_id),
         python_model=str(SERVED),
         artifacts=artifacts,
-        code_paths=None if serving.inputs else [str(PACKAGE)],  # texts become words by lamina's own code
-        model_config={"columns": list(serving.columns), "output_type": serving.output_type},
+        # texts become words by lamina's own code, and ONNX networks run in a layer of lamina
+        code_paths=[str(PACKAGE)] if is_onnx or serving.inputs is None else None,
+        model_config={"columns": list(serving.columns), "output_type": serving.output_type, "own_layer": is_onnx},
         signature=signature(serving),
-        pip_requirements=requirements(files.run.record.environment, texts=serving.inputs is None),
+        pip_requirements=requirements(files.run.record.environment, texts=serving.inputs is None, onnx=is_onnx),
     )
 
 
@@ -62,7 +66,7 @@ def signature(serving: Serving) -> ModelSignature:
     return ModelSignature(inputs, Schema([TensorSpec(np.dtype(serving.output_type), serving.outputs)]))
 
 
-def requirements(environment: Mapping[str, Any], *, texts: bool = False) -> list[str]:
+def requirements(environment: Mapping[str, Any], *, texts: bool = False, onnx: bool = False) -> list[str]:
     """Pin what the model needs to the versions it was trained with; what the record does not name, to those here."""
-    names = (*REQUIRED, *FOR_TEXTS) if texts else REQUIRED
+    names = (*REQUIRED, *(FOR_TEXTS if texts else ()), *(FOR_ONNX if onnx else ()))
     return [f"{name}=={environment.get(name) or importlib.metadata.version(name)}" for name in names]

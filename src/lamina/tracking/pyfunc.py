@@ -1,6 +1,6 @@
 """The code that travels with a model logged to MLflow ("models from code").
 
-For pictures it imports nothing of lamina; a model of texts brings lamina with it, which turns texts into words.
+For pictures it imports nothing of lamina; a model of texts, or over an ONNX file, brings lamina with it.
 """
 
 from pathlib import Path
@@ -21,6 +21,8 @@ class Served(PythonModel):
         # the only place where TensorFlow is needed: logging a model is quick without it
         import keras
 
+        if context.model_config.get("own_layer"):
+            import lamina.models.onnx_layer  # noqa: F401  # Keras finds the layer by its name
         self.network = keras.models.load_model(context.artifacts["network"], compile=False)
         if "words" in context.artifacts:
             from lamina.inputs.words import read_vectorizer

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationError, WrapValidator, mode
 from lamina.config import PUBLISHED, SEEDS, Config, nearest, shown
 from lamina.files import file_digest
 from lamina.models.backbones import RANDOM, WEIGHTS_SUFFIXES
+from lamina.models.onnx_options import FROZEN_ONLY, ONNX
 
 TUNE: Final = "tune"
 FIXED: Final = ("task", "input", "weights", "seed", "tune")  # settings that cannot be tuned
@@ -40,6 +41,8 @@ def among(what: str, known: Iterable[str]) -> AfterValidator:
     def check(name: str) -> str:
         if name in known:
             return name
+        if name == ONNX:
+            raise ValueError(FROZEN_ONLY)
         near = nearest(name, known)
         meant = f" did you mean {near!r}?" if near else ""
         raise ValueError(f"unknown {what} {name!r};{meant} available: {', '.join(known)}")
@@ -47,7 +50,8 @@ def among(what: str, known: Iterable[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _is_weights(path: str) -> str:
+def is_weights(path: str) -> str:
+    """Return a path that can stand in `weights`; ValueError otherwise."""
     if path != RANDOM and not path.endswith(WEIGHTS_SUFFIXES):
         raise ValueError(
             f"expected {RANDOM}, weights/imagenet/NAME.weights.h5, or the path of a "
@@ -56,7 +60,7 @@ def _is_weights(path: str) -> str:
     return path
 
 
-Weights: TypeAlias = Annotated[str, AfterValidator(_is_weights)]
+Weights: TypeAlias = Annotated[str, AfterValidator(is_weights)]
 
 
 class Hyperparameters(Config):

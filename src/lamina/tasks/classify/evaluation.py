@@ -52,10 +52,10 @@ def _pictures(
     model: Any, manifest: pd.DataFrame, folders: Folders, record: Record
 ) -> tuple[pd.DataFrame, dict[str, Image.Image]]:
     """The predictions from pixels, and a sheet of what the network looked at."""
-    from lamina.models.saliency import Saliency
+    from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import answers_sheet, example_predictions
 
-    saliency, rows = Saliency(model), open_rows(manifest, folders)
+    saliency, rows = explainer(model), open_rows(manifest, folders)
     sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
     found = progress(map(saliency.answers, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)
     table = predicted_rows(manifest, np.concatenate(list(found)), record.classes)

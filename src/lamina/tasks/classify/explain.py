@@ -10,6 +10,7 @@ from PIL import Image
 
 from lamina.data.sheets import contact_sheet
 from lamina.maths.color import RgbPixels
+from lamina.models.occlusion import Occlusion
 from lamina.models.saliency import Saliency
 
 CELL: Final = 160
@@ -42,7 +43,9 @@ def _spread(rows: pd.DataFrame, most: int) -> pd.DataFrame:
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))]
 
 
-def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]) -> Image.Image:
+def answers_sheet(
+    saliency: Saliency | Occlusion, answers: pd.DataFrame, pixels: RgbPixels, classes: Sequence[str]
+) -> Image.Image:
     """Draw correct and wrong predictions, and below each picture the places that support the class.
 
     Args:
@@ -58,12 +61,13 @@ def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, 
         f"{row['label']}\n→ {row['predicted']} {row[row['predicted']]:.0%}" for row in answers.to_dict("records")
     ]
     is_right = (answers["label"] == answers["predicted"]).to_numpy()
+    by = f" ({saliency.method})" if isinstance(saliency, Occlusion) else ""
     kinds: list[tuple[str, np.ndarray, Sequence[RgbPixels] | RgbPixels]] = [
         ("correct", is_right, pixels),
-        ("supports it", is_right, for_predicted),
+        (f"supports it{by}", is_right, for_predicted),
         ("wrong", ~is_right, pixels),
-        ("supports the prediction", ~is_right, for_predicted),
-        ("supports the label", ~is_right, for_label),
+        (f"supports the prediction{by}", ~is_right, for_predicted),
+        (f"supports the label{by}", ~is_right, for_label),
     ]
     rows = [(kind, np.flatnonzero(chosen), shown) for kind, chosen, shown in kinds if chosen.any()]
     return contact_sheet(
@@ -75,7 +79,7 @@ def answers_sheet(saliency: Saliency, answers: pd.DataFrame, pixels: RgbPixels, 
 
 
 def classes_sheet(
-    saliency: Saliency, pixels: RgbPixels, probabilities: np.ndarray, classes: Sequence[str]
+    saliency: Saliency | Occlusion, pixels: RgbPixels, probabilities: np.ndarray, classes: Sequence[str]
 ) -> Image.Image:
     """Draw a picture, and next to it the places that support each of its most probable classes.
 
@@ -88,10 +92,11 @@ def classes_sheet(
     order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
     (shown,) = overlays(saliency, pixels[None], order[None])
     words = [f"{classes[which]} {probabilities[which]:.0%}" for which in order]
-    return contact_sheet([[pixels, *shown]], [""], [["", *words]], cell=2 * CELL)
+    by = saliency.method if isinstance(saliency, Occlusion) else ""
+    return contact_sheet([[pixels, *shown]], [by], [["", *words]], cell=2 * CELL)
 
 
-def overlays(saliency: Saliency, pixels: RgbPixels, classes: np.ndarray) -> list[list[RgbPixels]]:
+def overlays(saliency: Saliency | Occlusion, pixels: RgbPixels, classes: np.ndarray) -> list[list[RgbPixels]]:
     """Highlight the places that support a class. Brightness is not comparable between pictures.
 
     Args:

@@ -80,9 +80,9 @@ class HeadLearner(PictureClassLearner):
         return build_head(len(mean), classes, dropout=numbers.dropout, mean=mean, variance=variance, seed=self.seed)
 
     def load_base(self) -> Any:
-        from lamina.models.keras_runtime import keras
+        from lamina.models.loading import load_model
 
-        return keras.saving.load_model(self.folder / "backbone.keras", compile=False)
+        return load_model(self.folder / "backbone.keras")
 
     def build_final_model(self, network: Any, base: Any) -> Any:
         return join(base, network)
