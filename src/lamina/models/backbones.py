@@ -372,7 +372,7 @@ def _with_imagenet(spec: Backbone) -> Any:
 def _joined(loaded: Any, network: Any) -> Any:
     """Copy ImageNet weights that Keras offers for a different network only, into the usual network.
 
-    The different EfficientNet has one more layer, which scales the output of the first normalization: here, the variance
+    The different EfficientNet has one more layer, which scales the output of the first normalization. Here the variance
     of that normalization is changed instead.
     """
     network.set_weights(loaded.get_weights())
