@@ -1,5 +1,6 @@
 """The champion: the best by validation pictures, written down and recognised again."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_validation_decides_and_not_the_test_pictures(system: Path) -> None:
 def test_equals_stand_by_name(system: Path) -> None:
     score(system, "other", validation=0.9)
     assert choose(system, BOTH, "accuracy").run == choose(system, BOTH[::-1], "accuracy").run == "other"
+
+
+def test_a_single_run_stands_before_an_equal_ensemble(system: Path) -> None:
+    (system / "params.yaml").write_text('{"ensembles": {"other": null}}')
+    (system / "ensembles").mkdir()
+    (system / "models/other").rename(system / "ensembles/other")
+    shutil.copy2(system / "models/tiny/metrics.json", system / "ensembles/other")
+    assert choose(system, BOTH, "accuracy").run == "tiny"
 
 
 def test_of_errors_the_lowest_decides(system: Path) -> None:

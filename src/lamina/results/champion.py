@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lamina.errors import UserError
 from lamina.files import file_digest
-from lamina.results.folders import results_folder
+from lamina.results.folders import is_ensemble, results_folder
 from lamina.results.measures import MEASURES, MeasureName
 
 REMEDY = "make it with `dvc repro`, or fetch it with `dvc pull`"
@@ -52,7 +52,7 @@ def champion_path(system: Path) -> Path:
 
 
 def choose(system: Path, runs: Iterable[str], measure: MeasureName) -> Champion:
-    """Return the run that is best on its validation pictures; of equal runs, the first by name.
+    """Return the best on its validation pictures; of equal ones, runs come before ensembles, then the name decides.
 
     Args:
         system: The system's folder.
@@ -63,8 +63,11 @@ def choose(system: Path, runs: Iterable[str], measure: MeasureName) -> Champion:
         UserError: If a file is missing or broken.
     """
     sign = -1 if MEASURES[measure].higher_is_better else 1
-    contenders = [_contender(system, run, measure) for run in runs]
-    return min(contenders, key=lambda one: (sign * one.validation, one.run))
+
+    def rank(one: Champion) -> tuple[float, bool, str]:
+        return sign * one.validation, is_ensemble(results_folder(system, one.run)), one.run
+
+    return min((_contender(system, run, measure) for run in runs), key=rank)
 
 
 def read_champion(system: Path) -> Champion | None:

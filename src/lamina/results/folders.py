@@ -27,8 +27,13 @@ def results_folder(system: Path, name: str) -> Path:
         UserError: if `params.yaml` is not valid.
     """
     path = system / "params.yaml"
-    is_ensemble = path.is_file() and name in _ensembles(system, path.stat().st_mtime_ns, path.stat().st_size)
-    return ensemble_folder(system, name) if is_ensemble else run_folder(system, name)
+    listed = path.is_file() and name in _ensembles(system, path.stat().st_mtime_ns, path.stat().st_size)
+    return ensemble_folder(system, name) if listed else run_folder(system, name)
+
+
+def is_ensemble(folder: Path) -> bool:
+    """Whether a folder of results is that of an ensemble."""
+    return folder.parent.name == ENSEMBLES
 
 
 def made_by(folder: Path, stage: str) -> str:
@@ -38,7 +43,7 @@ def made_by(folder: Path, stage: str) -> str:
         folder: of a run or an ensemble.
         stage: that makes them for a run. One stage makes all ensembles.
     """
-    return "ensembles" if folder.parent.name == ENSEMBLES else f"{stage}@{folder.name}"
+    return "ensembles" if is_ensemble(folder) else f"{stage}@{folder.name}"
 
 
 # the gate asks some times for every run, and reading takes 30 ms; a file that has changed is read again
