@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from lamina.models.averaging import average
 from lamina.models.keras_runtime import keras
 from lamina.models.occlusion import GRID, Occlusion, covered
+from lamina.models.onnx_layer import OnnxFeatures
 from lamina.models.saliency import Saliency, explainer
 
 SIDE = 21  # three pixels for each place
@@ -58,3 +60,12 @@ def test_networks_with_a_gradient_keep_their_method() -> None:
     maps = keras.layers.Conv2D(4, 3)(pixels)
     dense = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(maps))
     assert isinstance(explainer(keras.Model(pixels, dense)), Saliency)
+
+
+def test_an_ensemble_with_a_member_that_has_no_gradient_is_occluded() -> None:
+    pixels = keras.Input((8, 8, 3))
+    backbone = OnnxFeatures(4)(pixels)
+    one = keras.Model(pixels, keras.layers.Dense(2, activation="softmax")(backbone))
+    maps = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(pixels))
+    other = keras.Model(pixels, keras.layers.Dense(2, activation="softmax")(maps))
+    assert isinstance(explainer(average({"one": one, "other": other})), Occlusion)

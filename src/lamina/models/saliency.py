@@ -17,8 +17,9 @@ from lamina.errors import UserError
 from lamina.models.averaging import members_of
 from lamina.models.inference import as_tf_function, tensor_batches
 from lamina.models.keras_runtime import keras, tf
+from lamina.models.layers import leaves
 from lamina.models.occlusion import Occlusion
-from lamina.models.onnx_layer import find_onnx
+from lamina.models.onnx_layer import OnnxFeatures
 from lamina.models.views import single_view
 
 
@@ -101,7 +102,7 @@ class _Divided:
 
 def explainer(model: Any) -> Saliency | Occlusion:
     """Return what shows the places that support a class: HiResCAM, or occlusion where the backbone has no gradient."""
-    return Occlusion(model) if find_onnx(model) else Saliency(model)
+    return Occlusion(model) if any(isinstance(layer, OnnxFeatures) for layer in leaves(model)) else Saliency(model)
 
 
 def _shares(tail: Any, maps: list[Any], class_number: int) -> np.ndarray:
