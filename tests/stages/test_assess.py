@@ -65,12 +65,12 @@ def test_an_interrupted_colorizer_ends_with_the_same_bytes(
     config, whole, cut = AgainConfig(repeats=1, folds=PARTS), tmp_path / "whole", tmp_path / "cut"
     assess_run(prepared(LEARNING, whole), config, validation=0.2, cache=whole / "cache")
     assert len(list((whole / "cache").iterdir())) == 1 + PARTS, "no state of a training is left"
-    epochs: list[int] = []
+    begun: list[int] = []
 
     def begin(learner: ColorLearner, epoch: int, epochs: int) -> object:
         """Interrupt a training when it begins its second epoch, once."""
-        epochs.append(epoch)
-        if len(epochs) == 2:
+        begun.append(epoch)
+        if len(begun) == 2:
             raise KeyboardInterrupt
         return learner.train
 
@@ -84,7 +84,7 @@ def test_an_interrupted_colorizer_ends_with_the_same_bytes(
         if path.stem != state.stem:
             shutil.copy2(path, cache)
     assess_run(stage, config, validation=0.2, cache=cache)
-    assert epochs == [1, 2, 2, 3], "the interrupted training continues, the others are not repeated"
+    assert begun == [1, 2, 2, 3], "the interrupted training continues, the others are not repeated"
     assert {path.name for path in cache.iterdir()} == {path.name for path in (whole / "cache").iterdir()}
     for name in ("assessment.json", "crossvalidation.parquet", f"cache/{state.stem}.parquet"):
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), name

@@ -143,7 +143,7 @@ def test_ensembles_depend_on_the_code_that_averages_and_evaluates_and_not_on_tha
 def test_an_ensemble_of_what_is_not_there_stops_before_any_work(copy: Copy) -> None:
     params = copy.folder / "params.yaml"
     text = params.read_text()
-    params.write_text(text.replace("{runs: [frozen, fine_tuned]}", "{runs: [frozen, fine_tune]}"))
+    params.write_text(text.replace("ensembles: {}", "ensembles: {both: {runs: [frozen, fine_tune]}}"))
     try:
         command = [sys.executable, "-m", "lamina.stages.watch"]
         environment = os.environ | {"PYTHONPATH": str(copy.package.parent)}
