@@ -19,3 +19,13 @@ def local_mirror() -> Path | None:
     if folder and not Path(folder).is_dir():
         raise UserError(f"{MIRROR} names {folder!r}, which is no folder; correct it, or unset it")
     return Path(folder) if folder else None
+
+
+def mirrored_path(name: str | None) -> Path | None:
+    """Return the file or folder of this name in the folder that LAMINA_MIRROR names; None if there is none.
+
+    Raises:
+        UserError: as `local_mirror`.
+    """
+    folder = local_mirror() if name else None
+    return path.absolute() if folder and name and (path := folder / name).exists() else None

@@ -14,6 +14,7 @@ from typing import Any
 from lamina.config import check_references, read_params
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
+from lamina.mirror import mirrored_path
 from lamina.progress import progress
 from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
@@ -72,17 +73,19 @@ def roots(stage: str) -> list[str]:
 
 
 def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
-    """Return a digest of a source's files; of a source that is no file or folder here, its kind.
+    """Return a digest of the files of a source, or of `source.mirrored` if it is there; of others, their kind.
 
     Args:
         source: section `source` of params.yaml.
         system: the folder that `location` is relative to.
         cache: file that keeps the digests of files by their size and time of change.
     """
-    location = source.get("location")
-    if source.get("kind") not in ("folder", "archive") or not isinstance(location, str):
-        return f"kind {source.get('kind')}"
-    path = system / location
+    location, mirrored = source.get("location"), source.get("mirrored")
+    path = mirrored_path(mirrored.get("path")) if isinstance(mirrored, dict) else None
+    if path is None:
+        if source.get("kind") not in ("folder", "archive") or not isinstance(location, str):
+            return f"kind {source.get('kind')}"
+        path = system / location
     if not path.exists():
         return "missing"
     files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]

@@ -359,7 +359,7 @@ def test_the_digest_is_checked_first(tmp_path: Path) -> None:
     digest = file_digest(path)
     assert len(read(path, sha256=digest.upper())) == 4
     path.write_bytes(b"not even an archive")
-    with pytest.raises(UserError, match=f"source.sha256 expects {digest}, got {file_digest(path)}"):
+    with pytest.raises(UserError, match=f"sha256 in section source expects {digest}, got {file_digest(path)}"):
         read(path, sha256=digest)
 
 

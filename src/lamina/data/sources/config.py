@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import Field, Strict, ValidationInfo, field_validator, model_validator
@@ -9,17 +10,53 @@ from pydantic import Field, Strict, ValidationInfo, field_validator, model_valid
 from lamina.config import Config, shown
 from lamina.data.sources import urls
 from lamina.errors import UserError
+from lamina.mirror import MIRROR, mirrored_path
 
 Strings: TypeAlias = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False)]
 
+DIGEST: Final = "[0-9a-fA-F]{64}"
+
 # keys that each kind of source does not use
 UNUSED: Final[Mapping[str, tuple[str, ...]]] = {
-    "smear": ("location", "mirrors", "sha256", "members", "boxes", "target", "splits"),
+    "smear": ("location", "mirrored", "mirrors", "sha256", "members", "boxes", "target", "splits"),
     "folder": ("mirrors", "sha256", "splits"),
     "archive": ("mirrors", "splits"),
     "url": ("splits",),
     "tfds": ("mirrors", "sha256", "members", "boxes", "target"),
 }
+
+
+class MirroredConfig(Config):
+    """Key `source.mirrored`: the same pictures, or others of their kind, as a file that someone may have.
+
+    Attributes:
+        path: File or folder in the folder that LAMINA_MIRROR names.
+        sha256: Digest of the file.
+        members: As in `source`.
+        labels: As in `source`; null: as there.
+        boxes: As in `source`; null: as there.
+    """
+
+    path: str = Field(min_length=1)
+    sha256: str | None = None
+    members: str | None = None
+    labels: str | None = Field(None, min_length=1)
+    boxes: str | None = Field(None, min_length=1)
+
+    @field_validator("sha256", "members")
+    @classmethod
+    def _is_digest(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(DIGEST, value):
+            raise ValueError("expected 64 hexadecimal digits, or null")
+        return value and value.lower()
+
+    @model_validator(mode="after")
+    def _is_checked(self) -> "MirroredConfig":
+        if self.sha256 is None and self.members is None:
+            raise ValueError("expected sha256 or members, which its content is checked with")
+        if PurePath(self.path).is_absolute() or ".." in PurePath(self.path).parts:
+            raise ValueError(f"path: expected a path inside the folder that {MIRROR} names, got {shown(self.path)}")
+        return self
 
 
 class SourceConfig(Config):
@@ -34,6 +71,7 @@ class SourceConfig(Config):
         mirrors: Other URLs of the same files.
         sha256: Digest of the archive, or of each file at `location`.
         members: SHA-256 of the listing of all files that are read (`lamina.data.sources.listing`).
+        mirrored: What is read instead if the folder that LAMINA_MIRROR names has it.
         labels: `folder`, `none`, or the name of a CSV in the source. For tfds `folder` (the dataset's main label),
             the name of a label, or `none`.
         boxes: Folder of Pascal VOC XML files in the source.
@@ -50,6 +88,7 @@ class SourceConfig(Config):
     mirrors: Strings = ()
     sha256: str | tuple[str, ...] | None = None
     members: str | None = None
+    mirrored: MirroredConfig | None = None
     labels: str = Field("folder", min_length=1)
     boxes: str | None = Field(None, min_length=1)
     origin: str | None = None
@@ -69,7 +108,7 @@ class SourceConfig(Config):
         wanted = f"source.{info.field_name}: expected 64 hexadecimal digits, or null"
         digests = _strings(value, wanted)
         for digest in as_tuple(digests):
-            if not re.fullmatch("[0-9a-fA-F]{64}", digest):
+            if not re.fullmatch(DIGEST, digest):
                 raise UserError(f"params.yaml: {wanted}, got {shown(digest)}")
         return tuple(map(str.lower, digests)) if isinstance(digests, tuple) else digests and digests.lower()
 
@@ -100,6 +139,16 @@ class SourceConfig(Config):
     def digests(self) -> tuple[str | None, ...]:
         """`sha256` of each location; None if it is not given."""
         return as_tuple(self.sha256) or (None,) * len(self.locations)
+
+    def or_mirrored(self) -> "SourceConfig":
+        """Return the source that `mirrored` describes if the folder that LAMINA_MIRROR names has it, or else itself."""
+        mirrored, path = self.mirrored, mirrored_path(self.mirrored and self.mirrored.path)
+        if mirrored is None or path is None:
+            return self
+        given = {key: value for key in ("labels", "boxes") if (value := getattr(mirrored, key)) is not None}
+        kept = self.model_dump(include={"content", "labels", "boxes", "origin", "classes", "target"})
+        place = {"kind": "folder" if path.is_dir() else "archive", "location": str(path)}
+        return SourceConfig(**kept | place | given, sha256=mirrored.sha256, members=mirrored.members)
 
 
 def as_tuple(value: str | tuple[str, ...] | None) -> tuple[str, ...]:

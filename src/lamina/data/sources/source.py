@@ -55,7 +55,8 @@ def open_source(config: SourceConfig, *, seed: int, system: Path) -> AbstractCon
     Raises:
         UserError: Here or while pictures are read, if the source is missing, broken, or not as configured.
     """
-    return OPENERS[config.kind](config, seed, system)
+    found = config.or_mirrored()
+    return OPENERS[found.kind](found, seed, system)
 
 
 @contextmanager
@@ -134,7 +135,8 @@ def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     (digest,) = config.digests
     if digest and path.exists() and (found_digest := file_digest(path)) != digest:
         raise UserError(
-            f"{location}: source.sha256 expects {digest}, got {found_digest}; download it again, or correct the digest"
+            f"{location}: sha256 in section source expects {digest}, got {found_digest}; "
+            "download the file again, or correct the digest"
         )
     with open_members(path, where=location, spool=system) as members:
         yield _source(members, config, system, "restore the original files")
