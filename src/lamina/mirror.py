@@ -21,11 +21,11 @@ def local_mirror() -> Path | None:
     return Path(folder) if folder else None
 
 
-def mirrored_path(name: str | None) -> Path | None:
+def mirrored_path(name: str) -> Path | None:
     """Return the file or folder of this name in the folder that LAMINA_MIRROR names; None if there is none.
 
     Raises:
         UserError: as `local_mirror`.
     """
-    folder = local_mirror() if name else None
-    return path.absolute() if folder and name and (path := folder / name).exists() else None
+    folder = local_mirror()
+    return path.absolute() if folder and (path := folder / name).exists() else None

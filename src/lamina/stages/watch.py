@@ -81,7 +81,7 @@ def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
         cache: file that keeps the digests of files by their size and time of change.
     """
     location, mirrored = source.get("location"), source.get("mirrored")
-    path = mirrored_path(mirrored.get("path")) if isinstance(mirrored, dict) else None
+    path = mirrored_path(str(mirrored.get("path"))) if isinstance(mirrored, dict) else None
     if path is None:
         if source.get("kind") not in ("folder", "archive") or not isinstance(location, str):
             return f"kind {source.get('kind')}"

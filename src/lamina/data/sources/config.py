@@ -142,7 +142,8 @@ class SourceConfig(Config):
 
     def or_mirrored(self) -> "SourceConfig":
         """Return the source that `mirrored` describes if the folder that LAMINA_MIRROR names has it, or else itself."""
-        mirrored, path = self.mirrored, mirrored_path(self.mirrored and self.mirrored.path)
+        mirrored = self.mirrored
+        path = mirrored_path(mirrored.path) if mirrored else None
         if mirrored is None or path is None:
             return self
         given = {key: value for key in ("labels", "boxes") if (value := getattr(mirrored, key)) is not None}
