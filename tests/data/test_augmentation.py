@@ -31,6 +31,14 @@ def test_every_picture_has_its_original_and_its_copies_within_bounds() -> None:
     assert copies["angle"].std() > 5
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_shift_alone_moves_whole_pixels_and_blurs_nothing(flip: bool) -> None:
+    original = picture()[:, ::-1] if flip else picture()
+    moved = warp(picture(), STILL | {"flip_horizontal": flip, "shift_x": 2.4 / 33, "shift_y": -0.6 / 33})
+    np.testing.assert_array_equal(moved[:-1, 2:], original[1:, :-2])
+    np.testing.assert_array_equal(moved[-1, 2:], original[-1, :-2])  # outside, the nearest pixel
+
+
 def test_originals_are_untouched() -> None:
     plan = draw_plan(manifest(5), CONFIG, seed=1)
     for row in plan[plan["copy"] == 0][list(PLAN_COLUMNS)].to_dict("records"):
