@@ -1,10 +1,13 @@
 """Small pictures, box files and archives that tests make sources of."""
 
+import gzip
 import io
 import random
+import struct
 import tarfile
 import zipfile
 
+import numpy as np
 from PIL import Image
 
 Files = dict[str, bytes]
@@ -42,6 +45,26 @@ def tarred(files: Files, compression: str = "gz", prefix: str = "") -> bytes:
             header.size = len(data)
             archive.addfile(header, io.BytesIO(data))
     return buffer.getvalue()
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An IDX file of unsigned bytes: images (count, height, width), or labels (count,)."""
+    return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.astype(np.uint8).tobytes()
+
+
+def digits(count: int, height: int = 5, width: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Noise (count, height, width), and the labels 0 to 9 in turn."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width), np.uint8)
+    return pixels, np.arange(count) % 10
+
+
+def idx_pair(part: str, count: int, seed: int = 0) -> Files:
+    """The two files of a part of MNIST, `train` or `t10k`, with `count` small images."""
+    pixels, labels = digits(count, seed=seed)
+    return {
+        f"{part}-images-idx3-ubyte.gz": gzip.compress(idx(pixels), mtime=0),
+        f"{part}-labels-idx1-ubyte.gz": gzip.compress(idx(labels), mtime=0),
+    }
 
 
 def copies(originals: int, each: int, seed: int = 3, most: int = 10_000) -> list[str]:

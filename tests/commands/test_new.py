@@ -33,6 +33,7 @@ from lamina.maths.splits import SplitConfig
 from lamina.results.record import system_name
 from lamina.stages.download import download
 from lamina.tuning.search import TuneConfig
+from packing import idx_pair
 
 SECTION_CONFIGS: dict[str, type[Config]] = {
     "source": SourceConfig,
@@ -244,6 +245,49 @@ def test_smear_needs_no_files(project: Path) -> None:
     assert (config.kind, config.location, config.pictures) == ("smear", None, 600)
     assert list(params["source"]) == SOURCE_KEYS
     assert names(params) == (["lite0"], ["frozen", "small_cnn"])
+
+
+@pytest.mark.parametrize("top", ["", "mnist/"])
+def test_idx_files_are_recognized(project: Path, top: str) -> None:
+    files = {f"{top}{name}": data for name, data in (idx_pair("train", 120) | idx_pair("t10k", 100, seed=1)).items()}
+    params, lines = make(project, archive(project / "mnist.zip", files))
+    assert lines[0].startswith('found 220 pictures, labeled by idx: "0" (22), "1" (22), ')
+    assert (params["source"]["labels"], params["filter"]["drop_grayscale"]) == ("idx", False)
+    assert (params["split"]["test_pattern"], params["split"]["merge_near_duplicates"]) == ("^t10k", False)
+    text = (project / "systems/pets/params.yaml").read_text()
+    assert text.startswith("# mnist.zip: 220 pictures of 10 classes.")
+    assert "the source has a test part" in text
+    system, config = project / "systems/pets", section(params, "source", SourceConfig)
+    assert download(config, system, project / "raw", seed=params["seed"]).labels == {
+        str(digit): 22 for digit in range(10)
+    }
+
+
+def test_one_part_of_idx_files_is_no_test_part(project: Path) -> None:
+    params, _ = make(project, archive(project / "mnist.zip", idx_pair("t10k", 100)))
+    assert (params["source"]["labels"], params["split"]["test_pattern"]) == ("idx", None)
+
+
+def test_idx_files_without_labels_are_refused(project: Path) -> None:
+    files = idx_pair("t10k", 100)
+    del files["t10k-labels-idx1-ubyte.gz"]
+    with pytest.raises(
+        UserError, match=r"'t10k-images-idx3-ubyte\.gz' has no file of labels: looked for 't10k-labels-idx1"
+    ):
+        make(project, archive(project / "mnist.zip", files))
+    assert not (project / "systems").exists()
+
+
+def test_the_digits_of_scikit_learn_need_no_files(project: Path) -> None:
+    params, lines = make(project, "sklearn:digits")
+    assert lines[0].startswith('found 1797 pictures, labeled by folder: "0" (178), "1" (182), ')
+    assert (params["source"]["kind"], params["source"]["location"]) == ("sklearn", "digits")
+    assert (params["convert"]["size"], params["filter"]["drop_grayscale"]) == (8, False)
+    assert params["split"]["merge_near_duplicates"] is False
+    with pytest.raises(UserError, match=r"sklearn:iris: scikit-learn ships one set .*; use sklearn:digits"):
+        make(project, "sklearn:iris", "other")
+    with pytest.raises(UserError, match="sklearn:digits is not a file and has none; leave it out"):
+        new(project / "other", "sklearn:digits", sha256="0" * 64)
 
 
 def test_no_path_is_absolute(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -606,3 +650,10 @@ def test_the_real_reviews(project: Path) -> None:
     params, lines = make(project, SHARED / "imdb.zip")
     assert lines[0] == "found 50000 texts, labeled by folder: neg (25000), pos (25000); 0 unlabeled, 0 ambiguous"
     assert params["split"]["test_pattern"] == "^test/"
+
+
+@pytest.mark.skipif(not (SHARED / "mnist").exists(), reason="../shared/data is not there")
+def test_the_real_mnist(project: Path) -> None:
+    params, lines = make(project, SHARED / "mnist")
+    assert lines[0].startswith('found 10000 pictures, labeled by idx: "0" (980), "1" (1135), ')
+    assert (params["convert"]["size"], params["split"]["test_pattern"]) == (28, None)

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from lamina.data.sources import digits
+from lamina.data.sources.config import DIGITS
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
+from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
 from lamina.data.sources.labels import Labels, folder_label, header_cells, separator_of
 from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, to_nfc
 from lamina.data.sources.source import open_members
@@ -35,6 +38,8 @@ from lamina.files import file_digest
 from lamina.progress import progress
 
 TFDS: Final = "tfds:"
+SKLEARN: Final = "sklearn:"
+TRAIN_IMAGES, TEST_IMAGES, TEST_NAMES = "train-images", "t10k-images", "^t10k"  # IDX files of sets like MNIST
 TEXT_SUFFIX: Final = ".txt"
 COLUMNS: Final = ("text", "label")  # of a table of texts
 TEXTS_REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
@@ -71,6 +76,8 @@ class Look:
         boxes: boxes around their subjects; None where there are none.
         origins: pattern that groups copies of the same picture; None where there is none.
         splits: splits of a dataset, with their numbers of pictures.
+        upright: whether they show something else when they are turned or mirrored, as digits do.
+        test_pattern: pattern for the names of a published test part; None where there is none.
     """
 
     place: Place
@@ -81,6 +88,8 @@ class Look:
     boxes: BoxSurvey | None = None
     origins: OriginSurvey | None = None
     splits: Mapping[str, int] | None = None
+    upright: bool = False
+    test_pattern: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +115,8 @@ def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | Te
     """Look into the source of a new system.
 
     Args:
-        source: path of a folder or an archive; URL of an archive, which is downloaded; or `tfds:` and the name of a
-            dataset.
+        source: path of a folder or an archive; URL of an archive, which is downloaded; `tfds:` and the name of a
+            dataset; or `sklearn:digits`.
         folder: folder of the system.
         sha256: the digest that the archive must have.
 
@@ -117,10 +126,10 @@ def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | Te
     Raises:
         UserError: the source cannot be used.
     """
-    if source.startswith(TFDS):
+    if source.startswith((TFDS, SKLEARN)):
         if sha256 is not None:
             raise UserError(f"--sha256: {source} is not a file and has none; leave it out")
-        return _look_into_dataset(source.removeprefix(TFDS))
+        return _look_into_digits(source) if source.startswith(SKLEARN) else _look_into_dataset(source)
     if is_url(source):
         path, place = _fetched(source, folder, sha256)
     else:
@@ -175,10 +184,13 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
         )
     spool = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.is_dir())
     name = posixpath.basename(re.sub(r"/+$|\?\.\.\.$", "", where))
-    with open_members(path, where=where, spool=spool) as members:
+    with open_members(path, where=where, spool=spool) as packed:
+        files = find_idx(packed)
+        members = expand(packed, files)
         if _holds_texts(members):
             return _look_into_texts(members, place, name)
-        labels = survey_labels(members)
+        found = count_labels(IDX, map(read_idx_labels(packed, files), members.pictures)) if files else None
+        labels = found or survey_labels(members)
         if labels is None or not labels.classes:
             labels = count_labels(NO_LABELS, (() for _ in members.pictures))
         pixels = survey_pixels((members.read(name) for name in sample(members.pictures)), where)
@@ -191,7 +203,15 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             pixels=pixels,
             boxes=survey_boxes(members),
             origins=survey_origins(members.pictures, len(labels.classes)),
+            upright=bool(files),
+            test_pattern=_test_images([file.name.removeprefix(members.top) for file in files]),
         )
+
+
+def _test_images(names: list[str]) -> str | None:
+    """The pattern of a test part, where there are files of images for training and for testing."""
+    parts = (any(name.startswith(part) for name in names) for part in (TRAIN_IMAGES, TEST_IMAGES))
+    return TEST_NAMES if all(parts) else None
 
 
 def _check_use(labels: LabelSurvey, pixels: PixelSurvey, where: str, remedy: str) -> None:
@@ -203,12 +223,19 @@ def _check_use(labels: LabelSurvey, pixels: PixelSurvey, where: str, remedy: str
         )
 
 
-def _look_into_dataset(location: str) -> Look:
+def _look_into_digits(source: str) -> Look:
+    if source != SKLEARN + DIGITS:
+        raise UserError(f"{source}: scikit-learn ships one set of pictures that lamina reads; use {SKLEARN}{DIGITS}")
+    labels, pixels = survey_pictures(digits.pictures(), digits.COUNT, "folder", source)
+    place = Place(kind="sklearn", location=DIGITS)
+    return Look(place=place, name=DIGITS, pictures=digits.COUNT, labels=labels, pixels=pixels, upright=True)
+
+
+def _look_into_dataset(where: str) -> Look:
     """A dataset of TensorFlow Datasets; it is downloaded and prepared first."""
     from lamina.data.sources import tfds  # imports TensorFlow when it reads
 
-    where = TFDS + location
-    dataset = tfds.open_dataset(location)
+    dataset = tfds.open_dataset(where.removeprefix(TFDS))
     labels = tfds.usual_label(dataset.features, where) if dataset.features.labels else NO_LABELS
     pictures, total = tfds.read_pictures(dataset, labels)
     watched = progress(pictures, what="look", unit="pictures", total=total)

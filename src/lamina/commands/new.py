@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         required=True,
         metavar="SOURCE",
-        help="folder, zip or tar of pictures or texts, or the URL of an archive; tfds:NAME; smear",
+        help="folder, zip or tar of pictures or texts, or the URL of an archive; tfds:NAME; sklearn:digits; smear",
     )
     parser.add_argument("--sha256", metavar="HEX", help="digest that the archive must have")
 
@@ -54,7 +54,8 @@ def new(folder: Path, source: str, *, sha256: str | None = None) -> list[str]:
 
     Args:
         folder: folder of the system; made if missing.
-        source: path of a folder or an archive, URL of an archive, `tfds:` and the name of a dataset, or `smear`.
+        source: path of a folder or an archive, URL of an archive, `tfds:` and the name of a dataset,
+            `sklearn:digits`, or `smear`.
         sha256: the digest that the archive must have.
 
     Returns:

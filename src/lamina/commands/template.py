@@ -86,6 +86,10 @@ def picture_filling(look: Look) -> Filling:
         **_origins_found(look.origins),
         **_pixels_found(look),
     }
+    if look.upright:
+        found["split.merge_near_duplicates"] = False, "a digit that is turned or mirrored may be another one"
+    if look.test_pattern:
+        found["split.test_pattern"] = look.test_pattern, "the source has a test part"
     if look.splits:
         found["source.splits"] = KEEP, f"there are {_counted(look.splits)}"
     size, _ = found["convert.size"]

@@ -28,7 +28,7 @@ from lamina.data.sources.urls import fault, file_name, shown
 from lamina.errors import UserError
 from lamina.stages.download import download
 from loopback import Server
-from packing import Files, copies, picture, tarred, zipped
+from packing import Files, copies, idx_pair, picture, tarred, zipped
 
 BIG = bytes(range(256)) * 4096  # 1 MiB: more than what sockets hold back, so that half of it is half
 
@@ -338,7 +338,11 @@ def test_a_local_mirror_is_read_in_place(
     before = len(server.log)
     (shelf / "big.bin").write_bytes(b"wrong")
     said = refusal(lambda: find(server.url("fine/big.bin"), folder, patience, BIG))
-    assert said.startswith(f"{shelf / 'big.bin'}: source.sha256 expects {digest(BIG)}, got {digest(b'wrong')}; ")
+    assert said == (
+        f"{shelf / 'big.bin'}: source.sha256 expects {digest(BIG)}, got {digest(b'wrong')}; LAMINA_MIRROR names its "
+        "folder: put the right file there, remove it, or unset LAMINA_MIRROR; if this version is the right one, "
+        "correct the digest"
+    )
     (shelf / "big.bin").write_bytes(BIG)
     shutil.rmtree(folder)
     assert find(server.url("fine/big.bin"), folder, patience, BIG) == BIG
@@ -383,6 +387,18 @@ def test_several_files_are_one_source(server: Server, tmp_path: Path) -> None:
     assert labels == {"extra/7.png": ("dog",), "own.PNG": (), "train/pets/1.png": ("cat",)}
     wrong = config(urls, sha256=[*digests[:-1], digest(b"x")], labels="labels.csv")
     assert "cannot fetch 'own.PNG': " in refusal(lambda: labels_of(wrong, tmp_path))
+
+
+def test_a_pair_of_idx_files_is_one_source(server: Server, tmp_path: Path) -> None:
+    pair = idx_pair("t10k", 3)
+    server.files |= pair
+    urls, digests = [server.url(f"fine/{name}") for name in pair], [digest(data) for data in pair.values()]
+    expected = {f"t10k-images/0000{index}.png": (str(index),) for index in range(3)}
+    assert labels_of(config(urls, sha256=digests, labels="idx"), tmp_path) == expected
+    members = digest(listed(pair, sorted(pair)).encode())
+    assert labels_of(config(urls, members=members, labels="idx"), tmp_path) == expected
+    server.files["mnist.zip"] = zipped(pair)
+    assert labels_of(config(server.url("fine/mnist.zip"), members=members, labels="idx"), tmp_path) == expected
 
 
 def test_files_of_one_name_in_two_places_of_a_source_are_refused(server: Server, tmp_path: Path) -> None:
@@ -562,6 +578,33 @@ def test_messages_name_the_file_of_a_local_mirror(
     said = refusal(lambda: labels_of(config(urls, members="0" * 64, labels="none"), tmp_path))
     assert "got " in said
     assert f"; check the files in LAMINA_MIRROR {str(tmp_path)!r}, remove {tmp_path / DOWNLOADS} to download" in said
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_members_that_differ_in_a_local_mirror_are_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, several: bool
+) -> None:
+    prefix = "pets/" if several else ""
+    files = {f"{prefix}{name}": data for name, data in many().items()} | ({"extra.png": picture()} if several else {})
+    text = listed(files, sorted(files))
+    (tmp_path / LISTING).write_text(text)
+    (tmp_path / "shelf").mkdir()
+    other = zipped({name: data + b"x" * name.startswith("cat") for name, data in many().items()})
+    (tmp_path / "shelf/pets.zip").write_bytes(other)
+    (tmp_path / "shelf/extra.png").write_bytes(picture())
+    monkeypatch.setenv("LAMINA_MIRROR", str(tmp_path / "shelf"))
+    urls = [server.url("fine/pets.zip"), server.url("fine/extra.png")][: 1 + several]
+    said = refusal(lambda: labels_of(config(urls, members=digest(text.encode())), tmp_path))
+    names = ", ".join(repr(f"{prefix}cat/{index}.png") for index in (0, 1, 10))
+    assert f"source.members expects {digest(text.encode())}, got " in said
+    assert f" of {len(files)} files: 12 changed ({names}, ...); " in said
+    assert (
+        f"LAMINA_MIRROR {str(tmp_path / 'shelf')!r}" in said
+        if several
+        else said.startswith(f"{tmp_path}/shelf/pets.zip")
+    )
+    assert said.endswith("correct source.members" if several else "correct the digest")
+    assert not server.log
 
 
 def test_members_of_several_files_are_checked_together(server: Server, tmp_path: Path) -> None:

@@ -119,20 +119,25 @@ def _is_old_tar(head: bytes) -> bool:
     return True
 
 
-def _allowed(packed: int) -> int:
-    return max(ALWAYS_ALLOWED, MAX_EXPANSION * packed)
-
-
-def _refuse_expansion(where: str, packed: int) -> UserError:
-    return UserError(
-        f"{where}: would unpack to more than {_allowed(packed) // 2**20} MiB, {MAX_EXPANSION} times its size; "
-        "if you trust it, unpack it yourself and set kind: folder"
-    )
+def check_expansion(unpacked: int, packed: int, where: str) -> None:
+    """Raise UserError if so many bytes may not come from a file of `packed` bytes."""
+    allowed = max(ALWAYS_ALLOWED, MAX_EXPANSION * packed)
+    if unpacked > allowed:
+        raise UserError(
+            f"{where}: would unpack to more than {allowed // 2**20} MiB, {MAX_EXPANSION} times its size; "
+            "if you trust it, unpack it yourself and set kind: folder"
+        )
 
 
 @contextmanager
-def _reported_damage(where: str, name: str | None = None) -> Iterator[None]:
-    """Raise UserError for what the libraries raise for a broken archive. name: of the file that is read."""
+def reported_damage(where: str, name: str | None = None, what: str = "the archive") -> Iterator[None]:
+    """Raise UserError for what the libraries raise for a broken archive or compressed file.
+
+    Args:
+        where: Name of the source in error messages.
+        name: Name of the file that is read in an archive.
+        what: What is broken, in words.
+    """
     try:
         yield
     except (OSError, *DAMAGED) as error:
@@ -140,22 +145,22 @@ def _reported_damage(where: str, name: str | None = None) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         place = f" at {name!r}" if name else ""
-        problem = f"{where}: the archive is damaged or cut short{place} ({reason}); download or pack it again"
+        problem = f"{where}: {what} is damaged or cut short{place} ({reason}); download or pack it again"
         raise UserError(problem) from None
 
 
-def _check_count(count: int, where: str) -> None:
+def check_count(count: int, where: str) -> None:
+    """Raise UserError if a source has more than `MAX_MEMBERS` files."""
     if count > MAX_MEMBERS:
         raise UserError(f"{where}: holds more than {MAX_MEMBERS:,} members; split the archive")
 
 
 def _zip(file: BinaryIO, where: str) -> Members:
     packed = file.seek(0, 2)
-    with _reported_damage(where):
+    with reported_damage(where):
         archive = _open_zip(file)
-    _check_count(len(archive.infolist()), where)
-    if sum(info.file_size for info in archive.infolist()) > _allowed(packed):
-        raise _refuse_expansion(where, packed)
+    check_count(len(archive.infolist()), where)
+    check_expansion(sum(info.file_size for info in archive.infolist()), packed, where)
     checked = [(_zip_name(info, where), info) for info in archive.infolist()]
     files = [(name, info) for name, info in checked if not info.is_dir() and not is_ignored(name)]
     infos = dict(files)
@@ -163,7 +168,7 @@ def _zip(file: BinaryIO, where: str) -> Members:
     def read(name: str) -> bytes:
         info = infos[name]
         check_size(info.file_size, name, where)
-        with _reported_damage(where, name):
+        with reported_damage(where, name):
             try:
                 return archive.read(info)  # zipfile stops at `file_size`
             except NotImplementedError as error:
@@ -204,7 +209,7 @@ class _Header(tarfile.TarInfo):
 
 
 def _tar(file: BinaryIO, where: str) -> Members:
-    with _reported_damage(where):
+    with reported_damage(where):
         found = list(_tar_files(file, where))
     names = sorted_names((name for name, _, _ in found), where)
     places = {name: (offset, size) for name, offset, size in found}
@@ -212,7 +217,7 @@ def _tar(file: BinaryIO, where: str) -> Members:
     def read(name: str) -> bytes:
         offset, size = places[name]
         check_size(size, name, where)
-        with _reported_damage(where, name):
+        with reported_damage(where, name):
             file.seek(offset)
             data = file.read(size)
             if len(data) < size:
@@ -229,7 +234,7 @@ def _tar_files(file: BinaryIO, where: str) -> Iterator[tuple[str, int, int]]:
         while (member := archive.next()) is not None:
             archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep all headers in memory
             count += 1
-            _check_count(count, where)
+            check_count(count, where)
             if archive.offset <= offset:
                 raise tarfile.ReadError("a header points backwards")
             offset = archive.offset
@@ -250,9 +255,8 @@ def _decompress(file: BinaryIO, kind: str, where: str, spool: BinaryIO) -> Binar
     """Decompress a file to `spool`, up to the allowed size."""
     packed = file.seek(0, 2)
     file.seek(0)
-    with _reported_damage(where), DECOMPRESSORS[kind](file, "rb") as stream:
+    with reported_damage(where), DECOMPRESSORS[kind](file, "rb") as stream:
         for chunk in progress(iter(lambda: stream.read(CHUNK), b""), what="unpack", unit="MiB"):
-            if spool.tell() + len(chunk) > _allowed(packed):
-                raise _refuse_expansion(where, packed)
+            check_expansion(spool.tell() + len(chunk), packed, where)
             spool.write(chunk)
     return spool

@@ -23,7 +23,9 @@ UNUSED: Final[Mapping[str, tuple[str, ...]]] = {
     "archive": ("mirrors", "splits"),
     "url": ("splits",),
     "tfds": ("mirrors", "sha256", "members", "boxes", "target"),
+    "sklearn": ("mirrors", "sha256", "members", "boxes", "target", "splits"),
 }
+DIGITS: Final = "digits"  # the only `location` of kind sklearn
 
 
 class MirroredConfig(Config):
@@ -64,16 +66,16 @@ class SourceConfig(Config):
 
     Attributes:
         content: What the source holds: `pictures` or `texts`.
-        kind: Where the pictures come from: drawn (`smear`), a folder, an archive, the web (`url`), or TensorFlow
-            Datasets (`tfds`).
-        location: Path relative to the system's folder; one or several URLs; or for tfds NAME, with an optional /CONFIG
-            and :VERSION.
+        kind: Where the pictures come from: drawn (`smear`), a folder, an archive, the web (`url`), TensorFlow
+            Datasets (`tfds`), or scikit-learn (`sklearn`).
+        location: Path relative to the system's folder; one or several URLs; for tfds NAME, with an optional /CONFIG
+            and :VERSION; or for sklearn `digits`.
         mirrors: Other URLs of the same files.
         sha256: Digest of the archive, or of each file at `location`.
         members: SHA-256 of the listing of all files that are read (`lamina.data.sources.listing`).
         mirrored: What is read instead if the folder that LAMINA_MIRROR names has it.
-        labels: `folder`, `none`, or the name of a CSV in the source. For tfds `folder` (the dataset's main label),
-            the name of a label, or `none`.
+        labels: `folder`, `idx` (the labels of IDX files), `none`, or the name of a CSV in the source. For tfds
+            `folder` (the dataset's main label), the name of a label, or `none`.
         boxes: Folder of Pascal VOC XML files in the source.
         target: Name of the objects whose boxes are read; null: all.
         origin: Regular expression with a group `origin`, searched in the name of each file.
@@ -82,7 +84,7 @@ class SourceConfig(Config):
         splits: Splits to read, for tfds; null: all.
     """
 
-    kind: Literal["smear", "folder", "archive", "url", "tfds"]
+    kind: Literal["smear", "folder", "archive", "url", "tfds", "sklearn"]
     content: Literal["pictures", "texts"] = "pictures"
     location: str | tuple[str, ...] | None = None
     mirrors: Strings = ()
@@ -179,16 +181,22 @@ def _conflict(config: SourceConfig) -> str | None:
         return f"source.{unused} is set, but kind: {config.kind} does not use it; remove it"
     if config.classes is not None and config.labels == "none":
         return "source.classes is set, but source.labels is none, so that no picture has a class; set it to null"
-    if config.kind == "smear" and config.labels not in ("folder", "none"):
-        return f"source.labels is {config.labels!r}, but smear pictures are labeled by folder; set folder or none"
+    if config.kind in ("smear", "sklearn") and config.labels not in ("folder", "none"):
+        pictures = f"{config.kind} pictures are labeled by folder"
+        return f"source.labels is {config.labels!r}, but {pictures}; set folder or none"
+    if config.kind == "sklearn" and config.location != DIGITS:
+        return f"source.location is {config.location!r}, but kind: sklearn has one set of pictures; set it to {DIGITS}"
     if config.kind != "smear" and config.location is None:
         return f"source.location is null; name the {config.kind}"
     if config.kind != "url" and isinstance(config.location, tuple):
         return f"source.location is a list, but only kind: url reads several files; name one {config.kind}"
     if config.target is not None and config.boxes is None:
         return f"source.target is {config.target!r}, but source.boxes is null; name their folder, or remove the target"
-    if config.content == "texts" and config.kind == "smear":
-        return "source.content is texts, but kind: smear draws pictures; set content: pictures, or change the kind"
+    if config.content == "texts" and config.kind in ("smear", "sklearn"):
+        pictures = f"kind: {config.kind} has pictures"
+        return f"source.content is texts, but {pictures}; set content: pictures, or change the kind"
+    if config.content == "texts" and config.labels == "idx":
+        return "source.labels is 'idx', but IDX files hold pictures; set folder, or the name of a CSV or TSV"
     if config.content == "texts" and (config.boxes or config.target):
         return "source.boxes or target is set, but texts have no boxes; set them to null"
     if config.kind == "url":

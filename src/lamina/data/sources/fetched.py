@@ -13,7 +13,7 @@ from lamina.data.sources.archive import open_archive
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.fetch import PATIENCE, FetchError, Patience, Session, fetch
 from lamina.data.sources.listing import listing_problem, used_names, with_digests
-from lamina.data.sources.members import PICTURE_SUFFIXES, Members, check_size, combine
+from lamina.data.sources.members import SUFFIXES, Members, check_size, combine
 from lamina.data.sources.urls import all_urls, file_name, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -21,7 +21,8 @@ from lamina.mirror import MIRROR, local_mirror
 from lamina.progress import progress
 
 DOWNLOADS: Final = Path(".lamina/downloads")  # in the system's folder
-SINGLE_SUFFIXES: Final = (*PICTURE_SUFFIXES, ".csv", ".tsv", ".xml")  # files that are no archives
+# files that are no archives
+SINGLE_SUFFIXES: Final = (*SUFFIXES["pictures"], "idx1-ubyte", "idx1-ubyte.gz", ".csv", ".tsv", ".xml")
 LONGEST_NAME: Final = 50  # characters of a file's name: at most 200 bytes; file systems allow 255
 
 # Returns what is wrong with a file, as words that follow its name; None if it is correct.
@@ -181,7 +182,8 @@ def _in_local_mirror(file: Path, check: Check) -> Obtained:
     problem = check(file)
     if problem is not None:
         raise UserError(
-            f"{file}: {problem}; {MIRROR} names its folder: put the right file there, remove it, or unset {MIRROR}"
+            f"{file}: {problem}; {MIRROR} names its folder: put the right file there, remove it, or unset {MIRROR}; "
+            "if this version is the right one, correct the digest"
         )
     return Obtained(path=file, where=str(file))
 

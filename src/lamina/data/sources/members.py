@@ -15,7 +15,11 @@ from typing import Final
 from lamina.errors import UserError
 
 PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {"pictures": PICTURE_SUFFIXES, "texts": (".txt",)}
+IDX_SUFFIXES: Final = ("idx3-ubyte", "idx3-ubyte.gz")  # of files of images, see `lamina.data.sources.idx`
+SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
+    "pictures": (*PICTURE_SUFFIXES, *IDX_SUFFIXES),
+    "texts": (".txt",),
+}
 # Largest file, so that a row group with one huge picture still needs little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000

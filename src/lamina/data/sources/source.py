@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from lamina.data.sources import digits
 from lamina.data.sources.archive import open_archive
 from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.labels import find_labels
+from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
+from lamina.data.sources.labels import Labels, find_labels
 from lamina.data.sources.listing import listing_problem, with_digests
 from lamina.data.sources.members import (
     Members,
@@ -173,14 +175,16 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
 def _items(members: Members, config: SourceConfig) -> Source:
     """Pictures or texts: one per file, or one per row of the table that `source.labels` names if it has texts."""
     table = find_text_table(members, config)
-    if table is None:
-        return Source(pictures=_read(members, config), total=len(members.pictures))
-    return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
+    if table is not None:
+        return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
+    files = find_idx(members) if config.content == "pictures" else ()
+    expanded = expand(members, files)
+    labels = read_idx_labels(members, files) if config.labels == IDX else find_labels(expanded, config.labels)
+    return Source(pictures=_read(expanded, config, labels), total=len(expanded.pictures))
 
 
-def _read(members: Members, config: SourceConfig) -> Iterator[Picture]:
-    """Check labels, boxes and origins by names, then read picture by picture."""
-    labels = find_labels(members, config.labels)
+def _read(members: Members, config: SourceConfig, labels: Callable[[str], Labels]) -> Iterator[Picture]:
+    """Check boxes and origins by names, then read picture by picture."""
     boxes = find_boxes(members, config.boxes) if config.boxes else {}
     find_origin = _origins(members.pictures, config.origin, members.where)
     return (
@@ -221,13 +225,23 @@ def _origin(name: str, pattern: str) -> str:
 def _smear(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     from lamina.data.sources import smear  # drawing needs OpenCV, which reading does not
 
-    find_origin = _matching_origin(config.origin, "smear")
+    yield _made(smear.pictures(seed, config.pictures), config.pictures, config)
+
+
+@contextmanager
+def _sklearn(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
+    yield _made(digits.pictures(), digits.COUNT, config)
+
+
+def _made(pictures: Iterator[Picture], total: int, config: SourceConfig) -> Source:
+    """Pictures that come with label and origin, as configured."""
+    find_origin = _matching_origin(config.origin, config.kind)
 
     def configured(picture: Picture) -> Picture:
         origin = find_origin(picture.name) if config.origin else picture.origin
         return replace(picture, origin=origin, labels=() if config.labels == "none" else picture.labels)
 
-    yield Source(pictures=map(configured, smear.pictures(seed, config.pictures)), total=config.pictures)
+    return Source(pictures=map(configured, pictures), total=total)
 
 
 @contextmanager
@@ -246,4 +260,5 @@ OPENERS: Final[Mapping[str, Opener]] = {
     "archive": _located,
     "url": _fetched,
     "tfds": _tfds,
+    "sklearn": _sklearn,
 }
