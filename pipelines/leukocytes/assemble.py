@@ -10,8 +10,9 @@ import csv
 import io
 import zipfile
 from pathlib import Path, PurePosixPath
-from urllib.request import urlopen
+from tempfile import TemporaryDirectory
 
+from lamina.data.sources.fetch import PATIENCE, Session, fetch
 from lamina.files import staged
 
 PICTURES = "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"  # MIT license
@@ -50,10 +51,14 @@ def main() -> None:
     parser.add_argument("--labels", default=LABELS)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("leukocytes.zip"))
     given = parser.parse_args()
-    with urlopen(given.pictures) as answer, zipfile.ZipFile(io.BytesIO(answer.read())) as archive:
-        files = members(archive)
-    with urlopen(given.labels) as answer:
-        files["leukocytes/labels.csv"] = label_table(answer.read().decode(), set(files))
+    with TemporaryDirectory() as folder, Session() as session:
+        downloads = Path(folder)
+        fetch(given.pictures, downloads / "pictures", session=session, patience=PATIENCE)
+        fetch(given.labels, downloads / "labels", session=session, patience=PATIENCE)
+        with zipfile.ZipFile(downloads / "pictures") as archive:
+            files = members(archive)
+        numbered = (downloads / "labels").read_text(encoding="utf-8")
+    files["leukocytes/labels.csv"] = label_table(numbered, set(files))
     with staged(given.out) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, data in sorted(files.items()):
             packed.writestr(zipfile.ZipInfo(name), data)
