@@ -232,16 +232,19 @@ def test_a_damaged_gzip_is_refused(tmp_path: Path, name: str, damage: str) -> No
     assert said.endswith("; download or pack it again")
 
 
+@pytest.mark.parametrize("name", [IMAGES, LABELS])
 @pytest.mark.parametrize("excess", [1, 50 * 2**20])
-def test_a_gzip_that_holds_more_than_it_declares_is_refused(tmp_path: Path, excess: int) -> None:
-    for name in PAIR:
-        files = {**PAIR, f"{name}.gz": gzip.compress(PAIR[name] + bytes(excess))}
-        del files[name]
-        folder = folder_of(tmp_path / name / "mnist", files)
-        tracemalloc.start()
-        assert "found more; download it again" in refusal(folder)
-        assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
-        tracemalloc.stop()
+def test_a_gzip_that_holds_more_than_it_declares_is_refused(tmp_path: Path, name: str, excess: int) -> None:
+    packed = gzip.compress(PAIR[name] + bytes(excess))
+    if excess > 1:
+        packed = packed[:-8]  # nobody may read so far
+    files = {**PAIR, f"{name}.gz": packed}
+    del files[name]
+    folder = folder_of(tmp_path / "mnist", files)
+    tracemalloc.start()
+    assert "found more; download it again" in refusal(folder)
+    assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+    tracemalloc.stop()
 
 
 def test_the_limits_of_archives_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

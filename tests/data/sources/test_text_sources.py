@@ -139,7 +139,7 @@ def test_a_broken_table_is_one_line_that_says_where(tmp_path: Path, content: str
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"kind": "smear"}, r"source\.content is texts, but kind: smear draws pictures"),
+        ({"kind": "smear"}, r"source\.content is texts, but kind: smear has pictures"),
         ({"boxes": "boxes"}, r"source\.boxes or target is set, but texts have no boxes"),
         ({"content": "text"}, r"source\.content: .*'pictures' or 'texts'"),
     ],
