@@ -87,6 +87,7 @@ def picture_filling(look: Look) -> Filling:
         **_pixels_found(look),
     }
     if look.upright:
+        found["augment.flip_horizontal"] = found["augment.flip_vertical"] = False, "a mirrored digit is no digit"
         found["split.merge_near_duplicates"] = False, "a digit that is turned or mirrored may be another one"
     if look.test_pattern:
         found["split.test_pattern"] = look.test_pattern, "the source has a test part"
