@@ -2,15 +2,13 @@
 
 python bench/flaws.py SYSTEM [RUN] [--copies N] [--pictures 2000] [--seeds 5] [--out flaws]
 
-SYSTEM is the folder of a finished system, RUN one of its runs or ensembles that classify (if left out, the first run).
-Each mistake is a function below: its docstring says what was done, and why the figure is wrong. The script prints each
-flawed figure next to the right one, with 95 % intervals over origins, and draws them in OUT/flaws.png. It writes
-nothing else, and changes nothing in the system.
+SYSTEM is the folder of a finished system, RUN one of its runs or ensembles that classify (the first run if left out).
+The docstring of each mistake, a function below, says what was done and why the figure is wrong. The script prints each
+flawed figure next to the right one, with 95 % intervals over origins, and draws OUT/flaws.png; it changes nothing else.
 
-1 and 4 need only the run's test predictions. 2 and 3 train logistic regressions over features of frozen networks: 2
-takes the first entry of `features` with trained weights, and at most `--pictures` pictures, each with the copies of
-`augment` (4 if it has none, or `--copies`); 3 takes every entry with published weights. Without such entries they are
-left out.
+The first and the last mistake need only the run's test predictions. The others train logistic regressions over frozen
+features: of the first entry of `features` with trained weights, with the copies of `augment` (4 if it has none), and
+of every entry with published weights. Without such entries they are left out.
 """
 
 import argparse
@@ -22,7 +20,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
-from numpy.typing import ArrayLike
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -50,7 +47,6 @@ from lamina.training.linear import fit_logistic
 
 SHUFFLES = 100
 SHARES = {"train": 0.7, "test": 0.3}
-ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,6 @@ class Flaw:
     flawed: tuple[float, float, float]
     right: tuple[float, float, float]
     note: str
-
-
-# ---- the mistakes
 
 
 def shuffled_labels(predictions: pd.DataFrame, seed: int) -> Flaw:
@@ -78,18 +71,16 @@ def shuffled_labels(predictions: pd.DataFrame, seed: int) -> Flaw:
     """
     labels, predicted, random = predictions["label"], predictions["predicted"], np.random.default_rng(seed)
     found = [float(np.mean(predicted == random.permutation(labels))) for _ in range(SHUFFLES)]
-    low, high = np.percentile(found, [2.5, 97.5])
     right = accuracy(labels == predicted, predictions["origin"])
     note = f"the same predictions; mean of {SHUFFLES} shuffles, and where 95 % of them lie"
-    return Flaw("labels in another order", (float(np.mean(found)), float(low), float(high)), right, note)
+    return Flaw("labels in another order", (np.mean(found), *np.percentile(found, [2.5, 97.5])), right, note)
 
 
 def copies_before_split(features: np.ndarray, rows: pd.DataFrame, seeds: int) -> Flaw:
     """Augment first, then split pictures and copies at random.
 
     What was done: every picture was copied with rotations, shifts and flips; then 30 % of all files became the test
-    set. Public results above 98 % on the pictures of that dissertation of 2018 on white blood cells come from copies
-    that were split again.
+    set. Others did so with the pictures of a dissertation of 2018 on white blood cells, and report more than 98 %.
 
     Why the figure is wrong: for almost every test file, training has another copy of the same picture. The network can
     recognize the picture; it need not know the class. Right: whole origins are held out with all their copies, as many
@@ -97,8 +88,8 @@ def copies_before_split(features: np.ndarray, rows: pd.DataFrame, seeds: int) ->
 
     features: (n, width) of the rows. rows: `origin`, `label` and `copy`; 0 is the original. seeds: number of splits.
     """
-    originals, labels, origins = rows[rows["copy"] == 0], class_numbers(rows), rows["origin"].to_numpy()
-    leaked, held_out = [], []
+    originals, origins, leaked, held_out = rows[rows["copy"] == 0], rows["origin"].to_numpy(), [], []
+    labels = np.unique(rows["label"], return_inverse=True)[1]
     for seed in range(seeds):
         fold = rows["origin"].map(split_origins(list(originals["origin"]), list(originals["label"]), SHARES, seed))
         train, test = np.flatnonzero(fold == "train"), np.flatnonzero((fold == "test") & (rows["copy"] == 0))
@@ -125,7 +116,8 @@ def rescaled_pixels(scaled: np.ndarray, native: np.ndarray, rows: pd.DataFrame, 
 
     scaled, native: (n, width) features of each convention. rows: `origin`, `label` and `fold`. network: its name.
     """
-    labels, train, test = class_numbers(rows), *(np.flatnonzero(rows["fold"] == fold) for fold in ("train", "test"))
+    labels = np.unique(rows["label"], return_inverse=True)[1]
+    train, test = (np.flatnonzero(rows["fold"] == fold) for fold in ("train", "test"))
     flawed, right = (correct_of_head(features, labels, train, test) for features in (scaled, native))
     origins = rows["origin"].to_numpy()[test]
     low, high = difference_interval(flawed, right, origins)
@@ -146,23 +138,16 @@ def single_outputs(predictions: pd.DataFrame) -> Flaw:
     classes = [name for name in predictions.columns if name not in PREDICTED]
     one_hot = predictions["label"].to_numpy(dtype=object)[:, None] == np.array(classes, dtype=object)
     shares = np.mean((predictions[classes].to_numpy() > 0.5) == one_hot, axis=1)
-    low, high = mean_interval(shares, predictions["origin"])
+    flawed = (shares.mean(), *np.clip(mean_interval(shares, predictions["origin"]), 0, 1))
     counts = predictions["label"].value_counts(normalize=True)
     constant = 1 - 2 * (1 - counts.iloc[0]) / len(classes)  # a wrong class makes two outputs wrong
     note = f"always {counts.index[0]}: {percent(constant)} instead of {percent(counts.iloc[0])}"
     note += f"; zeros for every picture: {percent(1 - 1 / len(classes))} instead of nothing"
     right = accuracy(predictions["label"] == predictions["predicted"], predictions["origin"])
-    return Flaw("accuracy of single outputs", (float(shares.mean()), max(0, low), min(1, high)), right, note)
+    return Flaw("accuracy of single outputs", flawed, right, note)
 
 
-# ---- what they share
-
-
-def class_numbers(rows: pd.DataFrame) -> np.ndarray:
-    return pd.Categorical(rows["label"]).codes.astype(np.int64)
-
-
-def accuracy(correct: ArrayLike, origins: ArrayLike) -> tuple[float, float, float]:
+def accuracy(correct: np.ndarray | pd.Series, origins: np.ndarray | pd.Series) -> tuple[float, float, float]:
     return float(np.mean(correct)), *accuracy_interval(correct, origins)
 
 
@@ -176,32 +161,29 @@ def correct_of_head(features: np.ndarray, labels: np.ndarray, train: np.ndarray,
 
 def extracted(settings: FeaturesSettings, rows: Rows, seed: int) -> np.ndarray:
     """Compute the features of rows, (n, width) float32, in memory."""
-    from lamina.inputs.extraction import make_extractor
+    from lamina.inputs.extraction import ROWS_AT_ONCE, make_extractor
     from lamina.models.engine import compile_engine
 
-    extractor = make_extractor(settings, read_split(Folders()), Folders(), seed=seed)
-    engine = compile_engine(extractor, settings.precision)
+    engine = compile_engine(make_extractor(settings, read_split(Folders()), Folders(), seed=seed), settings.precision)
     chunks = np.array_split(np.arange(len(rows)), -(-len(rows) // ROWS_AT_ONCE))
     shown = progress(chunks, what=f"{settings.backbone}, {settings.preprocess}", unit="rows", sizes=[*map(len, chunks)])
     return np.concatenate([engine.features(rows.read(chunk)) for chunk in shown])
 
 
 def flaws_of_features(params: Params, given: argparse.Namespace) -> list[Flaw]:
-    """Make mistakes 2 and 3 with the frozen networks of the system; none if it has none."""
-    given_entries = named(params, "features").items()
-    entries = [validated(settings, f"features.{name}", FeaturesSettings) for name, settings in given_entries]
-    if not entries:
+    """Make the mistakes that need features, with the frozen networks of the system; none if it has none."""
+    if not (entries := named(params, "features")):
         return []
+    listed = [validated(value, f"features.{name}", FeaturesSettings) for name, value in entries.items()]
     # flattened maps of some thousand rows would not fit into memory
-    slim = [one.model_copy(update={"pooling": "avg"}) if one.pooling == "flatten" else one for one in entries]
-    networks = sorted(slim, key=lambda one: one.weights == RANDOM)
+    networks = [one.model_copy(update={"pooling": "avg"}) if one.pooling == "flatten" else one for one in listed]
+    networks.sort(key=lambda one: one.weights == RANDOM)
     seed, manifest = entry.seed(params), read_split(Folders())
     originals = manifest[(manifest["copy"] == 0) & manifest["label"].notna()].reset_index(drop=True)
     some = originals.sample(min(len(originals), given.pictures), random_state=seed).reset_index(drop=True)
-    config = section(params, "augment", AugmentConfig)
+    opened, config = open_rows(some, Folders()), section(params, "augment", AugmentConfig)
     copies = given.copies or config.copies or 4
     plan = draw_plan(some, config.model_copy(update={"copies": copies}), seed)
-    opened = open_rows(some, Folders())
     rows = Rows(opened.pixels, np.repeat(opened.place, copies + 1), plan[["copy", *PLAN_COLUMNS]])
     found = [copies_before_split(extracted(networks[0], rows, seed), plan, given.seeds)]
     for one in {(one.backbone, one.weights): one for one in networks if PUBLISHED.fullmatch(one.weights)}.values():
@@ -224,7 +206,7 @@ def read_predictions(params: Params, name: str | None) -> pd.DataFrame:
 def draw(flaws: list[Flaw], out: Path) -> None:
     """Draw a pair of bars for each mistake: the flawed figure hatched, the right one filled."""
     figure = Figure(figsize=(8, 0.5 + 0.95 * len(flaws)), facecolor=PAPER, layout="constrained")
-    axes = figure.add_subplot(facecolor="none")
+    axes = figure.add_subplot(facecolor="none", xlim=(0, 1.45), ylim=(3 * len(flaws) - 1.2, -1.4), yticks=[])
     looks = {"flawed": {"facecolor": PAPER, "edgecolor": PINK, "hatch": "////"}, "right": {"color": VIOLET}}
     around = [withStroke(linewidth=4, foreground=PAPER)]  # the interval stays visible on the bar
     for place, flaw in enumerate(flaws):
@@ -234,8 +216,7 @@ def draw(flaws: list[Flaw], out: Path) -> None:
             axes.barh(3 * place + row, value, height=0.8, **look)
             axes.plot([low, high], [3 * place + row] * 2, color=INK, linewidth=1.6, path_effects=around)
             said = f"{kind} {percent(value)} ({interval((low, high))})"
-            axes.text(max(value, high) + 0.02, 3 * place + row, said, color=INK, fontsize=9, va="center")
-    axes.set(xlim=(0, 1.45), ylim=(3 * len(flaws) - 1.2, -1.4), yticks=[])
+            axes.text(high + 0.02, 3 * place + row, said, color=INK, fontsize=9, va="center")
     axes.set_xticks(np.arange(0, 1.01, 0.25), [percent(tick, 0) for tick in np.arange(0, 1.01, 0.25)])
     axes.tick_params(color=LINE, labelcolor=INK, labelsize=9)
     axes.spines[:].set_visible(False)
@@ -247,9 +228,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("system", type=Path)
     parser.add_argument("run", nargs="?")
-    parser.add_argument("--copies", type=int)
-    parser.add_argument("--pictures", type=int, default=2000)
-    parser.add_argument("--seeds", type=int, default=5)
+    for option, default in (("--copies", None), ("--pictures", 2000), ("--seeds", 5)):
+        parser.add_argument(option, type=int, default=default)
     parser.add_argument("--out", type=Path, default=Path("flaws"))
     given = parser.parse_args()
     params, out = read_params(given.system), given.out.resolve()
