@@ -116,7 +116,7 @@ def test_a_difference_of_conventions_is_called_small_where_it_may_be_chance(flaw
 def test_the_script_draws_all_and_leaves_the_system_as_it_is(tmp_path: Path) -> None:
     system, out = write_system(tmp_path / "system"), tmp_path / "out"
     before = {path: file_digest(path) for path in system.rglob("*") if path.is_file()}
-    command = [sys.executable, str(SCRIPT), str(system), "--seeds", "2", "--out", str(out)]
+    command = [sys.executable, str(SCRIPT), str(system), "--seeds", "2", "--out", "out"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert {path: file_digest(path) for path in system.rglob("*") if path.is_file()} == before
     assert [path.name for path in out.iterdir()] == ["flaws.png"]
