@@ -21,10 +21,10 @@ from lamina.tuning.search import TuneConfig
 
 Sections = Mapping[str, type[Config]]
 
-REQUIRED: Final[Sections] = MappingProxyType(
-    {"filter": FilterConfig, "convert": ConvertConfig, "augment": AugmentConfig, "split": SplitConfig, "tune": TuneConfig}
+OF_TEXTS: Final[Sections] = MappingProxyType({"split": SplitConfig, "tune": TuneConfig})
+OF_PICTURES: Final[Sections] = MappingProxyType(
+    {"filter": FilterConfig, "convert": ConvertConfig, "augment": AugmentConfig, **OF_TEXTS}
 )
-REQUIRED_OF_TEXTS: Final[Sections] = MappingProxyType({"split": SplitConfig, "tune": TuneConfig})
 
 
 def check_params(params: Params) -> None:
@@ -38,7 +38,7 @@ def check_params(params: Params) -> None:
     """
     entry.seed(params)
     texts = section(params, "source", SourceConfig).content == "texts"
-    for name, kind in (REQUIRED_OF_TEXTS if texts else REQUIRED).items():
+    for name, kind in (OF_TEXTS if texts else OF_PICTURES).items():
         section(params, name, kind)
     validated(params.get("validate", {}), "validate", ValidateConfig)
     if texts:

@@ -29,7 +29,7 @@ Overlays: TypeAlias = Mapping[str, Mapping[str, Any]]  # by the names of their f
 
 def read_overlay(text: str) -> CommentedMap:
     """Read a valid overlay; numbers keep their spelling, anchors and merge keys are resolved."""
-    overlay = _clean(round_trip_yaml().load(text))
+    overlay: CommentedMap = _clean(round_trip_yaml().load(text))
     for section in ENTRIES:
         if section in overlay and overlay[section] is None:
             del overlay[section]
@@ -112,11 +112,12 @@ def _missing(key: Key, file: str, other: str) -> UserError:
 
 def entries(params: Mapping[str, Any]) -> dict[Key, Any]:
     """Return the named entries of all sections, by place: ("runs", "tiny")."""
+    sections = {section: given for section in ENTRIES if isinstance(given := params.get(section), Mapping)}
     return {
-        (section, str(name)): entry
-        for section in ENTRIES
-        for name, entry in (params.get(section) or {}).items()
-        if section in NAMED or isinstance(entry, Mapping)
+        (section, name): entry
+        for section, given in sections.items()
+        for name, entry in given.items()
+        if section in NAMED or (isinstance(name, str) and isinstance(entry, Mapping))
     }
 
 
@@ -170,7 +171,7 @@ def _pass(body: str, params: Mapping[str, Any], overlay: Mapping[str, Any], *, i
     aliased = {one for one, count in counts.items() if count > 1}
     _bring(document, params, aliased, inherited=inherited)
     for section in ENTRIES:
-        _order(document.get(section) or {}, overlay.get(section) or {})
+        _order(document, section, overlay)
     return dump_yaml(document)
 
 
@@ -212,7 +213,7 @@ def _bring(document: CommentedMap, params: Mapping[str, Any], aliased: set[int],
         there = document.get(key)
         if key in document and (there == value or not (inherited or key in own)):
             continue
-        if isinstance(value, Mapping) and isinstance(there, Mapping) and id(there) not in aliased:
+        if isinstance(value, Mapping) and isinstance(there, CommentedMap) and id(there) not in aliased:
             if not there:
                 there.fa.set_block_style()
             _bring(there, value, aliased, inherited=inherited)
@@ -220,12 +221,17 @@ def _bring(document: CommentedMap, params: Mapping[str, Any], aliased: set[int],
             document[key] = _clean(value)
 
 
-def _order(there: CommentedMap, overlay: Mapping[str, Any]) -> None:
+def _order(document: CommentedMap, section: str, overlay: Mapping[str, Any]) -> None:
     """Bring the entries that an overlay has complete into its order, so that it always gives the same text."""
-    names = [name for name, entry in overlay.items() if leaves(there[name]).keys() == leaves(entry).keys()]
-    if [name for name in there if name in names] != names:
+    there, wanted = entries(document), entries(overlay)
+    names = [place[1] for place in wanted if place[0] == section and _same_keys(there[place], wanted[place])]
+    if [name for name in document.get(section) or {} if name in names] != names:
         for name in names:
-            there.move_to_end(name)
+            document[section].move_to_end(name)
+
+
+def _same_keys(one: Any, other: Any) -> bool:
+    return leaves(one).keys() == leaves(other).keys()
 
 
 def _clean(value: Any) -> Any:

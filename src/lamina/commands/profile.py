@@ -6,13 +6,12 @@ applied to params.yaml itself, which DVC and the stages read. docs/files.md has 
 
 import argparse
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 from lamina.commands.checked_params import check_params
-from lamina.commands.overlay import apply, check_overlays, differences, merge, read_overlay, rewrite
+from lamina.commands.overlay import Overlays, apply, check_overlays, differences, merge, read_overlay, rewrite
 from lamina.config import Params, read_params
 from lamina.errors import UserError
 from lamina.files import staged
@@ -90,7 +89,7 @@ def _folder(system: Path) -> Path:
     return system / "profiles"
 
 
-def _read_overlays(system: Path) -> dict[str, Mapping[str, Any]]:
+def _read_overlays(system: Path) -> Overlays:
     """Read all profiles of a system, by file; raises UserError for one that is no mapping of known sections."""
     overlays = {}
     for path in sorted(_folder(system).glob("[!.]*.yaml")):
