@@ -235,7 +235,7 @@ def fill(filling: Filling) -> str:
     """
     template = resources.files("lamina.commands").joinpath(filling.template).read_text(encoding="utf-8")
     # ruamel keeps an empty line with the line before it, which may go
-    params = _yaml().load("\n".join(filter(None, template.splitlines())))
+    params = round_trip_yaml().load("\n".join(filter(None, template.splitlines())))
     for path, value in filling.values.items():
         section, key = _place(params, path)
         section[key] = _written(value)
@@ -254,19 +254,22 @@ def fill(filling: Filling) -> str:
     params.yaml_set_start_comment(
         f"{filling.title}\n`dvc repro` in this folder runs every stage that a change affects."
     )
-    return _dump(params)
+    return dump_yaml(params)
 
 
-def _yaml() -> YAML:
+def round_trip_yaml() -> YAML:
+    """Return a reader and writer that keeps comments, quotes, anchors and the spelling of numbers."""
     yaml = YAML()
     yaml.Representer = _Representer
+    yaml.preserve_quotes = True
     yaml.width = 2**20  # never breaks a line
     return yaml
 
 
-def _dump(value: Any) -> str:
+def dump_yaml(document: Any) -> str:
+    """Return the text of a document of `round_trip_yaml`."""
     text = io.StringIO()
-    _yaml().dump(value, text)
+    round_trip_yaml().dump(document, text)
     return text.getvalue()
 
 
@@ -290,7 +293,7 @@ def _to_comment(params: CommentedMap, path: str) -> None:
     section = params[name]
     example = CommentedMap({name: CommentedMap({key: section.pop(key)})})
     example[name].ca.items[key] = section.ca.items.pop(key)
-    lines = "".join(_dump(example).splitlines(keepends=True)[1:])
+    lines = "".join(dump_yaml(example).splitlines(keepends=True)[1:])
     following = [*params][[*params].index(name) + 1]
     hint = f"to have the run {key}, too, remove the # at the start of these lines, and the space after it:\n"
     params.yaml_set_comment_before_after_key(following, before=hint + lines)
