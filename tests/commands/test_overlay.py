@@ -227,6 +227,19 @@ def test_a_key_that_one_profile_leaves_to_the_other_is_refused(quick: str, full:
     assert "full" in message
 
 
+def test_null_sets_all_of_a_mapping() -> None:
+    overlays = {"quick": "source: {mirrored: {path: a, labels: idx}}", "full": "source: {mirrored: null}"}
+    full = switched("source: {kind: url}\n", overlays, "full")
+    assert full == "source: {kind: url, mirrored: null}\n"
+    assert "mirrored: {path: a, labels: idx}" in switched(full, overlays, "quick")
+
+
+def test_a_list_of_several_lines_stays_one() -> None:
+    lines = "source:\n  location:\n  - https://x.org/a\n  - https://x.org/b\n"  # on one line, addresses need quotes
+    overlays = {"quick": lines, "full": "source: {location: a}"}
+    assert switched(switched(lines, overlays, "full"), overlays, "quick") == lines
+
+
 def test_an_entry_that_no_profile_could_bring_back_is_not_removed() -> None:
     overlays = {"quick": "ensembles: {both: {runs: [a, b]}}", "full": "{}"}
     quick = "ensembles:\n  both: {runs: [a, b]}\n"

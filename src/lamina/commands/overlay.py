@@ -70,9 +70,11 @@ def check_overlays(params: Mapping[str, Any], overlays: Overlays, name: str) -> 
     """
     for file, other in permutations(overlays, 2):
         own, others = entries(overlays[file]), entries(overlays[other])
+        set_there = {key[:length] for key in leaves(overlays[other]) for length in range(1, len(key) + 1)}
         for key in leaves(overlays[file]):
-            # an entry may be missing as a whole
-            if key not in leaves(overlays[other]) and (key[:2] in others or key[:2] not in own):
+            # null in place of a mapping sets all of it; an entry may be missing as a whole
+            covered = key in set_there or any(key[:length] in leaves(overlays[other]) for length in range(1, len(key)))
+            if not covered and (key[:2] in others or key[:2] not in own):
                 raise _missing(key, file, other)
     there, wanted = entries(params), entries(overlays[name])
     for place in there:
@@ -235,7 +237,7 @@ def _same_keys(one: Any, other: Any) -> bool:
 
 
 def _clean(value: Any) -> Any:
-    """Copy a value of a document without comments and anchors; lists are on one line."""
+    """Copy a value of a document without comments and anchors; a list stays on one line or on several."""
     if isinstance(value, Mapping):
         copy = CommentedMap({key: _clean(inner) for key, inner in value.items()})
         if isinstance(value, CommentedMap) and value.fa.flow_style():
@@ -243,7 +245,8 @@ def _clean(value: Any) -> Any:
         return copy
     if isinstance(value, list):
         items = CommentedSeq(map(_clean, value))
-        items.fa.set_flow_style()
+        if not isinstance(value, CommentedSeq) or value.fa.flow_style():
+            items.fa.set_flow_style()
         return items
     if isinstance(value, ScalarBoolean):  # a bool with an anchor
         return bool(value)
