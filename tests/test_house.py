@@ -232,6 +232,14 @@ def test_what_comes_after_validation_depends_on_its_verdict(key: tuple[str, str]
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_report_alone_depends_on_what_was_published(pipeline: str) -> None:
+    depending = [stage for (name, stage) in STAGES if name == pipeline and "published" in str(STAGES[name, stage])]
+    assert depending == ["watch", "report"]
+    assert "data/published.yaml" in STAGES[pipeline, "watch"]["outs"]
+    assert "data/published.yaml" in STAGES[pipeline, "report"]["deps"]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_pipeline_is_short(pipeline: str) -> None:
     assert len(PIPELINES[pipeline].read_text(encoding="utf-8").splitlines()) <= 240
 
