@@ -15,7 +15,7 @@ from lamina.stages.watch import stages as stage_modules
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
-PIPELINES = {path.name: path for path in ROOT.glob("*dvc.yaml")}
+PIPELINES = {path.name: path for folder in (ROOT, PACKAGE) for path in folder.glob("*dvc.yaml")}
 STAGES = {
     (name, stage): definition.get("do", definition)
     for name, path in PIPELINES.items()
