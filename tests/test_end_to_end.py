@@ -192,6 +192,20 @@ def test_code_of_a_task_runs_its_runs_alone(would_run: Edits) -> None:
     assert ran == of_run(COLORS)
 
 
+def test_published_figures_write_the_report_again_and_train_nothing(project: Path) -> None:
+    path, page = project / "published.yaml", project / "reports" / "index.html"
+    text = f"title: smears\nreference: a thesis\nruns: {{{NETWORK}: {{where: page 1, accuracy: 0.25}}}}\n"
+    path.write_text(text)
+    assert stages_run(call(project, "dvc", "repro")) == {"watch", "report"}
+    assert "Published and ours" in page.read_text()
+    path.write_text(f"# copied from the thesis\n{text}")
+    assert stages_run(call(project, "dvc", "repro")) == {"watch"}
+    path.unlink()
+    call(project, "dvc", "repro")
+    assert "Published and ours" not in page.read_text()
+    call(project, "git", "checkout", "-q", ".")
+
+
 # ---- commands
 
 

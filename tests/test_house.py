@@ -15,7 +15,7 @@ from lamina.stages.watch import stages as stage_modules
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
-PIPELINES = {path.name: path for path in ROOT.glob("*dvc.yaml")}
+PIPELINES = {path.name: path for folder in (ROOT, PACKAGE) for path in folder.glob("*dvc.yaml")}
 STAGES = {
     (name, stage): definition.get("do", definition)
     for name, path in PIPELINES.items()
@@ -229,6 +229,14 @@ def test_a_stage_depends_on_the_list_of_its_code(key: tuple[str, str]) -> None:
 )
 def test_what_comes_after_validation_depends_on_its_verdict(key: tuple[str, str]) -> None:
     assert "data/validation/verdict.json" in STAGES[key]["deps"]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_the_report_alone_depends_on_what_was_published(pipeline: str) -> None:
+    depending = [stage for (name, stage) in STAGES if name == pipeline and "published" in str(STAGES[name, stage])]
+    assert depending == ["watch", "report"]
+    assert "data/published.yaml" in STAGES[pipeline, "watch"]["outs"]
+    assert "data/published.yaml" in STAGES[pipeline, "report"]["deps"]
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

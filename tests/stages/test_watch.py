@@ -11,6 +11,7 @@ import pytest
 
 from checkout import ROOT
 from lamina.files import read_json
+from lamina.results.published import read_copy
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
 from lamina.stages.watch import roots, stages, watch_source
@@ -153,6 +154,47 @@ def test_an_ensemble_of_what_is_not_there_stops_before_any_work(copy: Copy) -> N
     assert done.returncode == 2
     expected = "error: params.yaml: ensembles.both.runs: there is no run 'fine_tune'; did you mean 'fine_tuned'?"
     assert done.stderr.startswith(expected)
+
+
+def test_what_a_publication_may_report_of_a_task_decides_the_report_alone() -> None:
+    for module in ("tasks.published", "tasks.classify.published", "tasks.colorize.published", "results.published"):
+        assert lists_of(f"lamina.{module}") == {"report"}
+
+
+# ---- published.yaml
+
+WATCH = [sys.executable, "-m", "lamina.stages.watch"]
+PUBLISHED = "title: cells  # as printed\nreference: a thesis\nruns: {frozen: {where: page 1, accuracy: 0.85}}\n"
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    """A system that can be watched."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def test_published_figures_are_copied_and_an_empty_mapping_stands_for_none(system: Path) -> None:
+    copy = system / "data" / "published.yaml"
+    subprocess.run(WATCH, cwd=system, check=True, capture_output=True)
+    assert copy.read_text() == "{}\n"
+    (system / "published.yaml").write_text(PUBLISHED)
+    subprocess.run(WATCH, cwd=system, check=True, capture_output=True)
+    published = read_copy(system)
+    assert published
+    assert published.runs["frozen"].figures == {("accuracy", None): 0.85}
+    assert "as printed" not in copy.read_text()
+
+
+def test_a_published_figure_that_cannot_be_stops_before_any_work_and_leaves_the_copy(system: Path) -> None:
+    (system / "published.yaml").write_text(PUBLISHED)
+    subprocess.run(WATCH, cwd=system, check=True, capture_output=True)
+    before = (system / "data" / "published.yaml").read_bytes()
+    (system / "published.yaml").write_text(PUBLISHED.replace("0.85", "85"))
+    done = subprocess.run(WATCH, cwd=system, capture_output=True, text=True, check=False)
+    expected = "error: published.yaml: runs.frozen.accuracy: expected a share from 0 to 1, not percent, got int 85\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+    assert (system / "data" / "published.yaml").read_bytes() == before
 
 
 # ---- source

@@ -18,6 +18,7 @@ from lamina.report.data_files import Pictures, Texts
 
 GROUPS_LISTED: Final = 12
 PAIRS_LISTED: Final = 24
+NOTHING: Final = Markup("")
 DATA_DOCS: Final = "../data/validation/docs/index.html"  # from reports/index.html
 
 
@@ -77,13 +78,14 @@ def _chapter(data: Pictures | Texts, template: str, sections: Mapping[str, str],
     return DataChapter(lead=lead, sections=sections, body=body)
 
 
-def lay_out(system: str, chapters: Sequence[Chapter], data: DataChapter) -> str:
+def lay_out(system: str, chapters: Sequence[Chapter], data: DataChapter, published: Markup = NOTHING) -> str:
     """Return the text of the page: the same inputs give the same text.
 
     Args:
         system: its name.
         chapters: of the tasks, at least one.
         data: the chapter about the data.
+        published: the chapter about published figures; empty if there are none.
     """
     certain = [chapter for chapter in chapters if chapter.certainty.strip()]
     return str(
@@ -94,6 +96,7 @@ def lay_out(system: str, chapters: Sequence[Chapter], data: DataChapter) -> str:
             chapters=chapters,
             certain=certain,
             data=data,
+            published=published,
             record=chapters[0].record,
         )
     )

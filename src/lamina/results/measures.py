@@ -45,6 +45,7 @@ class Measure(ABC):
         title: In tables and messages.
         spec: Format of its values.
         higher_is_better: False for errors.
+        share: Whether it is a share, from 0 to 1.
         columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
         legend: Explains the gate's table.
     """
@@ -53,6 +54,7 @@ class Measure(ABC):
     title: ClassVar[str]
     spec: ClassVar[str]
     higher_is_better: ClassVar[bool]
+    share: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
     legend: ClassVar[str]
 
@@ -88,6 +90,7 @@ class Accuracy(Measure):
     title = "accuracy"
     spec = ".3f"
     higher_is_better = True
+    share = True
     columns = ("label", "predicted")
     legend = (
         "Accuracy on the test examples with its 95 % interval over origins; examples that became right (better) and "
@@ -138,6 +141,7 @@ class MeanSquaredError(Measure):
     title = "MSE"
     spec = ".4g"
     higher_is_better = False
+    share = False
     columns = ("mse",)
     legend = (
         "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), with its 95 % "

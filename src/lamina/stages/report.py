@@ -9,7 +9,9 @@ from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
-from lamina.report.page import lay_out, pictures_chapter, texts_chapter
+from lamina.report.page import NOTHING, lay_out, pictures_chapter, texts_chapter
+from lamina.report.published import published_chapter
+from lamina.results.published import read_copy
 from lamina.results.record import system_name
 from lamina.stages import entry
 from lamina.tasks.ensembles import result_tasks
@@ -41,7 +43,7 @@ def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = 
         content: what the system learns from, `pictures` or `texts`.
 
     Raises:
-        UserError: if there is no run, or one is not trained or evaluated yet.
+        UserError: if there is no run, one is not trained or evaluated yet, or `published.yaml` names an unknown class.
     """
     if not runs:
         raise UserError("params.yaml: no run to report; add one under runs")
@@ -50,7 +52,9 @@ def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = 
     chapters = [TASKS[task].chapter(system, of_task, data) for task, of_task in names.items() if of_task]
     page = out / "index.html"
     about_data = texts_chapter(data) if isinstance(data, Texts) else pictures_chapter(data)
-    text = lay_out(system_name(system), chapters, about_data)
+    published = read_copy(system)
+    compared = published_chapter(system, published, runs) if published else NOTHING
+    text = lay_out(system_name(system), chapters, about_data, compared)
     with staged(page) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     best = tuple(chapter.best for chapter in chapters)

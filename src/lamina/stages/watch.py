@@ -3,7 +3,8 @@
 It runs in every `dvc repro`. Each other stage depends on a list of the code that decides its results,
 `data/code/STAGE.txt`; the stages of a run depend on the list of their task, `data/code/STAGE/TASK.txt`. So an edit
 reruns only the stages that use the edited code, in a checkout or in an installed package. `data/source.txt` changes
-when the files of a source change.
+when the files of a source change, and `data/published.yaml`, on which only the report depends, when `published.yaml`
+says something else.
 """
 
 import sys
@@ -16,9 +17,11 @@ from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
 from lamina.mirror import mirrored_path
 from lamina.progress import progress
+from lamina.results.published import NAME, write_published
 from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
 from lamina.tasks.ensembles import read_ensembles
+from lamina.tasks.published import published_module, read_published
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
@@ -69,7 +72,9 @@ def roots(stage: str) -> list[str]:
     """
     used = {"report": ("chapter", "results", "serving"), "ensembles": ("averaging", "evaluation")}.get(stage, ())
     tasks = [task for task in TASKS.values() if stage != "ensembles" or task.averaged]
-    return [f"lamina.stages.{stage}", *(f"{task.package}.{module}" for task in tasks for module in used)]
+    named = [f"{task.package}.{module}" for task in tasks for module in used]
+    compared = [module for task in tasks if stage == "report" and (module := published_module(task))]
+    return [f"lamina.stages.{stage}", *named, *compared]
 
 
 def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
@@ -110,6 +115,7 @@ def main() -> None:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
     print(f"watching {list_code(Path('data/code'), Path('.lamina/code.json'))} files of code, and the source")
     read_ensembles(params)
+    write_published(Path("data") / NAME, read_published(system, params))
     for note in check_references(params):
         print(note, file=sys.stderr)
 

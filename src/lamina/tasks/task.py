@@ -8,7 +8,9 @@ The package of a task has these modules:
 - `results.py`: `Metrics`, what `metrics.json` holds;
 - `chapter.py`: `chapter(...)`, the task's part of the report;
 - `serving.py`: `serving(record)`, what a served model takes and gives;
-- `averaging.py`, if ensembles may average its runs: `average(...)`, `summarise(...)`.
+- `averaging.py`, if ensembles may average its runs: `average(...)`, `summarise(...)`;
+- `published.py`, if publications report more of its runs than its measure: `QUANTITIES`, `measured(...)`
+  (`lamina.tasks.published`).
 
 They are imported only when they are used: training a run never loads the report, and editing a module reruns only the
 stages that use it.
