@@ -27,13 +27,15 @@ from lamina.training.learner import TrainingOptions
 
 
 def thinned(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
-    """Keep a share of the training origins of each class, at least one."""
+    """Keep a share of the training origins of each class, at least one; the others become `spare`."""
     train = manifest[manifest["fold"] == "train"]
     origins = train.groupby("origin")["label"].first()
     kept = origins.groupby(origins).sample(frac=share, random_state=seed) if share < 1 else origins
     missing = set(origins) - set(kept)
     kept_names = {*kept.index, *(origins.index[origins == label][0] for label in missing)}
-    return manifest[(manifest["fold"] != "train") | manifest["origin"].isin(kept_names)]
+    return manifest.assign(
+        fold=manifest["fold"].mask((manifest["fold"] == "train") & ~manifest["origin"].isin(kept_names), "spare")
+    )
 
 
 def crossed(stage: RunStage, share: float, folds: int, validation: float) -> dict[str, Any]:
