@@ -142,6 +142,13 @@ def test_a_section_that_is_missing_is_added_and_an_emptied_one_is_written_on_one
     assert switched(quick, {"quick": "runs:\n  a: {x: 1}\n", "full": "{}"}, "full") == "seed: 1\nruns: {}\n"
 
 
+def test_sections_that_were_empty_are_not_written_on_one_line() -> None:
+    overlays = {"quick": "runs: {a: {x: 1}, b: {x: 2}}", "full": "{}"}
+    quick = switched("runs: {}  # none\n", overlays, "quick")
+    assert quick == "runs:     # none\n  a: {x: 1}\n  b: {x: 2}\n"
+    assert switched(quick, overlays, "full") == "runs: {}  # none\n"
+
+
 def test_an_edited_profile_can_be_applied_again() -> None:
     quick = switched(DEFAULT, {"quick": QUICK, "full": FULL}, "quick")
     edited = QUICK.replace("epochs: &epochs 1 ", "patience: 3\n    epochs: &epochs 5 ")

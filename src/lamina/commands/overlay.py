@@ -216,8 +216,6 @@ def _bring(document: CommentedMap, params: Mapping[str, Any], aliased: set[int],
         if key in document and (there == value or not (inherited or key in own)):
             continue
         if isinstance(value, Mapping) and isinstance(there, CommentedMap) and id(there) not in aliased:
-            if not there:
-                there.fa.set_block_style()
             _bring(there, value, aliased, inherited=inherited)
         else:
             document[key] = _clean(value)
