@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from checkout import ROOT
+from lamina.errors import UserError
 from lamina.files import read_json
 from lamina.results.published import read_copy
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
-from lamina.stages.watch import roots, stages, watch_source
+from lamina.stages.watch import check_folds, roots, stages, watch_source
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
@@ -293,3 +294,10 @@ def test_the_cache_keeps_nothing_of_files_that_are_gone(tmp_path: Path, source: 
     (source / "two.png").unlink()
     read()
     assert [Path(key.split("|")[0]).name for key in read_json(tmp_path / "cache.json")] == ["one.png"]
+
+
+def test_a_run_with_other_folds_than_the_system_is_refused_before_anything_trains() -> None:
+    check_folds({"folds": 5, "control": True, "small_cnn": {"folds": 0}, "frozen": {"folds": 5}})
+    check_folds({})
+    with pytest.raises(UserError, match=r"assess\.frozen\.folds is 5, but assess\.folds is 0, and all runs share"):
+        check_folds({"folds": 0, "frozen": {"repeats": 2, "folds": 5}})

@@ -13,7 +13,7 @@ from lamina.data.sources.config import SourceConfig
 from lamina.data.text_filters import TextFilterConfig
 from lamina.inputs.features import FeaturesSettings
 from lamina.maths.splits import SplitConfig
-from lamina.stages import assess, entry, words
+from lamina.stages import assess, entry, watch, words
 from lamina.stages.weights import WeightsConfig
 from lamina.tasks.ensembles import read_ensembles
 from lamina.tasks.runs import read_run
@@ -52,5 +52,6 @@ def check_params(params: Params) -> None:
     for name in named(params, "runs"):
         read_run(params, name)
     assess.read_config(params)
+    watch.check_folds(params.get("assess") or {})
     read_ensembles(params)
     check_references(params)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.config import check_references, read_params
+from lamina.errors import UserError
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
 from lamina.mirror import mirrored_path
@@ -106,6 +107,24 @@ def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
     return json_digest(list(zip(names, digests.values(), strict=True)))
 
 
+def check_folds(assess: Mapping[str, Any]) -> None:
+    """Check that no run asks for other rounds of cross-validation than the system, before anything trains.
+
+    Args:
+        assess: section `assess` of params.yaml.
+
+    Raises:
+        UserError: names the run; the stage `split` assigns the rounds once for all runs.
+    """
+    folds = assess.get("folds", 0)
+    for name, own in assess.items():
+        if isinstance(own, dict) and own.get("folds", 0) not in (0, folds):
+            raise UserError(
+                f"params.yaml: assess.{name}.folds is {own['folds']}, but assess.folds is {folds}, and all runs share its "
+                "rounds; set assess.folds, and 0 for the runs without a cross-validation"
+            )
+
+
 def main() -> None:
     system = Path()
     check_version(system)
@@ -115,6 +134,7 @@ def main() -> None:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
     print(f"watching {list_code(Path('data/code'), Path('.lamina/code.json'))} files of code, and the source")
     read_ensembles(params)
+    check_folds(params.get("assess") or {})
     write_published(Path("data") / NAME, read_published(system, params))
     for note in check_references(params):
         print(note, file=sys.stderr)
