@@ -120,8 +120,8 @@ def check_folds(assess: Mapping[str, Any]) -> None:
     for name, own in assess.items():
         if isinstance(own, dict) and own.get("folds", 0) not in (0, folds):
             raise UserError(
-                f"params.yaml: assess.{name}.folds is {own['folds']}, but assess.folds is {folds}, and all runs share its "
-                "rounds; set assess.folds, and 0 for the runs without a cross-validation"
+                f"params.yaml: assess.{name}.folds is {own['folds']}, but assess.folds is {folds}, and all runs share "
+                "its rounds; set assess.folds, and 0 for the runs without a cross-validation"
             )
 
 
