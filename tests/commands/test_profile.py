@@ -220,7 +220,7 @@ def prepare_run(texts: Path) -> None:
     write_json(texts / "data" / "validation" / "verdict.json", {})
     (texts / "models" / "small").mkdir(parents=True)
     (texts / "models" / "small" / "tuned.yaml").write_text("penalty: 1\n")
-    for name in ("data/source.txt", "models/small/trials.csv"):
+    for name in ("data/published.yaml", "data/source.txt", "models/small/trials.csv"):
         (texts / name).touch()
     switch(texts, "quick")
     call(texts, "dvc", "commit", "--quiet", "--force", "watch", "split", "validate", "words@common", "tune@small")
@@ -229,15 +229,13 @@ def prepare_run(texts: Path) -> None:
     call(texts, "git", "commit", "-qm", "start")
 
 
-@pytest.mark.parametrize("command", [("repro",), ("exp", "run", "--name", "quick-one")], ids=["repro", "exp run"])
-def test_dvc_runs_the_runs_of_the_profile(texts: Path, command: tuple[str, ...]) -> None:
+def test_an_experiment_runs_the_runs_of_the_profile(texts: Path) -> None:
     prepare_run(texts)
     call(texts, "lamina", "profile", "quick")
-    call(texts, "dvc", *command, "--single-item", "train@small")
+    call(texts, "dvc", "exp", "run", "--name", "quick-one", "--single-item", "train@small")
     assert read_record(texts / "models" / "small").settings["penalty"] == 1
     assert overview(texts) == ["full", "quick  (params.yaml has it)"]
-    if "exp" in command:
-        assert "quick-one" in call(texts, "dvc", "exp", "list", "--name-only")
+    assert "quick-one" in call(texts, "dvc", "exp", "list", "--name-only")
     switch(texts, "full")
     assert "train@small" not in call(texts, "dvc", "stage", "list", "--name-only")
 
