@@ -2,7 +2,7 @@
 #   make run     install, then rebuild every result (dvc repro)
 #   make test    install, then lint, types and tests
 #   make ui      MLflow's pages on http://127.0.0.1:$(PORT), over this project's own store
-#   make bench   measure, each figure next to its alternative
+#   make bench   measure, each figure next to its alternative (bench-quick: all in small, in minutes)
 #   make lock    compile the hash-pinned requirements again from pyproject.toml
 #   make clean   remove what the targets made (not the results: `dvc gc` is for those)
 
@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS := 1
 # compile libraries once, not again in every process: that takes half of the time of their import
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test ui bench lock clean
+.PHONY: run test ui bench bench-quick lock clean
 
 run: .venv/run
 	dvc repro
@@ -46,6 +46,20 @@ bench: .venv/dev
 	python bench/finetuning.py
 	python bench/coloring.py
 	python bench/grid.py
+
+# small sizes and one repeat: shows that every bench works, and ratios only roughly
+bench-quick: .venv/dev
+	python bench/preparation.py --copies 2 --repeats 1
+	python bench/delivery.py --copies 1
+	python bench/warping.py --pictures 50 --repeats 1
+	python bench/colorize.py --megapixels 2 --repeats 1
+	python bench/memory.py --pictures 1000 2000
+	python bench/extraction.py --backbones densenet121 --rows 128 --repeats 1
+	python bench/heads.py --epochs 10 --trials 4
+	python bench/training.py --steps 4 --repeats 1
+	python bench/finetuning.py --steps 2 --repeats 1
+	python bench/coloring.py --steps 2 --repeats 1
+	python bench/grid.py --pictures 60 --copies 1 --epochs 10 --backbones densenet121
 
 lock: .venv/dev
 	for group in run dev; do \

@@ -1,14 +1,16 @@
-"""What limits a run: accuracy over the number of training pictures, cross-validated.
+"""What limits a run: accuracy over the number of training pictures.
 
 python bench/learning_curve.py SYSTEM RUN [--shares 0.25 0.5 1] [--plot FILE.png]
 
-SYSTEM is the folder of a finished system with `assess.folds`. In each round, a share of the training origins is kept,
-drawn from each class; validation and test parts stay. If the curve still rises at its end, more pictures would help; if
-it is flat, they would not. Next to it the plot shows the accuracy of the main split over the epochs.
+SYSTEM is the folder of a finished system. For each share, that part of the training origins is kept, drawn from each
+class; validation and test parts stay. With `assess.folds` the run is cross-validated, or else learned once and tested
+on the test part. If the curve still rises at its end, more pictures would help; if it is flat, they would not. Next to
+it the plot shows the accuracy of the main split over the epochs.
 """
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,14 +40,23 @@ def thinned(manifest: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
     )
 
 
-def crossed(stage: RunStage, share: float, folds: int, validation: float) -> dict[str, Any]:
-    """Cross-validate with a share of the training pictures; return their mean number and the scores."""
-    setup, tables, counts = stage.setup, [], []
-    rows = crossvalidation_rows(setup, folds, stratify=True, seed=stage.system_seed)
+def splits(stage: RunStage, folds: int, validation: float) -> Iterator[pd.DataFrame]:
+    """Yield the manifest of each fold, or the only one that there is."""
+    if not folds:
+        yield stage.setup.manifest
+        return
+    rows = crossvalidation_rows(stage.setup, folds, stratify=True, seed=stage.system_seed)
     for part in range(folds):
-        manifest = thinned(fold_of(rows, part, validation, stage.system_seed), share, part)
-        learner = stage.run.task.open_learner(replace(setup, manifest=manifest))
-        learned = learner.learn_again(stage.numbers(), TrainingOptions(what=f"{share:.0%}, fold {part + 1}"))
+        yield fold_of(rows, part, validation, stage.system_seed)
+
+
+def learned_from(stage: RunStage, share: float, manifests: Iterable[pd.DataFrame]) -> dict[str, Any]:
+    """Learn from a share of the training pictures of each split; return their mean number and the scores."""
+    tables, counts = [], []
+    for part, whole in enumerate(manifests):
+        manifest = thinned(whole, share, part)
+        learner = stage.run.task.open_learner(replace(stage.setup, manifest=manifest))
+        learned = learner.learn_again(stage.numbers(), TrainingOptions(what=f"{share:.0%}, split {part + 1}"))
         tested = manifest[manifest["fold"] == "test"]
         judged = learner.judge(learned, "test")
         tables.append(judged.assign(id=tested["id"].to_numpy(), origin=tested["origin"].to_numpy()))
@@ -63,7 +74,7 @@ def draw(curve: pd.DataFrame, history: pd.DataFrame, name: str, out: Path) -> No
     left, right = figure.subplots(1, 2, sharey=True)
     errors = [curve["accuracy"] - curve["low"], curve["high"] - curve["accuracy"]]
     left.errorbar(curve["pictures"], curve["accuracy"], errors, marker="o", capsize=3, color="#5b3fa8")
-    left.set(xscale="log", xlabel="training pictures", ylabel="accuracy", title=f"{name}, cross-validated")
+    left.set(xscale="log", xlabel="training pictures", ylabel="accuracy", title=name)
     left.set_xticks(curve["pictures"], [f"{count:.0f}" for count in curve["pictures"]])
     left.minorticks_off()
     for fold, color in (("train", "#b9a9e0"), ("validation", "#5b3fa8")):
@@ -85,7 +96,7 @@ def main() -> None:
     stage = open_run_stage(given.run).tuned()
     folds = read_config(stage.params).of(given.run, stage.run.task.name).folds
     validation = validated(stage.params.get("split"), "split", SplitConfig).validation
-    curve = pd.DataFrame([crossed(stage, share, folds, validation) for share in given.shares])
+    curve = pd.DataFrame([learned_from(stage, share, splits(stage, folds, validation)) for share in given.shares])
     print(curve.round(4).to_string(index=False))
     if plot:
         draw(curve, pd.read_csv(stage.out / "history.csv"), given.run, plot)
