@@ -45,22 +45,29 @@ TRAINED = {"weights": "weights/random", "batch_size": 32, "learning_rate": 1e-3,
 SYSTEMS: dict[str, dict[str, Any]] = {
     "digits": {
         "source": {"kind": "sklearn", "location": "digits"},
-        "convert": {"size": 16},
+        "convert": {"size": 16, "isolate": "none"},
         "split": {"test": 0.4, "validation": 0.1, "merge_near_duplicates": False},
-        "features": {"random": {"backbone": "small_cnn", "weights": "weights/random", "pooling": "scales"}},
+        "features": {
+            "random": {
+                "backbone": "small_cnn",
+                "weights": "weights/random",
+                "pooling": "scales",
+                "preprocess": "native",
+            }
+        },
         "runs": {
             "head": {"task": "classify", "input": "features/random", "epochs": 40} | TRAINED,
-            "network": {"task": "classify", "input": "pixels", "network": "small_cnn", "epochs": 12}
+            "network": {"task": "classify", "input": "pixels", "network": "small_cnn", "epochs": 8}
             | {"precision": "bfloat16"}
             | TRAINED,
         },
     },
     "smears": {
         "source": {"kind": "smear", "pictures": 600},
-        "convert": {"size": 48},
+        "convert": {"size": 48, "isolate": "none"},
         "split": {"test": 0.3, "validation": 0.15},
         "runs": {
-            "colors": {"task": "colorize", "input": "pixels", "encoder": "small_cnn", "decoder": "unet", "epochs": 12}
+            "colors": {"task": "colorize", "input": "pixels", "encoder": "small_cnn", "decoder": "unet", "epochs": 8}
             | {"loss": "mse", "trainable": True, "preprocess": "native", "precision": "bfloat16", "ema_decay": 0.9}
             | TRAINED
             | {"dropout": 0.0, "decay": 1e-4},
