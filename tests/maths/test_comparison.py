@@ -17,6 +17,7 @@ from lamina.maths.comparison import (
     letters,
     mean_differences,
     paired_test,
+    prediction_limits,
 )
 from lamina.maths.means import mean_interval, paired_mean_test
 
@@ -137,6 +138,22 @@ def test_the_interval_is_nearly_bonett_and_prices() -> None:
 def test_no_difference_at_all_is_not_certain() -> None:
     low, high = difference_interval([True] * 20, [True] * 20, range(20))
     assert low < 0 < high
+
+
+@pytest.mark.parametrize("trainings", [3, 6])
+def test_one_more_training_lies_within_the_limits(trainings: int) -> None:
+    """Of 100 lots of normal trainings, one more lies below in 5, above in 5."""
+    lots = np.random.default_rng(0).normal(0.8, 0.02, (4000, trainings + 1))
+    limits = np.array([prediction_limits(lot[:-1], 0.05) for lot in lots])
+    assert np.mean(lots[:, -1] < limits[:, 0]) == pytest.approx(0.05, abs=0.012)
+    assert np.mean(lots[:, -1] > limits[:, 1]) == pytest.approx(0.05, abs=0.012)
+
+
+def test_limits_worked_by_hand() -> None:
+    # of 1, 2 and 3: deviation 1, and t of two degrees of freedom is 2.920
+    assert prediction_limits([1, 2, 3], 0.05) == pytest.approx(
+        (2 - 2.920 * (4 / 3) ** 0.5, 2 + 2.920 * (4 / 3) ** 0.5), abs=1e-3
+    )
 
 
 @settings(max_examples=60)

@@ -1,9 +1,11 @@
 """`lamina gate`: are the results still as good as the accepted ones?
 
 `baselines/RUN.csv` holds the accepted results of a run's or an ensemble's test pictures (`lamina.results.baselines`).
-The exit code is 0 if every run is kept, 1 if one regressed, 2 if one cannot be compared. `baselines/champion.json`
-names the run that is best on its validation pictures; MLflow's registry follows it. `baselines/data.json` is the
-profile of the accepted data for the stage `validate`, or `{}` if none was accepted yet.
+`lamina.results.judgement` says when a run regressed. The exit code is 0 if every run is kept, 1 if one regressed, 2 if
+one cannot be compared. `baselines/runs.json` says what each accepted run was made with, and how it scored with other
+seeds (`lamina.results.run_facts`). `baselines/champion.json` names the run that is best on its validation pictures;
+MLflow's registry follows it. `baselines/data.json` is the profile of the accepted data for the stage `validate`, or
+`{}` if none was accepted yet.
 """
 
 import argparse
@@ -20,35 +22,59 @@ from lamina.files import staged, write_json
 from lamina.maths.comparison import holm
 from lamina.results.baselines import accepted_runs, baseline_path, baseline_text, change, difference, read_present
 from lamina.results.champion import Champion, champion_path, choose, read_champion
+from lamina.results.judgement import DEFAULT_RULE, Rule, judge
 from lamina.results.measures import MEASURES, Change, MeasureName
 from lamina.results.record import system_name
+from lamina.results.run_facts import (
+    AllRunFacts,
+    RunFacts,
+    accepted_facts,
+    facts_path,
+    made_differently,
+    present_facts,
+)
 from lamina.tasks.ensembles import result_tasks
 from lamina.tasks.registry import TASKS
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 
-TITLES = ("run", "before", "after", "better", "worse", "p", "verdict")
+TITLES = ("run", "before", "after", "difference", "better", "worse", "p", "verdict")
 NO_RUNS = f"no run of a task that the gate compares ({', '.join(task.name for task in TASKS.values() if task.guarded)})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """A run's line in the table, its exit code, and its measure (None if the run is gone)."""
+    """A run's line in the table, its exit code, and its measure (None if the run is gone).
+
+    made_differently: What it was made with that the accepted results were not; empty if that is the same or not known.
+    """
 
     code: int
     cells: tuple[str, ...]
     measure: MeasureName | None
+    made_differently: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `lamina gate`, except --system."""
-    parser.add_argument("--alpha", type=float, default=0.05, help="level of the paired test (default: %(default)s)")
+    parser.add_argument(
+        "--alpha", type=float, default=DEFAULT_RULE.alpha, help="level of the paired test (default: %(default)s)"
+    )
+    for name, measure in MEASURES.items():
+        error = "1 - accuracy" if measure.share else measure.title
+        parser.add_argument(
+            f"--margin-{name}",
+            type=float,
+            default=measure.margin,
+            metavar="SHARE",
+            help=f"of the error, {error}: by how much it may grow before it matters (default: %(default)s)",
+        )
     parser.add_argument(
         "--tolerance",
         type=float,
-        default=0.10,
-        help="fall in accuracy, or share by which the MSE rose, that counts as a regression without a test, for small "
-        "sets (default: %(default)s)",
+        default=DEFAULT_RULE.tolerance,
+        help="fall in accuracy, or share by which the MSE rose, that counts as a regression without a test, where "
+        "origins are too few for one (default: %(default)s)",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too, as Markdown")
     parser.add_argument(
@@ -70,10 +96,17 @@ def run(arguments: argparse.Namespace) -> int:
 
             register_or_warn(arguments.system, champion)
         return KEPT
-    for name in ("alpha", "tolerance"):
+    margins = {name: f"margin_{name}" for name in MEASURES}
+    for name in ("alpha", *margins.values(), "tolerance"):
         if not 0 <= getattr(arguments, name) <= 1:
-            raise UserError(f"--{name}: expected a number from 0 to 1, got {getattr(arguments, name)}")
-    verdicts = compare(arguments.system, alpha=arguments.alpha, tolerance=arguments.tolerance)
+            option = name.replace("_", "-")
+            raise UserError(f"--{option}: expected a number from 0 to 1, got {getattr(arguments, name)}")
+    rule = Rule(
+        alpha=arguments.alpha,
+        margins={name: getattr(arguments, option) for name, option in margins.items()},
+        tolerance=arguments.tolerance,
+    )
+    verdicts = compare(arguments.system, rule)
     print(_table(verdicts))
     print(f"\n{_legend(verdicts)}")
     markdown = _markdown(verdicts, system_name(arguments.system))
@@ -87,16 +120,12 @@ def run(arguments: argparse.Namespace) -> int:
     return REGRESSED if REGRESSED in codes else max(codes)
 
 
-def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
+def compare(system: Path, rule: Rule = DEFAULT_RULE) -> list[Verdict]:
     """Compare every run's test predictions with the accepted ones.
-
-    A run regressed if it is worse and the paired test over origins is significant after Holm's correction over the
-    runs, or if its accuracy fell, or its MSE rose relatively, by more than `tolerance`.
 
     Args:
         system: Folder of the system.
-        alpha: Level of the test, 0 to 1.
-        tolerance: Largest accepted fall of accuracy, or relative rise of MSE.
+        rule: What counts as a regression. p-values are corrected over the runs by Holm's method.
 
     Returns:
         One verdict per run, sorted by name.
@@ -108,22 +137,31 @@ def compare(system: Path, *, alpha: float, tolerance: float) -> list[Verdict]:
     names = sorted({*measures, *accepted_runs(system)})
     if not names:
         raise UserError(f"{system / 'params.yaml'}: nothing to compare: {NO_RUNS}")
-    changes: dict[str, Change] = {}
+    accepted = accepted_facts(system)
+    changes: dict[str, tuple[Change, RunFacts]] = {}
     problems: dict[str, str] = {}
     for name in names:
         try:
             if name not in measures:
                 raise UserError("no longer in params.yaml; --accept removes its baseline")
-            changes[name] = change(system, name, MEASURES[measures[name]])
+            changes[name] = change(system, name, MEASURES[measures[name]]), present_facts(system, name)
         except UserError as error:
             problems[name] = str(error)
-    adjusted = dict(zip(changes, holm([change.p for change in changes.values()]), strict=True))
-    return [
-        _judge(name, changes[name], adjusted[name], measures[name], alpha, tolerance)
-        if name in changes
-        else _refuse(name, problems[name], measures.get(name))
-        for name in names
-    ]
+    adjusted = dict(zip(changes, holm([change.p for change, _ in changes.values()]), strict=True))
+
+    def verdict(name: str) -> Verdict:
+        (found, present), before, measure = changes[name], accepted.get(name, RunFacts()), MEASURES[measures[name]]
+        repeats = {"accepted_repeats": before.repeats, "present_repeats": present.repeats}
+        regressed, said = judge(found, adjusted[name], measure, rule=rule, runs=len(changes), **repeats)
+        counts = (str(found.better), str(found.worse), f"{adjusted[name]:.3g}")
+        return Verdict(
+            code=REGRESSED if regressed else KEPT,
+            cells=(name, *found.shown, measure.difference(found), *counts, said),
+            measure=measure.name,
+            made_differently=made_differently(before, present),
+        )
+
+    return [verdict(name) if name in changes else _refuse(name, problems[name], measures.get(name)) for name in names]
 
 
 def accept(system: Path, *, data_only: bool = False) -> list[str]:
@@ -146,6 +184,7 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
         raise UserError(f"{system / 'params.yaml'}: nothing to accept: {NO_RUNS}; `--accept data` takes the data alone")
     try:
         present = {name: read_present(system, name, MEASURES[measure])[0] for name, measure in runs.items()}
+        facts = AllRunFacts(runs={name: present_facts(system, name) for name in runs})
         champion = _champion(system, runs) if runs else None
         profile = _read_data(system)
     except UserError as error:
@@ -158,6 +197,8 @@ def accept(system: Path, *, data_only: bool = False) -> list[str]:
         for name, answers in present.items():
             part = together.enter_context(staged(baseline_path(system, name)))
             part.write_text(baseline_text(answers, MEASURES[runs[name]]), encoding="utf-8", newline="")
+        if not data_only:
+            facts.write(together.enter_context(staged(facts_path(system))))
         if champion:
             write_json(together.enter_context(staged(champion_path(system))), champion.model_dump())
         write_json(together.enter_context(staged(_data_baseline(system))), profile.model_dump(mode="json"))
@@ -217,28 +258,23 @@ def _champion_difference(system: Path, champion: Champion) -> str:
     return f"champion: {champion.run}{instead}, best by validation {measure.title} ({shown})"
 
 
-def _judge(name: str, change: Change, p: float, measure: MeasureName, alpha: float, tolerance: float) -> Verdict:
-    code, verdict = KEPT, "kept"
-    # Floats are not exact: a fall of exactly the tolerance is not more than it.
-    if change.worsening - tolerance > 1e-9:
-        code, verdict = REGRESSED, f"regressed: {MEASURES[measure].too_far(change.worsening, tolerance)}"
-    elif p <= alpha and change.worsening > 0:
-        code, verdict = REGRESSED, f"regressed: p is not above {alpha:g}"
-    elif p <= alpha and change.worsening < 0:
-        verdict = "improved"
-    figures = (change.before, change.after, str(change.better), str(change.worse), f"{p:.3g}")
-    return Verdict(code=code, cells=(name, *figures, verdict), measure=measure)
-
-
 def _refuse(name: str, problem: str, measure: MeasureName | None) -> Verdict:
-    cells = (name, "-", "-", "-", "-", "-", f"cannot compare: {problem}")
+    cells = (name, *["-"] * (len(TITLES) - 2), f"cannot compare: {problem}")
     return Verdict(code=CANNOT_COMPARE, cells=cells, measure=measure)
 
 
 def _legend(verdicts: Sequence[Verdict]) -> str:
-    """Explain the table, with a paragraph for each measure in it."""
+    """Explain the table: what was made differently, and a paragraph for each measure in it."""
     judged_by = {verdict.measure for verdict in verdicts}
-    return "\n\n".join(measure.legend for name, measure in MEASURES.items() if name in judged_by)
+    return "\n\n".join(_made(verdicts) + [one.legend for name, one in MEASURES.items() if name in judged_by])
+
+
+def _made(verdicts: Sequence[Verdict]) -> list[str]:
+    """Say what the runs were made with that the accepted results were not, in a line for all runs with the same."""
+    runs: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        runs.setdefault(verdict.made_differently, []).append(verdict.cells[0])
+    return [f"Made differently ({', '.join(names)}): {said}." for said, names in runs.items() if said]
 
 
 def _table(verdicts: list[Verdict]) -> str:

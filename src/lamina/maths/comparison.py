@@ -168,6 +168,23 @@ def letters(names: Sequence[str], found: Sequence[Difference], level: float = 0.
     }
 
 
+def prediction_limits(values: Sequence[float], level: float) -> tuple[float, float]:
+    """Compute between which values one more training of a run lies, given those of trainings with other seeds.
+
+    Args:
+        values: at least two, of normally distributed trainings.
+        level: chance that it lies below the lower limit, and the same above the upper one.
+
+    Source:
+        The prediction interval of one observation, G. J. Hahn and W. Q. Meeker, Statistical Intervals, 1991, section
+        4.8.
+    """
+    count, spread = len(values), float(np.std(values, ddof=1))
+    half = float(t.ppf(1 - level, count - 1)) * spread * math.sqrt(1 + 1 / count)
+    center = float(np.mean(values))
+    return center - half, center + half
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Correct p-values for multiple tests, so that the family-wise error rate stays at the level.
 

@@ -1,6 +1,7 @@
 """Measures of a run's results: read from its files, compared picture by picture, and shown."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,19 +23,33 @@ Answers: TypeAlias = dict[str, tuple[str, ...]]
 class Change:
     """The change of a run's answers for the same test pictures.
 
+    A loss is a fall of accuracy, or a rise of the MSE as a share of the MSE before; below 0 it is a gain.
+
     Attributes:
-        before, after: The measure with its 95 % interval over origins, as shown.
+        before, after: The measure.
+        shown: Both with their 95 % intervals over origins.
         better, worse: Numbers of pictures.
-        worsening: In the unit of the gate's tolerance; negative for an improvement.
+        loss: The loss; interval: its 95 % interval over origins.
+        error: The error before, in the unit of the loss: 1 - accuracy, or 1 for an MSE.
         p: Of a paired test over origins, of no change.
+        origins: Number of origins.
     """
 
-    before: str
-    after: str
+    before: float
+    after: float
+    shown: tuple[str, str]
     better: int
     worse: int
-    worsening: float
+    loss: float
+    interval: tuple[float, float]
+    error: float
     p: float
+    origins: int
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing changed."""
+        return not (self.better or self.worse or self.loss)
 
 
 class Measure(ABC):
@@ -47,6 +62,7 @@ class Measure(ABC):
         higher_is_better: False for errors.
         share: Whether it is a share, from 0 to 1.
         columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
+        margin: Of the gate: by which share the error (1 - accuracy, or the MSE) may grow before it matters.
         legend: Explains the gate's table.
     """
 
@@ -56,6 +72,7 @@ class Measure(ABC):
     higher_is_better: ClassVar[bool]
     share: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
+    margin: ClassVar[float]
     legend: ClassVar[str]
 
     @abstractmethod
@@ -79,8 +96,12 @@ class Measure(ABC):
         """Compare answers for the same pictures; raises UserError if their labels differ."""
 
     @abstractmethod
-    def too_far(self, worsening: float, tolerance: float) -> str:
-        """Return in words that the measure got worse by more than the tolerance."""
+    def amount(self, loss: float) -> str:
+        """Return a loss as text."""
+
+    @abstractmethod
+    def difference(self, change: Change) -> str:
+        """Return the difference, after minus before, with its interval, as text."""
 
 
 class Accuracy(Measure):
@@ -92,9 +113,11 @@ class Accuracy(Measure):
     higher_is_better = True
     share = True
     columns = ("label", "predicted")
+    margin = 0.1
     legend = (
-        "Accuracy on the test examples with its 95 % interval over origins; examples that became right (better) and "
-        "wrong (worse); p of the exact paired test over origins, after Holm's correction for the number of runs."
+        "Accuracy on the test examples, and its difference, with 95 % intervals over origins; examples that became "
+        "right (better) and wrong (worse); p of the exact paired test over origins, after Holm's correction for the "
+        "number of runs."
     )
 
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
@@ -106,7 +129,7 @@ class Accuracy(Measure):
         return sum(label == predicted for label, predicted in answers.values()) / len(answers)
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
-        from lamina.maths.comparison import paired_test
+        from lamina.maths.comparison import difference_interval, paired_test
 
         keys = sorted(after)
         relabeled = [key for key in keys if before[key][0] != after[key][0]]
@@ -117,16 +140,24 @@ class Accuracy(Measure):
         first, second, origin = _right(before, keys), _right(after, keys), [origins[key] for key in keys]
         better, worse = int(np.sum(second & ~first)), int(np.sum(first & ~second))
         return Change(
-            before=self._with_interval(first, origin),
-            after=self._with_interval(second, origin),
+            before=float(first.mean()),
+            after=float(second.mean()),
+            shown=(self._with_interval(first, origin), self._with_interval(second, origin)),
             better=better,
             worse=worse,
-            worsening=(worse - better) / len(keys),
+            loss=(worse - better) / len(keys),
+            interval=difference_interval(first, second, origin),
+            error=1 - float(first.mean()),
             p=paired_test(first, second, origin),
+            origins=len(set(origin)),
         )
 
-    def too_far(self, worsening: float, tolerance: float) -> str:
-        return f"fell by {worsening:.3f}, more than {tolerance:g}"
+    def amount(self, loss: float) -> str:
+        return f"{loss:.3f}"
+
+    def difference(self, change: Change) -> str:
+        low, high = change.interval
+        return f"{0 - change.loss:+.3f} [{0 - high:+.3f}, {0 - low:+.3f}]"
 
     def _with_interval(self, right: NDArray[np.bool_], origin: Sequence[str]) -> str:
         from lamina.maths.scores import accuracy_interval
@@ -143,15 +174,14 @@ class MeanSquaredError(Measure):
     higher_is_better = False
     share = False
     columns = ("mse",)
+    margin = 0.02
     legend = (
-        "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), with its 95 % "
-        "interval over origins: lower is better; pictures whose MSE fell (better) and rose (worse) by more than 0.1 %; "
-        "p of a paired test over origins, after Holm's correction for the number of runs."
+        "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), and its "
+        "difference, with 95 % intervals over origins: lower is better; pictures whose MSE fell (better) and rose "
+        "(worse) by more than 0.1 %; p of a paired test over origins, after Holm's correction for the number of runs."
     )
     decimals: ClassVar[int] = 4
-    # Another processor or library may round the MSE of a picture differently. The difference is invisible, but
-    # systematic, so a test would find it significant.
-    same: ClassVar[float] = 1e-3
+    same: ClassVar[float] = 1e-3  # smaller differences of one picture are invisible
 
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
         try:
@@ -166,25 +196,34 @@ class MeanSquaredError(Measure):
         return math.fsum(float(number) for (number,) in answers.values()) / len(answers)
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
-        from lamina.maths.means import paired_mean_test
+        from lamina.maths.means import mean_interval, paired_mean_test
 
         keys = sorted(after)
         first, second = (np.array([float(answers[key][0]) for key in keys]) for answers in (before, after))
         origin = [origins[key] for key in keys]
-        moved = np.where(np.abs(second - first) > np.maximum(self.same * first, self.same), second, first)
-        mean = float(first.mean())
-        rise = float(moved.mean()) - mean
+        rises, visible, mean = second - first, np.maximum(self.same * first, self.same), float(first.mean())
+        unit = mean or sys.float_info.min  # without any error before, each is infinitely more
+        low, high = map(float, mean_interval(rises, origin))
         return Change(
-            before=self._with_interval(first, origin),
-            after=self._with_interval(second, origin),
-            better=int(np.sum(moved < first)),
-            worse=int(np.sum(moved > first)),
-            worsening=rise / mean if mean else math.inf if rise else 0.0,
-            p=float(paired_mean_test(first, moved, origin)),
+            before=mean,
+            after=float(second.mean()),
+            shown=(self._with_interval(first, origin), self._with_interval(second, origin)),
+            better=int(np.sum(rises < -visible)),
+            worse=int(np.sum(rises > visible)),
+            loss=float(rises.mean()) / unit,
+            interval=(low / unit, high / unit),
+            error=1.0,
+            p=float(paired_mean_test(first, second, origin)),
+            origins=len(set(origin)),
         )
 
-    def too_far(self, worsening: float, tolerance: float) -> str:
-        return f"rose by {100 * worsening:.3g} %, more than {100 * tolerance:g} %"
+    def amount(self, loss: float) -> str:
+        return f"{100 * loss:.2g} %"
+
+    def difference(self, change: Change) -> str:
+        low, high = change.interval
+        bounds = f"{100 * low:+.2f}, {100 * high:+.2f}" if np.isfinite(high) else "one origin"
+        return f"{100 * change.loss:+.2f} % [{bounds}]"
 
     def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
         from lamina.maths.means import mean_interval
