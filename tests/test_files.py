@@ -47,6 +47,10 @@ class Writer:
             assert self.process.stdout.readline() == f"{self.written}\n"
             self.written += 1
 
+    def ends(self) -> int:
+        self.process.communicate(timeout=60)
+        return self.process.returncode
+
 
 def places(folder: Path) -> list[Path]:
     return list((folder / "results").glob(".part-*"))
@@ -61,10 +65,10 @@ def test_of_two_processes_each_completes_only_what_it_wrote(writer: Callable[[st
     first.write(3)
     second.write(2)
     first.write(2)
-    assert first.process.wait(10) == 0
+    assert first.ends() == 0
     assert contents(tmp_path) == dict.fromkeys("01234", "a")
     second.write(3)
-    assert second.process.wait(10) == 0
+    assert second.ends() == 0
     assert contents(tmp_path) == dict.fromkeys("01234", "b")
     assert places(tmp_path) == []
 
@@ -76,14 +80,14 @@ def test_what_a_killed_process_left_is_removed_and_a_live_one_keeps_its_place(
     dead.write(1)
     live.write(1)
     dead.process.kill()
-    dead.process.wait()
+    assert dead.ends()
     assert len(places(tmp_path)) == 2
     with staged(tmp_path / "results" / "other.txt") as part:
         part.write_text("other")
     (place,) = places(tmp_path)
     assert place.name.startswith(f".part-{live.process.pid}-")
     live.write(4)
-    assert live.process.wait(10) == 0
+    assert live.ends() == 0
     assert contents(tmp_path) == dict.fromkeys("01234", "b")
 
 

@@ -37,7 +37,7 @@ def test_a_second_process_stops_in_one_line_that_names_the_first(tmp_path: Path)
     with pytest.raises(UserError, match=expected), exclusive(tmp_path / "lock", "the cake", patience=0.1):
         pass
     first.kill()
-    first.wait()
+    first.communicate()
     with exclusive(tmp_path / "lock", "the cake", patience=0.1):
         assert (tmp_path / "lock.pid").read_text() == str(os.getpid())
 
@@ -46,4 +46,5 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:
     first, start = hold(tmp_path, 0.5), time.monotonic()
     with exclusive(tmp_path / "lock", "the cake"):
         assert time.monotonic() - start > 0.3
-    assert first.wait(10) == 0
+    first.communicate(timeout=60)
+    assert first.returncode == 0

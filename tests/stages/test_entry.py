@@ -71,6 +71,8 @@ def test_a_stage_ends_with_the_dvc_that_started_it_and_with_no_other_parent(syst
     stage = begun(system)
     starter.kill()
     starter.wait()
+    assert starter.stderr
+    starter.stderr.close()
     try:
         assert ends(stage, seconds=10 if by_dvc else 1) == by_dvc
     finally:
