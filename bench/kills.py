@@ -35,13 +35,13 @@ OUTPUTS: Final = tuple(map(Path, ("data", "weights", "models", "ensembles")))
 HELD: Final = "has held the stage"  # a second instance stopped, since the first still ran
 COMMON: Final = {"weights": "weights/random", "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 PARAMS: Final = {
-    "source": {"pictures": 200},
+    "source": {"pictures": 80},
     "convert": {"size": 32},
     "augment": {"copies": 1},
     "tune": {"trials": 4, "epochs": 2},
     "weights": {"imagenet": []},
-    "assess": {"repeats": 1, "folds": 0, "control": False},
 }
+ASSESS: Final = {"repeats": 1, "folds": 0, "control": False}
 FEATURES: Final = {
     "maps": {
         "backbone": "small_cnn", "weights": "weights/random", "pooling": "scales", "preprocess": "native",
@@ -65,7 +65,7 @@ def make_system(folder: Path) -> None:
     params = yaml.load(ROOT / "params.yaml")
     for name, values in PARAMS.items():
         params[name].update(values)
-    params |= {"features": FEATURES, "runs": RUNS, "ensembles": {"both": {"runs": ["head", "tiny"]}}}
+    params |= {"assess": ASSESS, "features": FEATURES, "runs": RUNS, "ensembles": {"both": {"runs": ["head", "tiny"]}}}
     yaml.dump(params, folder / "params.yaml")
     subprocess.run(["dvc", "init", "--no-scm", "--quiet"], cwd=folder, env=environment(folder), check=True)
 
