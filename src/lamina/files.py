@@ -4,11 +4,15 @@ import hashlib
 import io
 import json
 import mmap
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from filelock import FileLock, Timeout
 
 from lamina.errors import UserError
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 PIECE: Final = 2**16  # bytes copied or written at a time; this fits the processor's cache
+_PLACE: Final = ".part-"  # begins the name of a writer's folder
+_LOCK: Final = "lock"  # file in it
 
 
 def discard(path: Path) -> None:
@@ -28,27 +34,50 @@ def discard(path: Path) -> None:
 
 @contextmanager
 def staged(out: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Yield a temporary path next to `out`; rename it to `out` if the body succeeds.
+    """Yield a temporary path; rename it to `out` if the body succeeds.
 
     An existing `out` is replaced only at the end. After an error or Ctrl-C, it is unchanged and the temporary file is
-    deleted.
+    deleted. Each writer has a place of its own: of several processes that write the same `out`, the last one replaces
+    what the others wrote. What killed processes left next to `out` is removed.
 
     Args:
         out: the file to write, or the folder if `folder` is true.
         folder: whether to create a folder.
     """
-    part = out.parent / f".part-{out.name}"  # the suffix stays: libraries choose the format by it
-    part.parent.mkdir(parents=True, exist_ok=True)
-    discard(part)
-    if folder:
-        part.mkdir()
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(out.parent)
+    with _own_place(out.parent) as place:
+        part = place / out.name  # the suffix stays: libraries choose the format by it
+        if folder:
+            part.mkdir()
         yield part
         if folder and out.exists():
-            discard(out)
+            out.replace(place / f"old-{out.name}")  # a folder does not replace another one
         part.replace(out)
+
+
+@contextmanager
+def _own_place(parent: Path) -> Iterator[Path]:
+    """Make a folder `.part-PROCESS-...`, whose lock tells the others that its process lives; remove it at the end."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=f"{_PLACE}{os.getpid()}-", dir=parent))
+        lock = FileLock(place / _LOCK, thread_local=False)
+        with suppress(Timeout, FileNotFoundError):  # another process took it for abandoned before it was locked
+            lock.acquire(blocking=False)
+            break
+    try:
+        yield place
     finally:
-        discard(part)
+        lock.release()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the places of processes that were killed."""
+    for place in parent.glob(f"{_PLACE}*"):
+        # held by a live process, gone meanwhile, or of another user
+        with suppress(Timeout, OSError), FileLock(place / _LOCK, thread_local=False).acquire(blocking=False):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, count: int) -> None:
@@ -86,7 +115,8 @@ class PiecewiseWriter(io.BufferedWriter):
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, atomically. Keys are sorted: the same value gives the same bytes."""
     with staged(path) as part:
-        part.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+        part.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
 def read_json(path: Path) -> Any:

@@ -216,7 +216,7 @@ def prepare_run(texts: Path) -> None:
     with (texts / ".gitignore").open("a") as ignored:
         ignored.write("/src\n")
     words_system(texts, opinions(40))
-    list_code(texts / "data" / "code", texts / ".lamina" / "code.json")
+    list_code(texts / "data" / "code", texts / ".lamina" / "code.json", "texts")
     write_json(texts / "data" / "validation" / "verdict.json", {})
     (texts / "models" / "small").mkdir(parents=True)
     (texts / "models" / "small" / "tuned.yaml").write_text("penalty: 1\n")

@@ -74,11 +74,13 @@ def test_the_next_save_removes_what_a_killed_one_left(tmp_path: Path) -> None:
         def save(self, path: Path) -> None:
             with zipfile.ZipFile(path, "w") as file:
                 file.writestr("config.json", '{"date_saved": "today"}')
-            seen.append(sorted(there.name for there in tmp_path.iterdir()))
+            seen.append(sorted(there.name for there in tmp_path.glob(".part-*/*")))
 
     seen: list[list[str]] = []
-    (tmp_path / ".part-model.keras").write_bytes(b"of a process that was killed")
+    left = tmp_path / ".part-1-of_a_process_that_was_killed"
+    left.mkdir()
+    (left / "half").touch()
     save_model(Model(), tmp_path / "model.keras")
-    assert seen == [[".part-model.keras"]]
+    assert seen == [["lock", "model.keras"]]
     assert [there.name for there in tmp_path.iterdir()] == ["model.keras"]
     assert zipfile.ZipFile(tmp_path / "model.keras").read("config.json") == b"{}"

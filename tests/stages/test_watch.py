@@ -162,6 +162,20 @@ def test_what_a_publication_may_report_of_a_task_decides_the_report_alone() -> N
         assert lists_of(f"lamina.{module}") == {"report"}
 
 
+def test_the_name_of_the_system_decides_the_report_alone(copy: Copy) -> None:
+    copied = shutil.copytree(copy.folder / "data", copy.folder.with_name("other") / "data")
+    shutil.copy(ROOT / "params.yaml", copied.parent)
+    environment = os.environ | {"PYTHONPATH": str(copy.package.parent)}
+    subprocess.run(WATCH, cwd=copied.parent, env=environment, check=True, capture_output=True)
+    differ = {
+        path.relative_to(copied).as_posix()
+        for path in copied.rglob("*")
+        if path.is_file() and path.read_bytes() != (copy.folder / "data" / path.relative_to(copied)).read_bytes()
+    }
+    assert differ == {"code/report.txt"}
+    assert (copied / "code" / "report.txt").read_text().endswith("\nthe system: other\n")
+
+
 # ---- published.yaml
 
 WATCH = [sys.executable, "-m", "lamina.stages.watch"]
@@ -265,6 +279,25 @@ def test_another_list_of_files_is_noticed(source: Path, read: Callable[..., str]
         case "moved":
             (source / "two.png").rename(source / "a" / "two.png")
     assert read() != before
+
+
+def test_pictures_behind_a_link_are_watched(tmp_path: Path, source: Path, read: Callable[..., str]) -> None:
+    linked = tmp_path / "elsewhere"
+    linked.mkdir()
+    (linked / "three.png").write_bytes(b"three")
+    without = read()
+    (source / "b").symlink_to(linked)
+    before = read()
+    assert before != without
+    assert read.files == ["three.png"]  # type: ignore[attr-defined]
+    (linked / "four.png").write_bytes(b"four")
+    assert read() != before
+
+
+def test_what_no_source_reads_changes_nothing(source: Path, read: Callable[..., str]) -> None:
+    before = read()
+    (source / ".DS_Store").write_bytes(b"of a file browser")
+    assert read() == before
 
 
 def test_the_digest_does_not_depend_on_where_the_source_is(source: Path, read: Callable[..., str]) -> None:

@@ -260,7 +260,7 @@ def prepare(system: Path) -> None:
     write_stripes(system, train=4, validation=0, test=0)
     (system / "data/validation").mkdir()
     (system / "data/validation/verdict.json").write_text("{}\n")
-    list_code(system / "data/code", system / ".lamina/code.json")
+    list_code(system / "data/code", system / ".lamina/code.json", "cells")
     learn(system, seed=1)
 
 

@@ -278,6 +278,6 @@ def _remove_unused(memo: Path, packs: Path, used: set[str]) -> None:
     for path in memo.iterdir() if memo.exists() else ():
         if path != packs:
             discard(path)
-    for path in packs.glob("*"):
+    for path in packs.glob("[0-9a-f]*"):  # not what other processes are writing
         if path.stem not in used:
             discard(path)

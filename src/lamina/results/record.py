@@ -79,7 +79,7 @@ def read_record(folder: Path) -> Record:
 def note_convention(weights: str, preprocess: str) -> None:
     """Print a note where weights were trained with another `preprocess`, as the record next to them says."""
     try:
-        settings = json.loads(Path(weights).with_name("record.json").read_text())["settings"]
+        settings = json.loads(Path(weights).with_name("record.json").read_text(encoding="utf-8"))["settings"]
         trained_with = settings.get("preprocess", "native")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return

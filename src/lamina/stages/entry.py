@@ -1,24 +1,47 @@
-"""Entry point of stages and commands: seed and arguments, exit codes, and errors in one line."""
+"""Entry point of stages and commands: seed and arguments, exit codes, errors in one line, and one process per stage."""
 
 import errno
 import os
 import select
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from multiprocessing.dummy import DummyProcess
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from lamina.config import SEEDS, shown
 from lamina.errors import UserError
+from lamina.locks import LOCKS, exclusive
 
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
 SECONDS_TO_END: Final = 5.0  # for a worker thread, and then for the process
+SECONDS_BETWEEN_LOOKS: Final = 0.25
 PIPE_CLOSED: Final = 141  # 128 + SIGPIPE, as a shell reports it
 
 STDOUT: Final = 1  # file descriptor
+DVC_STAGE: Final = "DVC_STAGE"  # DVC sets it for the commands of stages
+
+
+def run_stage(main: Callable[[], None]) -> NoReturn:
+    """`run` the `main` of a stage, in one process per system and stage, and no longer than the `dvc` that started it.
+
+    DVC's own lock ends with `dvc`. If `dvc` alone is killed and run again, two processes would write the same files.
+    """
+    if DVC_STAGE in os.environ:
+        threading.Thread(target=_end_with_dvc, daemon=True).start()
+    stage = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    with ExitStack() as until_the_end:
+
+        def alone() -> None:
+            until_the_end.enter_context(exclusive(LOCKS / f"{stage.replace('/', '-')}.lock", f"the stage {stage}"))
+            main()
+
+        run(alone)
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -97,6 +120,25 @@ def _outcome(action: Callable[[], None]) -> Any:
         message = _message(error)
     print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     return USER_ERROR
+
+
+def _end_with_dvc() -> None:
+    """End this process at once when the `dvc` that started it has ended."""
+    import psutil  # only a stage that DVC started needs it
+
+    with suppress(psutil.NoSuchProcess):  # ended at this moment
+        dvc = next((one for one in psutil.Process().parents() if _may_be_dvc(one.cmdline())), None)
+        while dvc and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+    with suppress(OSError):  # the terminal may be closed
+        print("error: dvc, which started this stage, has ended; run it again", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
+
+
+def _may_be_dvc(command: list[str]) -> bool:
+    """Whether a command is `dvc` or a program that may call it, and not a shell that DVC runs a stage in."""
+    text = " ".join(command)
+    return ("dvc" in text or "python" in text) and "lamina.stages" not in text
 
 
 def _end_soon() -> None:

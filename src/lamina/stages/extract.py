@@ -16,6 +16,7 @@ from lamina.errors import UserError
 from lamina.files import discard, file_digest, staged, write_json
 from lamina.inputs.features import UNFINISHED, FeaturesSettings, features_key, tidy
 from lamina.inputs.index import read_split, write_index
+from lamina.locks import exclusive
 from lamina.models.saving import save_model
 from lamina.models.weights import weights_facts
 from lamina.results.record import note_convention
@@ -84,11 +85,11 @@ def _extract(
     extractor = make_extractor(settings, manifest, folders, seed=seed)
     engine = compile_engine(extractor, settings.precision)
     built = time.perf_counter()
-    unfinished.mkdir(parents=True, exist_ok=True)
-    extract(engine, open_rows(manifest, folders), unfinished / "features.npy")
-    seconds = {"build": built - start, "extract": time.perf_counter() - built}
+    with exclusive(unfinished / "lock", "these features"):  # entries with the same settings share them
+        extract(engine, open_rows(manifest, folders), unfinished / "features.npy")
+        seconds = {"build": built - start, "extract": time.perf_counter() - built}
+        shutil.move(unfinished / "features.npy", out / "features.npy")
     save_model(extractor, out / "backbone.keras")
-    shutil.move(unfinished / "features.npy", out / "features.npy")
     return {"seconds": seconds, "machine": machine(), "engine": engine.name, "precision": engine.precision}
 
 
@@ -112,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run_stage(main)

@@ -4,7 +4,8 @@ It runs in every `dvc repro`. Each other stage depends on a list of the code tha
 `data/code/STAGE.txt`; the stages of a run depend on the list of their task, `data/code/STAGE/TASK.txt`. So an edit
 reruns only the stages that use the edited code, in a checkout or in an installed package. `data/source.txt` changes
 when the files of a source change, and `data/published.yaml`, on which only the report depends, when `published.yaml`
-says something else.
+says something else. The list of the report also holds the name of the system: DVC's cache knows no names, and would
+give a copied system the page of the first one, and no experiment in MLflow.
 """
 
 import sys
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from lamina.config import check_references, read_params
+from lamina.data.sources.folder import list_folder
 from lamina.errors import UserError
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
 from lamina.mirror import mirrored_path
 from lamina.progress import progress
 from lamina.results.published import NAME, write_published
+from lamina.results.record import system_name
 from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
 from lamina.tasks.ensembles import read_ensembles
@@ -29,12 +32,13 @@ from lamina.tasks.task import DECIDING
 NO_STAGES = ("entry", "folds", "run_stage", "watch")
 
 
-def list_code(out: Path, cache: Path) -> int:
+def list_code(out: Path, cache: Path, system: str) -> int:
     """Write a list for every stage, and for every task of a run's stages, to `out`; return the number of code files.
 
     Args:
         out: Folder of the lists.
         cache: File that keeps the lists for as long as no file of the package changes in size or time.
+        system: Name of the system, which the list of the report ends with.
     """
     files = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
     state = json_digest([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files])
@@ -46,7 +50,8 @@ def list_code(out: Path, cache: Path) -> int:
     with staged(out, folder=True) as part:
         for name, lines in lists.items():
             (part / name).parent.mkdir(exist_ok=True)
-            (part / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            written = [*lines, f"the system: {system}"] if name == "report.txt" else lines
+            (part / name).write_text("".join(f"{line}\n" for line in written), encoding="utf-8")
     return len({line for lines in lists.values() for line in lines})
 
 
@@ -79,7 +84,7 @@ def roots(stage: str) -> list[str]:
 
 
 def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
-    """Return a digest of the files of a source, or of `source.mirrored` if it is there; of others, their kind.
+    """Return a digest of the files that a source reads, or `source.mirrored` if it is there; of others, their kind.
 
     Args:
         source: section `source` of params.yaml.
@@ -94,7 +99,7 @@ def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
         path = system / location
     if not path.exists():
         return "missing"
-    files = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    files = [path / name for name in list_folder(path, str(location))] if path.is_dir() else [path]
     known = read_json(cache) if cache.exists() else {}
     digests = {}
     for file in progress(files, what="watch", unit="files"):
@@ -132,7 +137,8 @@ def main() -> None:
     source = params.get("source") or {}
     with staged(Path("data/source.txt")) as part:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
-    print(f"watching {list_code(Path('data/code'), Path('.lamina/code.json'))} files of code, and the source")
+    count = list_code(Path("data/code"), Path(".lamina/code.json"), system_name(system))
+    print(f"watching {count} files of code, and the source")
     read_ensembles(params)
     check_folds(params.get("assess") or {})
     write_published(Path("data") / NAME, read_published(system, params))
@@ -141,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    entry.run(main)
+    entry.run_stage(main)

@@ -4,19 +4,18 @@ MLflow by itself retries for minutes if a server is away or a database is locked
 within seconds counts as away: `lamina track` adds what is missing later.
 """
 
-import fcntl
 import logging
 import os
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.locks import exclusive as hold
 from lamina.prefetch import LOADING
 
 if TYPE_CHECKING:
@@ -121,25 +120,8 @@ def exclusive(root: Path) -> Iterator[None]:
     Raises:
         UserError: If another process holds it for `SECONDS_TO_WAIT`.
     """
-    folder = root / "mlflow"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        _lock(file)
+    with hold(root / "mlflow" / "lock", "MLflow's store", patience=SECONDS_TO_WAIT):
         yield
-
-
-def _lock(file: TextIO) -> None:
-    end = time.monotonic() + SECONDS_TO_WAIT
-    while True:
-        try:
-            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > end:
-                raise UserError(
-                    f"{file.name}: another process has held MLflow's store for {SECONDS_TO_WAIT:.0f} s; "
-                    "check which process hangs, and run again"
-                ) from None
-        time.sleep(0.05)
 
 
 @contextmanager

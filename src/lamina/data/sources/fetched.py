@@ -17,6 +17,7 @@ from lamina.data.sources.members import SUFFIXES, Members, check_size, combine
 from lamina.data.sources.urls import all_urls, file_name, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
+from lamina.locks import LOCKS, exclusive
 from lamina.mirror import MIRROR, local_mirror
 from lamina.progress import progress
 
@@ -145,7 +146,8 @@ def obtain(
     reasons = []
     for place, file in kept.items():
         try:
-            problem = _fetch_and_check(place, file, check, session, patience)
+            with exclusive(folder.parent / LOCKS.name / "downloads.lock", "the downloads"):  # one process continues one
+                problem = _fetch_and_check(place, file, check, session, patience)
         except FetchError as error:
             reasons.append(f"{shown(place)}: {error}" + (f", and {file}: {unfit[place]}" if place in unfit else ""))
             continue

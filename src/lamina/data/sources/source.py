@@ -1,6 +1,5 @@
 """Opens a source of any kind and yields its pictures one by one."""
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -12,19 +11,11 @@ from lamina.data.sources import digits
 from lamina.data.sources.archive import open_archive
 from lamina.data.sources.boxes import find_boxes, read_boxes
 from lamina.data.sources.config import SourceConfig
+from lamina.data.sources.folder import open_folder
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
 from lamina.data.sources.labels import Labels, find_labels
 from lamina.data.sources.listing import listing_problem, with_digests
-from lamina.data.sources.members import (
-    Members,
-    Picture,
-    check_size,
-    checked_name,
-    is_ignored,
-    some,
-    sorted_names,
-    suggestion,
-)
+from lamina.data.sources.members import Members, Picture, some, suggestion
 from lamina.data.sources.text_table import find_text_table
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -75,48 +66,8 @@ def open_members(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
     """
     if not path.exists():
         raise UserError(f"{where}: not found{_nearest(path)}")
-    with _open_folder(path, where=where) if path.is_dir() else open_archive(path, where=where, spool=spool) as members:
+    with open_folder(path, where=where) if path.is_dir() else open_archive(path, where=where, spool=spool) as members:
         yield members
-
-
-@contextmanager
-def _open_folder(path: Path, *, where: str) -> Iterator[Members]:
-    """List the files of a folder and of all folders below it; links are followed.
-
-    Raises UserError, here or on reading, for a broken or circular link, for what is neither file nor folder, and for
-    what cannot be read.
-    """
-
-    def read(name: str) -> bytes:
-        file = path / name
-        try:
-            check_size(file.stat().st_size, name, where)
-            return file.read_bytes()
-        except OSError as error:
-            raise UserError(f"{where}: cannot read {name!r}: {error.strerror}") from None
-
-    names = sorted_names(_walk(path, where, "", (path.resolve(),)), where)
-    yield Members(where=where, names=names, read=read)
-
-
-def _walk(folder: Path, where: str, prefix: str, above: tuple[Path, ...]) -> Iterator[str]:
-    try:
-        entries = list(os.scandir(folder))
-    except OSError as error:
-        raise UserError(f"{where}: cannot list {prefix or '.'!r}: {error.strerror}") from None
-    for entry in entries:
-        if is_ignored(entry.name):
-            continue
-        name = prefix + checked_name(entry.name, where)
-        if entry.is_file():
-            yield name
-        elif entry.is_dir():
-            inner = Path(entry.path).resolve() if entry.is_symlink() else above[-1] / entry.name
-            if inner in above:
-                raise UserError(f"{where}: {name!r} links to a folder that contains it; remove the link")
-            yield from _walk(Path(entry.path), where, f"{name}/", (*above, inner))
-        else:
-            raise UserError(f"{where}: {name!r} is neither file nor folder (a broken link or a device); remove it")
 
 
 def _nearest(path: Path) -> str:
