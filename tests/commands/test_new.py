@@ -231,7 +231,7 @@ def test_classes_may_be_grey_and_grey_pictures_are_counted_by_class(project: Pat
     files.update(dict.fromkeys(list(files)[:share], picture(grey=True)))
     params, lines = make(project, archive(project / "pets.zip", files))
     assert params["filter"]["drop_grayscale"] is False
-    counts = f"cat {min(share, 10)} of 10, dog {max(0, share - 10)} of 10"
+    counts = f"'cat' {min(share, 10)} of 10, 'dog' {max(0, share - 10)} of 10"
     assert (counts in (project / "systems/pets/params.yaml").read_text()) == (share > 0)
     warning = "warning: color alone may tell classes apart: in a sample, grey are 'cat' 10 of 10, 'dog' 0 of 10"
     assert (warning in lines) == (share == 10)
@@ -716,7 +716,7 @@ def test_the_real_leukocytes(project: Path) -> None:
     assert (source["labels"], source["boxes"], source["target"]) == ("labels.csv", "boxes", "WBC")
     assert source["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     assert params["convert"] == {"size": 128, "resize": "pad", "isolate": "box", "no_cell": "drop"}
-    assert params["filter"]["drop_grayscale"]
+    assert params["filter"]["drop_grayscale"] is False
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")

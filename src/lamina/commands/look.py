@@ -16,7 +16,7 @@ from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
 from lamina.data.sources.labels import find_labels, header_cells, separator_of, split_labels
-from lamina.data.sources.layout import Labels, find_layout
+from lamina.data.sources.layout import Labels, Layout, find_layout
 from lamina.data.sources.listing import used_names
 from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, passed_over, some
 from lamina.data.sources.source import open_members
@@ -205,7 +205,7 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             labels_of: Callable[[str], Labels] = read_idx_labels(packed, files)
         else:
             labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
-        boxes = survey_boxes(members)
+        boxes, layout = survey_boxes(members), find_layout(members)
         pixels = survey_pixels(((members.read(name), labels_of(name)) for name in sample(members.pictures)), where)
         _check_use(labels, pixels, where, "put them into one folder per class, or add a CSV with file,label")
         return Look(
@@ -218,21 +218,24 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             origins=survey_origins(members.pictures, len(labels.classes)),
             upright=bool(files),
             test_pattern=_test_images([file.name.removeprefix(members.top) for file in files])
-            or find_layout(members).test_pattern(members.pictures, labels_of),
-            notes=_notes(packed, labels, boxes, pixels),
+            or layout.test_pattern(members.pictures, labels_of),
+            notes=_notes(packed, labels, layout, boxes, pixels),
         )
 
 
 def _notes(
-    members: Members, labels: LabelSurvey, boxes: BoxSurvey | None, pixels: PixelSurvey | None
+    members: Members,
+    labels: LabelSurvey,
+    layout: Layout | None,
+    boxes: BoxSurvey | None = None,
+    pixels: PixelSurvey | None = None,
 ) -> tuple[str, ...]:
     """What users must know about a source, a line each."""
     by_folder = next(iter(labels.choices), labels.labels)
     found = {"labels": by_folder, "boxes": boxes.boxes if boxes else None, "content": members.content}
     config = SourceConfig.model_validate({"kind": "folder", "location": "here", **found})
-    layout = find_layout(members)
     notes = [passed_over(members, used_names(members, config)), *labels.notes]
-    if layout.parts:
+    if layout and layout.parts:
         notes.append(f"the folders {some(sorted(layout.levels[layout.parts[0]]))} are parts, not classes")
     if pixels and pixels.grey_tells_classes:
         notes.append(f"warning: color alone may tell classes apart: in a sample, grey are {grey_classes(pixels)}")
@@ -297,11 +300,12 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
     tables, names = _tables(members), _texts(members)
     members = replace(members, content="texts")
     if tables:
-        labels, test_pattern = _survey_table(members, tables), None
+        labels, layout, test_pattern = _survey_table(members, tables), None, None
     else:
+        layout = find_layout(members)
         labels = survey_folders(members) or count_labels(NO_LABELS, (() for _ in names))
         labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
-        test_pattern = find_layout(members).test_pattern(names, labels_of)
+        test_pattern = layout.test_pattern(names, labels_of)
     if len(labels.classes) < 2 and not labels.choices:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous if tables else len(names)
@@ -311,7 +315,7 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
         texts=texts,
         labels=labels,
         test_pattern=test_pattern,
-        notes=_notes(members, labels, None, None),
+        notes=_notes(members, labels, layout),
     )
 
 

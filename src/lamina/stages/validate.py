@@ -196,12 +196,7 @@ def read_tables(
 ) -> dict[str, pd.DataFrame]:
     """Read the tables of the stages, without the pictures' bytes, and add columns that compare them.
 
-    Args:
-        data: As of `validate`, like the others.
-        shares: By fold.
-        parts: Of a cross-validation.
-        published: Pattern of names.
-        classes: The allowed ones.
+    The arguments are those of `validate`.
 
     Returns:
         The tables that `SUITES` describes, by name.

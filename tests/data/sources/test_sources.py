@@ -699,9 +699,7 @@ def test_files_that_are_used_are_not_passed_over(tmp_path: Path) -> None:
     path = to_zip(tmp_path / "a.zip", files)
     summary = str(download(config(path, labels="l.csv", boxes="boxes"), tmp_path, tmp_path / "raw", seed=1))
     assert "passed over" not in summary
-    assert "passed over 1 files: 1 .xml" in str(
-        download(config(path, labels="l.csv"), tmp_path, tmp_path / "r", seed=1)
-    )
+    assert "passed over 1 file: 1 .xml" in str(download(config(path, labels="l.csv"), tmp_path, tmp_path / "r", seed=1))
 
 
 @pytest.mark.parametrize("packing", ["zip", "tar.xz"])

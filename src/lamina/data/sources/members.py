@@ -175,7 +175,7 @@ def passed_over(members: Members, used: Iterable[str]) -> str:
     kinds[OF_SYSTEM].update(members.ignored)
     total = sum(counts.total() for counts in kinds.values())
     found = [f"{_counted(counts)} ({reason})" for reason, counts in sorted(kinds.items()) if counts]
-    return f"passed over {total} files: {', '.join(found)}" if total else ""
+    return f"passed over {total} file{'s' * (total > 1)}: {', '.join(found)}" if total else ""
 
 
 def _counted(counts: Counter[str]) -> str:
