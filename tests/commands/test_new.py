@@ -305,6 +305,11 @@ def test_tables_are_labels_only_where_that_is_clear(project: Path, table: str, f
     assert len(download(config, project / "systems/pets", project / "raw", seed=1).labels) == 2
 
 
+def test_classes_that_differ_in_case_alone_are_told(project: Path) -> None:
+    _, lines = make(project, archive(project / "pets.zip", classes({"cat": 12, "Cat": 11}, picture())))
+    assert "warning: some classes differ only in upper and lower case; rename them if they are the same" in lines
+
+
 def test_files_that_are_passed_over_are_counted(project: Path) -> None:
     files = classes({"cat": 12, "dog": 11}, picture()) | {"pets/train.zip": b"", "pets/cat/1.heic": b""}
     _, lines = make(project, archive(project / "pets.zip", files))

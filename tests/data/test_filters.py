@@ -121,6 +121,8 @@ def test_losses_of_classes_are_described() -> None:
         "filter drops all 3 pictures of class 'a' (3 grayscale); set filter.drop_grayscale to false, "
         "or leave the class out with source.classes"
     )
+    with pytest.raises(UserError, match=r"source\.classes: no pictures of class 'aa'; did you mean 'a'\?; correct"):
+        losses(("aa", "b"))
     rows[2]["grey"] = False
     assert losses(None) == [
         "class 'a' keeps only 1 of 3 pictures (2 grayscale); if that is wrong, set filter.drop_grayscale to false"

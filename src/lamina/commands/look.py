@@ -5,7 +5,7 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -16,9 +16,9 @@ from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
 from lamina.data.sources.labels import find_labels, header_cells, separator_of, split_labels
-from lamina.data.sources.layout import Labels, Layout, find_layout
+from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
 from lamina.data.sources.listing import used_names
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, passed_over, some
+from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, decode_text, passed_over, some
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
@@ -237,6 +237,8 @@ def _notes(
     notes = [passed_over(members, used_names(members, config)), *labels.notes]
     if layout and layout.parts:
         notes.append(f"the folders {some(sorted(layout.levels[layout.parts[0]]))} are parts, not classes")
+    if len({name.casefold() for name in labels.classes}) < len(labels.classes):
+        notes.append("warning: some classes differ only in upper and lower case; rename them if they are the same")
     if pixels and pixels.grey_tells_classes:
         notes.append(f"warning: color alone may tell classes apart: in a sample, grey are {grey_classes(pixels)}")
     return tuple(filter(None, notes))
@@ -273,7 +275,8 @@ def _look_into_dataset(where: str) -> Look:
     labels = tfds.usual_label(dataset.features, where) if dataset.features.labels else NO_LABELS
     pictures, total = tfds.read_pictures(dataset, labels)
     watched = progress(pictures, what="look", unit="pictures", total=total)
-    counted, pixels = survey_pictures(watched, total, labels, where)
+    seen: dict[str, Labels] = {}
+    counted, pixels = survey_pictures(_noted(watched, seen), total, labels, where)
     _check_use(counted, pixels, where, "choose a dataset with labels, or one in color")
     return Look(
         place=Place(kind="tfds", location=dataset.location),
@@ -282,7 +285,15 @@ def _look_into_dataset(where: str) -> Look:
         labels=counted,
         pixels=pixels,
         splits=dataset.splits,
+        test_pattern=layout_of(seen).test_pattern(seen, lambda name: seen[name]),
     )
+
+
+def _noted(pictures: Iterable[Picture], labels: dict[str, Labels]) -> Iterator[Picture]:
+    """The same pictures; `labels` receives the labels of each by its name, which begins with its split."""
+    for picture in pictures:
+        labels[picture.name] = picture.labels
+        yield picture
 
 
 # ---- texts

@@ -5,6 +5,7 @@ from typing import Final, TypeAlias
 
 import pandas as pd
 
+from lamina.data.sources.members import suggestion
 from lamina.errors import UserError
 from lamina.maths.published_split import find_published_test
 
@@ -101,8 +102,12 @@ def describe_losses(
         unit: `pictures` or `texts`.
 
     Raises:
-        UserError: If it drops all of a class.
+        UserError: If it drops all of a class, or an allowed class labels no item.
     """
+    unknown = sorted({*(classes or ())} - {*items["label"].dropna()})
+    if unknown:
+        found = suggestion(unknown[0], sorted({*items["label"].dropna()}))
+        raise UserError(f"source.classes: no {unit} of class {unknown[0]!r}{found}; correct the name, or remove it")
     counts = count_classes(items, verdicts["reason"].isna(), classes)
     notes = []
     for label, delivered, kept in counts[counts["kept"] < (1 - MUCH) * counts["delivered"]].itertuples(index=False):

@@ -117,7 +117,12 @@ class Layout:
 
 def find_layout(members: Members) -> Layout:
     """Read the layout of the pictures of a source, or of its texts."""
-    return Layout(top=members.top, counts=Counter(_folders(name, members.top) for name in members.pictures))
+    return layout_of(members.pictures, members.top)
+
+
+def layout_of(names: Iterable[str], top: str = "") -> Layout:
+    """Read the layout of pictures, or of texts, from their names."""
+    return Layout(top=top, counts=Counter(_folders(name, top) for name in names))
 
 
 def _folders(name: str, top: str) -> Labels:
