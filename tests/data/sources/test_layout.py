@@ -39,6 +39,7 @@ def source(folders: str, each: int = 3, top: str = "") -> Members:
         ("cat/images dog/images", {"folder 1": "cat dog"}),
         ("a/b/cat a/b/dog", {"folder": "cat dog"}),
         ("test control", {"folder": "control test"}),
+        ("test_red test_blue", {"folder": "test_blue test_red"}),
         ("train test", {}),
         ("images/train images/val", {}),
         ("cat", {}),
