@@ -20,13 +20,14 @@ def picture(shade: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def voc(*objects: tuple[str, object, object, object, object]) -> bytes:
-    """A Pascal VOC annotation of objects (name, xmin, ymin, xmax, ymax)."""
+def voc(*objects: tuple[str, object, object, object, object], size: tuple[int, int] | None = None) -> bytes:
+    """A Pascal VOC annotation of objects (name, xmin, ymin, xmax, ymax), and of the size of the picture."""
     items = "".join(
         f"<object><name>{name}</name><bndbox><xmin>{a}</xmin><ymin>{b}</ymin><xmax>{c}</xmax><ymax>{d}</ymax></bndbox></object>"
         for name, a, b, c, d in objects
     )
-    return f"<annotation><filename>x</filename>{items}</annotation>".encode()
+    frame = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>" if size else ""
+    return f"<annotation><filename>x</filename>{frame}{items}</annotation>".encode()
 
 
 def zipped(files: Files) -> bytes:

@@ -164,14 +164,14 @@ def test_without_labels_the_only_run_colorizes(project: Path, table: dict[str, b
     params, lines = make(project, archive(project / "pets.zip", files | boxes | table))
     assert lines[0] == "found 10 pictures without labels, to learn colors from"
     assert (params["source"]["labels"], params["source"]["classes"]) == ("none", None)
-    assert (params["filter"]["drop_grayscale"], params["convert"]["isolate"]) == (True, "none")
+    assert (params["filter"]["drop_grayscale"], params["convert"]["isolate"]) == (True, "none")  # all runs colorize
     assert names(params) == ([], ["colors"])
     assert params["weights"]["imagenet"] == []
     assert "none: no labels" in (project / "systems/pets/params.yaml").read_text()
     assert all(section(params, name, kind) for name, kind in SECTION_CONFIGS.items())
     system = project / "systems" / "pets"
     summary = download(section(params, "source", SourceConfig), system, project / "raw", seed=params["seed"])
-    assert str(summary).endswith("no classes")
+    assert str(summary).splitlines()[0].endswith("no classes")
 
 
 def test_classes_of_few_pictures_are_left_out(project: Path) -> None:
@@ -225,12 +225,98 @@ def test_sizes_fit_the_pictures(project: Path, side: int, size: int, least: int)
     assert params["weights"]["imagenet"] == ([] if size < 32 else ["efficientnet_lite0"])
 
 
-@pytest.mark.parametrize("share", [0, 9, 11, 20])
-def test_grey_pictures_are_kept_where_most_are_grey(project: Path, share: int) -> None:
+@pytest.mark.parametrize("share", [0, 4, 10, 20])
+def test_classes_may_be_grey_and_grey_pictures_are_counted_by_class(project: Path, share: int) -> None:
     files = classes({"cat": 10, "dog": 10}, picture())
     files.update(dict.fromkeys(list(files)[:share], picture(grey=True)))
-    params, _ = make(project, archive(project / "pets.zip", files))
-    assert params["filter"]["drop_grayscale"] == (share < 10)
+    params, lines = make(project, archive(project / "pets.zip", files))
+    assert params["filter"]["drop_grayscale"] is False
+    counts = f"'cat' {min(share, 10)} of 10, 'dog' {max(0, share - 10)} of 10"
+    assert (counts in (project / "systems/pets/params.yaml").read_text()) == (share > 0)
+    warning = "warning: color alone may tell classes apart: in a sample, grey are 'cat' 10 of 10, 'dog' 0 of 10"
+    assert (warning in lines) == (share == 10)
+
+
+def test_parts_are_no_classes_and_the_test_part_is_used(project: Path) -> None:
+    files = {
+        f"{top}{name}": data
+        for top in ("train/", "test/")
+        for name, data in classes({"cat": 12, "dog": 11}, picture(), "").items()
+    }
+    params, lines = make(project, archive(project / "pets.zip", files))
+    assert lines[0] == "found 46 pictures, labeled by folder: cat (24), dog (22); 0 unlabeled, 0 ambiguous"
+    assert "the folders 'test', 'train' are parts, not classes" in lines
+    assert params["split"]["test_pattern"] == "^test/"
+    flat = {name.replace("test/cat", "test").replace("test/dog", "test/x"): data for name, data in files.items()}
+    flat = {name.replace("test/x/", "test/x"): data for name, data in flat.items()}
+    params, lines = make(project, archive(project / "flat.zip", flat), "flat")
+    assert lines[0] == "found 46 pictures, labeled by folder: cat (12), dog (11); 23 unlabeled, 0 ambiguous"
+    assert params["split"]["test_pattern"] is None
+
+
+def test_folders_that_may_be_several_classes_are_left_to_the_person(project: Path) -> None:
+    files = classes({"cat/kaggle": 12, "cat/wild": 10, "dog/kaggle": 11, "dog/show": 10}, picture(), "")
+    params, lines = make(project, archive(project / "pets.zip", files))
+    ways = "folder: kaggle (23), show (10), wild (10) | folder 1: cat (22), dog (21)"
+    assert lines[0] == f"found 43 pictures, whose folders may name their classes in 2 ways: {ways}"
+    assert lines[-2] == "then choose source.labels there: folder or folder 1"
+    assert params["source"]["labels"] == "choose"
+    assert f"choose one: {ways}" in (project / "systems/pets/params.yaml").read_text()
+    with pytest.raises(UserError, match=r"source\.labels is 'choose'"):
+        section(params, "source", SourceConfig)
+    config = section({"source": params["source"] | {"labels": "folder 1"}}, "source", SourceConfig)
+    assert download(config, project / "systems/pets", project / "raw", seed=1).labels == {"cat": 22, "dog": 21}
+
+
+@pytest.mark.parametrize(
+    ("table", "first"),
+    [
+        ("id,breed", "{}"), ("id,x,y,cat,dog", None), ("id,cat,dog", "one-hot"), ("id,hash", "unique"),
+        ("file,label", "{}"),
+    ],
+)  # fmt: skip
+def test_tables_are_labels_only_where_that_is_clear(project: Path, table: str, first: str | None) -> None:
+    names = [f"{number:03d}" for number in range(24)]
+    values = {
+        "{}": lambda number: ("cat", "dog, Canis")[number % 2].join('""'),
+        "one-hot": lambda number: f"{number % 2},{1 - number % 2}",
+        "unique": lambda number: f"{number:x}x",
+        None: lambda number: "1,2,3,4",
+    }[first]
+    rows = "".join(f"{name},{values(number)}\n" for number, name in enumerate(names))
+    suffix = ".png" if table == "file,label" else ""
+    files = {f"images/{name}.png": picture() for name in names}
+    files["train.csv"] = f"{table}\n{rows}".replace(",", f"{suffix},", 0).encode()
+    if suffix:
+        files["train.csv"] = (table + "\n" + "".join(f"{row[:3]}.png{row[3:]}\n" for row in rows.splitlines())).encode()
+    files["sample_submission.csv"] = b"id,breed\n000,cat\n001,cat\n002,dog\n003,dog\n"
+    path = archive(project / "pets.zip", files)
+    if first is None:
+        with pytest.raises(UserError, match=r"train\.csv: the column 'id' names the pictures, .* \(x, y, cat, dog\)"):
+            make(project, path)
+        return
+    params, lines = make(project, path)
+    if first == "unique":
+        assert lines[0] == "found 24 pictures without labels, to learn colors from"
+        return
+    second = "dog" if first == "one-hot" else '"dog, Canis"'
+    assert lines[0] == f"found 24 pictures, labeled by train.csv: cat (12), {second} (12); 0 unlabeled, 0 ambiguous"
+    config = section(params, "source", SourceConfig)
+    assert len(download(config, project / "systems/pets", project / "raw", seed=1).labels) == 2
+
+
+def test_classes_that_differ_in_case_alone_are_told(project: Path) -> None:
+    _, lines = make(project, archive(project / "pets.zip", classes({"cat": 12, "Cat": 11}, picture())))
+    assert "warning: some classes differ only in upper and lower case; rename them if they are the same" in lines
+
+
+def test_files_that_are_passed_over_are_counted(project: Path) -> None:
+    files = classes({"cat": 12, "dog": 11}, picture()) | {"pets/train.zip": b"", "pets/cat/1.heic": b""}
+    _, lines = make(project, archive(project / "pets.zip", files))
+    assert lines[1] == (
+        "passed over 2 files: 1 .zip (archives inside the source are not opened), 1 .heic (pictures of a format that "
+        "is not read)"
+    )
 
 
 @pytest.mark.parametrize(("count", "copies"), [(40, 4), (2_200, 2)])
@@ -635,7 +721,7 @@ def test_the_real_leukocytes(project: Path) -> None:
     assert (source["labels"], source["boxes"], source["target"]) == ("labels.csv", "boxes", "WBC")
     assert source["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     assert params["convert"] == {"size": 128, "resize": "pad", "isolate": "box", "no_cell": "drop"}
-    assert params["filter"]["drop_grayscale"]
+    assert params["filter"]["drop_grayscale"] is False
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")

@@ -17,8 +17,10 @@ from lamina.data.duplicates import (
     merge_origins,
     near_duplicate_groups,
 )
-from lamina.data.filters import FilterConfig, FilterRules, judge
+from lamina.data.filters import REMEDIES, FilterConfig, FilterRules, judge
 from lamina.data.pixels import box_fits
+from lamina.data.verdicts import describe_losses
+from lamina.errors import UserError
 
 FINE = {
     "name": "a.png", "label": "cat", "label_count": 1, "boxes": [], "sha256": "0", "error": "",
@@ -88,6 +90,43 @@ def test_equal_files_under_two_labels_are_ambiguous() -> None:
     verdicts = judged({}, {"sha256": "0", "label": "dog"})
     assert verdicts["reason"].tolist() == ["ambiguous", "ambiguous"]
     assert "same bytes under several labels: cat, dog" in verdicts["detail"][0]
+
+
+@pytest.mark.parametrize("label", ["cat", "dog"])
+def test_of_equal_files_the_published_test_picture_stays(label: str) -> None:
+    rows = [{"name": f"{part}/{number}"} for part in ("other", "train", "validation") for number in range(2)]
+    for number in range(2):
+        rows[number]["sha256"] = rows[number + 2]["sha256"] = rows[number + 4]["sha256"] = f"same {number}"
+        rows[number]["label"] = label
+    verdicts = judged(*rows, test_pattern="^validation/")
+    assert verdicts["reason"].isna().tolist() == [False] * 4 + [True] * 2
+    assert set(verdicts["detail"][:4]) == {
+        f"same bytes as the published test item validation/{number}" for number in range(2)
+    }
+    assert judged(*rows)["reason"].isna().sum() == (2 if label == "cat" else 0)
+
+
+def test_losses_of_classes_are_described() -> None:
+    rows = [{"grey": label == "a" or number == 0, "label": label} for label in "abc" for number in range(3)]
+    rows += [{"grey": True, "label": None, "label_count": 0}, {"grey": True, "label": "a + b", "label_count": 2}]
+    table = pd.DataFrame([FINE | row for row in rows])
+
+    def losses(classes: tuple[str, ...] | None, **change: object) -> list[str]:
+        return describe_losses(table, judged(*rows, **change), classes, REMEDIES, "pictures")
+
+    assert losses(("b", "c")) == losses(None, drop_grayscale=False) == []
+    with pytest.raises(UserError) as caught:
+        losses(None)
+    assert str(caught.value) == (
+        "filter drops all 3 pictures of class 'a' (3 grayscale); set filter.drop_grayscale to false, "
+        "or leave the class out with source.classes"
+    )
+    with pytest.raises(UserError, match=r"source\.classes: no pictures of class 'aa'; did you mean 'a'\?; correct"):
+        losses(("aa", "b"))
+    rows[2]["grey"] = False
+    assert losses(None) == [
+        "class 'a' keeps only 1 of 3 pictures (2 grayscale); if that is wrong, set filter.drop_grayscale to false"
+    ]
 
 
 def test_grey_and_color_are_separated_by_content() -> None:

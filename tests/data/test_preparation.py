@@ -183,6 +183,7 @@ def test_a_killed_filter_resumes_with_the_missing_pictures(tmp_path: Path) -> No
     (tmp_path / "params.yaml").write_text(
         "seed: 1\nsource: {kind: folder, location: pictures}\n"
         "filter: {drop_grayscale: true, min_side: 1, drop_duplicates: true}\nconvert: {size: 16, isolate: none}\n"
+        "split: {test: 0.3, validation: 0.15}\n"
     )
     (tmp_path / "data").mkdir()
     config = SourceConfig(kind="folder", location="pictures")

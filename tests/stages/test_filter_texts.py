@@ -4,6 +4,7 @@ import hashlib
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -53,16 +54,17 @@ REJECTED: dict[str, tuple[bytes, tuple[str, ...], str, str]] = {
 
 def test_every_reason_is_given_with_its_detail(tmp_path: Path) -> None:
     items: list[Item] = [(name, data, labels) for name, (data, labels, _, _) in REJECTED.items()]
-    items.append(("a-fine", b"A fine film, really", ("pos",)))
+    items += [("a-fine", b"A fine film, really", ("pos",)), ("b-dull", b"A dull film, really", ("neg",))]
     summary = run(tmp_path, items, rules(min_words=3, classes=("pos", "neg", "neg + pos")))
-    assert kept(tmp_path) == {"a-fine": "A fine film, really"}
+    assert kept(tmp_path) == {"a-fine": "A fine film, really", "b-dull": "A dull film, really"}
     found = reasons(tmp_path)
     assert {name: reason for name, (reason, _) in found.items()} == {k: v[2] for k, v in REJECTED.items()}
     for name, (_, _, _, detail) in REJECTED.items():
         assert detail in found[name][1]
     assert set(summary.rejected) == set(TEXT_REASONS)
-    assert summary.kept == 1
-    assert "kept 1 texts of 4 words, rejected 12 (4 ambiguous, 1 duplicate, " in str(summary).replace("3 amb", "4 amb")
+    assert summary.kept == 2
+    assert "class 'pos' keeps only 1 of 8 texts (3 undecodable, 2 empty, " in str(summary)
+    assert "kept 2 texts of 8 words, rejected 12 (4 ambiguous, 1 duplicate, " in str(summary).replace("3 amb", "4 amb")
 
 
 def test_the_first_reason_counts(tmp_path: Path) -> None:
@@ -82,6 +84,22 @@ def test_rules_that_are_not_asked_for_drop_nothing(tmp_path: Path) -> None:
     items: list[Item] = [("a", b"same", ()), ("b", b"same", ()), ("c", b"other", ("x", "y"))]
     run(tmp_path, items, rules(labeled=False, drop_duplicates=False))
     assert list(kept(tmp_path)) == ["a", "b", "c"]
+
+
+def test_a_class_that_is_emptied_stops(tmp_path: Path) -> None:
+    items: list[Item] = [("a", b"one", ("x",)), ("b", b"two", ("x",)), ("c", b"one two", ("y",))]
+    with pytest.raises(UserError, match=r"all 2 texts of class 'x' \(2 too short\); lower filter.min_words, or leave"):
+        run(tmp_path, items, rules(min_words=2))
+
+
+def test_of_the_same_texts_the_published_test_text_stays(tmp_path: Path) -> None:
+    items: list[Item] = [("test/b", b"One two", ("x",)), ("new/a", b"one two", ("y",)), ("test/c", b"three", ("y",))]
+    run(
+        tmp_path,
+        [*items, ("new/d", b"four", ("y",)), ("new/e", b"five", ("x",))],
+        replace(rules(), test_pattern="^test/"),
+    )
+    assert reasons(tmp_path) == {"new/a": ("duplicate", "same text as the published test item test/b")}
 
 
 def test_texts_without_labels_are_duplicates_too(tmp_path: Path) -> None:
@@ -160,6 +178,7 @@ def test_a_line_of_50_mb_is_kept_in_little_memory(tmp_path: Path) -> None:
     (tmp_path / "raw").rename(tmp_path / "data" / "raw")
     (tmp_path / "params.yaml").write_text(
         "seed: 1\nsource: {kind: folder, content: texts, location: x}\nfilter: {min_words: 2}\n"
+        "split: {test: 0.3, validation: 0.15}\n"
     )
     called = subprocess.run([sys.executable, "-c", MEASURED], cwd=tmp_path, capture_output=True, text=True)
     assert called.returncode == 0, called.stderr

@@ -147,6 +147,13 @@ def fade(tables: Tables, pixels: np.ndarray) -> None:
     pixels[3, ..., 1:] = 0
 
 
+def reject(label: str) -> Change:
+    def change(tables: Tables, pixels: np.ndarray) -> None:
+        tables["kept"] = tables["kept"][tables["kept"]["label"] != label]
+
+    return change
+
+
 def refold(rows: str, fold: str) -> Change:
     def change(tables: Tables, pixels: np.ndarray) -> None:
         tables["split"].loc[tables["split"].eval(rows), "fold"] = fold
@@ -179,6 +186,7 @@ BROKEN: list[tuple[str, str, Change, str]] = [
     ("kept", "every picture has a label", put("kept", "label", None), NAME),
     ("rejected", "every rejected picture is in raw", put("rejected", "name", "dog/99.png", 1), "dog/99.png"),
     ("rejected", "every reason is a documented one", put("rejected", "reason", "ugly", 1), "cat/41.png (reason ugly)"),
+    ("losses", "the filter leaves some of every class", reject("dog"), "dog (kept 0)"),
     ("lab", "every id is there once", put("lab", "id", TWICE), NAME),
     ("lab", "every picture is a kept one, with its label", put("lab", "label", "cat"), NAME),
     ("lab", "every picture is a kept one, with its label", put("lab", "id", "0" * 16), NAME),
@@ -315,6 +323,14 @@ def test_a_given_test_set_may_leave_the_rest_of_its_origins_spare(
     assert list(shares["fold"]) == ["validation"]
 
 
+def test_classes_before_and_after_the_filter_are_those_that_are_allowed(tmp_path: Path) -> None:
+    tables, pixels = sound()
+    reject("dog")(tables, pixels)
+    data = write(tmp_path, tables, pixels)
+    counts = [read_tables(data, SHARES, classes=classes)["losses"].to_numpy().tolist() for classes in (None, ("cat",))]
+    assert counts == [[["cat", 22, 20], ["dog", 20, 0]], [["cat", 22, 20]]]
+
+
 def test_small_tables_are_shown_row_by_row_and_a_name_is_no_html() -> None:
     suite = Suite(
         table="classes",
@@ -370,7 +386,7 @@ def test_the_stage_gives_the_same_bytes_elsewhere_and_later_without_network(data
     command = [sys.executable, "-c", OFFLINE]
     done = subprocess.run(command, cwd=data.parent, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "validated: 45 expectations hold on 8 tables; no data accepted yet to compare with\n"
+    assert done.stdout == "validated: 46 expectations hold on 9 tables; no data accepted yet to compare with\n"
     assert contents(data / "validation") == contents(data / "here")
 
 

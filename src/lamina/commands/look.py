@@ -5,18 +5,20 @@ import io
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from lamina.data.sources import digits
-from lamina.data.sources.config import DIGITS
+from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
-from lamina.data.sources.labels import Labels, folder_label, header_cells, separator_of
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, decode_text, to_nfc
+from lamina.data.sources.labels import find_labels, header_cells, separator_of, split_labels
+from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
+from lamina.data.sources.listing import used_names
+from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, decode_text, passed_over, some
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
@@ -25,8 +27,10 @@ from lamina.data.sources.survey import (
     OriginSurvey,
     PixelSurvey,
     count_labels,
+    grey_classes,
     sample,
     survey_boxes,
+    survey_folders,
     survey_labels,
     survey_origins,
     survey_pictures,
@@ -78,6 +82,7 @@ class Look:
         splits: splits of a dataset, with their numbers of pictures.
         upright: whether they show something else when they are turned or mirrored, as digits do.
         test_pattern: pattern for the names of a published test part; None where there is none.
+        notes: what users must know, in words.
     """
 
     place: Place
@@ -90,6 +95,7 @@ class Look:
     splits: Mapping[str, int] | None = None
     upright: bool = False
     test_pattern: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,7 @@ class TextLook:
         texts: how many there are.
         labels: how they are labeled.
         test_pattern: pattern for the names of a published test part; None where there is none.
+        notes: what users must know, in words.
     """
 
     place: Place
@@ -109,6 +116,7 @@ class TextLook:
     texts: int
     labels: LabelSurvey
     test_pattern: str | None
+    notes: tuple[str, ...] = ()
 
 
 def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | TextLook:
@@ -191,9 +199,14 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             return _look_into_texts(members, place, name)
         found = count_labels(IDX, map(read_idx_labels(packed, files), members.pictures)) if files else None
         labels = found or survey_labels(members)
-        if labels is None or not labels.classes:
+        if labels is None or not (labels.classes or labels.choices):
             labels = count_labels(NO_LABELS, (() for _ in members.pictures))
-        pixels = survey_pixels((members.read(name) for name in sample(members.pictures)), where)
+        if labels.labels == IDX:
+            labels_of: Callable[[str], Labels] = read_idx_labels(packed, files)
+        else:
+            labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
+        boxes, layout = survey_boxes(members), find_layout(members)
+        pixels = survey_pixels(((members.read(name), labels_of(name)) for name in sample(members.pictures)), where)
         _check_use(labels, pixels, where, "put them into one folder per class, or add a CSV with file,label")
         return Look(
             place=place,
@@ -201,11 +214,34 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             pictures=len(members.pictures),
             labels=labels,
             pixels=pixels,
-            boxes=survey_boxes(members),
+            boxes=boxes,
             origins=survey_origins(members.pictures, len(labels.classes)),
             upright=bool(files),
-            test_pattern=_test_images([file.name.removeprefix(members.top) for file in files]),
+            test_pattern=_test_images([file.name.removeprefix(members.top) for file in files])
+            or layout.test_pattern(members.pictures, labels_of),
+            notes=_notes(packed, labels, layout, boxes, pixels),
         )
+
+
+def _notes(
+    members: Members,
+    labels: LabelSurvey,
+    layout: Layout | None,
+    boxes: BoxSurvey | None = None,
+    pixels: PixelSurvey | None = None,
+) -> tuple[str, ...]:
+    """What users must know about a source, a line each."""
+    by_folder = next(iter(labels.choices), labels.labels)
+    found = {"labels": by_folder, "boxes": boxes.boxes if boxes else None, "content": members.content}
+    config = SourceConfig.model_validate({"kind": "folder", "location": "here", **found})
+    notes = [passed_over(members, used_names(members, config)), *labels.notes]
+    if layout and layout.parts:
+        notes.append(f"the folders {some(sorted(layout.levels[layout.parts[0]]))} are parts, not classes")
+    if len({name.casefold() for name in labels.classes}) < len(labels.classes):
+        notes.append("warning: some classes differ only in upper and lower case; rename them if they are the same")
+    if pixels and pixels.grey_tells_classes:
+        notes.append(f"warning: color alone may tell classes apart: in a sample, grey are {grey_classes(pixels)}")
+    return tuple(filter(None, notes))
 
 
 def _test_images(names: list[str]) -> str | None:
@@ -239,7 +275,8 @@ def _look_into_dataset(where: str) -> Look:
     labels = tfds.usual_label(dataset.features, where) if dataset.features.labels else NO_LABELS
     pictures, total = tfds.read_pictures(dataset, labels)
     watched = progress(pictures, what="look", unit="pictures", total=total)
-    counted, pixels = survey_pictures(watched, total, labels, where)
+    seen: dict[str, Labels] = {}
+    counted, pixels = survey_pictures(_noted(watched, seen), total, labels, where)
     _check_use(counted, pixels, where, "choose a dataset with labels, or one in color")
     return Look(
         place=Place(kind="tfds", location=dataset.location),
@@ -248,7 +285,15 @@ def _look_into_dataset(where: str) -> Look:
         labels=counted,
         pixels=pixels,
         splits=dataset.splits,
+        test_pattern=layout_of(seen).test_pattern(seen, lambda name: seen[name]),
     )
+
+
+def _noted(pictures: Iterable[Picture], labels: dict[str, Labels]) -> Iterator[Picture]:
+    """The same pictures; `labels` receives the labels of each by its name, which begins with its split."""
+    for picture in pictures:
+        labels[picture.name] = picture.labels
+        yield picture
 
 
 # ---- texts
@@ -264,15 +309,25 @@ def _holds_texts(members: Members) -> bool:
 def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
     """Count texts and labels; raises UserError for fewer than two classes, or a table that is not valid."""
     tables, names = _tables(members), _texts(members)
+    members = replace(members, content="texts")
     if tables:
-        labels, test_pattern = _survey_table(members, tables), None
+        labels, layout, test_pattern = _survey_table(members, tables), None, None
     else:
-        labels = count_labels("folder", (folder_label(members, text) for text in names))
-        test_pattern = _test_part(members, names)
-    if len(labels.classes) < 2:
+        layout = find_layout(members)
+        labels = survey_folders(members) or count_labels(NO_LABELS, (() for _ in names))
+        labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
+        test_pattern = layout.test_pattern(names, labels_of)
+    if len(labels.classes) < 2 and not labels.choices:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
-    texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous
-    return TextLook(place=place, name=name, texts=texts, labels=labels, test_pattern=test_pattern)
+    texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous if tables else len(names)
+    return TextLook(
+        place=place,
+        name=name,
+        texts=texts,
+        labels=labels,
+        test_pattern=test_pattern,
+        notes=_notes(members, labels, layout),
+    )
 
 
 def _texts(members: Members) -> list[str]:
@@ -285,12 +340,6 @@ def _tables(members: Members) -> list[str]:
     return [name for name in named if separator_of(decode_text(members.read(name)), COLUMNS)]
 
 
-def _test_part(members: Members, names: list[str]) -> str | None:
-    """The pattern of a test part, where all texts are in folders train and test."""
-    parts = {name.removeprefix(members.top).partition("/")[0] for name in names}
-    return "^test/" if parts == {"train", "test"} else None
-
-
 def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
     """Count the labels of the table with the most rows."""
     found = [
@@ -300,17 +349,14 @@ def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
     return max(found, key=lambda survey: sum(survey.classes.values()))
 
 
-def _labels(data: bytes, place: str) -> Iterator[Labels]:
+def _labels(data: bytes, place: str) -> list[Labels]:
     """The labels of each row: none, one, or several with commas between them."""
     text = decode_text(data)
     limit = csv.field_size_limit(MEMBER_BYTES)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
     try:
         column = header_cells(next(rows)).index("label")
-        for row in rows:
-            if row:
-                cell = row[column] if column < len(row) else ""
-                yield tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip())
+        return split_labels([row[column] if column < len(row) else "" for row in rows if row])
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
     finally:

@@ -71,6 +71,7 @@ def new(folder: Path, source: str, *, sha256: str | None = None) -> list[str]:
     with _all_or_nothing(folder, [folder / "dvc.yaml", baseline.parent, baseline]):
         look = None if source == "smear" else look_into(source, folder, _digest(sha256))
         lines = [f"found {story(look)}" if look else "smear: pictures of stained blood, drawn by lamina"]
+        lines += look.notes if look else []
         lines += [OUTSIDE] if look and look.place.outside else []
         text = fill(_filling(look))
         pipeline = find_pipeline("texts.dvc.yaml" if isinstance(look, TextLook) else "dvc.yaml")
@@ -83,6 +84,8 @@ def new(folder: Path, source: str, *, sha256: str | None = None) -> list[str]:
         with staged(folder / "params.yaml") as part:
             part.write_text(text, encoding="utf-8")
     lines.append(f"wrote {folder / 'params.yaml'}: read it through; every line has a comment")
+    if look and look.labels.choices:
+        lines.append(f"then choose source.labels there: {' or '.join(look.labels.choices)}")
     return [*lines, _next_command(folder)]
 
 

@@ -14,7 +14,8 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
-from lamina.data.sources.survey import LabelSurvey, OriginSurvey
+from lamina.data.sources.config import CHOOSE
+from lamina.data.sources.survey import LabelSurvey, OriginSurvey, grey_classes
 
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
@@ -62,8 +63,20 @@ def story(look: Look | TextLook) -> str:
 
 
 def _labeled(labels: LabelSurvey) -> str:
+    if labels.choices:
+        return f"whose folders may name their classes in {len(labels.choices)} ways: {_choices(labels)}"
     rest = f"{labels.unlabeled} unlabeled, {labels.ambiguous} ambiguous"
     return f"labeled by {labels.labels}: {_counted(labels.classes)}; {rest}"
+
+
+def _kinds(labels: LabelSurvey) -> str:
+    if labels.labels == NO_LABELS:
+        return "without labels"
+    return "of classes that you choose" if labels.choices else f"of {len(labels.classes)} classes"
+
+
+def _choices(labels: LabelSurvey) -> str:
+    return " | ".join(f"{value}: {_counted(classes)}" for value, classes in labels.choices.items())
 
 
 def _counted(classes: Mapping[str, int], most: int = 12) -> str:
@@ -77,7 +90,7 @@ def _counted(classes: Mapping[str, int], most: int = 12) -> str:
 def picture_filling(look: Look) -> Filling:
     """Choose values, notes and runs for a source of pictures."""
     labeled = look.labels.labels != NO_LABELS
-    kinds = f"of {len(look.labels.classes)} classes" if labeled else "without labels"
+    kinds = _kinds(look.labels)
     found = {
         **_place_found(look.place, f"holds {look.pictures} pictures"),
         "augment.flip_vertical": (labeled, "" if labeled else "sky and ground differ in color"),
@@ -135,6 +148,8 @@ def _place_found(place: Place, note: str) -> Found:
 def _labels_found(labels: LabelSurvey, items: str) -> Found:
     if labels.labels == NO_LABELS:
         return {"source.labels": (NO_LABELS, "none found"), "source.classes": (KEEP, "there are none")}
+    if labels.choices:
+        return {"source.labels": (CHOOSE, f"choose one: {_choices(labels)}"), "source.classes": (KEEP, "labels first")}
     few = {name: count for name, count in labels.classes.items() if count < FEWEST}
     enough = [name for name in labels.classes if name not in few]
     leave_out = bool(few) and len(enough) > 1
@@ -177,14 +192,19 @@ def _origins_found(found: OriginSurvey | None) -> Found:
 
 def _pixels_found(look: Look) -> Found:
     pixels = look.pixels
-    readable, grey = pixels.readable, pixels.mostly_grey
+    colors = look.labels.labels == NO_LABELS
     size = min(USUAL_SIDE, max(SMALLEST_SIDE, pixels.median_side))
     copies = next((copies for most, copies in COPIES if look.pictures <= most), 0)
-    kept = ": most, so they are kept" if grey else ""
+    grey = f"{pixels.grey} of {pixels.readable} in a sample are grey"
+    if pixels.grey and pixels.classes:
+        grey += f": {grey_classes(pixels)}"
     fewer = "" if copies == COPIES[0][1] else ": many, so fewer copies"
     return {
-        "filter.drop_grayscale": (not grey, f"{pixels.grey} of {readable} in a sample are grey{kept}"),
-        "filter.min_side": (min(32, size), f"the shortest side in a sample of {readable} is {pixels.smallest_side}"),
+        "filter.drop_grayscale": (colors, grey),
+        "filter.min_side": (
+            min(32, size),
+            f"the shortest side in a sample of {pixels.readable} is {pixels.smallest_side}",
+        ),
         "convert.size": (size, f"the median of the shorter sides is {pixels.median_side}"),
         "augment.copies": (copies, f"{look.pictures} pictures{fewer}"),
     }
@@ -204,7 +224,7 @@ def text_filling(look: TextLook) -> Filling:
         complete = "false keeps the test part complete: copies of its texts are not trained on"
         found["split.test_pattern"] = look.test_pattern, "the source has a test part"
         found["filter.drop_duplicates"] = False, complete
-    return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts of {len(look.labels.classes)} classes.", found)
+    return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts {_kinds(look.labels)}.", found)
 
 
 def _validation_share(texts: int) -> float:

@@ -1,5 +1,6 @@
 """Decides which pictures are kept, and gives one reason for each picture that is dropped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,11 +24,19 @@ REASONS: Final = (
 )
 
 
+REMEDIES: Final[Mapping[str, str]] = {
+    "grayscale": "set filter.drop_grayscale to false",
+    "too small": "lower filter.min_side",
+    "bad box": "correct the boxes, or set convert.isolate to none",
+    "no cell": "set convert.no_cell to whole",
+}
+
+
 class FilterConfig(Config):
     """Section `filter` of params.yaml.
 
     Attributes:
-        drop_grayscale: Whether pictures without color are dropped.
+        drop_grayscale: Whether pictures without color are dropped: they teach nothing to runs that colorize.
         min_side: Smallest allowed width and height in pixels.
         drop_duplicates: Whether only the first of identical files is kept.
     """
@@ -47,6 +56,7 @@ class FilterRules:
         classes: The allowed labels; None: all.
         boxed: Whether a picture must have exactly one box.
         celled: Whether a picture must show a white blood cell.
+        test_pattern: Pattern in the names of published test pictures, which stay when copies are dropped; None: none.
     """
 
     filter: FilterConfig
@@ -54,6 +64,7 @@ class FilterRules:
     classes: tuple[str, ...] | None
     boxed: bool
     celled: bool
+    test_pattern: str | None = None
 
 
 def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
@@ -68,7 +79,7 @@ def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     """
     verdicts = give_verdicts(pictures, _checks(pictures, rules))
     if rules.filter.drop_duplicates:
-        drop_duplicates(pictures, verdicts, "sha256", "bytes")
+        drop_duplicates(pictures, verdicts, "sha256", "bytes", rules.test_pattern)
     return verdicts
 
 

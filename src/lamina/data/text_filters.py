@@ -1,6 +1,7 @@
 """Which texts are kept: facts about each text, then one reason for each text that is dropped."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from lamina.data.texts import Decoded, count_words, same_text_key
 from lamina.data.verdicts import Check, drop_duplicates, give_verdicts
 
 TEXT_REASONS: Final = ("undecodable", "empty", "too short", "unlabeled", "ambiguous", "excluded class", "duplicate")
+REMEDIES: Final[Mapping[str, str]] = {"too short": "lower filter.min_words"}
 
 
 class TextFilterConfig(Config):
@@ -36,11 +38,13 @@ class TextRules:
         filter: The section `filter`.
         labeled: Whether each text needs one label.
         classes: The only labels that are kept; None for all.
+        test_pattern: Pattern in the names of published test texts, which stay when copies are dropped; None: none.
     """
 
     filter: TextFilterConfig
     labeled: bool
     classes: tuple[str, ...] | None
+    test_pattern: str | None = None
 
 
 def describe_text(decoded: Decoded) -> dict[str, Any]:
@@ -73,7 +77,7 @@ def judge_texts(texts: pd.DataFrame, rules: TextRules) -> pd.DataFrame:
     """
     verdicts = give_verdicts(texts, _checks(texts, rules))
     if rules.filter.drop_duplicates:
-        drop_duplicates(texts, verdicts, "key", "text")
+        drop_duplicates(texts, verdicts, "key", "text", rules.test_pattern)
     return verdicts
 
 

@@ -1,9 +1,15 @@
 """Why each picture or text of a source is dropped, or none: what the filters of both have in common."""
 
-from collections.abc import Iterable
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final, TypeAlias
 
 import pandas as pd
+
+from lamina.data.sources.members import suggestion
+from lamina.errors import UserError
+from lamina.maths.published_split import find_published_test
+
+MUCH: Final = 0.5  # share of a class; a filter that drops more of it says so
 
 Check: TypeAlias = tuple[str, pd.Series, pd.Series | str]  # reason, mask of what it holds for, detail
 
@@ -26,16 +32,31 @@ def give_verdicts(items: pd.DataFrame, checks: Iterable[Check]) -> pd.DataFrame:
     return verdicts
 
 
-def drop_duplicates(items: pd.DataFrame, verdicts: pd.DataFrame, key: str, what: str) -> None:
+def drop_duplicates(
+    items: pd.DataFrame, verdicts: pd.DataFrame, key: str, what: str, test_pattern: str | None = None
+) -> None:
     """Of the same items keep the first name, or none if their labels differ, in place.
+
+    A published test item wins: other copies of it are dropped, whatever their label.
 
     Args:
         items: Columns `name`, `label` and `key`, sorted by name.
         verdicts: From `give_verdicts`; receives the reasons.
         key: Column that is equal for the same items.
         what: What is the same then, for the detail.
+        test_pattern: Pattern in the names of published test items; None: there are none.
+
+    Raises:
+        UserError: If the pattern is found in the name of no item that is left, or of all.
     """
     kept = items[verdicts["reason"].isna()]
+    if test_pattern is not None and len(kept):
+        published = find_published_test(list(kept["name"]), test_pattern)
+        first = kept[published].drop_duplicates(key).set_index(key)["name"]
+        copies = kept[~published & kept[key].isin(first.index)]
+        verdicts.loc[copies.index, "reason"] = "duplicate"
+        verdicts.loc[copies.index, "detail"] = f"same {what} as the published test item " + copies[key].map(first)
+        kept = kept.drop(copies.index)
     for _, same in kept[kept.duplicated(key, keep=False)].groupby(key, sort=False):
         if same["label"].nunique(dropna=False) > 1:
             labels = ", ".join(sorted(same["label"].fillna("none").unique()))
@@ -44,3 +65,60 @@ def drop_duplicates(items: pd.DataFrame, verdicts: pd.DataFrame, key: str, what:
         else:
             verdicts.loc[same.index[1:], "reason"] = "duplicate"
             verdicts.loc[same.index[1:], "detail"] = f"same {what} as {same['name'].iloc[0]}"
+
+
+def count_classes(items: pd.DataFrame, kept: "pd.Series[bool]", classes: Collection[str] | None) -> pd.DataFrame:
+    """Count the items of each class before and after a filter.
+
+    Args:
+        items: Columns `label` and `label_count`.
+        kept: Whether each item is kept.
+        classes: The allowed classes; None: all.
+
+    Returns:
+        A row for each allowed class that labels an item on its own: `label`, `delivered` and `kept`, sorted by label.
+    """
+    of_class = items["label_count"] == 1
+    if classes is not None:
+        of_class &= items["label"].isin(classes)
+    groups = kept[of_class].groupby(items["label"][of_class].astype(str))
+    return pd.DataFrame({"delivered": groups.size(), "kept": groups.sum().astype("int64")}).reset_index()
+
+
+def describe_losses(
+    items: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    classes: Collection[str] | None,
+    remedies: Mapping[str, str],
+    unit: str,
+) -> list[str]:
+    """Describe the classes of which a filter drops more than `MUCH`.
+
+    Args:
+        items: Columns `label` and `label_count`.
+        verdicts: From `give_verdicts`.
+        classes: The allowed classes; None: all.
+        remedies: What to do against a reason.
+        unit: `pictures` or `texts`.
+
+    Raises:
+        UserError: If it drops all of a class, or an allowed class labels no item.
+    """
+    unknown = sorted({*(classes or ())} - {*items["label"].dropna()})
+    if unknown:
+        found = suggestion(unknown[0], sorted({*items["label"].dropna()}))
+        raise UserError(f"source.classes: no {unit} of class {unknown[0]!r}{found}; correct the name, or remove it")
+    counts = count_classes(items, verdicts["reason"].isna(), classes)
+    notes = []
+    for label, delivered, kept in counts[counts["kept"] < (1 - MUCH) * counts["delivered"]].itertuples(index=False):
+        of_class = (items["label"] == label) & (items["label_count"] == 1)
+        reasons = verdicts["reason"][of_class].value_counts()
+        found = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        remedy = remedies.get(str(reasons.index[0]), "correct the source")
+        if not kept:
+            raise UserError(
+                f"filter drops all {delivered} {unit} of class {label!r} ({found}); {remedy}, "
+                "or leave the class out with source.classes"
+            )
+        notes.append(f"class {label!r} keeps only {kept} of {delivered} {unit} ({found}); if that is wrong, {remedy}")
+    return notes

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -48,17 +48,18 @@ COMPRESSION: Final = {"pictures": "none", "texts": "zstd"}
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSummary:
-    """Number of pictures (or texts), bytes on disk, and number per label of those with exactly one label."""
+    """Number of pictures (or texts), bytes on disk, number per label of those with exactly one, notes of the source."""
 
     pictures: int
     bytes: int
     labels: dict[str, int]
     content: str = "pictures"
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count} {label}" for label, count in self.labels.items())
         classes = f"{len(self.labels) or 'no'} classes" + (f" ({counts})" if 0 < len(self.labels) <= 20 else "")
-        return f"read {self.pictures} {self.content}, {self.bytes / 2**20:.1f} MiB, {classes}"
+        return "\n".join([f"read {self.pictures} {self.content}, {self.bytes / 2**20:.1f} MiB, {classes}", *self.notes])
 
 
 def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> DownloadSummary:
@@ -82,7 +83,7 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
         pictures = progress(source.pictures, what="download", unit=config.content, total=source.total)
         groups = prefetch(map(to_table, row_groups(_in_order(pictures))), depth=1)
         write_parts(groups, folder, compression=COMPRESSION[config.content])
-        return _summary(sorted(folder.iterdir()), config.content)
+        return replace(_summary(sorted(folder.iterdir()), config.content), notes=tuple(source.notes))
 
 
 def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:

@@ -8,12 +8,14 @@ import pandas as pd
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filter_sheets import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
-from lamina.data.filters import FilterConfig, FilterRules, judge
+from lamina.data.filters import REMEDIES, FilterConfig, FilterRules, judge
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare
 from lamina.data.sources.config import SourceConfig
+from lamina.data.verdicts import describe_losses
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
 
 KEPT = ["id", "name", "label", "origin", "width", "height", "box", "part", "group", "row"]
@@ -26,19 +28,22 @@ GROUPS = ["group", "id", "name", "origin"]
 class FilterSummary:
     """Numbers of kept pictures and of rejected ones by reason.
 
-    labeled: pictures with exactly one labeled box; agreeing: those whose found cell agrees with it.
+    labeled: pictures with exactly one labeled box; agreeing: those whose found cell agrees with it; losses: in words,
+    the classes that lost most of their pictures.
     """
 
     kept: int
     rejected: dict[str, int]
     labeled: int = 0
     agreeing: int = 0
+    losses: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
         rejected = f"rejected {sum(self.rejected.values())}" + (f" ({reasons})" if reasons else "")
         cells = f"; {self.agreeing} of {self.labeled} cells found agree with the labeled box"
-        return f"kept {self.kept} pictures, {rejected}" + (cells if self.labeled else "")
+        kept = f"kept {self.kept} pictures, {rejected}" + (cells if self.labeled else "")
+        return "\n".join([kept, *(f"warning: {loss}" for loss in self.losses)])
 
 
 def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
@@ -55,13 +60,16 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
         What was kept.
 
     Raises:
-        UserError: If no picture is kept.
+        UserError: If no picture is kept, or none of a class.
     """
     prepared = prepare(raw, config, memo, what="filter")
     pictures = prepared.pictures.join(judge(prepared.pictures, rules))
     summary = _summary(pictures)
     if not summary.kept:
         raise UserError(f"filter keeps no picture: {summary}; loosen `filter` or `source.classes`, or check the source")
+    if rules.labeled:
+        losses = describe_losses(pictures, pictures, rules.classes, REMEDIES, "pictures")
+        summary = replace(summary, losses=tuple(losses))
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
     groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
@@ -115,6 +123,7 @@ def main() -> None:
         classes=source.classes,
         boxed=config.isolate == "box",
         celled=config.isolate == "cell" and config.no_cell == "drop",
+        test_pattern=section(params, "split", SplitConfig).test_pattern,
     )
     print(filter_pictures(rules, config, Path("data/raw"), Path("data/filtered"), memo=MEMO))
 

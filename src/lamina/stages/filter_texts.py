@@ -1,7 +1,7 @@
 """Stage `filter_texts`: which texts are kept, decoded, and for each of the others the reason why not."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 
 from lamina.config import read_params, section, validated
 from lamina.data.sources.config import SourceConfig
-from lamina.data.text_filters import TextFilterConfig, TextRules, describe_text, judge_texts
+from lamina.data.text_filters import REMEDIES, TextFilterConfig, TextRules, describe_text, judge_texts
 from lamina.data.texts import SCHEMA, TEXTS, decode
+from lamina.data.verdicts import describe_losses
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.maths.splits import SplitConfig
 from lamina.progress import progress
 from lamina.stages import entry
 
@@ -25,16 +27,18 @@ REJECTED: Final = ["name", "reason", "detail"]
 
 @dataclass(frozen=True, kw_only=True)
 class TextFilterSummary:
-    """How many texts and words were kept, and how many texts were rejected for each reason."""
+    """Numbers of kept texts and words, of rejected texts by reason; losses: in words, classes that lost most texts."""
 
     kept: int
     words: int
     rejected: dict[str, int]
+    losses: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
         rejected = f"rejected {sum(self.rejected.values())}" + (f" ({reasons})" if reasons else "")
-        return f"kept {self.kept} texts of {self.words:,} words, {rejected}"
+        kept = f"kept {self.kept} texts of {self.words:,} words, {rejected}"
+        return "\n".join([kept, *(f"warning: {loss}" for loss in self.losses)])
 
 
 def filter_texts(rules: TextRules, raw: Path, out: Path, texts: Path) -> TextFilterSummary:
@@ -52,7 +56,7 @@ def filter_texts(rules: TextRules, raw: Path, out: Path, texts: Path) -> TextFil
         What was kept and rejected.
 
     Raises:
-        UserError: No text is kept.
+        UserError: No text is kept, or none of a class.
     """
     found = _describe(raw, strip_html=rules.filter.strip_html)
     found = found.join(judge_texts(found, rules))
@@ -66,6 +70,8 @@ def filter_texts(rules: TextRules, raw: Path, out: Path, texts: Path) -> TextFil
     )
     if not summary.kept:
         raise UserError(f"filter keeps no text: {summary}; loosen `filter` or `source.classes`, or look at the source")
+    if rules.labeled:
+        summary = replace(summary, losses=tuple(describe_losses(found, found, rules.classes, REMEDIES, "texts")))
     with staged(out, folder=True) as tables, staged(texts, folder=True) as decoded:
         kept[KEPT].to_parquet(tables / "kept.parquet", index=False)
         found.loc[~is_kept, REJECTED].astype("str").to_parquet(tables / "rejected.parquet", index=False)
@@ -113,6 +119,7 @@ def main() -> None:
         filter=validated(params.get("filter", {}), "filter", TextFilterConfig),
         labeled=source.labels != "none",
         classes=source.classes,
+        test_pattern=section(params, "split", SplitConfig).test_pattern,
     )
     print(filter_texts(rules, Path("data/raw"), Path("data/filtered"), Path("data/texts")))
 

@@ -1,6 +1,6 @@
 """Stage `validate`: check the data before anything learns from them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -23,6 +23,7 @@ from lamina.data.drift import (
 from lamina.data.filters import FilterConfig
 from lamina.data.profile import profile
 from lamina.data.sources.config import SourceConfig
+from lamina.data.verdicts import count_classes
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import SPARE, AssessConfig
@@ -60,13 +61,14 @@ class Content:
     Attributes:
         suites: What must hold of the tables.
         drift_suite: What must hold of the movements.
-        read_tables: Reads the tables by the suites' names; called with `data`, `shares`, `parts` and `published`.
+        read_tables: Reads the tables by the suites' names; called with `data`, `shares`, `parts`, `published` and
+            `classes`.
         quantities: Measures the quantities whose drift is watched, from the tables; by name, one value a kept row.
     """
 
     suites: tuple[Suite, ...]
     drift_suite: Suite
-    read_tables: Callable[[Path, Mapping[str, float], int, str | None], Tables]
+    read_tables: Callable[[Path, Mapping[str, float], int, str | None, Collection[str] | None], Tables]
     quantities: Callable[[Tables], Values]
 
 
@@ -81,6 +83,7 @@ def validate(
     drift: float = ValidateConfig().drift,
     parts: int = 0,
     published: str | None = None,
+    classes: Collection[str] | None = None,
 ) -> ValidationSummary:
     """Check the tables under `data` against their suites, and the pictures or texts against the accepted ones.
 
@@ -98,6 +101,7 @@ def validate(
         drift: Share of the pictures or texts that may move, 0 to 1.
         parts: Of a cross-validation; 0 for none.
         published: Pattern in the names of published test pictures or texts, or None.
+        classes: The allowed classes; None: all.
 
     Returns:
         What was checked.
@@ -105,7 +109,7 @@ def validate(
     Raises:
         UserError: Names the first broken expectation and its first rows, or the quantities that drifted.
     """
-    tables = content.read_tables(data, shares, parts, published)
+    tables = content.read_tables(data, shares, parts, published, classes)
     if published is not None:
         conditions = [*conditions, PUBLISHED]
     verdict, docs = out / "verdict.json", out / "docs" / "index.html"
@@ -184,15 +188,15 @@ def _counts(values: pd.Series) -> dict[str, int]:
 
 
 def read_tables(
-    data: Path, shares: Mapping[str, float], parts: int = 0, published: str | None = None
+    data: Path,
+    shares: Mapping[str, float],
+    parts: int = 0,
+    published: str | None = None,
+    classes: Collection[str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Read the tables of the stages, without the pictures' bytes, and add columns that compare them.
 
-    Args:
-        data: As of `validate`, like the others.
-        shares: By fold.
-        parts: Of a cross-validation.
-        published: Pattern of names.
+    The arguments are those of `validate`.
 
     Returns:
         The tables that `SUITES` describes, by name.
@@ -212,7 +216,7 @@ def read_tables(
         as_published=split["as_published"] | (split["copy"] > 0),
     )
     return {
-        **read_shared_tables(data, kept.assign(in_lab=kept["id"].isin(lab["id"])), split, originals, shares),
+        **read_shared_tables(data, kept.assign(in_lab=kept["id"].isin(lab["id"])), split, originals, shares, classes),
         "lab": lab.assign(
             as_kept=agrees(lab, kept, "name", "origin", "label"),
             originals=occurrences(lab["id"], originals["id"]),
@@ -249,7 +253,12 @@ def read_split(data: Path, known: pd.DataFrame, parts: int, published: str | Non
 
 
 def read_shared_tables(
-    data: Path, kept: pd.DataFrame, split: pd.DataFrame, originals: pd.DataFrame, shares: Mapping[str, float]
+    data: Path,
+    kept: pd.DataFrame,
+    split: pd.DataFrame,
+    originals: pd.DataFrame,
+    shares: Mapping[str, float],
+    classes: Collection[str] | None,
 ) -> dict[str, pd.DataFrame]:
     """Return the tables that pictures and texts have, by name.
 
@@ -259,14 +268,16 @@ def read_shared_tables(
         split: Of `read_split`.
         originals: Its rows without copies.
         shares: By fold.
+        classes: The allowed ones.
     """
-    raw = pd.read_parquet(data / "raw", columns=["id", "name", "origin", "sha256"])
+    raw = pd.read_parquet(data / "raw", columns=["id", "name", "label", "label_count", "origin", "sha256"])
     rejected = pd.read_parquet(data / "filtered" / "rejected.parquet", columns=["name", "reason"])
     originals = originals.assign(label=originals["label"].astype(object).fillna("unlabeled"))
     return {
         "raw": raw.assign(decisions=occurrences(raw["name"], pd.concat([kept["name"], rejected["name"]]))),
         "kept": kept.assign(in_raw=agrees(kept, raw, "name")),
         "rejected": rejected.assign(in_raw=rejected["name"].isin(raw["name"])),
+        "losses": count_classes(raw, raw["id"].isin(kept["id"]), classes),
         "split": split,
         "origins": _folds_of_origins(split[split["fold"] != SPARE]),
         "classes": _rows_of_classes(originals),
@@ -360,8 +371,8 @@ def shares_of_folds(originals: pd.DataFrame, shares: Mapping[str, float]) -> pd.
 
 def run_validation(content: Content, params: Mapping[str, Any], *, colored: bool = False) -> None:
     """Call `validate` with the settings of `params.yaml`, and print the summary."""
-    labeled = section(params, "source", SourceConfig).labels != "none"
-    conditions = {LABELED: labeled, COLORED: colored}
+    source = section(params, "source", SourceConfig)
+    conditions = {LABELED: source.labels != "none", COLORED: colored}
     split = section(params, "split", SplitConfig)
     summary = validate(
         content,
@@ -373,6 +384,7 @@ def run_validation(content: Content, params: Mapping[str, Any], *, colored: bool
         drift=validated(params.get("validate", {}), "validate", ValidateConfig).drift,
         parts=validated(params.get("assess", {}), "assess", AssessConfig).folds,
         published=split.test_pattern,
+        classes=source.classes,
     )
     print(summary)
 

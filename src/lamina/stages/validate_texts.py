@@ -1,6 +1,6 @@
 """Stage `validate_texts`: check the texts before anything learns from them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ from lamina.tracking.text_suites import TEXT_DRIFT, TEXT_SUITES
 
 
 def read_text_tables(
-    data: Path, shares: Mapping[str, float], parts: int, published: str | None
+    data: Path, shares: Mapping[str, float], parts: int, published: str | None, classes: Collection[str] | None
 ) -> dict[str, pd.DataFrame]:
     """Read the tables that `TEXT_SUITES` describe, by their names; arguments as of `lamina.stages.validate`."""
     kept = pd.read_parquet(data / "filtered" / "kept.parquet")
@@ -44,7 +44,7 @@ def read_text_tables(
     )
     origin = split.drop_duplicates("id").set_index("id")["origin"]
     return {
-        **read_shared_tables(data, kept, split, split, shares),
+        **read_shared_tables(data, kept, split, split, shares, classes),
         "joined": joined.assign(one_origin=joined["id"].map(origin) == joined["other"].map(origin)),
     }
 

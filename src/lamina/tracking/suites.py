@@ -77,6 +77,18 @@ def rejected_suite(item: str, reasons: Iterable[str]) -> Suite:
     )
 
 
+def losses_suite(items: str) -> Suite:
+    """Return the expectations of the table `losses`; items: "pictures" or "texts"."""
+    return Suite(
+        table="losses",
+        about=f"data/raw and data/filtered/kept.parquet, one row a class: its {items} with this label alone, before "
+        "the filter and after it. Classes that source.classes leaves out are not counted.",
+        key="label",
+        shown=("label", "delivered", "kept"),
+        expectations=(between("the filter leaves some of every class", "kept", 1, None),),
+    )
+
+
 def fold_suites(items: str, originals: str) -> tuple[Suite, ...]:
     """Return the expectations of the tables `origins`, `classes` and `shares`; items: "pictures" or "texts"."""
     return (
@@ -137,6 +149,7 @@ SUITES: Final = (
         between("every picture is at least a pixel high", "height", 1, None),
     ),
     rejected_suite("picture", REASONS),
+    losses_suite("pictures"),
     Suite(
         table="lab",
         about="data/lab, one row a picture: least and largest L, a and b of its pixels. tint: largest distance from "

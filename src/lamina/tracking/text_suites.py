@@ -6,7 +6,15 @@ from lamina.data.text_filters import TEXT_REASONS
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
 from lamina.tracking.expectations import Suite, between, not_missing, one_of, unique
-from lamina.tracking.suites import PUBLISHED, drift_suite, fold_suites, kept_suite, raw_suite, rejected_suite
+from lamina.tracking.suites import (
+    PUBLISHED,
+    drift_suite,
+    fold_suites,
+    kept_suite,
+    losses_suite,
+    raw_suite,
+    rejected_suite,
+)
 
 TEXT_SUITES: Final = (
     raw_suite("text"),
@@ -22,6 +30,7 @@ TEXT_SUITES: Final = (
         between("shares of characters that are not ASCII are at most 1", "foreign", None, 1),
     ),
     rejected_suite("text", TEXT_REASONS),
+    losses_suite("texts"),
     Suite(
         table="split",
         about="data/split/manifest.parquet, one row a text. as_kept: kept holds this id with this label. origin_whole: "

@@ -1,6 +1,7 @@
 """Folders and archives as sources: their labels and boxes, and the stage download."""
 
 import gzip
+import io
 import os
 import random
 import stat
@@ -16,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from checkout import SHARED
 from lamina.config import section
 from lamina.data.sources import archive as archives
 from lamina.data.sources.boxes import parse_voc
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.labels import parse_labels
+from lamina.data.sources.labels import parse_labels, split_labels
 from lamina.data.sources.members import PICTURE_SUFFIXES, Picture, decode_text
 from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
@@ -149,6 +151,38 @@ def test_several_labels_are_kept(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "id,breed\na,cat\nc,dog\n",
+        "image_id,cat,dog\nimages/a,1,0\nc,0.0,1.0\n",
+        "Picture;Class;size\nimages/a.jpg;cat;12\nc.jpg;dog;9\n",
+        "path,name,kind\nimages/a.jpg,a.jpg,cat\nc.jpg,c.jpg,dog\n",
+        "label\tid\tsize\ncat\ta\t1\ndog\tc\t2\n",
+    ],
+)
+def test_columns_are_found_by_what_they_hold(tmp_path: Path, rows: str) -> None:
+    path = to_zip(tmp_path / "a.zip", {**CSV, "top/l.csv": rows.encode()})
+    found = labels_of(read(path, labels="l.csv"))
+    assert found == {"top/images/a.jpg": ("cat",), "top/images/b.jpg": (), "top/c.jpg": ("dog",), "top/d.jpg": ()}
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["tench, Tinca tinca", "cat", "tench, Tinca tinca"], [("tench, Tinca tinca",), ("cat",)]),
+        (["maillot", "maillot, tank suit"], [("maillot",), ("maillot, tank suit",)]),
+        (["cat, dog", "cat", "dog"], [("cat", "dog"), ("cat",), ("dog",)]),
+        (["cat, cat", "dog"], [("cat", "cat"), ("dog",)]),
+        ([" , ", " cat "], [(), ("cat",)]),
+    ],
+)
+def test_commas_are_part_of_a_name_unless_their_parts_stand_alone(
+    cells: list[str], labels: list[tuple[str, ...]]
+) -> None:
+    assert split_labels(cells)[: len(labels)] == labels
+
+
 LETTERS = st.characters(codec="cp1252", exclude_categories=("Cc", "Zs", "Zl", "Zp"), exclude_characters=",;\"'")
 TEXT = st.text(LETTERS, min_size=1)
 
@@ -181,7 +215,12 @@ def test_label_tables_are_read_in_any_encoding(
             "file,label\nx.jpg,cat\ny.jpg,cat\nz.jpg,cat\nw.jpg,cat\n",
             r"4 rows name no .*\('x.jpg', 'y.jpg', 'z.jpg', ...\)",
         ),
-        ("name,class\na.jpg,cat\n", "expected a first line with the columns file and label, got 'name,class'"),
+        ("name,kind\nx,cat\n", "the columns file and label, got 'name', 'kind', of which none names the pictures"),
+        (
+            "id,sex,age\na,f,3\nb,m,4\n",
+            r"column 'id' names the pictures, but which of the others holds the label is not clear \(sex, age\)",
+        ),
+        ("id,up,down\na,1,1\nb,0,1\n", r"not clear \(up, down\); rename that column to label"),
         ("", "expected a first line with the columns file and label"),
         ("file,label\na.jpg,cat, dog\n", "line 2: expected a file and a label, 2 cells in all"),
         ("label,file\ncat\n", "line 2: expected a file and a label"),
@@ -238,10 +277,48 @@ def test_boxes_mirror_folders_where_names_repeat(tmp_path: Path) -> None:
     files = {f"{fold}/1.jpg": picture() for fold in ("train", "test")}
     boxes = {f"boxes/{fold}/1.xml": voc(("x", index, 0, 9, 9)) for index, fold in enumerate(("train", "test"))}
     path = to_zip(tmp_path / "a.zip", {**files, **boxes})
-    assert [one.boxes for one in read(path, boxes="boxes")] == [((1, 0, 9, 9),), ((0, 0, 9, 9),)]
+    assert [one.boxes for one in read(path, boxes="boxes", labels="none")] == [((1, 0, 9, 9),), ((0, 0, 9, 9),)]
     path = to_zip(tmp_path / "b.zip", {**files, "boxes/1.xml": voc()})
     with pytest.raises(UserError, match=r"may belong to 'test/1.jpg', 'train/1.jpg'"):
-        read(path, boxes="boxes")
+        read(path, boxes="boxes", labels="none")
+
+
+def turned(orientation: int | None, size: tuple[int, int] = (120, 80)) -> bytes:
+    """A JPEG, as stored of this size, that viewers turn."""
+    exif, buffer = Image.Exif(), io.BytesIO()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", size).save(buffer, "JPEG", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", range(5, 9))
+def test_boxes_are_turned_with_their_picture(tmp_path: Path, orientation: int) -> None:
+    stored = Image.new("RGB", (120, 80))
+    stored.paste((255, 255, 255), (10, 20, 40, 30))
+    stored.getexif()[0x0112] = orientation
+    shown = ImageOps.exif_transpose(stored).getbbox()
+    assert shown is not None
+    files = {"a/1.jpg": turned(orientation), "boxes/1.xml": voc(("x", 10, 20, 40, 30), size=(120, 80))}
+    assert read(to_zip(tmp_path / "stored.zip", files), boxes="boxes")[0].boxes == (shown,)
+    files["boxes/1.xml"] = voc(("x", *shown), size=(80, 120))
+    assert read(to_zip(tmp_path / "shown.zip", files), boxes="boxes")[0].boxes == (shown,)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "size", "is_sure"),
+    [
+        (None, None, True), (None, (120, 80), True), (6, (80, 120), True), (6, (120, 80), True),
+        (6, None, False), (3, (120, 80), False), (None, (60, 40), False), (None, (80, 120), False),
+    ],
+)  # fmt: skip
+def test_a_frame_of_boxes_that_is_not_sure_is_said(
+    tmp_path: Path, orientation: int | None, size: tuple[int, int] | None, is_sure: bool
+) -> None:
+    files = {"a/1.jpg": turned(orientation), "boxes/1.xml": voc(("x", 10, 20, 40, 30), size=size)}
+    path = to_zip(tmp_path / "a.zip", files)
+    summary = str(download(config(path, boxes="boxes"), tmp_path, tmp_path / "raw", seed=1))
+    assert ("warning: of 1 pictures with boxes, the annotation has another <size>" in summary) != is_sure
 
 
 LAUGHS = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><annotation>&b;</annotation>'
@@ -601,6 +678,28 @@ def test_download_writes_what_was_read(tmp_path: Path) -> None:
     assert [row["encoded"] for row in rows_read] == [files[row["name"]] for row in rows_read]
     assert [row["id"] for row in rows_read] == [sha256(row["name"].encode()).hexdigest()[:16] for row in rows_read]
     assert [row["sha256"] for row in rows_read] == [sha256(row["encoded"]).hexdigest() for row in rows_read]
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+def test_files_that_are_passed_over_are_counted_by_kind_and_reason(tmp_path: Path, packing: str) -> None:
+    files = {
+        **FILES, "pets/cat/c.HEIC": b"", "pets/dog/d.heic": b"", "pets/train.zip": b"", "pets/README": b"",
+        "pets/cat/@eaDir/a.JPEG/SYNOPHOTO_THUMB_M.jpg": picture(), "pets/labels.csv": b"", "pets/b.xml": b"",
+    }  # fmt: skip
+    path = PACKERS[packing](tmp_path / "source", files)
+    assert str(download(config(path), tmp_path, tmp_path / "raw", seed=1)).splitlines()[1:] == [
+        "passed over 12 files: 1 .zip (archives inside the source are not opened), 2 hidden, 1 @eaDir, 1 Thumbs.db, "
+        "1 __MACOSX (hidden, or left by an operating system), 1 .csv, 1 .txt, 1 .xml, 1 without suffix (no pictures, "
+        "and not used), 2 .heic (pictures of a format that is not read)"
+    ]
+
+
+def test_files_that_are_used_are_not_passed_over(tmp_path: Path) -> None:
+    files = {**CSV, "top/l.csv": b"file,label\na.jpg,cat\n", "top/boxes/a.xml": voc(("x", 1, 2, 3, 4))}
+    path = to_zip(tmp_path / "a.zip", files)
+    summary = str(download(config(path, labels="l.csv", boxes="boxes"), tmp_path, tmp_path / "raw", seed=1))
+    assert "passed over" not in summary
+    assert "passed over 1 file: 1 .xml" in str(download(config(path, labels="l.csv"), tmp_path, tmp_path / "r", seed=1))
 
 
 @pytest.mark.parametrize("packing", ["zip", "tar.xz"])

@@ -549,8 +549,9 @@ def test_a_new_system_fits_the_dataset(directory: Path, tmp_path: Path) -> None:
     params = read_params(tmp_path / "pets")
     source = section(params, "source", SourceConfig)
     assert (source.kind, source.location, source.labels) == ("tfds", "lamina_pets:1.2.3", "folder")
+    assert params["split"]["test_pattern"] == "^test/"
     assert "there are test (8), train (45), train-extra (3), train2 (2)" in (tmp_path / "pets/params.yaml").read_text()
-    assert section(params, "filter", FilterConfig).drop_grayscale
+    assert not section(params, "filter", FilterConfig).drop_grayscale
     with open_source(source, seed=1, system=tmp_path / "pets") as opened:
         assert len(list(opened.pictures)) == 58
 

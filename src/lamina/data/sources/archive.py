@@ -13,12 +13,13 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from lamina.data.sources.members import MAX_MEMBERS, Members, check_size, checked_name, is_ignored, sorted_names
+from lamina.data.sources.members import MAX_MEMBERS, Members, check_size, checked_name, ignored_part, sorted_names
 from lamina.errors import UserError
 from lamina.progress import progress
 
@@ -162,8 +163,10 @@ def _zip(file: BinaryIO, where: str) -> Members:
     check_count(len(archive.infolist()), where)
     check_expansion(sum(info.file_size for info in archive.infolist()), packed, where)
     checked = [(_zip_name(info, where), info) for info in archive.infolist()]
-    files = [(name, info) for name, info in checked if not info.is_dir() and not is_ignored(name)]
-    infos = dict(files)
+    files = [(name, info) for name, info in checked if not info.is_dir()]
+    ignored = Counter(part for name, _ in files if (part := ignored_part(name)))
+    infos = {name: info for name, info in files if not ignored_part(name)}
+    names = sorted_names((name for name, _ in files if name in infos), where)
 
     def read(name: str) -> bytes:
         info = infos[name]
@@ -175,7 +178,7 @@ def _zip(file: BinaryIO, where: str) -> Members:
                 problem = f"{where}: cannot unpack {name!r}: {error}; pack the archive again as plain zip"
                 raise UserError(problem) from None
 
-    return Members(where=where, names=sorted_names((name for name, _ in files), where), read=read)
+    return Members(where=where, names=names, read=read, ignored=ignored)
 
 
 def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
@@ -211,6 +214,8 @@ class _Header(tarfile.TarInfo):
 def _tar(file: BinaryIO, where: str) -> Members:
     with reported_damage(where):
         found = list(_tar_files(file, where))
+    ignored = Counter(part for name, _, _ in found if (part := ignored_part(name)))
+    found = [one for one in found if not ignored_part(one[0])]
     names = sorted_names((name for name, _, _ in found), where)
     places = {name: (offset, size) for name, offset, size in found}
 
@@ -224,7 +229,7 @@ def _tar(file: BinaryIO, where: str) -> Members:
                 raise EOFError("unexpected end of data")
         return data
 
-    return Members(where=where, names=names, read=read)
+    return Members(where=where, names=names, read=read, ignored=ignored)
 
 
 def _tar_files(file: BinaryIO, where: str) -> Iterator[tuple[str, int, int]]:
@@ -243,8 +248,7 @@ def _tar_files(file: BinaryIO, where: str) -> Iterator[tuple[str, int, int]]:
                 continue
             if not member.isreg() or member.issparse():
                 raise UserError(f"{where}: {name!r} is a link, a device or sparse; refused; pack the files themselves")
-            if not is_ignored(name):
-                yield name, member.offset_data, member.size
+            yield name, member.offset_data, member.size
         file.seek(archive.offset)
         # tarfile stops silently at a broken or missing header; a real end is a block of zeros
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -3,12 +3,18 @@
 import posixpath
 import xml.etree.ElementTree as ET
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Final
 
+from lamina.data.decoding import UnreadableError, open_picture, orientation, shown_size
 from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
+UNSURE: Final = (
+    "pictures with boxes, the annotation has another <size> than the picture, or the picture is turned (EXIF) and no "
+    "<size> tells in which frame the boxes were drawn; they are read in that of the picture as shown"
+)
 FARTHEST: Final = 2**31 - 1  # largest int32
 
 
@@ -58,27 +64,70 @@ def _in_same_folder(relative: str, pictures: list[str]) -> list[str]:
     return [name for name in pictures if f"/{posixpath.splitext(name)[0]}".endswith(path)] or pictures
 
 
-def read_boxes(members: Members, file: str, target: str | None) -> tuple[Box, ...]:
-    """Read the boxes of an XML file.
+@dataclass(frozen=True, kw_only=True)
+class Annotation:
+    """A Pascal VOC annotation.
+
+    Attributes:
+        objects: Name and box of each object, in whole pixels of a picture of this size.
+        size: Width and height of the picture as the annotation tool had it; None if the file does not say.
+    """
+
+    objects: tuple[tuple[str, Box], ...]
+    size: tuple[int, int] | None
+
+
+def read_annotation(members: Members, file: str) -> Annotation:
+    """Read an XML file, by its full name."""
+    return parse_voc(members.read(file), f"{members.where}: {file}")
+
+
+def shown_boxes(annotation: Annotation, encoded: bytes, target: str | None) -> tuple[tuple[Box, ...], bool]:
+    """Return boxes in pixels of the picture as shown, that is, after its EXIF orientation.
+
+    Some annotation tools turn a picture as viewers do, others draw in the frame that is stored. The size in the
+    annotation says which, unless both frames have the same size.
 
     Args:
-        members: Files of the source.
-        file: Full name of the XML file.
-        target: Name of the objects to read; None: all.
+        annotation: Of the picture.
+        encoded: Bytes of the picture.
+        target: Name of the objects; None: all.
+
+    Returns:
+        The boxes, and whether their frame is sure.
     """
-    objects = parse_voc(members.read(file), f"{members.where}: {file}")
-    return tuple(box for name, box in objects if target in (None, name))
+    boxes = tuple(box for name, box in annotation.objects if target in (None, name))
+    try:
+        picture = open_picture(encoded)
+    except UnreadableError:  # the filter drops the picture
+        return boxes, True
+    stored, shown, turn = picture.size, shown_size(picture), orientation(picture)
+    if annotation.size is None:
+        return boxes, turn == 1
+    if annotation.size == stored != shown:
+        return tuple(_turn(box, *stored, turn) for box in boxes), True
+    return boxes, annotation.size == shown and (turn == 1 or stored != shown)
 
 
-def parse_voc(data: bytes, place: str) -> tuple[tuple[str, Box], ...]:
-    """Read the objects of a Pascal VOC annotation.
+def _turn(box: Box, width: int, height: int, orientation: int) -> Box:
+    """Bring a box from a stored picture of width x height to the picture as shown, for the orientations 5 to 8."""
+    left, top, right, bottom = box
+    if orientation in (7, 8):
+        left, right = width - right, width - left
+    if orientation in (6, 7):
+        top, bottom = height - bottom, height - top
+    return top, left, bottom, right
+
+
+def parse_voc(data: bytes, place: str) -> Annotation:
+    """Read a Pascal VOC annotation.
 
     Args:
         data: Bytes of the XML file.
         place: Name of the file in error messages.
 
     Returns:
-        (name, box) of each object; coordinates are rounded to whole pixels.
+        Its content; coordinates are rounded to whole pixels.
 
     Raises:
         UserError: If it is no such XML, or declares a document type: its entities could expand without limit.
@@ -92,7 +141,15 @@ def parse_voc(data: bytes, place: str) -> tuple[tuple[str, Box], ...]:
         raise UserError(f"{place}: not valid XML ({error}); correct or remove it") from None
     if root.tag != "annotation":
         raise UserError(f"{place}: expected Pascal VOC with the root <annotation>, got <{root.tag}>")
-    return tuple((item.findtext("name", "").strip(), _box(item, place)) for item in root.iterfind("object"))
+    objects = tuple((item.findtext("name", "").strip(), _box(item, place)) for item in root.iterfind("object"))
+    return Annotation(objects=objects, size=_size(root))
+
+
+def _size(root: ET.Element) -> tuple[int, int] | None:
+    """The size that an annotation gives; None if there is none, or no positive whole numbers, as some tools write 0."""
+    texts = [root.findtext(f"size/{side}", "").strip() for side in ("width", "height")]
+    width, height = (int(text) if text.isdecimal() else 0 for text in texts)
+    return (width, height) if width and height else None
 
 
 def _box(item: ET.Element, place: str) -> Box:

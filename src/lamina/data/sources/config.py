@@ -25,6 +25,7 @@ UNUSED: Final[Mapping[str, tuple[str, ...]]] = {
     "tfds": ("mirrors", "sha256", "members", "boxes", "target"),
     "sklearn": ("mirrors", "sha256", "members", "boxes", "target", "splits"),
 }
+CHOOSE: Final = "choose"  # value of `labels` that `lamina new` writes where it cannot know
 DIGITS: Final = "digits"  # the only `location` of kind sklearn
 
 
@@ -74,8 +75,9 @@ class SourceConfig(Config):
         sha256: Digest of the archive, or of each file at `location`.
         members: SHA-256 of the listing of all files that are read (`lamina.data.sources.listing`).
         mirrored: What is read instead if the folder that LAMINA_MIRROR names has it.
-        labels: `folder`, `idx` (the labels of IDX files), `none`, or the name of a CSV in the source. For tfds
-            `folder` (the dataset's main label), the name of a label, or `none`.
+        labels: `folder`, `folder 1` and so on (`lamina.data.sources.labels.find_labels`), `idx` (the labels of IDX
+            files), `none`, or the name of a table in the source. For tfds `folder` (the dataset's main label), the
+            name of a label, or `none`. `choose`: not chosen yet, which is refused.
         boxes: Folder of Pascal VOC XML files in the source.
         target: Name of the objects whose boxes are read; null: all.
         origin: Regular expression with a group `origin`, searched in the name of each file.
@@ -179,6 +181,8 @@ def _conflict(config: SourceConfig) -> str | None:
     unused = next((key for key in UNUSED[config.kind] if getattr(config, key) not in (None, ())), None)
     if unused:
         return f"source.{unused} is set, but kind: {config.kind} does not use it; remove it"
+    if config.labels == CHOOSE:
+        return "source.labels is 'choose': its comment says what was found; set it to one of the values there"
     if config.classes is not None and config.labels == "none":
         return "source.classes is set, but source.labels is none, so that no picture has a class; set it to null"
     if config.kind in ("smear", "sklearn") and config.labels not in ("folder", "none"):

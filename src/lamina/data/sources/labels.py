@@ -1,20 +1,35 @@
-"""Labels of the pictures of a source: by folder, or from a CSV with the columns file and label."""
+"""Labels of the pictures of a source: by folder, or from a table that names pictures and their labels."""
 
 import csv
 import io
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
-from lamina.data.sources.members import Members, decode_text, some, to_nfc
+from lamina.data.sources.layout import BY_FOLDER, Labels, Layout, find_layout, folder_level
+from lamina.data.sources.members import Members, decode_text, some, stem, to_nfc
 from lamina.errors import UserError
 
-Labels = tuple[str, ...]
-
 COLUMNS: Final = ("file", "label")
+LABEL_NAMES: Final = (
+    "label",
+    "labels",
+    "class",
+    "category",
+    "breed",
+    "species",
+)  # if one of them is alone
 SEPARATORS: Final = (",", ";", "\t")
+ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
+
+Locate = Callable[[str], str | None]  # from a cell to the full name of a picture
+
+
+class UnclearColumnsError(UserError):
+    """A table names pictures, but which of its columns hold the label is not clear."""
 
 
 def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
@@ -22,54 +37,70 @@ def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
 
     Args:
         members: Files of the source.
-        labels: `folder` (the folder that a picture lies in, unless it is the root or the single top folder), `none`,
-            or the name of a CSV in the source.
+        labels: `folder` (the last folder that a picture lies in and that is no part such as train or test),
+            `folder 1` (the first one), `folder 2`, ..., `none`, or the name of a table in the source. Folders count
+            below a single top folder.
 
     Raises:
-        UserError: If the CSV is broken or names files that do not exist, or no picture lies in a folder.
+        UserError: If the table is broken or names files that do not exist, or no picture lies in such a folder.
     """
     if labels == "none":
         return lambda name: ()
-    if labels != "folder":
+    level = folder_level(labels)
+    if level is None:
         table = read_labels(members, members.find(labels, "source.labels"))
         return lambda name: table.get(name, ())
-    if not any(folder_label(members, name) for name in members.pictures):
+    layout = find_layout(members)
+    if not any(layout.label(name, level) for name in members.pictures):
         raise UserError(
-            f"{members.where}: source.labels is 'folder', but all {len(members.pictures)} {members.content} lie "
-            "in one folder; "
+            f"{members.where}: source.labels is {labels!r}, but {_no_classes(members, layout)}; "
             "put them into one folder per class, or set source.labels to a CSV or none"
         )
-    return lambda name: folder_label(members, name)
+    return lambda name: layout.label(name, level)
 
 
-def folder_label(members: Members, name: str) -> Labels:
-    """Return the name of the folder that a picture lies in; empty at the root and in the single top folder."""
-    folder = posixpath.dirname(name.removeprefix(members.top))
-    return (to_nfc(posixpath.basename(folder)),) if folder else ()
+def _no_classes(members: Members, layout: Layout) -> str:
+    found = f"all {len(members.pictures)} {members.content} lie "
+    if layout.parts:
+        return f"{found}in the folders {some(sorted(layout.levels[layout.parts[0]]))}, which are parts, not classes"
+    return f"{found}in one folder" if len(layout.levels) < 2 else f"none of {len(members.pictures)} lies so deep"
+
+
+def other_readings(members: Members, labels: str) -> list[str]:
+    """Describe what else the folders may mean where the last one is the class, a line each."""
+    if labels != BY_FOLDER:
+        return []
+    readings = find_layout(members).readings
+    classes = readings.pop(BY_FOLDER, {})
+    return [
+        f"source.labels {BY_FOLDER!r} reads the classes {some(classes)}; {value!r} would read {some(others)}"
+        for value, others in readings.items()
+    ]
 
 
 def read_labels(members: Members, table: str) -> dict[str, Labels]:
-    """Read the labels of the pictures from a CSV.
+    """Read the labels of the pictures from a table.
 
-    A `file` cell is relative to the folder of the CSV or to the root, or is a base name that only one picture has. A
-    `label` cell may hold several labels, separated by commas; a picture of two cells has two, even equal ones. Equal
-    rows count once; the labels of different rows are combined.
+    Its columns are found by `_find_columns`. A cell that names a picture is relative to the folder of the table or to
+    the root, or is a base name that only one picture has, with or without the suffix. A picture of two cells has two
+    labels, even equal ones; `split_labels` separates them. Equal rows count once; the labels of different rows are
+    combined.
 
     Args:
         members: Files of the source.
-        table: Full name of the CSV.
+        table: Full name of the table.
 
     Returns:
         Sorted labels by full name of the picture; pictures without labels are left out.
 
     Raises:
-        UserError: If the CSV is broken, or a row names no picture or several.
+        UserError: If the table is broken, its columns are not clear, or a row names no picture or several.
     """
     place = f"{members.where}: {table}"
     locate = _locator(members, table)
     found: dict[str, Counter[str]] = defaultdict(Counter)
     lost = []
-    for file, cell in parse_labels(members.read(table), place):
+    for file, cell in parse_labels(members.read(table), place, locate):
         name = locate(file)
         if name is None:
             lost.append(file)
@@ -78,17 +109,27 @@ def read_labels(members: Members, table: str) -> dict[str, Labels]:
     if lost:
         raise UserError(
             f"{place}: {len(lost)} rows name no picture of the source, or a base name that several pictures share "
-            f"({some(lost)}); correct the column 'file'"
+            f"({some(lost)}); correct the column that names them"
         )
     return {name: tuple(sorted(labels.elements())) for name, labels in found.items() if labels}
 
 
-def parse_labels(data: bytes, place: str) -> Iterator[tuple[str, Labels]]:
-    """Read the rows of a CSV, separated by comma, semicolon or tab; other columns are skipped.
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """Places of columns: of the file, and either of the label or of the classes, of which one holds 1 in each row."""
+
+    file: int
+    label: int | None
+    classes: tuple[int, ...] = ()
+
+
+def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) -> Iterator[tuple[str, Labels]]:
+    """Read the rows of a table, separated by comma, semicolon or tab.
 
     Args:
         data: Bytes in UTF-8, UTF-16, Windows-1252 or Latin-1.
-        place: Name of the CSV in error messages.
+        place: Name of the table in error messages.
+        locate: From a cell to the picture that it names.
 
     Yields:
         (file, labels) of each row.
@@ -96,34 +137,89 @@ def parse_labels(data: bytes, place: str) -> Iterator[tuple[str, Labels]]:
     Raises:
         UserError: With the line number of the error.
     """
-    text = decode_text(data)
-    separator = separator_of(text, COLUMNS)
-    if separator is None:
-        first = text.partition("\n")[0].strip()[:80]
-        raise UserError(f"{place}: expected a first line with the columns file and label, got {first!r}")
+    header, rows = _read_rows(decode_text(data), place)
+    columns = _find_columns(header, [row for _, row in rows], locate, place)
+    for line, row in rows:
+        if len(row) > len(header) or len(row) <= columns.file or not row[columns.file].strip():
+            raise UserError(
+                f"{place}, line {line}: expected a file and a label, {len(header)} cells in all, got {row}; "
+                "quote cells that hold the separator"
+            )
+    files = [row[columns.file].strip() for _, row in rows]
+    if columns.label is None:
+        cells: list[Labels] = [(header[_hot(row, columns.classes)],) for _, row in rows]
+    else:
+        cells = split_labels([_cell(row, columns.label) for _, row in rows])
+    yield from zip(files, cells, strict=True)
+
+
+def split_labels(cells: Sequence[str]) -> list[Labels]:
+    """Separate the labels in the cells of a table.
+
+    Commas separate labels if each of them stands alone in another cell, or all are equal: `cat, dog`, `cat, cat`. Else
+    they belong to the name: `tench, Tinca tinca`.
+    """
+    parts = {cell: tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip()) for cell in {*cells}}
+    alone = {labels[0] for labels in parts.values() if len(labels) == 1}
+    return [
+        labels if len({*labels}) < 2 or alone.issuperset(labels) else (to_nfc(cell.strip()),)
+        for cell, labels in ((cell, parts[cell]) for cell in cells)
+    ]
+
+
+def _read_rows(text: str, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The stripped cells of the first line, and the other rows that are not empty with their line numbers."""
+    first = text.partition("\n")[0].strip()
+    separator = separator_of(text, COLUMNS) or max(SEPARATORS, key=first.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header = header_cells(next(rows))
-        file, label = (header.index(column) for column in COLUMNS)
-        for row in rows:
-            if len(row) > len(header) or (row and not row[file].strip()):
-                raise UserError(f"{place}, line {rows.line_num}: expected {_expected(header, separator)}, got {row}")
-            if row:
-                cell = row[label] if label < len(row) else ""
-                yield row[file].strip(), tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip())
+        header = [to_nfc(cell.strip()) for cell in next(rows, [])]
+        return header, [(rows.line_num, row) for row in rows if row]
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
-    except IndexError:
-        raise UserError(f"{place}, line {rows.line_num}: expected {_expected(header, separator)}") from None
 
 
-def _expected(header: list[str], separator: str) -> str:
-    return f"a file and a label, {len(header)} cells in all (quote a label that holds {separator!r})"
+def _find_columns(header: list[str], rows: list[list[str]], locate: Locate, place: str) -> _Columns:
+    """Find the columns that name the picture and its label.
+
+    The file is in the column `file`, or else in the one whose cells name most pictures, at least half as many as there
+    are rows. The label is in the column `label`, or in the only one of `LABEL_NAMES`, or in the only other column. Or
+    every other column is a class, and in every row one holds 1 and the others 0.
+    """
+    lower = [name.lower() for name in header]
+    if {*COLUMNS} <= {*lower}:
+        return _Columns(file=lower.index("file"), label=lower.index("label"))
+    found = {at: [locate(_cell(row, at)) for row in rows] for at in range(len(header)) if lower[at] not in LABEL_NAMES}
+    counts = {at: len({*names} - {None}) for at, names in found.items()}
+    seen = ", ".join(map(repr, header)) or "no columns"
+    file = lower.index("file") if "file" in lower else max(counts, key=lambda at: counts[at], default=None)
+    if file is None or ("file" not in lower and 2 * counts[file] < max(1, len(rows))):
+        raise UserError(
+            f"{place}: expected a first line with the columns file and label, got {seen[:200]}, of which none "
+            "names the pictures; correct or rename the columns"
+        )
+    others = [at for at in range(len(header)) if at != file and found.get(at) != found.get(file)]
+    named = [at for at in others if lower[at] in LABEL_NAMES]
+    if len(named) == 1 or len(others) == 1:
+        return _Columns(file=file, label=(named or others)[0])
+    if others and rows and all(_is_one_hot([_cell(row, at) for at in others]) for row in rows):
+        return _Columns(file=file, label=None, classes=tuple(others))
+    raise UnclearColumnsError(
+        f"{place}: the column {header[file]!r} names the pictures, but which of the others holds the label is not "
+        f"clear ({', '.join(header[at] for at in others)[:200] or 'there is none'}); rename that column to label"
+    )
 
 
-def is_label_table(data: bytes) -> bool:
-    """Whether the first line of a text file has the columns file and label."""
-    return separator_of(decode_text(data), COLUMNS) is not None
+def _cell(row: list[str], at: int) -> str:
+    return row[at].strip() if at < len(row) else ""
+
+
+def _hot(row: list[str], classes: Sequence[int]) -> int:
+    return next(at for at in classes if ONE_HOT[_cell(row, at)])
+
+
+def _is_one_hot(cells: list[str]) -> bool:
+    return all(cell in ONE_HOT for cell in cells) and sum(ONE_HOT[cell] for cell in cells) == 1
 
 
 def separator_of(text: str, columns: Collection[str]) -> str | None:
@@ -141,21 +237,28 @@ def header_cells(cells: list[str]) -> list[str]:
     return [cell.strip().lower() for cell in cells]
 
 
-def _locator(members: Members, table: str) -> Callable[[str], str | None]:
+def _locator(members: Members, table: str) -> Locate:
     """Return a function from a `file` cell to the full name of the picture, or None."""
     full = {to_nfc(name): name for name in members.pictures}
     bases: dict[str, list[str]] = defaultdict(list)
+    stems: dict[str, list[str]] = defaultdict(list)
+    base_stems: dict[str, list[str]] = defaultdict(list)
     for name in full:
         bases[posixpath.basename(name)].append(name)
+        stems[posixpath.splitext(name)[0]].append(name)
+        base_stems[stem(name)].append(name)
     folders = dict.fromkeys((posixpath.dirname(table), "", members.top))
 
     def locate(file: str) -> str | None:
         wanted = to_nfc(file).replace("\\", "/")
         for folder in folders:
-            found = full.get(posixpath.normpath(posixpath.join(folder, wanted)))
-            if found is not None:
-                return found
-        matches = bases.get(posixpath.basename(wanted), [])
+            place = posixpath.normpath(posixpath.join(folder, wanted))
+            if place in full:
+                return full[place]
+            if len(stems.get(place, [])) == 1:
+                return full[stems[place][0]]
+        base = posixpath.basename(wanted)
+        matches = bases.get(base) or base_stems.get(base, [])
         return full[matches[0]] if len(matches) == 1 else None
 
     return locate

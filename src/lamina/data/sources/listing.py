@@ -9,6 +9,7 @@ from typing import Final
 from lamina.data.sources.boxes import find_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.idx import IDX, is_idx, labels_file
+from lamina.data.sources.layout import folder_level
 from lamina.data.sources.members import Members, some
 from lamina.data.sources.text_table import find_text_table
 
@@ -23,7 +24,7 @@ def used_names(members: Members, config: SourceConfig) -> list[str]:
     names = set(replace(members, content=config.content).pictures)
     if config.labels == IDX:
         names |= {labels_file(members, name) for name in names if is_idx(name)}
-    elif config.labels not in ("folder", "none"):
+    elif config.labels != "none" and folder_level(config.labels) is None:
         names.add(members.find(config.labels, "source.labels"))
     if config.boxes:
         names |= set(find_boxes(members, config.boxes).values())

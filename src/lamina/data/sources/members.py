@@ -4,9 +4,9 @@ import difflib
 import posixpath
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -23,7 +23,18 @@ SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
 # Largest file, so that a row group with one huge picture still needs little memory.
 MEMBER_BYTES: Final = 128 * 2**20
 MAX_MEMBERS: Final = 5_000_000
-IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
+IGNORED: Final = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir"})
+HIDDEN: Final = "hidden"
+# why files that are no items are passed over, by suffix
+REASONS: Final[Mapping[str, tuple[str, ...]]] = {
+    "pictures of a format that is not read": (
+        ".jfif", ".jpe", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".ico", ".tga", ".ppm", ".pgm",
+        ".dcm", ".raw", ".cr2", ".nef", ".arw", ".dng",
+    ),
+    "archives inside the source are not opened": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"),
+}  # fmt: skip
+OF_SYSTEM: Final = "hidden, or left by an operating system"
+NO_ITEMS: Final = "no {}, and not used"
 
 Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
 
@@ -56,12 +67,14 @@ class Members:
         names: Sorted names, with `/`.
         read: Returns the bytes of a file by its name; may raise UserError.
         content: Which of the files are its items, a key of `SUFFIXES`.
+        ignored: Numbers of files that are not among the names, by what `ignored_part` finds in theirs.
     """
 
     where: str
     names: tuple[str, ...]
     read: Callable[[str], bytes]
     content: str = "pictures"
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def pictures(self) -> tuple[str, ...]:
@@ -134,6 +147,8 @@ def combine(parts: Iterable[tuple[str, Members]], where: str) -> Members:
     Raises:
         UserError: If two files get the same name.
     """
+    parts = list(parts)
+    ignored = sum((Counter(part.ignored) for _, part in parts), Counter[str]())
     found = [(prefix + name, part, name) for prefix, part in parts for name in part.names]
     names = sorted_names((full for full, _, _ in found), where)
     places = {full: (part, name) for full, part, name in found}
@@ -142,7 +157,31 @@ def combine(parts: Iterable[tuple[str, Members]], where: str) -> Members:
         part, name = places[full]
         return part.read(name)
 
-    return Members(where=where, names=names, read=read)
+    return Members(where=where, names=names, read=read, ignored=ignored)
+
+
+def passed_over(members: Members, used: Iterable[str]) -> str:
+    """Count the files of a source that are not used, by kind and reason, in words; nothing if there are none.
+
+    Args:
+        members: Files of the source.
+        used: Names of those that are used.
+    """
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for name in {*members.names}.difference(used):
+        suffix = PurePosixPath(name).suffix.lower()
+        reason = next((why for why, suffixes in REASONS.items() if suffix in suffixes), NO_ITEMS)
+        kinds[reason.format(members.content)][suffix or "without suffix"] += 1
+    kinds[OF_SYSTEM].update(members.ignored)
+    total = sum(counts.total() for counts in kinds.values())
+    found = [f"{_counted(counts)} ({reason})" for reason, counts in sorted(kinds.items()) if counts]
+    return f"passed over {total} file{'s' * (total > 1)}: {', '.join(found)}" if total else ""
+
+
+def _counted(counts: Counter[str]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    more = [f"{sum(count for _, count in ordered[5:])} others"] if len(ordered) > 5 else []
+    return ", ".join([*(f"{count} {kind}" for kind, count in ordered[:5]), *more])
 
 
 def check_size(size: int, name: str, where: str) -> None:
@@ -165,9 +204,17 @@ def sorted_names(names: Iterable[str], where: str) -> tuple[str, ...]:
     return tuple(ordered)
 
 
+def ignored_part(name: str) -> str | None:
+    """Return what makes a file no part of the data: `hidden`, or a name that a system gives; None if nothing does."""
+    for part in name.split("/"):
+        if part.startswith(".") or part.lower() in IGNORED:
+            return HIDDEN if part.startswith(".") else part
+    return None
+
+
 def is_ignored(name: str) -> bool:
-    """Whether a file is hidden, or was left behind by macOS or Windows."""
-    return any(part.startswith(".") or part.lower() in IGNORED for part in name.split("/"))
+    """Whether a file is no part of the data, by its name."""
+    return ignored_part(name) is not None
 
 
 def checked_name(name: str, where: str) -> str:

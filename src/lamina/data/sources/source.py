@@ -3,19 +3,20 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from lamina.data.sources import digits
 from lamina.data.sources.archive import open_archive
-from lamina.data.sources.boxes import find_boxes, read_boxes
+from lamina.data.sources.boxes import UNSURE, find_boxes, read_annotation, shown_boxes
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.folder import open_folder
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
-from lamina.data.sources.labels import Labels, find_labels
-from lamina.data.sources.listing import listing_problem, with_digests
-from lamina.data.sources.members import Members, Picture, some, suggestion
+from lamina.data.sources.labels import find_labels, other_readings
+from lamina.data.sources.layout import Labels
+from lamina.data.sources.listing import listing_problem, used_names, with_digests
+from lamina.data.sources.members import Box, Members, Picture, passed_over, some, suggestion
 from lamina.data.sources.text_table import find_text_table
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -28,10 +29,12 @@ class Source:
     Attributes:
         pictures: Pictures sorted by name, each read when it is requested.
         total: Number of pictures.
+        notes: What users must know about the source, in words; complete when all pictures are read.
     """
 
     pictures: Iterator[Picture]
     total: int
+    notes: list[str] = field(default_factory=list)
 
 
 Opener = Callable[[SourceConfig, int, Path], AbstractContextManager[Source]]
@@ -109,10 +112,11 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     remedy: what to do if they differ.
     """
     members, expected = replace(members, content=config.content), config.members
+    notes = [note for note in (passed_over(members, used_names(members, config)),) if note]
     if expected is None:
-        return _items(members, config)
+        return _items(members, config, notes)
     members, digests = with_digests(members)
-    found = _items(members, config)
+    found = _items(members, config, notes)
 
     def checked() -> Iterator[Picture]:
         yield from found.pictures
@@ -123,31 +127,39 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     return replace(found, pictures=checked())
 
 
-def _items(members: Members, config: SourceConfig) -> Source:
+def _items(members: Members, config: SourceConfig, notes: list[str]) -> Source:
     """Pictures or texts: one per file, or one per row of the table that `source.labels` names if it has texts."""
     table = find_text_table(members, config)
     if table is not None:
-        return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
+        return Source(
+            pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows, notes=notes
+        )
     files = find_idx(members) if config.content == "pictures" else ()
     expanded = expand(members, files)
     labels = read_idx_labels(members, files) if config.labels == IDX else find_labels(expanded, config.labels)
-    return Source(pictures=_read(expanded, config, labels), total=len(expanded.pictures))
+    notes += [f"warning: {other}" for other in other_readings(expanded, config.labels)]
+    return Source(pictures=_read(expanded, config, labels, notes), total=len(expanded.pictures), notes=notes)
 
 
-def _read(members: Members, config: SourceConfig, labels: Callable[[str], Labels]) -> Iterator[Picture]:
+def _read(
+    members: Members, config: SourceConfig, labels: Callable[[str], Labels], notes: list[str]
+) -> Iterator[Picture]:
     """Check boxes and origins by names, then read picture by picture."""
-    boxes = find_boxes(members, config.boxes) if config.boxes else {}
+    files = find_boxes(members, config.boxes) if config.boxes else {}
     find_origin = _origins(members.pictures, config.origin, members.where)
-    return (
-        Picture(
-            name=name,
-            encoded=members.read(name),
-            labels=labels(name),
-            origin=find_origin(name),
-            boxes=read_boxes(members, boxes[name], config.target) if name in boxes else (),
-        )
-        for name in members.pictures
-    )
+
+    def read() -> Iterator[Picture]:
+        unsure = 0
+        for name in members.pictures:
+            encoded, boxes = members.read(name), tuple[Box, ...]()
+            if name in files:
+                boxes, is_sure = shown_boxes(read_annotation(members, files[name]), encoded, config.target)
+                unsure += not is_sure
+            yield Picture(name=name, encoded=encoded, labels=labels(name), origin=find_origin(name), boxes=boxes)
+        if unsure:
+            notes.append(f"warning: of {unsure} {UNSURE}")
+
+    return read()
 
 
 def _origins(names: tuple[str, ...], pattern: str | None, where: str) -> Callable[[str], str]:

@@ -6,22 +6,27 @@ Whether pictures are augmented copies of fewer originals is told by file names a
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, TypeVar
 
 from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
-from lamina.data.sources.boxes import find_boxes, parse_voc
-from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
-from lamina.data.sources.members import Members, Picture, stem
+from lamina.data.sources.boxes import find_boxes, read_annotation
+from lamina.data.sources.config import CHOOSE
+from lamina.data.sources.labels import COLUMNS, UnclearColumnsError, read_labels, separator_of
+from lamina.data.sources.layout import Labels, find_layout, folder_level
+from lamina.data.sources.members import Members, Picture, decode_text, stem
 from lamina.errors import UserError
 
 T = TypeVar("T")
 
 SAMPLED: Final = 200  # pictures, and box files: estimates a share of one half within 7 % (95 %)
 TABLE_SUFFIXES: Final = (".csv", ".tsv")
+SUBMISSION: Final = re.compile(
+    "submi", re.IGNORECASE
+)  # tables that competitions want to get: their labels are examples
 
 # `_17_3204.jpeg`: Keras' ImageDataGenerator names copies by a prefix, the number of the original and a random number
 COPY: Final = re.compile(r"_(?P<origin>\d+)_(?P<copy>\d+)\.\w+$")
@@ -40,12 +45,16 @@ class LabelSurvey:
         classes: Pictures per class.
         unlabeled: Pictures without a label.
         ambiguous: Pictures with several labels.
+        choices: Where `labels` is `choose`, pictures by class, by possible value of `source.labels`.
+        notes: What users must know, in words.
     """
 
     labels: str
     classes: dict[str, int]
     unlabeled: int
     ambiguous: int
+    choices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +84,7 @@ class PixelSurvey:
         grey: Readable pictures without color.
         smallest_side: Smallest shorter side in pixels.
         median_side: Median of the shorter sides in pixels.
+        classes: Of each class, the readable pictures and the grey ones among them.
     """
 
     looked_at: int
@@ -82,6 +92,7 @@ class PixelSurvey:
     grey: int
     smallest_side: int
     median_side: int
+    classes: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def readable(self) -> int:
@@ -92,6 +103,11 @@ class PixelSurvey:
     def mostly_grey(self) -> bool:
         """Whether more than half of the readable pictures are grey."""
         return self.grey > self.readable / 2
+
+    @property
+    def grey_tells_classes(self) -> bool:
+        """Whether most pictures of some classes are grey, and most of the others are not."""
+        return len({2 * grey > readable for readable, grey in self.classes.values()}) > 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,21 +128,54 @@ class OriginSurvey:
 
 
 def survey_labels(members: Members) -> LabelSurvey | None:
-    """Find the labels: a CSV with the columns file and label, or else at least two folders.
+    """Find the labels: a table that names pictures and labels, or else at least two folders.
 
     Returns:
-        The labels, or None if there are neither.
+        The labels, or None if there are neither. They are `choose` if the folders may mean different classes.
 
     Raises:
-        UserError: If such a CSV is broken.
+        UserError: If a table with the columns file and label is broken, or one names pictures, but its label is not
+            clear and the folders tell no classes.
     """
-    tables = [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
-    found = {table: read_labels(members, table) for table in tables if is_label_table(members.read(table))}
-    if found:
-        table = max(sorted(found), key=lambda name: len(found[name]))
-        return count_labels(table.removeprefix(members.top), (found[table].get(name, ()) for name in members.pictures))
-    by_folder = count_labels("folder", (folder_label(members, name) for name in members.pictures))
-    return by_folder if len(by_folder.classes) > 1 else None
+    tables, unclear = _read_tables(members)
+    if tables:
+        table = max(sorted(tables), key=lambda name: len(tables[name]))
+        return count_labels(table.removeprefix(members.top), (tables[table].get(name, ()) for name in members.pictures))
+    found = survey_folders(members)
+    if found is None and unclear:
+        raise unclear[0]
+    return found and replace(found, notes=tuple(f"labels are not from a table: {one}" for one in unclear))
+
+
+def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[UnclearColumnsError]]:
+    """The labels of each table that has some for the pictures, and what is wrong with tables that may have some."""
+    found, unclear = dict[str, dict[str, Labels]](), list[UnclearColumnsError]()
+    for table in (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)):
+        if separator_of(decode_text(members.read(table)), COLUMNS):
+            found[table] = read_labels(members, table)
+        elif not SUBMISSION.search(stem(table)):
+            try:
+                labels = read_labels(members, table)
+            except UnclearColumnsError as error:
+                unclear.append(error)
+            except UserError:  # another kind of table
+                continue
+            else:
+                if 1 < len({*labels.values()}) <= len(labels) / 2:  # else they are no classes
+                    found[table] = labels
+    return found, unclear
+
+
+def survey_folders(members: Members) -> LabelSurvey | None:
+    """Find the classes that folders name; None if there are fewer than two."""
+    layout = find_layout(members)
+    readings = layout.readings
+    if len(readings) > 1:
+        return LabelSurvey(labels=CHOOSE, classes={}, unlabeled=0, ambiguous=0, choices=readings)
+    for labels in readings:
+        level = folder_level(labels) or 0
+        return count_labels(labels, (layout.label(name, level) for name in members.pictures))
+    return None
 
 
 def count_labels(labels: str, cells: Iterable[Labels]) -> LabelSurvey:
@@ -170,37 +219,46 @@ def survey_boxes(members: Members) -> BoxSurvey | None:
 
 def _objects(members: Members, file: str) -> Counter[str] | None:
     try:
-        return Counter(name for name, _ in parse_voc(members.read(file), file))
+        return Counter(name for name, _ in read_annotation(members, file).objects)
     except UserError:  # another kind of XML; the stage download reports it if boxes are configured
         return None
 
 
-def survey_pixels(sampled: Iterable[bytes], where: str) -> PixelSurvey:
+def survey_pixels(sampled: Iterable[tuple[bytes, Labels]], where: str) -> PixelSurvey:
     """Decode a sample of the pictures.
 
     Args:
-        sampled: Bytes of each picture.
+        sampled: Bytes and labels of each picture.
         where: Name of the source in error messages.
 
     Raises:
         UserError: If none can be decoded.
     """
-    total, grey, sides = 0, 0, list[int]()
-    for encoded in sampled:
+    total, sides = 0, list[int]()
+    grey: dict[Labels, list[bool]] = defaultdict(list)
+    for encoded, labels in sampled:
         total += 1
         with suppress(UnreadableError):
             inspected = inspect_picture(open_picture(encoded))
             sides.append(min(inspected.width, inspected.height))
-            grey += inspected.grey
+            grey[labels].append(inspected.grey)
     if not sides:
         raise UserError(f"{where}: none of {total} pictures looked at can be decoded; are they pictures?")
     return PixelSurvey(
         looked_at=total,
         unreadable=total - len(sides),
-        grey=grey,
+        grey=sum(map(sum, grey.values())),
         smallest_side=min(sides),
         median_side=int(median(sides)),
+        classes={cell[0]: (len(found), sum(found)) for cell, found in sorted(grey.items()) if len(cell) == 1},
     )
+
+
+def grey_classes(pixels: PixelSurvey, most: int = 12) -> str:
+    """Describe how many pictures of each class are grey in a sample; of many classes, those with most."""
+    by_share = sorted(pixels.classes.items(), key=lambda item: (-item[1][1] / item[1][0], item[0]))
+    shown = [f"{name!r} {grey} of {readable}" for name, (readable, grey) in by_share[:most]]
+    return ", ".join(shown) + (", ..." if len(by_share) > most else "")
 
 
 def survey_pictures(
@@ -217,12 +275,12 @@ def survey_pictures(
     Raises:
         UserError: If no sampled picture can be decoded.
     """
-    places, sampled = set(sample(range(total))), list[bytes]()
+    places, sampled = set(sample(range(total))), list[tuple[bytes, Labels]]()
 
     def labels_of_all() -> Iterator[Labels]:
         for index, picture in enumerate(pictures):
             if index in places:
-                sampled.append(picture.encoded)
+                sampled.append((picture.encoded, picture.labels))
             yield picture.labels
 
     return count_labels(labels, labels_of_all()), survey_pixels(sampled, where)

@@ -9,8 +9,9 @@ from typing import Final
 
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
-from lamina.data.sources.labels import SEPARATORS
-from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text, to_nfc
+from lamina.data.sources.labels import SEPARATORS, split_labels
+from lamina.data.sources.layout import folder_level
+from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text
 from lamina.errors import UserError
 
 TEXT: Final = "text"
@@ -24,14 +25,19 @@ class TextTable:
     """A table whose rows are texts.
 
     name: full name of the file; place: how messages name it; content: the decoded file; separator: of its cells;
-    rows: how many there are, empty lines not counted.
+    labels: of each cell of the column label, one for each row; empty lines not counted.
     """
 
     name: str
     place: str
     content: str
     separator: str
-    rows: int
+    labels: tuple[tuple[str, ...], ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.labels)
 
     def read(self, find_origin: Callable[[str], str]) -> Iterator[Picture]:
         """Read the rows in their order, named `FILE/000001` and so on.
@@ -40,7 +46,8 @@ class TextTable:
         is an origin of its own.
         """
         digits = max(DIGITS, len(str(self.rows)))
-        for number, (text, labels, origin) in enumerate(_rows(self.content, self.separator, self.place), start=1):
+        rows = zip(_rows(self.content, self.separator, self.place), self.labels, strict=True)
+        for number, ((text, _, origin), labels) in enumerate(rows, start=1):
             name = f"{self.name}/{number:0{digits}d}"
             yield Picture(
                 name=name, encoded=text.encode(), labels=labels, origin=find_origin(origin) if origin else name
@@ -53,7 +60,7 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
     Returns None where the source holds pictures, where labels come from folders, or where the table names files.
     Raises UserError with the line of what is wrong with the table: all rows are checked here.
     """
-    if config.content != "texts" or config.labels in ("folder", "none"):
+    if config.content != "texts" or config.labels == "none" or folder_level(config.labels) is not None:
         return None
     name = members.find(config.labels, "source.labels")
     place = f"{members.where}: {name}"
@@ -63,14 +70,14 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
         if set(FILE_COLUMNS) <= set(header):
             return None
         raise UserError(f"{place}: expected a first line with the columns text and label, got {_shown(header)}")
-    rows = sum(1 for _ in _rows(content, separator, place))
-    if not rows:
+    labels = tuple(split_labels([cell for _, cell, _ in _rows(content, separator, place)]))
+    if not labels:
         raise UserError(f"{place}: no rows below the first line; expected one text a row")
-    return TextTable(name=name, place=place, content=content, separator=separator, rows=rows)
+    return TextTable(name=name, place=place, content=content, separator=separator, labels=labels)
 
 
-def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """(text, labels, origin or nothing) of each row."""
+def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, str, str]]:
+    """(text, cell of the label, origin or nothing) of each row."""
     csv.field_size_limit(MEMBER_BYTES)  # Python's own limit, 128 KiB, is shorter than some texts
     rows = csv.reader(io.StringIO(content, newline=""), delimiter=separator, strict=True)
     try:
@@ -85,8 +92,7 @@ def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, tuple
                     f"{place}, line {rows.line_num}: expected {len(header)} cells, got {len(row)}; "
                     f"quote texts that hold {separator!r} or line ends"
                 )
-            labels = tuple(to_nfc(part.strip()) for part in row[label].split(",") if part.strip())
-            yield row[text], labels, row[origin].strip() if origin is not None else ""
+            yield row[text], row[label], row[origin].strip() if origin is not None else ""
     except csv.Error as error:
         raise UserError(
             f"{place}, line {rows.line_num}: not a CSV: {error}; put texts that hold quotes into quotes, "
