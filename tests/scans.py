@@ -11,7 +11,10 @@ import numpy as np
 from PIL import Image
 from skimage.color import rgb2lab
 
+from lamina.data.pixels import ConvertConfig
+
 SIZE: Final = 32
+WHOLE: Final = ConvertConfig(size=SIZE, isolate="none")
 A, B = (0.3, -5.0), (-0.2, 14.0)  # of the network: slope and start over L, never beyond sRGB for middling greys
 
 

@@ -6,9 +6,10 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from lamina.data.decoding import UnreadableError, decode, open_picture, shown_size
+from lamina.data.decoding import decode
+from lamina.data.opening import UnreadableError, open_picture
 
 RED, GREEN = (200, 30, 30), (30, 160, 40)
 
@@ -64,35 +65,61 @@ def test_a_color_named_as_transparent_becomes_white(mode: str, clear: int | tupl
 
 
 @pytest.mark.parametrize(
-    ("dtype", "level", "lightest", "expected"),
+    ("dtype", "level", "depth", "expected"),
     [
-        ("uint16", 0x8000, 0xFFFF, 128),
-        ("uint16", 0x0800, 0x0FFF, 128),  # of a camera with 12 bits
-        ("uint16", 0x0080, 0x1000, 0),
-        ("uint16", 0x0080, 0x00FF, 0),  # the noise of a black frame
-        ("int32", 0x8000, 0xFFFF, 128),
-        ("int32", 0x0800, 0x0FFF, 128),
-        ("int32", 128, 255, 128),
-        ("float32", 0.5, 1.0, 128),
-        ("float32", 128.0, 255.0, 128),
-        ("float32", 0x8000, 0xFFFF, 128),
+        ("uint16", 0x8000, 16, 128),
+        ("uint16", 0x0080, 8, 128),
+        ("uint16", 0x0200, 10, 128),
+        ("uint16", 0x0800, 12, 128),
+        ("uint16", 0x0800, 16, 8),  # however dark the picture is
+        ("int32", 0x2000, 14, 128),
+        ("int32", 128, 8, 128),
+        ("float32", 0.5, 12, 128),  # floats need no depth
     ],
 )
-def test_deep_greys_come_to_the_same_bytes(dtype: str, level: float, lightest: float, expected: int) -> None:
-    values = np.full((8, 8), level, dtype)
-    values[-1] = lightest
-    assert corner(encode(Image.fromarray(values), "TIFF")) == (expected,) * 3
+def test_deep_greys_are_scaled_by_the_depth(dtype: str, level: float, depth: int, expected: int) -> None:
+    encoded = encode(Image.fromarray(np.full((8, 8), level, dtype)), "TIFF")
+    assert decode(open_picture(encoded, depth)).getpixel((2, 2)) == (expected,) * 3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "message"),
+    [
+        ("float32", (0, 1.5), "expected float values from 0 to 1, found 0 to 1.5; scale them"),
+        ("float32", (0, np.nan), "found nan to nan"),
+        ("int32", (-1, 9), "expected values from 0 to 65535, found -1 to 9; scale them"),
+        ("int32", (0, 70_000), "found 0 to 70000"),
+        ("uint16", (0, 4096), "holds the value 4096, but 12 bits end at 4095; set convert.depth higher"),
+    ],
+)
+def test_values_without_a_known_range_are_refused(dtype: str, values: tuple[float, float], message: str) -> None:
+    encoded = encode(Image.fromarray(np.array([values], dtype)), "TIFF")
+    with pytest.raises(UnreadableError, match=message):
+        decode(open_picture(encoded, 12))
 
 
 def test_exif_orientation_is_applied() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise: the left half comes to the top
     encoded = encode(halves(), "JPEG", exif=exif, quality=95)
-    assert shown_size(open_picture(encoded)) == (20, 40)
+    assert (open_picture(encoded).width, open_picture(encoded).height) == (20, 40)
     upright = decode(open_picture(encoded))
     assert upright.size == (20, 40)
     np.testing.assert_allclose(upright.getpixel((10, 5)), RED, atol=12)
     np.testing.assert_allclose(upright.getpixel((10, 35)), GREEN, atol=12)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["TIFF", "PNG"])
+def test_every_orientation_has_its_size_and_its_place(kind: str, orientation: int) -> None:
+    """Pillow turns a TIFF itself while it loads it, and other formats not."""
+    picture, exif = halves(), Image.Exif()
+    picture.paste((0, 0, 200), (0, 0, 9, 5))
+    exif[0x0112] = orientation
+    opened = open_picture(encode(picture, kind, exif=exif))
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(encode(picture, exif=exif))))
+    assert (opened.width, opened.height) == expected.size
+    np.testing.assert_array_equal(decode(opened), expected)
 
 
 def test_reduced_decoding_is_the_same_picture_smaller() -> None:
@@ -118,7 +145,7 @@ def test_what_is_no_picture_is_unreadable(content: bytes) -> None:
 def test_other_formats_are_refused(kind: str) -> None:
     encoded = encode(halves(), kind)
     Image.open(io.BytesIO(encoded))  # Pillow opens it
-    with pytest.raises(UnreadableError, match=r"not a picture in a known format \(BMP, GIF, JPEG"):
+    with pytest.raises(UnreadableError, match=r"not a picture in a known format \(AVIF, BMP, DICOM, GIF"):
         open_picture(encoded)
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final, TypeVar
 
-from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
+from lamina.data.decoding import inspect_picture
+from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.sources.boxes import find_boxes, parse_voc
 from lamina.data.sources.labels import Labels, folder_label, is_label_table, read_labels
 from lamina.data.sources.members import Members, Picture, stem
