@@ -1,6 +1,7 @@
 """Reads DICOM files of one frame. Greys are shown as the file says: by its window, or else by its range of values."""
 
 import io
+import logging
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,8 @@ from pydicom.pixels.utils import pixel_array
 
 from lamina.data.depth import FULL
 from lamina.data.samples import Samples, Values
+
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)  # what is wrong is raised
 
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")  # in the first, the smallest value is white
 _GREY_BYTES, _COLOR_BYTES = 28, 8  # of a pixel, while it is decoded: windows are applied in float64
@@ -43,9 +46,9 @@ def read_samples(encoded: bytes) -> Samples:
     data = dcmread(io.BytesIO(encoded))
     try:
         values: Values = pixel_array(data)
-    except (RuntimeError, NotImplementedError) as error:
+    except (RuntimeError, NotImplementedError):
         kind = data.file_meta.TransferSyntaxUID.name
-        raise ValueError(f"a DICOM file in {kind}: {str(error).splitlines()[0]}; save it uncompressed") from None
+        raise ValueError(f"a DICOM file in {kind} that cannot be decoded; save it uncompressed") from None
     kind, profile = data.PhotometricInterpretation, data.get("ICCProfile")
     if kind in _GREY:
         return Samples(values=_greys(values, data), depth=FULL, inverted=kind == _GREY[0])
@@ -86,7 +89,7 @@ def decode_frame(encoded: bytes, runner: Any) -> bytes:
 
     near = runner.transfer_syntax in ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
     pixels = imagecodecs.jpegls_decode(encoded) if near else imagecodecs.jpeg_decode(encoded)
-    runner.set_frame_option(runner.index, "bits_allocated", 8 * pixels.dtype.itemsize)
+    runner.set_option("bits_allocated", 8 * pixels.dtype.itemsize)
     return bytes(pixels.tobytes())
 
 
