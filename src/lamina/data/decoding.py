@@ -5,23 +5,19 @@ values of more than 8 bits are scaled by their depth, transparent parts are whit
 except for the depth of 16-bit values, which is decided once for a source (`lamina.data.depth`).
 """
 
-import getpass
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 
 from lamina.data.color_profiles import ProfileError, lab_to_srgb, to_srgb
 from lamina.data.depth import FULL
-from lamina.data.opening import GREY_MODES, Opened, UnreadableError, open_picture, orientation, reading_picture
+from lamina.data.memory import check_memory, is_plain
+from lamina.data.opening import GREY_MODES, Opened, open_picture, reading_picture
 from lamina.data.pixels import ConvertConfig
 from lamina.data.samples import Samples
 from lamina.maths.color import RgbPixels
@@ -40,13 +36,7 @@ _TURNED: Final = {  # by EXIF orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_MIB: Final = 2**20
-_BYTES: Final = {"1": 1, "L": 1, "P": 1}  # of a pixel in Pillow's memory; 4 in all other modes
-_MORE: Final = {"AVIF": 12, "HEIF": 12, "TIFF": 4, "WEBP": 12}  # bytes of a pixel that the decoder takes
-_PROGRESSIVE: Final = 3  # bytes of a pixel that the decoder of a progressive JPEG keeps, at any scale
-_SCALES: Final = (1 / 8, 1 / 4, 1 / 2, 1.0)  # at which a JPEG can be decoded
-_BAND: Final = 2**22  # pixels that are converted at once
-_LARGE: Final = 256 * _MIB  # pictures that need more are prepared one at a time, whatever the number of processes
+_BAND: Final = 2**20  # pixels that are converted at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +125,9 @@ def read_layers(opened: Opened) -> Layers:
         if isinstance(opened.pixels, Image.Image):
             opened.pixels.load()
             parts = _in_srgb(opened.pixels)
-            colors, alpha = (None if one is None else np.asarray(_upright(one, opened.pixels)) for one in parts[:2])
+            colors, alpha = (
+                None if one is None else np.asarray(_upright(one, opened.orientation)) for one in parts[:2]
+            )
             assert colors is not None
             return Layers(colors=colors, alpha=alpha, unused_profile=parts[2])
         samples = opened.pixels()
@@ -156,16 +148,6 @@ def largest_value(opened: Opened) -> int:
         return 0
     with _decoding(opened, 1.0):
         return opened.pixels().largest
-
-
-@contextmanager
-def alone_if_large(opened: Opened, least: float = 1.0) -> Iterator[None]:
-    """Wait until no other process or thread of this user decodes a large picture, if this one is large."""
-    if _needed(opened, least) <= _LARGE:
-        yield
-        return
-    with FileLock(Path(tempfile.gettempdir()) / f"lamina-{getpass.getuser()}.lock"):
-        yield
 
 
 def on_white(picture: Image.Image, alpha: Image.Image | None) -> Image.Image:
@@ -191,42 +173,17 @@ def is_grey(rgb: np.ndarray) -> bool:
     return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
-def _upright(picture: Image.Image, opened: Image.Image) -> Image.Image:
-    """Turn a picture as the EXIF orientation of the opened one says; Pillow has turned a TIFF when it loaded it."""
-    turn = _TURNED.get(orientation(opened))
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNED.get(orientation)
     return picture if turn is None else picture.transpose(turn)
 
 
 @contextmanager
 def _decoding(opened: Opened, least: float) -> Iterator[None]:
-    """Check the memory that decoding takes, then raise UnreadableError for its errors."""
-    needed = _needed(opened, least)
-    if needed > opened.memory * _MIB:
-        raise UnreadableError(
-            f"{opened.width}x{opened.height} takes {needed // _MIB:,} MiB to decode, but convert.memory is "
-            f"{opened.memory}; raise it, or make the picture smaller"
-        )
+    """Raise UnreadableError for errors of decoding, and if it takes more memory than it may."""
     with reading_picture():
+        check_memory(opened.needed(least), opened.memory, opened.width, opened.height)
         yield
-
-
-def _needed(opened: Opened, least: float) -> int:
-    """Bytes that decoding takes: of the pixels as the file has them, of the decoder, and of the result."""
-    size, picture = opened.width * opened.height, opened.pixels
-    if not isinstance(picture, Image.Image):
-        return opened.needed + 4 * size
-    copies = (not _is_plain(picture)) + (orientation(picture) != 1)
-    bytes_each = _BYTES.get(picture.mode, 4) + _MORE.get(str(picture.format), 0) + 4 * copies
-    if not isinstance(picture, JpegImageFile):
-        return size * bytes_each
-    scale = next(scale for scale in _SCALES if scale >= min(1.0, least))
-    coefficients = _PROGRESSIVE * size if picture.info.get("progressive") else 0
-    return coefficients + round(size * scale**2) * bytes_each
-
-
-def _is_plain(picture: Image.Image) -> bool:
-    """Whether Pillow's picture is RGB in sRGB as it is."""
-    return picture.mode == "RGB" and not {"transparency", "icc_profile"} & picture.info.keys()
 
 
 def _decode(opened: Opened, least: float) -> tuple[Image.Image, int]:
@@ -238,7 +195,7 @@ def _decode(opened: Opened, least: float) -> tuple[Image.Image, int]:
                 width, height = picture.size
                 picture.draft(picture.mode, (max(1, int(width * least)), max(1, int(height * least))))
             picture.load()
-            return _upright(_flatten(picture), picture), 0
+            return _upright(_flatten(picture), opened.orientation), 0
         samples = picture()
         samples.check(opened.depth)
         return _bands(opened.width, opened.height, partial(_rows_of_samples, samples, opened.depth)), samples.largest
@@ -246,7 +203,7 @@ def _decode(opened: Opened, least: float) -> tuple[Image.Image, int]:
 
 def _flatten(picture: Image.Image) -> Image.Image:
     """Convert to RGB in sRGB, on white."""
-    if _is_plain(picture):
+    if is_plain(picture):
         return picture
     return _bands(*picture.size, partial(_rows_of_picture, picture))
 

@@ -12,8 +12,10 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from lamina.data.depth import FULL
+from lamina.data.memory import RGB, check_memory, needed_by
 from lamina.data.pixels import MEMORY
 from lamina.data.samples import Samples
 
@@ -27,6 +29,7 @@ _OF_PILLOW: Final = tuple(name for name in FORMATS if name not in ("DICOM", "HEI
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes, also of BigTIFF
 _PNG_DEPTH: Final = 24  # place of the byte
 _ORIENTATION: Final = 0x0112  # in EXIF
+_TURNING: Final = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # chunks of a PNG that may hold it
 
 Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks the limit before anything is decoded
 
@@ -44,7 +47,8 @@ class Opened:
         height: In pixels as shown.
         grey: Whether its file has no color.
         pixels: Pillow's picture; or for other depths than 8 bits, what reads the values, upright.
-        needed: Bytes that the values take, if they are not Pillow's.
+        values: Bytes that the values take, if they are not Pillow's.
+        orientation: By which Pillow's picture is to be turned, once it is decoded.
         depth: Bits of white, if the file has more than 8 and does not say.
         memory: MiB that decoding it may take.
     """
@@ -53,9 +57,16 @@ class Opened:
     height: int
     grey: bool
     pixels: Image.Image | Callable[[], Samples]
-    needed: int = 0
+    values: int = 0
+    orientation: int = 1
     depth: int = FULL
     memory: int = MEMORY
+
+    def needed(self, least: float = 1.0) -> int:
+        """Bytes that decoding takes, at the smallest scale that is enough."""
+        if isinstance(self.pixels, Image.Image):
+            return needed_by(self.pixels, least, turned=self.orientation != 1)
+        return self.values + RGB * self.width * self.height
 
     @property
     def frames(self) -> int:
@@ -111,38 +122,44 @@ def open_picture(encoded: bytes, depth: int = FULL, memory: int = MEMORY) -> Ope
         A picture whose pixels are not decoded yet.
 
     Raises:
-        UnreadableError: If it is no such picture, has more than `MAX_PIXELS` pixels or a side above `MAX_SIDE`, or its
-            file holds several pictures that are not frames of an animation.
+        UnreadableError: If it is no such picture, has more than `MAX_PIXELS` pixels or a side above `MAX_SIDE`, takes
+            more memory, or its file holds several pictures that are not frames of an animation.
     """
     with reading_picture():
-        opened = _open(encoded)
-    width, height = opened.width, opened.height
+        opened = replace(_open(encoded, memory), depth=depth, memory=memory)
+        _check_size(opened.width, opened.height)
+        if not isinstance(opened.pixels, JpegImageFile):  # which may be decoded at a smaller scale
+            check_memory(opened.needed(), memory, opened.width, opened.height)
+    return opened
+
+
+def _check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE:
-        raise UnreadableError(f"{width}x{height}: a side has more than {MAX_SIDE:,} pixels")
+        raise ValueError(f"{width}x{height}: a side has more than {MAX_SIDE:,} pixels")
     if width * height > MAX_PIXELS:
-        raise UnreadableError(f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
-    return replace(opened, depth=depth, memory=memory)
+        raise ValueError(f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
 
 
-def _open(encoded: bytes) -> Opened:
+def _open(encoded: bytes, memory: int) -> Opened:
     if encoded[128:132] == b"DICM":
         from lamina.data import dicom  # few sources need it, and it is slow to import
 
-        width, height, grey, needed = dicom.read_header(encoded)
-        return Opened(width=width, height=height, grey=grey, pixels=partial(dicom.read_samples, encoded), needed=needed)
+        width, height, grey, values = dicom.read_header(encoded)
+        return Opened(width=width, height=height, grey=grey, pixels=partial(dicom.read_samples, encoded), values=values)
     if encoded[:4] in _TIFF:
         return _open_tiff(encoded)
     picture = _identify(encoded)
-    width, height = picture.size
-    turned = orientation(picture)
-    if turned > 4:
-        width, height = height, width
-    grey = picture.mode in GREY_MODES or picture.mode.startswith("I")
-    if picture.format == "PNG" and encoded[_PNG_DEPTH] == FULL:
-        channels = 1 if picture.mode.startswith("I") else len(picture.mode)
-        pixels = partial(_png_samples, encoded, picture, turned)
-        return Opened(width=width, height=height, grey=grey, pixels=pixels, needed=2 * channels * width * height)
-    return Opened(width=width, height=height, grey=grey, pixels=picture)
+    _check_size(*picture.size)
+    if picture.format == "PNG":
+        return _open_png(encoded, picture, memory)
+    turned = _orientation(picture)
+    width, height = _shown(*picture.size, turned)
+    return Opened(width=width, height=height, grey=picture.mode in GREY_MODES, pixels=picture, orientation=turned)
+
+
+def _shown(width: int, height: int, turned: int) -> tuple[int, int]:
+    """Size in pixels after an EXIF orientation."""
+    return (height, width) if turned > 4 else (width, height)
 
 
 def _identify(encoded: bytes) -> Image.Image:
@@ -163,14 +180,28 @@ def _open_tiff(encoded: bytes) -> Opened:
     from lamina.data import tiff  # few sources need it
 
     header = tiff.read_header(encoded)
-    width, height = (header.width, header.height)[:: -1 if header.orientation > 4 else 1]
+    width, height = _shown(header.width, header.height, header.orientation)
     pixels: Image.Image | Callable[[], Samples] = partial(tiff.read_samples, encoded)
     if header.bits <= 8 or (header.photometric not in tiff.COLORS and not header.planar):
         with suppress(UnidentifiedImageError):
             picture = Image.open(io.BytesIO(encoded), formats=("TIFF",))
             picture.seek(header.page)
-            pixels = picture
-    return Opened(width=width, height=height, grey=header.grey, pixels=pixels, needed=header.memory)
+            pixels = picture  # which Pillow turns itself
+    return Opened(width=width, height=height, grey=header.grey, pixels=pixels, values=header.memory)
+
+
+def _open_png(encoded: bytes, picture: Image.Image, memory: int) -> Opened:
+    check_memory(needed_by(picture), memory, *picture.size)
+    # to read the orientation, Pillow decodes all pixels: it may stand behind them
+    turned = _orientation(picture) if any(name in encoded for name in _TURNING) else 1
+    width, height = _shown(*picture.size, turned)
+    grey = picture.mode in GREY_MODES or picture.mode.startswith("I")
+    opened = Opened(width=width, height=height, grey=grey, pixels=picture, orientation=turned)
+    if encoded[_PNG_DEPTH] != FULL:
+        return opened
+    channels = 1 if picture.mode.startswith("I") else len(picture.mode)
+    pixels = partial(_png_samples, encoded, picture, turned)
+    return replace(opened, pixels=pixels, values=(2 * channels + RGB) * width * height)
 
 
 def _png_samples(encoded: bytes, picture: Image.Image, turned: int) -> Samples:
@@ -193,7 +224,7 @@ def _png_samples(encoded: bytes, picture: Image.Image, turned: int) -> Samples:
     return Samples(values=found[..., 2::-1], alpha=alpha, profile=profile, least=least).upright(turned)
 
 
-def orientation(picture: Image.Image) -> int:
+def _orientation(picture: Image.Image) -> int:
     """Return the EXIF orientation, 1 (upright) to 8; 1 if there is none or it cannot be read."""
     try:
         with reading_picture():

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lamina.data.decoding import alone_if_large, is_grey, on_white, open_for, read_layers, upper_bits
+from lamina.data.decoding import is_grey, on_white, open_for, read_layers, upper_bits
+from lamina.data.memory import alone_if_large
 from lamina.data.pixels import ConvertConfig, Region, cut_square, span, whole_picture
 from lamina.maths.color import RgbPixels, srgb_to_lab
 from lamina.maths.gamut import Codes
@@ -78,7 +79,7 @@ def read_original(encoded: bytes, convert: ConvertConfig) -> Original:
         UnreadableError: If the picture cannot be decoded.
     """
     opened = open_for(convert, encoded)
-    with alone_if_large(opened):
+    with alone_if_large(opened.needed()):
         layers = read_layers(opened)
     pixels, alpha = layers.colors, layers.alpha
     opacity = None if alpha is None else Image.fromarray(upper_bits(alpha))

@@ -19,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lamina.data.decoding import Inspected, alone_if_large, inspect_picture, open_for
+from lamina.data.decoding import Inspected, inspect_picture, open_for
 from lamina.data.depth import FULL, Depth, depth_of
+from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError
 from lamina.data.pixels import Box, ConvertConfig, box_fits, cut_square, square_around, whole_picture
 from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
@@ -186,13 +187,13 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
     """
     opened = open_for(config, encoded)
     if config.isolate == "cell":
-        with alone_if_large(opened):
+        with alone_if_large(opened.needed()):
             return _isolate(inspect_picture(opened, 1.0), config)
     shape = opened.width, opened.height
     boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
     region = square_around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
     least = config.size / min(region.width, region.height)
-    with alone_if_large(opened, least):
+    with alone_if_large(opened.needed(least)):
         inspected = inspect_picture(opened, least)
         picture = inspected.picture
         return _prepared(inspected, cut_square(picture, config.size, region.scaled(picture.width / shape[0])))
