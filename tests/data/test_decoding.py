@@ -1,5 +1,6 @@
 """Pictures of every kind are decoded upright to 8-bit RGB, or refused with a message."""
 
+import base64
 import io
 import struct
 import zlib
@@ -8,10 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from lamina.data.decoding import decode
+from lamina.data.decoding import decode, largest_value
 from lamina.data.opening import UnreadableError, open_picture
+from scans import deep_png
 
 RED, GREEN = (200, 30, 30), (30, 160, 40)
+# 48x32, red on the left and green on the right, by libheif 1.23 with x265; what reads HEIF here cannot write it
+HEIF = """
+    AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAAAA
+    AERAAAEAAQAAAAABoQABAAAAAAAAAGAAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/WlwcnAAAADd
+    aXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AAAAMAkAAAAwAA
+    AwAeoCCBBZbq5Ka5uAhoMCAAAAMDIAAAAwAhYgABAAZEAcFzwIkAAAATY29scm5jbHgAAQANAAaAAAAAFGlzcGUAAAAAAAAAQAAAAEAAAAAoY2xh
+    cAAAADAAAAABAAAAIAAAAAH////wAAAAAv///+AAAAACAAAAEHBpeGkAAAAAAwgICAAAABhpcG1hAAAAAAAAAAEAAQWBAgMFhAAAAGhtZGF0AAAA
+    XCgBrwng5D/OKn/8zxv/vydl7S6kqgQeVKyeIP/0dKDgXsRBCmO/CfS9dqL8SPozf4hCPlsg/Xy+ewbMtiXmtRaLS64f4OyQd6+rqD9SKEIuyp+O
+    9eaAXxKXTqvA
+"""
 
 
 def encode(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -33,12 +45,27 @@ def corner(encoded: bytes) -> tuple[int, ...]:
 
 @pytest.mark.parametrize(
     ("mode", "kind"),
-    [("RGB", "PNG"), ("RGB", "BMP"), ("RGB", "TIFF"), ("RGB", "WEBP"), ("RGBA", "PNG"), ("CMYK", "TIFF")],
+    [
+        ("RGB", "PNG"),
+        ("RGB", "BMP"),
+        ("RGB", "TIFF"),
+        ("RGB", "WEBP"),
+        ("RGB", "AVIF"),
+        ("RGBA", "PNG"),
+        ("CMYK", "TIFF"),
+    ],
 )
 def test_color_modes_keep_their_color(mode: str, kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     encoded = encode(halves().convert(mode), kind, **options)
     np.testing.assert_allclose(corner(encoded), RED, atol=2)
+
+
+def test_heif_keeps_its_color() -> None:
+    picture = decode(open_picture(base64.b64decode(HEIF)))
+    assert picture.size == (48, 32)
+    np.testing.assert_allclose(picture.getpixel((10, 16)), RED, atol=3)
+    np.testing.assert_allclose(picture.getpixel((38, 16)), GREEN, atol=3)
 
 
 def test_cmyk_jpeg_keeps_its_color() -> None:
@@ -96,6 +123,14 @@ def test_values_without_a_known_range_are_refused(dtype: str, values: tuple[floa
     encoded = encode(Image.fromarray(np.array([values], dtype)), "TIFF")
     with pytest.raises(UnreadableError, match=message):
         decode(open_picture(encoded, 12))
+
+
+@pytest.mark.parametrize(("significant", "largest", "least"), [(12, 700, 4095), (12, 60_000, 60_000), (5, 9, 255)])
+def test_the_significant_bits_of_a_png_bound_its_depth(significant: int, largest: int, least: int) -> None:
+    """Its standard has them scaled to 16 bits, and cameras do not."""
+    encoded = deep_png(np.array([[0, largest]]), 0, sBIT=bytes([significant]))
+    assert largest_value(open_picture(encoded)) == least
+    assert largest_value(open_picture(deep_png(np.array([[0, largest]]), 0))) == max(largest, 255)
 
 
 def test_exif_orientation_is_applied() -> None:

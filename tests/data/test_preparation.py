@@ -13,12 +13,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lamina.data.depth import stored_depth
+from lamina.data.filters import FilterConfig, FilterRules
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare, prepare_picture
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
+from lamina.stages.convert import convert
 from lamina.stages.download import GROUP_PICTURES, download
+from lamina.stages.filter import filter_pictures
 from packing import voc
 
 WHOLE = ConvertConfig(size=16, isolate="none")
@@ -209,6 +213,18 @@ def test_the_depth_is_decided_once_for_all_pictures(tmp_path: Path, largest: int
     assert packs(memo) == made, "nothing is decoded again"
     deep(tmp_path / "pictures", 9, 65535)
     assert prepare(deliver(tmp_path), WHOLE, memo, what="test").convert.depth == 16
+
+
+def test_the_stages_say_and_store_the_depth(tmp_path: Path) -> None:
+    deep(tmp_path / "pictures", 0, 4000)
+    draw(tmp_path / "pictures", range(2))
+    raw, filtered, lab, memo = deliver(tmp_path), tmp_path / "filtered", tmp_path / "lab", tmp_path / "memo"
+    filters = FilterConfig(drop_grayscale=False, min_side=1, drop_duplicates=True)
+    rules = FilterRules(filter=filters, labeled=False, classes=None, boxed=False, celled=False)
+    said = str(filter_pictures(rules, WHOLE, raw, filtered, memo=memo))
+    assert said.startswith("kept 3 pictures, rejected 0; the files of 1 pictures do not say the depth of their values")
+    convert(WHOLE, raw, filtered, lab, memo=memo)
+    assert stored_depth(lab) == {"depth": 12}
 
 
 def test_a_given_depth_is_used_and_values_above_it_are_refused(tmp_path: Path) -> None:
