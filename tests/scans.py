@@ -11,7 +11,10 @@ import numpy as np
 from PIL import Image
 from skimage.color import rgb2lab
 
+from lamina.data.pixels import ConvertConfig
+
 SIZE: Final = 32
+WHOLE: Final = ConvertConfig(size=SIZE, isolate="none")
 A, B = (0.3, -5.0), (-0.2, 14.0)  # of the network: slope and start over L, never beyond sRGB for middling greys
 
 
@@ -42,15 +45,21 @@ def encode(picture: Any, kind: str = "PNG", **options: object) -> bytes:
 def deep_png(values: np.ndarray, kind: int, **more: bytes) -> bytes:
     """A 16-bit PNG of a color type of its standard (0 grey, 2 RGB, 4 grey with alpha), with further chunks."""
 
+    height, width = values.shape[:2]
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    return png_of_lines(zlib.compress(lines), width, height, 16, kind, **more)
+
+
+def png_of_lines(compressed: bytes, width: int, height: int, bits: int, kind: int, **more: bytes) -> bytes:
+    """A PNG of compressed lines, each with its filter, and further chunks."""
+
     def chunk(name: str, body: bytes) -> bytes:
         named = name.encode() + body
         return struct.pack(">I", len(body)) + named + struct.pack(">I", zlib.crc32(named))
 
-    height, width = values.shape[:2]
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
-    header = chunk("IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    header = chunk("IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
     told = b"".join(chunk(name, body) for name, body in more.items())
-    return b"\x89PNG\r\n\x1a\n" + header + told + chunk("IDAT", zlib.compress(lines)) + chunk("IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + told + chunk("IDAT", compressed) + chunk("IEND", b"")
 
 
 def by_hand(light: np.ndarray, strength: float = 1.0) -> np.ndarray:

@@ -720,7 +720,8 @@ def test_the_real_leukocytes(project: Path) -> None:
     source = params["source"]
     assert (source["labels"], source["boxes"], source["target"]) == ("labels.csv", "boxes", "WBC")
     assert source["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    assert params["convert"] == {"size": 128, "resize": "pad", "isolate": "box", "no_cell": "drop"}
+    expected = {"size": 128, "resize": "pad", "isolate": "box", "no_cell": "drop", "depth": "auto", "memory": 1024}
+    assert params["convert"] == expected
     assert params["filter"]["drop_grayscale"] is False
 
 

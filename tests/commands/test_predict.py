@@ -1,6 +1,8 @@
 """`lamina predict`, `explain` and `export`: what they print and write, and which runs they refuse."""
 
 import json
+import os
+import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,37 @@ def test_a_table_has_a_line_per_picture_and_the_exit_code_reports_broken_ones(
 def test_paths_without_pictures_are_refused(system: Path, path: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         call(predict, system, system / path, "--run", "small")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_what_is_no_regular_file_is_not_read(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reading them would never end."""
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    shutil.copy(system / "mine/a.png", tmp_path)
+    errors = {Path(one["path"]).name: one["error"] for one in predicted(system, capsys, tmp_path)}
+    assert errors == {"a.png": None, **dict.fromkeys(["pipe.png", "zero.png"], "unreadable: not a regular file")}
+    for path in ("pipe.png", "zero.png"):
+        with pytest.raises(UserError, match=f"{path}: neither file nor folder; expected a picture or a folder of"):
+            call(predict, system, tmp_path / path, "--run", "small")
+
+
+@pytest.mark.parametrize(("trained_with", "expected"), [({}, 10), ({"depth": 12}, 12)])
+def test_the_depth_is_that_of_the_training_or_of_all_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], trained_with: dict[str, int], expected: int
+) -> None:
+    write_params(tmp_path, RUNS, convert=CONVERT)
+    record = finished_record("small", RUNS["small"], data={"digest": "d", "rows": {}, **trained_with})
+    record.write(tmp_path / "models/small/record.json")
+    for name, largest in {"dark": 100, "light": 1000}.items():
+        Image.fromarray(np.full((9, 9), largest, np.uint16)).save(tmp_path / f"{name}.png")
+    paths = sorted(tmp_path.glob("*.png"))
+    learned = predict.with_depth(predict.read_learned(tmp_path, "small", "classify"), paths)
+    assert learned.convert.depth == expected
+    assert ("of which the largest is 1000: read as 10 bits" in capsys.readouterr().err) is (not trained_with)
+    squares, _ = predict.prepare_batch(paths, learned.convert)
+    shades = [int(square[0, 0, 0]) for square in squares.values()]
+    assert shades == [100 >> (expected - 8), 1000 >> (expected - 8)]
 
 
 @pytest.mark.parametrize("run", ["small", "colors", "light"])

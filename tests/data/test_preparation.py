@@ -13,12 +13,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lamina.data.depth import stored_depth
+from lamina.data.filters import FilterConfig, FilterRules
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare, prepare_picture
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
+from lamina.stages.convert import convert
 from lamina.stages.download import GROUP_PICTURES, download
+from lamina.stages.filter import filter_pictures
 from packing import voc
 
 WHOLE = ConvertConfig(size=16, isolate="none")
@@ -172,6 +176,72 @@ def test_an_unreadable_picture_is_black_and_says_why(tmp_path: Path) -> None:
     pictures = prepare(raw, WHOLE, memo, what="test").pictures
     assert pictures["error"].map(bool).tolist() == [True, False, False]
     assert not squares(memo, raw)[0].any()
+
+
+def deep(folder: Path, number: int, largest: int) -> np.ndarray:
+    """A 16-bit picture whose file says no depth; the first pixel has the largest value."""
+    values = np.random.default_rng(number).integers(0, largest + 1, (40, 48), dtype=np.uint16)
+    values[0, 0] = largest
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(values).save(folder / f"{number}.png")
+    return values
+
+
+@pytest.mark.parametrize(
+    ("largest", "bits"),
+    [(255, 8), (256, 10), (1023, 10), (1024, 12), (4095, 12), (4096, 14), (16383, 14), (16384, 16), (65535, 16)],
+)
+def test_the_depth_is_decided_once_for_all_pictures(tmp_path: Path, largest: int, bits: int) -> None:
+    """The dark frames of a camera do not jump: every picture is scaled as the brightest one."""
+    frames = [deep(tmp_path / "pictures", number, top) for number, top in enumerate((largest, largest // 3, 7))]
+    draw(tmp_path / "pictures", range(2))
+    raw, memo = deliver(tmp_path), tmp_path / "memo"
+    prepared = prepare(raw, WHOLE, memo, what="test")
+    assert prepared.convert.depth == bits
+    assert str(prepared.depth) == (
+        f"the files of 3 pictures do not say the depth of their values, of which the largest is {largest}: "
+        f"read as {bits} bits; convert.depth sets it"
+    )
+    found = dict(zip(prepared.pictures["name"], squares(memo, raw), strict=True))
+    for number, values in enumerate(frames):
+        bytes_alone = io.BytesIO()
+        Image.fromarray((values >> (bits - 8)).astype(np.uint8)).save(bytes_alone, "PNG")
+        expected = srgb_to_lab(prepare_picture(bytes_alone.getvalue(), WHOLE).square)
+        np.testing.assert_array_equal(found[f"{number}.png"], expected)
+    made = packs(memo)
+    prepare(raw, WHOLE, memo, what="test")
+    assert packs(memo) == made, "nothing is decoded again"
+    deep(tmp_path / "pictures", 9, 65535)
+    assert prepare(deliver(tmp_path), WHOLE, memo, what="test").convert.depth == 16
+
+
+def test_the_stages_say_and_store_the_depth(tmp_path: Path) -> None:
+    deep(tmp_path / "pictures", 0, 4000)
+    draw(tmp_path / "pictures", range(2))
+    raw, filtered, lab, memo = deliver(tmp_path), tmp_path / "filtered", tmp_path / "lab", tmp_path / "memo"
+    filters = FilterConfig(drop_grayscale=False, min_side=1, drop_duplicates=True)
+    rules = FilterRules(filter=filters, labeled=False, classes=None, boxed=False, celled=False)
+    said = str(filter_pictures(rules, WHOLE, raw, filtered, memo=memo))
+    assert said.startswith("kept 3 pictures, rejected 0; the files of 1 pictures do not say the depth of their values")
+    convert(WHOLE, raw, filtered, lab, memo=memo)
+    assert stored_depth(lab) == {"depth": 12}
+
+
+def test_a_given_depth_is_used_and_values_above_it_are_refused(tmp_path: Path) -> None:
+    deep(tmp_path / "pictures", 0, 4000)
+    deep(tmp_path / "pictures", 1, 4096)
+    draw(tmp_path / "pictures", range(2))
+    prepared = prepare(deliver(tmp_path), WHOLE.model_copy(update={"depth": 12}), tmp_path / "memo", what="test")
+    assert prepared.pictures["error"].tolist() == [
+        "", "holds the value 4096, but 12 bits end at 4095; set convert.depth higher", "", "",
+    ]  # fmt: skip
+
+
+def test_pictures_that_say_their_depth_decide_nothing(tmp_path: Path) -> None:
+    draw(tmp_path / "pictures", range(2))
+    prepared = prepare(deliver(tmp_path), WHOLE, tmp_path / "memo", what="test")
+    assert prepared.depth is None
+    assert prepared.convert == WHOLE
 
 
 def test_a_killed_filter_resumes_with_the_missing_pictures(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lamina.commands.predict import Learned, find_pictures, read_learned
-from lamina.data.decoding import UnreadableError
+from lamina.commands.predict import Learned, find_pictures, read_learned, with_depth
+from lamina.data.opening import UnreadableError, read_file
 from lamina.data.originals import Original, read_original, target_depth, target_suffix, write_original
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.members import is_ignored, some
@@ -112,6 +112,7 @@ def colorize(
         return notes, errors
     if learned.convert.isolate == "cell":
         print("note: this system learned from single cells; whole pictures are colored", file=sys.stderr)
+    learned = with_depth(learned, [job.source for job in jobs])
     # all of a picture needs color, so it must not be cropped
     convert = learned.convert.model_copy(update={} if learned.convert.resize == "pad" else {"resize": "stretch"})
     from lamina.tasks.colorize.full_size import load_colorizer
@@ -189,6 +190,6 @@ def _batches(jobs: Iterable[Job], convert: ConvertConfig) -> Iterator[list[tuple
 
 def _read(path: Path, convert: ConvertConfig) -> Original | str:
     try:
-        return read_original(path.read_bytes(), convert.size, convert.resize)
-    except (UnreadableError, OSError) as error:
+        return read_original(read_file(path), convert)
+    except UnreadableError as error:
         return f"unreadable: {error}"

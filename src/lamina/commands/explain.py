@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lamina.commands.predict import BATCH, TASK, find_pictures, prepare_batch, read_learned
+from lamina.commands.predict import BATCH, TASK, find_pictures, prepare_batch, read_learned, with_depth
 from lamina.files import staged
 from lamina.progress import progress
 
@@ -47,7 +47,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     Raises:
         UserError: If the run or its model is missing.
     """
-    learned = read_learned(system, name, TASK)
+    learned = with_depth(read_learned(system, name, TASK), pictures)
     from lamina.models.loading import load_model
     from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import classes_sheet

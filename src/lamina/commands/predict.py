@@ -4,14 +4,16 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamina.config import read_params, section
-from lamina.data.decoding import UnreadableError
+from lamina.data.decoding import largest_value, open_for
+from lamina.data.depth import FULL, Depth, depth_of
+from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
@@ -103,7 +105,8 @@ def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> 
         elif path.is_file():
             found.append(path)
         else:
-            raise UserError(f"{path}: not found; expected a {item} or a folder of {item}s")
+            problem = "neither file nor folder" if path.exists() else "not found"
+            raise UserError(f"{path}: {problem}; expected a {item} or a folder of {item}s")
     return found
 
 
@@ -121,7 +124,7 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
     Raises:
         UserError: If the run or its model is missing.
     """
-    learned = read_learned(system, name, TASK)
+    learned = with_depth(read_learned(system, name, TASK), pictures)
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
 
@@ -158,7 +161,33 @@ def read_learned(system: Path, name: str, task: str) -> Learned:
         )
     folder = results_folder(system, name)
     record = read_record(folder)
-    return Learned(folder / "model.keras", record, config.model_copy(update={"size": record.width}))
+    known = {"size": record.width, "depth": record.data.get("depth", config.depth)}
+    return Learned(folder / "model.keras", record, config.model_copy(update=known))
+
+
+def with_depth(learned: Learned, pictures: Sequence[Path]) -> Learned:
+    """Decide the depth of pictures whose files do not say it, from all of them, if the system did not learn from such.
+
+    A depth below 16 bits is printed.
+    """
+    if learned.convert.depth != "auto":
+        return learned
+    found = [_largest(path, learned.convert) for path in pictures]
+    if not any(found):
+        return learned
+    largest = max(found)
+    depth = Depth(pictures=sum(value > 0 for value in found), largest=largest, bits=depth_of(largest))
+    if depth.bits < FULL:
+        print(f"note: {depth}", file=sys.stderr)
+    return replace(learned, convert=learned.convert.model_copy(update={"depth": depth.bits}))
+
+
+def _largest(path: Path, config: ConvertConfig) -> int:
+    """The largest value of a picture whose file does not say its depth; 0 for others."""
+    try:
+        return largest_value(open_for(config, read_file(path))) if may_be_deep(path) else 0
+    except UnreadableError:
+        return 0  # reported when it is read
 
 
 def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Path, RgbPixels], dict[Path, str]]:
@@ -171,8 +200,8 @@ def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Pa
     errors: dict[Path, str] = {}
     for path in batch:
         try:
-            prepared = prepare_picture(path.read_bytes(), config)
-        except (UnreadableError, OSError) as error:
+            prepared = prepare_picture(read_file(path), config)
+        except UnreadableError as error:
             errors[path] = f"unreadable: {error}"
             continue
         if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
@@ -189,7 +218,8 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
         UserError: If one cannot be read, since answers come without names.
     """
     task, _ = task_and_input(read_params(system), name)
-    pixels, errors = prepare_batch(pictures, read_learned(system, name, task.name).convert)
+    learned = with_depth(read_learned(system, name, task.name), pictures)
+    pixels, errors = prepare_batch(pictures, learned.convert)
     if errors:
         path, error = next(iter(errors.items()))
         raise UserError(f"{path}: {error}; leave it out")
@@ -246,7 +276,10 @@ def request_texts(system: Path, name: str, paths: Sequence[Path]) -> str:
 
 def _read_text(path: Path, *, strip_html: bool = False) -> Decoded:
     """Decode a file; one without words is a problem, too: an answer would say nothing about it."""
-    decoded = decode(path.read_bytes(), strip_html=strip_html)
+    try:
+        decoded = decode(read_file(path), strip_html=strip_html)
+    except UnreadableError as error:
+        return Decoded(text="", problem=f"unreadable: {error}")
     if decoded.problem or count_words(decoded.text):
         return decoded
     return Decoded(text="", problem="holds no words")

@@ -1,32 +1,42 @@
-"""Decodes files of any supported format to upright 8-bit RGB, and tells grey pictures from colored ones."""
+"""Decodes opened files to upright 8-bit sRGB or to their own depth, and tells grey pictures from colored ones.
 
-import io
-import warnings
-from collections.abc import Iterator
+One set of rules, for training, prediction, serving and coloring: EXIF orientation and color profiles are applied,
+values of more than 8 bits are scaled by their depth, transparent parts are white. What a file does not say is refused,
+except for the depth of 16-bit values, which is decided once for a source (`lamina.data.depth`).
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-MAX_PIXELS: Final = 178_956_970  # Pillow's own limit against decompression bombs
-# what cameras, scanners and microscopes export; no others, because Pillow runs EPS files through Ghostscript
-FORMATS: Final = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-GREY_MODES: Final = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "F"})
+from lamina.data.color_profiles import ProfileError, lab_to_srgb, to_srgb
+from lamina.data.depth import FULL
+from lamina.data.memory import check_memory, is_plain
+from lamina.data.opening import GREY_MODES, Opened, open_picture, reading_picture
+from lamina.data.pixels import ConvertConfig
+from lamina.data.samples import Samples
+from lamina.maths.color import RgbPixels
+from lamina.maths.gamut import Codes
 
 GREY_SPREAD: Final = 16  # difference of a pixel's channels: JPEG noise on grey stays below it, color is above
 COLORED_SHARE: Final = 0.001  # a picture is colored if at least this share of its pixels is
-_TIFF: Final = (b"II*\0", b"MM\0*")  # first bytes of a TIFF
 _SMALL_SIDE: Final = 32  # pixels of the shorter side: enough to tell grey from colored
-# what Pillow and OpenCV raise for broken files
-_ERRORS: Final = (OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
 
-Image.MAX_IMAGE_PIXELS = None  # `open_picture` checks the limit before it decodes
-
-
-class UnreadableError(Exception):
-    """A picture that cannot be decoded; the message says why."""
+_TURNED: Final = {  # by EXIF orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BAND: Final = 2**20  # pixels that are converted at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,7 @@ class Inspected:
         grey: Whether it is grey, by its mode or its content.
         picture: Upright RGB, possibly at a reduced size.
         small: The same with 32 to 63 pixels on the shorter side, or fewer if the picture has fewer.
+        largest: Its largest value, if its file does not say their depth; else 0.
     """
 
     width: int
@@ -46,79 +57,48 @@ class Inspected:
     grey: bool
     picture: Image.Image
     small: Image.Image
+    largest: int
 
 
-@contextmanager
-def reading_picture() -> Iterator[None]:
-    """Silence warnings about metadata, and raise UnreadableError for any error of a broken file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except _ERRORS as error:
-        raise UnreadableError(str(error) or type(error).__name__) from None
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """An upright picture in sRGB at the depth of its file.
 
-
-def open_picture(encoded: bytes) -> Image.Image:
-    """Read the header of a picture.
-
-    Args:
-        encoded: Bytes of a file in one of `FORMATS`.
-
-    Returns:
-        A picture whose pixels are not decoded yet.
-
-    Raises:
-        UnreadableError: If it is no such picture, or has more than `MAX_PIXELS` pixels.
+    Attributes:
+        colors: Greys (H, W) or colors (H, W, 3), uint8 or uint16; the largest value of the type is white.
+        alpha: (H, W), the largest value of its type is opaque; None: all is.
+        floats: Whether its file holds numbers from 0 to 1.
+        unused_profile: Whether its file has a color profile that cannot be used.
+        largest: As of `Inspected`.
     """
-    with reading_picture():
-        try:
-            picture = Image.open(io.BytesIO(encoded), formats=FORMATS)
-        except UnidentifiedImageError:
-            if encoded[:4] in _TIFF:
-                problem = "a TIFF of a kind that is not read; save it with 8 or 16 bits, grey or RGB"
-                raise UnreadableError(problem) from None
-            raise UnreadableError(f"not a picture in a known format ({', '.join(FORMATS)})") from None
-    width, height = picture.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableError(f"{width}x{height} is more than {MAX_PIXELS:,} pixels")
-    return picture
+
+    colors: Codes
+    alpha: Codes | None
+    floats: bool = False
+    unused_profile: bool = False
+    largest: int = 0
 
 
-def shown_size(picture: Image.Image) -> tuple[int, int]:
-    """Return (width, height) in pixels as a viewer shows the picture, after its EXIF orientation."""
-    width, height = picture.size
-    sideways = orientation(picture) in (5, 6, 7, 8)
-    return (height, width) if sideways else (width, height)
+def open_for(convert: ConvertConfig, encoded: bytes) -> Opened:
+    """Open a picture with the depth and the memory that the section `convert` allows; 16 bits while it is `auto`."""
+    return open_picture(encoded, FULL if convert.depth == "auto" else convert.depth, convert.memory)
 
 
-def decode(picture: Image.Image, least: float = 1.0) -> Image.Image:
-    """Decode to upright RGB, at a reduced size if the format allows.
-
-    Transparent parts become white. 16-bit greys keep their upper 8 bits, 12-bit greys in 16 bits the upper 8 of the
-    12. Float greys range from 0 to 1, or to 255 if any value is above 1.
+def decode(opened: Opened, least: float = 1.0) -> Image.Image:
+    """Decode to upright 8-bit RGB in sRGB, on white, at a reduced size if the format allows.
 
     Args:
-        picture: From `open_picture`.
+        opened: From `open_picture`.
         least: Smallest scale that is enough (0.25: a quarter of width and height). A JPEG is decoded at the next
             larger eighth, which averages whole blocks; other formats at full size.
 
-    Returns:
-        An RGB picture.
-
     Raises:
-        UnreadableError: If the pixels cannot be decoded.
+        UnreadableError: If the pixels cannot be decoded, or not in the memory that is allowed.
     """
-    with reading_picture():
-        if least < 1:
-            width, height = picture.size
-            picture.draft(picture.mode, (max(1, int(width * least)), max(1, int(height * least))))
-        picture.load()
-        upright = picture if orientation(picture) == 1 else ImageOps.exif_transpose(picture)
-        return _flatten(upright)
+    return _decode(opened, least)[0]
 
 
-def inspect_picture(opened: Image.Image, least: float = 0.0) -> Inspected:
+def inspect_picture(opened: Opened, least: float = 0.0) -> Inspected:
     """Decode a picture and measure its size and whether it is grey.
 
     Args:
@@ -126,13 +106,64 @@ def inspect_picture(opened: Image.Image, least: float = 0.0) -> Inspected:
         least: Smallest scale that is enough, as for `decode`.
 
     Raises:
-        UnreadableError: If the pixels cannot be decoded.
+        UnreadableError: As `decode`.
     """
-    mode, (width, height) = opened.mode, shown_size(opened)
-    picture = decode(opened, least=max(least, _SMALL_SIDE / max(1, min(width, height))))
+    width, height = opened.width, opened.height
+    picture, largest = _decode(opened, max(least, _SMALL_SIDE / max(1, min(width, height))))
     small = picture.reduce(max(1, min(picture.size) // _SMALL_SIDE))
-    grey = mode in GREY_MODES or is_grey(np.asarray(small))
-    return Inspected(width=width, height=height, grey=grey, picture=picture, small=small)
+    grey = opened.grey or is_grey(np.asarray(small))
+    return Inspected(width=width, height=height, grey=grey, picture=picture, small=small, largest=largest)
+
+
+def read_layers(opened: Opened) -> Layers:
+    """Decode a picture at its full size and depth.
+
+    Raises:
+        UnreadableError: As `decode`.
+    """
+    with _decoding(opened, 1.0):
+        if isinstance(opened.pixels, Image.Image):
+            opened.pixels.load()
+            parts = _in_srgb(opened.pixels)
+            colors, alpha = (
+                None if one is None else np.asarray(_upright(one, opened.orientation)) for one in parts[:2]
+            )
+            assert colors is not None
+            return Layers(colors=colors, alpha=alpha, unused_profile=parts[2])
+        samples = opened.pixels()
+        samples.check(opened.depth)
+        pixels, opacity, unused = samples.in_srgb(opened.depth)
+        return Layers(
+            colors=pixels, alpha=opacity, floats=samples.floats, unused_profile=unused, largest=samples.largest
+        )
+
+
+def largest_value(opened: Opened) -> int:
+    """Return the largest value of a picture whose file does not say the depth; 0 for others.
+
+    Raises:
+        UnreadableError: As `decode`.
+    """
+    if isinstance(opened.pixels, Image.Image):
+        return 0
+    with _decoding(opened, 1.0):
+        return opened.pixels().largest
+
+
+def on_white(picture: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """Return 8-bit RGB: a picture in L or RGB over white, where alpha, in L, says how opaque it is."""
+    if alpha is None:
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
+    clear = picture.convert("RGB")
+    clear.putalpha(alpha)
+    opaque = Image.new("RGBA", picture.size, "white")
+    opaque.alpha_composite(clear)
+    return opaque.convert("RGB")
+
+
+def upper_bits(codes: Codes) -> RgbPixels:
+    """Return 8 bits of 16."""
+    return codes if codes.dtype == np.uint8 else (codes >> 8).astype(np.uint8)  # type: ignore[return-value]  # mypy does not narrow by dtype
 
 
 def is_grey(rgb: np.ndarray) -> bool:
@@ -142,42 +173,80 @@ def is_grey(rgb: np.ndarray) -> bool:
     return bool(np.count_nonzero(spread > GREY_SPREAD) < COLORED_SHARE * spread.size)
 
 
-def holds_twelve_bits(codes: np.ndarray) -> bool:
-    """Whether greys, of more than 8 bits, come from a 12-bit camera: read as 16-bit, white would be near black."""
-    return bool(255 < codes.max(initial=0) < 4096)
+def _upright(picture: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNED.get(orientation)
+    return picture if turn is None else picture.transpose(turn)
 
 
-def orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, 1 (upright) to 8; 1 if there is none or it cannot be read."""
-    try:
-        with reading_picture():
-            return int(picture.getexif().get(0x0112, 1))
-    except UnreadableError:
-        return 1  # broken metadata is no reason to drop a picture
+@contextmanager
+def _decoding(opened: Opened, least: float) -> Iterator[None]:
+    """Raise UnreadableError for errors of decoding, and if it takes more memory than it may."""
+    with reading_picture():
+        check_memory(opened.needed(least), opened.memory, opened.width, opened.height)
+        yield
+
+
+def _decode(opened: Opened, least: float) -> tuple[Image.Image, int]:
+    """RGB, and the largest value as of `Inspected`."""
+    with _decoding(opened, least):
+        picture = opened.pixels
+        if isinstance(picture, Image.Image):
+            if least < 1:
+                width, height = picture.size
+                picture.draft(picture.mode, (max(1, int(width * least)), max(1, int(height * least))))
+            picture.load()
+            return _upright(_flatten(picture), opened.orientation), 0
+        samples = picture()
+        samples.check(opened.depth)
+        return _bands(opened.width, opened.height, partial(_rows_of_samples, samples, opened.depth)), samples.largest
 
 
 def _flatten(picture: Image.Image) -> Image.Image:
-    clear = picture.info.get("transparency")  # PNG and GIF may have one transparent color
-    if picture.mode == "RGB" and clear is None:
+    """Convert to RGB in sRGB, on white."""
+    if is_plain(picture):
         return picture
-    if picture.mode.startswith("I;16"):
-        greys = np.asarray(picture)
-        shift = 4 if holds_twelve_bits(greys) else 8
-        return Image.fromarray(np.where(greys == clear, 255, greys >> shift).astype(np.uint8)).convert("RGB")
-    if picture.mode in ("I", "F"):
-        return Image.fromarray(_to_bytes(np.asarray(picture))).convert("RGB")
-    if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or clear is not None:
-        opaque = Image.new("RGBA", picture.size, "white")
-        opaque.alpha_composite(picture.convert("RGBA"))
-        return opaque.convert("RGB")
-    return picture.convert("RGB")
+    return _bands(*picture.size, partial(_rows_of_picture, picture))
 
 
-def _to_bytes(greys: np.ndarray) -> np.ndarray:
-    """Convert 32-bit greys to 8 bits: unchanged up to 255, else read as 12 or 16 bits; floats up to 1 as shares."""
-    top = greys.max(initial=0)
-    if greys.dtype.kind == "f" and top <= 1:
-        codes = np.rint(np.clip(greys, 0, 1) * np.float32(65535)).astype(np.uint16)
-        return np.asarray(codes >> 8, np.uint8)
-    divisor = 1 if top <= 255 else 16 if holds_twelve_bits(greys) else 256
-    return np.clip(greys / divisor, 0, 255).astype(np.uint8)
+def _bands(width: int, height: int, make: Callable[[slice], Image.Image]) -> Image.Image:
+    """Make a picture band by band, so that what a conversion takes stays small."""
+    rows = max(1, _BAND // width)
+    if rows >= height:
+        return make(slice(0, height))
+    whole = Image.new("RGB", (width, height))
+    for top in range(0, height, rows):
+        whole.paste(make(slice(top, min(top + rows, height))), (0, top))
+    return whole
+
+
+def _rows_of_picture(picture: Image.Image, rows: slice) -> Image.Image:
+    whole = rows.stop - rows.start == picture.height
+    colors, alpha, _ = _in_srgb(picture if whole else picture.crop((0, rows.start, picture.width, rows.stop)))
+    return on_white(colors, alpha)
+
+
+def _rows_of_samples(samples: Samples, depth: int, rows: slice) -> Image.Image:
+    colors, alpha, _ = samples.rows(rows).in_srgb(depth)
+    opacity = None if alpha is None else Image.fromarray(upper_bits(alpha))
+    return on_white(Image.fromarray(upper_bits(colors)), opacity)
+
+
+def _in_srgb(picture: Image.Image) -> tuple[Image.Image, Image.Image | None, bool]:
+    """Colors, in L or RGB; alpha, in L, or None; and whether there is a profile that cannot be used."""
+    if picture.mode == "LAB":
+        return lab_to_srgb(picture), None, False
+    alpha, profile = None, picture.info.get("icc_profile")
+    if picture.info.get("transparency") is not None or picture.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        grey = picture.mode in GREY_MODES  # PNG and GIF may have one transparent color
+        picture = picture.convert("RGBA")
+        alpha = picture.getchannel("A")
+        picture = picture.getchannel("G") if grey else picture.convert("RGB")
+    elif picture.mode not in ("L", "RGB", "CMYK"):
+        picture = picture.convert("L" if picture.mode == "1" else "RGB")
+    unused = False
+    if profile:
+        try:
+            picture = to_srgb(picture, profile)
+        except ProfileError:
+            unused = True
+    return picture.convert("RGB") if picture.mode == "CMYK" else picture, alpha, unused

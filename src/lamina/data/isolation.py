@@ -9,8 +9,8 @@ import pandas as pd
 from PIL import Image
 
 from lamina.data.cell import box_overlap, find_cell, isolate_cell
-from lamina.data.decoding import decode, open_picture
-from lamina.data.pixels import box_fits
+from lamina.data.decoding import decode, open_for
+from lamina.data.pixels import ConvertConfig, box_fits
 from lamina.data.shards import Shard, read_shard
 from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.maths.color import RgbPixels
@@ -46,7 +46,7 @@ def compare_cells(pictures: pd.DataFrame) -> pd.DataFrame:
     return compared.reset_index(drop=True)
 
 
-def cells_sheet(raw: Path, compared: pd.DataFrame) -> Image.Image | None:
+def cells_sheet(raw: Path, compared: pd.DataFrame, convert: ConvertConfig) -> Image.Image | None:
     """Draw pictures with the found outline (green) and the labeled box (yellow), and below each the isolated cell.
 
     With enough labeled boxes, the rows show the least, median and best agreement; else evenly chosen pictures.
@@ -54,6 +54,7 @@ def cells_sheet(raw: Path, compared: pd.DataFrame) -> Image.Image | None:
     Args:
         raw: Folder of the Parquet files.
         compared: From `compare_cells`.
+        convert: Section `convert`, with the depth that was decided.
 
     Returns:
         The sheet, or None if no cell is found.
@@ -70,16 +71,16 @@ def cells_sheet(raw: Path, compared: pd.DataFrame) -> Image.Image | None:
         rows = {"found": found.iloc[evenly_spaced(len(found), _PER_ROW)]}
     pictures, captions = list[tuple[RgbPixels, ...]](), list[list[str]]()
     for some in rows.values():
-        pictures += zip(*[_draw(raw, row) for _, row in some.iterrows()], strict=True)
+        pictures += zip(*[_draw(raw, row, convert) for _, row in some.iterrows()], strict=True)
         captions += [[_caption(row) for _, row in some.iterrows()], [""] * len(some)]
     return contact_sheet(pictures, [label for name in rows for label in (name, "")], captions, cell=_CELL)
 
 
-def _draw(raw: Path, row: pd.Series) -> tuple[RgbPixels, RgbPixels]:
+def _draw(raw: Path, row: pd.Series, convert: ConvertConfig) -> tuple[RgbPixels, RgbPixels]:
     """The picture with outline and box, and the isolated cell."""
     shard = Shard(part=row["part"], group=row["group"], rows=0, size=0)
     encoded = read_shard(raw, shard, ["encoded"], [row["row"]])["encoded"][0]
-    rgb = np.array(decode(open_picture(encoded)))
+    rgb = np.array(decode(open_for(convert, encoded)))
     cell = find_cell(rgb)
     isolated = np.zeros((1, 1, 3), np.uint8) if cell is None else isolate_cell(rgb, cell, _CELL[1])
     thick = max(2, round(max(rgb.shape) / 100))

@@ -5,13 +5,14 @@ from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from lamina.config import Config
 from lamina.maths.color import RgbPixels
 
 Box = Sequence[int]  # (left, top, right, bottom) in pixels
 
+MEMORY: Final = 1024  # MiB
 BOX_MARGIN: Final = 0.1  # share of the box's longer side, added on all sides to keep the object's border
 
 Resize = Literal["pad", "crop", "stretch"]
@@ -26,12 +27,24 @@ class ConvertConfig(Config):
             that is found, on a flat background.
         resize: How a whole picture that is no square becomes one; see `whole_picture`.
         no_cell: Whether a picture without a cell is dropped or kept whole, if `isolate` is `cell`.
+        depth: Bits of white, for pictures of more than 8 bits whose files do not say; `auto`: the fewest of 8, 10, 12,
+            14 and 16 that hold the largest value of all of them.
+        memory: MiB that decoding a picture may take; others are not read.
     """
 
     size: int = Field(ge=8, le=2048)
     isolate: Literal["none", "box", "cell"]
     resize: Resize = "pad"
     no_cell: Literal["drop", "whole"] = "drop"
+    depth: int | Literal["auto"] = "auto"
+    memory: int = Field(default=MEMORY, ge=1)
+
+    @field_validator("depth", mode="before")
+    @classmethod
+    def _is_depth(cls, depth: object) -> object:
+        if depth != "auto" and (type(depth) is not int or not 8 <= depth <= 16):
+            raise ValueError("expected auto, or a number of bits from 8 to 16")
+        return depth
 
 
 class Region(NamedTuple):

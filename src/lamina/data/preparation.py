@@ -19,7 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lamina.data.decoding import Inspected, UnreadableError, inspect_picture, open_picture, shown_size
+from lamina.data.decoding import Inspected, inspect_picture, open_for
+from lamina.data.depth import FULL, Depth, depth_of
+from lamina.data.memory import alone_if_large
+from lamina.data.opening import UnreadableError
 from lamina.data.pixels import Box, ConvertConfig, box_fits, cut_square, square_around, whole_picture
 from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
 from lamina.files import copy_bytes, discard, json_digest, staged
@@ -43,6 +46,7 @@ _FACTS: Final = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("grey", pa.bool_()),
+        ("largest", pa.int32()),
         ("cell", pa.list_(pa.int32())),
         ("thumbnail", pa.binary()),
     ]
@@ -50,21 +54,26 @@ _FACTS: Final = pa.schema(
 Batch: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: for each shard their keys, by row
 
 # libraries that determine a picture's facts and square, in addition to the picture, the settings and the code
-_LIBRARIES: Final = ("numpy", "opencv-python-headless", "pillow", "scipy")
+_LIBRARIES: Final = (
+    "imagecodecs", "numpy", "opencv-python-headless", "pi-heif", "pillow", "pydicom", "scipy", "tifffile",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """A decoded picture and its square.
+    """What is kept of a decoded picture.
 
     Attributes:
-        inspected: The decoded picture.
         square: (S, S, 3) uint8.
+        facts: Its `width` and `height` in pixels as shown, whether it is `grey`, and its `largest` value (as of
+            `Inspected`).
+        small: The picture with 32 to 63 pixels on the shorter side.
         cell: Box of the white blood cell, if `convert.isolate` is `cell` and one is found.
     """
 
-    inspected: Inspected
     square: RgbPixels
+    facts: dict[str, Any]
+    small: Image.Image
     cell: Box | None = None
 
 
@@ -75,13 +84,23 @@ class Preparation:
     Attributes:
         folder: Folder of the packs.
         pictures: A row per picture: its columns in the raw folder and where its bytes are (`part`, `group`, `row`);
-            `error`, `width`, `height`, `grey`, `cell`; where its square is (`pack`, `place`).
+            `error`, `width`, `height`, `grey`, `largest`, `cell`; where its square is (`pack`, `place`).
         thumbnails: (n, 16, 16, 3) uint8, black for unreadable pictures.
+        convert: Section `convert`, with the depth that was decided if there are pictures whose files do not say it.
     """
 
     folder: Path
     pictures: pd.DataFrame
     thumbnails: np.ndarray
+    convert: ConvertConfig
+
+    @property
+    def depth(self) -> Depth | None:
+        """What pictures are read as whose files do not say their depth; None without such pictures."""
+        largest = self.pictures["largest"]
+        if not largest.any() or self.convert.depth == "auto":
+            return None
+        return Depth(pictures=int((largest > 0).sum()), largest=int(largest.max()), bits=self.convert.depth)
 
     def write_squares(self, pictures: pd.DataFrame, file: BinaryIO) -> None:
         """Write the squares of some pictures, each (S, S, 3) int16, CIELAB x 100.
@@ -120,6 +139,29 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
     pictures = read_pictures(raw, _COLUMNS)
     keys = _keys(pictures, config)
     packs = memo / _digest(config)
+    facts = _facts(pictures, keys, raw, config, packs, what)
+    used = set(facts["pack"])
+    deep = facts["largest"] > 0
+    if config.depth == "auto" and deep.any():
+        depth = depth_of(int(facts["largest"].max()))
+        config = config.model_copy(update={"depth": depth})
+        if depth != FULL:
+            scaled = _facts(pictures[deep], keys[deep] + f"/{depth} bits", raw, config, packs, what)
+            facts = pd.concat([facts[~deep], scaled]).loc[pictures.index]
+    _remove_unused(memo, packs, used | set(facts["pack"]))
+    thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
+    return Preparation(
+        folder=packs,
+        pictures=pictures.join(facts),
+        thumbnails=thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL, 3),
+        convert=config,
+    )
+
+
+def _facts(
+    pictures: pd.DataFrame, keys: pd.Series, raw: Path, config: ConvertConfig, packs: Path, what: str
+) -> pd.DataFrame:
+    """The facts of pictures, with their index; what the cache lacks is prepared."""
     cached = _read_facts(packs)
     missing = pictures[~keys.isin(cached["key"]) & ~keys.duplicated()].assign(key=keys)
     batches = _batches(missing, list_shards(raw))
@@ -128,13 +170,7 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
     shards = [shard for batch in batches for shard, _ in batch]
     made = list(map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what))
     facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
-    _remove_unused(memo, packs, set(facts["pack"]))
-    thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
-    return Preparation(
-        folder=packs,
-        pictures=pictures.join(facts.reset_index(drop=True)),
-        thumbnails=thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL, 3),
-    )
+    return facts.set_index(pictures.index)
 
 
 def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] = ()) -> Prepared:
@@ -149,16 +185,18 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
     Raises:
         UnreadableError: If the picture cannot be decoded.
     """
-    opened = open_picture(encoded)
+    opened = open_for(config, encoded)
     if config.isolate == "cell":
-        return _isolate(inspect_picture(opened, 1.0), config)
-    shape = shown_size(opened)
+        with alone_if_large(opened.needed()):
+            return _isolate(inspect_picture(opened, 1.0), config)
+    shape = opened.width, opened.height
     boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
     region = square_around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
-    inspected = inspect_picture(opened, config.size / min(region.width, region.height))
-    picture = inspected.picture
-    square = cut_square(picture, config.size, region.scaled(picture.width / shape[0]))
-    return Prepared(inspected=inspected, square=square)
+    least = config.size / min(region.width, region.height)
+    with alone_if_large(opened.needed(least)):
+        inspected = inspect_picture(opened, least)
+        picture = inspected.picture
+        return _prepared(inspected, cut_square(picture, config.size, region.scaled(picture.width / shape[0])))
 
 
 def _isolate(inspected: Inspected, config: ConvertConfig) -> Prepared:
@@ -168,9 +206,13 @@ def _isolate(inspected: Inspected, config: ConvertConfig) -> Prepared:
     rgb = np.asarray(picture)
     cell = find_cell(rgb)
     if cell is None:
-        square = cut_square(picture, config.size, whole_picture(*picture.size, config.resize))
-        return Prepared(inspected=inspected, square=square)
-    return Prepared(inspected=inspected, square=isolate_cell(rgb, cell, config.size), cell=cell.box)
+        return _prepared(inspected, cut_square(picture, config.size, whole_picture(*picture.size, config.resize)))
+    return _prepared(inspected, isolate_cell(rgb, cell, config.size), cell.box)
+
+
+def _prepared(inspected: Inspected, square: RgbPixels, cell: Box | None = None) -> Prepared:
+    facts = {name: getattr(inspected, name) for name in ("width", "height", "grey", "largest")}
+    return Prepared(square=square, facts=facts, small=inspected.small, cell=cell)
 
 
 def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
@@ -183,7 +225,8 @@ def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
 
 def _digest(config: ConvertConfig) -> str:
     code = code_digest(__name__)
-    return json_digest([config.size, config.isolate, config.resize, code, [version(name) for name in _LIBRARIES]])[:16]
+    settings = [config.size, config.isolate, config.resize, config.depth, config.memory]
+    return json_digest([*settings, code, [version(name) for name in _LIBRARIES]])[:16]
 
 
 def _read_facts(packs: Path) -> pd.DataFrame:
@@ -260,16 +303,14 @@ def _square_and_facts(encoded: bytes, boxes: Sequence[Box], config: ConvertConfi
     except UnreadableError as error:
         black = np.zeros((config.size, config.size, 3), np.uint8)
         thumbnail = bytes(3 * THUMBNAIL**2)
-        return black, {"error": str(error), "width": 0, "height": 0, "grey": False, "thumbnail": thumbnail}
-    inspected = prepared.inspected
+        unknown = {"width": 0, "height": 0, "grey": False, "largest": 0, "thumbnail": thumbnail}
+        return black, {"error": str(error)} | unknown
     return prepared.square, {
         "error": "",
-        "width": inspected.width,
-        "height": inspected.height,
-        "grey": inspected.grey,
+        **prepared.facts,
         "cell": prepared.cell,
         # not the box filter: it takes whole pixels only, so that a resized copy would differ slightly
-        "thumbnail": inspected.small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR).tobytes(),
+        "thumbnail": prepared.small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR).tobytes(),
     }
 
 

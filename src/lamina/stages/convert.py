@@ -33,7 +33,8 @@ def convert(config: ConvertConfig, raw: Path, filtered: Path, out: Path, *, memo
         config: Section `convert`.
         raw: Folder of the downloaded pictures.
         filtered: Folder of the filter's tables.
-        out: Folder for `pixels.npy`, (N, S, S, 3) int16 CIELAB x 100, and `manifest.parquet`, in the same order.
+        out: Folder for `pixels.npy`, (N, S, S, 3) int16 CIELAB x 100, and `manifest.parquet`, in the same order; and
+            `depth.json`, if there are pictures whose files do not say their depth.
         memo: Cache of prepared pictures, which the filter has filled (`lamina.data.preparation`).
 
     Returns:
@@ -49,6 +50,8 @@ def convert(config: ConvertConfig, raw: Path, filtered: Path, out: Path, *, memo
             np.lib.format.write_array_header_1_0(file, header)
             prepared.write_squares(chosen, file)
         kept.to_parquet(part / "manifest.parquet", index=False)
+        if prepared.depth:
+            prepared.depth.write(part)
     return ConvertSummary(shape=shape)
 
 

@@ -112,6 +112,7 @@ def _record(ensemble: Ensemble, members: Members, system: Path) -> Record:
         "data": {
             "digest": json_digest([record.data["digest"] for record in members.records]),
             "rows": first.data["rows"],
+            **{name: first.data[name] for name in ("depth",) if name in first.data},
         },
         "environment": environment(),
         "code": code_digest(average.__module__),

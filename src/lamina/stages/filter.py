@@ -28,21 +28,24 @@ GROUPS = ["group", "id", "name", "origin"]
 class FilterSummary:
     """Numbers of kept pictures and of rejected ones by reason.
 
-    labeled: pictures with exactly one labeled box; agreeing: those whose found cell agrees with it; losses: in words,
-    the classes that lost most of their pictures.
+    labeled: pictures with exactly one labeled box; agreeing: those whose found cell agrees with it.
+    depth: what was decided for pictures whose files do not say their depth, in words; empty without such pictures.
+    losses: in words, the classes that lost most of their pictures.
     """
 
     kept: int
     rejected: dict[str, int]
     labeled: int = 0
     agreeing: int = 0
+    depth: str = ""
     losses: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
         rejected = f"rejected {sum(self.rejected.values())}" + (f" ({reasons})" if reasons else "")
         cells = f"; {self.agreeing} of {self.labeled} cells found agree with the labeled box"
-        kept = f"kept {self.kept} pictures, {rejected}" + (cells if self.labeled else "")
+        depth = f"; {self.depth}" if self.depth else ""
+        kept = f"kept {self.kept} pictures, {rejected}" + (cells if self.labeled else "") + depth
         return "\n".join([kept, *(f"warning: {loss}" for loss in self.losses)])
 
 
@@ -63,8 +66,9 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
         UserError: If no picture is kept, or none of a class.
     """
     prepared = prepare(raw, config, memo, what="filter")
+    config = prepared.convert
     pictures = prepared.pictures.join(judge(prepared.pictures, rules))
-    summary = _summary(pictures)
+    summary = replace(_summary(pictures), depth=str(prepared.depth or ""))
     if not summary.kept:
         raise UserError(f"filter keeps no picture: {summary}; loosen `filter` or `source.classes`, or check the source")
     if rules.labeled:
@@ -78,29 +82,33 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
     with staged(out, folder=True) as part:
         kept[KEPT].to_parquet(part / "kept.parquet", index=False)
         pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
-        _write_sheets(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), part)
-        return _with_cells(summary, raw, pictures, part) if config.isolate == "cell" else summary
+        _write_sheets(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), config, part)
+        return _with_cells(summary, raw, pictures, config, part) if config.isolate == "cell" else summary
 
 
-def _with_cells(summary: FilterSummary, raw: Path, pictures: pd.DataFrame, out: Path) -> FilterSummary:
+def _with_cells(
+    summary: FilterSummary, raw: Path, pictures: pd.DataFrame, config: ConvertConfig, out: Path
+) -> FilterSummary:
     """Compare the cells found with the labeled boxes; write table and sheet, and count them."""
     from lamina.data.isolation import HIT, cells_sheet, compare_cells  # brings SciPy's image filters
 
     compared = compare_cells(pictures)
     compared[CELLS].to_parquet(out / "cells.parquet", index=False)
-    if sheet := cells_sheet(raw, compared):
+    if sheet := cells_sheet(raw, compared, config):
         sheet.save(out / "cells.png")
     agreement = compared["agreement"].dropna()
     return replace(summary, labeled=len(agreement), agreeing=int((agreement >= HIT).sum()))
 
 
-def _write_sheets(raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.DataFrame, out: Path) -> None:
+def _write_sheets(
+    raw: Path, kept: pd.DataFrame, rejected: pd.DataFrame, listed: pd.DataFrame, config: ConvertConfig, out: Path
+) -> None:
     """Write the groups of near duplicates, and all contact sheets that are not empty."""
     listed[GROUPS].to_parquet(out / "groups.parquet", index=False)
     sheets = {
-        "kept.png": kept_sheet(raw, kept),
-        "rejected.png": rejected_sheet(raw, rejected),
-        "groups.png": groups_sheet(raw, kept, listed),
+        "kept.png": kept_sheet(raw, kept, config),
+        "rejected.png": rejected_sheet(raw, rejected, config),
+        "groups.png": groups_sheet(raw, kept, listed, config),
     }
     for name, sheet in sheets.items():
         if sheet:

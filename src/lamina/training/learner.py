@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.data.augmentation import AugmentConfig
+from lamina.data.depth import stored_depth
 from lamina.data.rows import Folders
 from lamina.models.layers import freeze_norms
 from lamina.models.weights import weights_facts
@@ -142,7 +143,7 @@ class Learner(Setup, ABC):
     def facts(self) -> dict[str, Any]:
         """What the record keeps of the training data besides their digest and number, and of published weights."""
         facts = weights_facts(self.settings.weights)
-        return {"weights": facts} if facts else {}
+        return stored_depth(self.folders.lab) | ({"weights": facts} if facts else {})
 
     @cached_property
     def train(self) -> Any:

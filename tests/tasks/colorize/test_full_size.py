@@ -12,7 +12,7 @@ from lamina.data.originals import read_original
 from lamina.data.pixels import cut_square, whole_picture
 from lamina.maths.gamut import lightness
 from lamina.tasks.colorize.full_size import colorize, enlarge
-from scans import SIZE, by_hand, encode, linear, waves
+from scans import SIZE, WHOLE, by_hand, encode, linear, waves
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def model() -> Any:
 
 
 def colored(model: Any, encoded: bytes, strength: float = 1.0) -> np.ndarray:
-    original = read_original(encoded, SIZE)
+    original = read_original(encoded, WHOLE)
     return next(colorize(model, [original], [original.pixels.dtype], strength))
 
 
@@ -81,7 +81,7 @@ def test_strength_multiplies_chroma_and_keeps_lightness(model: Any, strength: fl
 
 
 def test_a_picture_is_colored_alone(model: Any) -> None:
-    originals = [read_original(encode(waves(90, 60 + 7 * n)), SIZE) for n in range(5)]
+    originals = [read_original(encode(waves(90, 60 + 7 * n)), WHOLE) for n in range(5)]
     depth = np.dtype(np.uint8)
     together = list(colorize(model, originals, [depth] * 5))
     for original, found in zip(originals, together, strict=True):

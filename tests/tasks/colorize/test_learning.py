@@ -1,11 +1,13 @@
 """What runs that colorize learn, without labels."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lamina.data.depth import Depth
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.inputs.index import read_split
@@ -69,6 +71,13 @@ def test_the_mean_color_is_that_of_the_training_originals() -> None:
     np.testing.assert_allclose(learner.mean_color, expected, atol=1e-6)
     assert learner.facts == {"mean_color": [round(float(value), 4) for value in expected]}
     assert (learner.classes, learner.tests_labels) == ([], False)
+
+
+def test_the_record_keeps_the_depth_that_pictures_were_read_as(tmp_path: Path) -> None:
+    folders = dataclasses.replace(Folders(), lab=shutil.copytree(Folders().lab, tmp_path / "lab"))
+    Depth(pictures=3, largest=4000, bits=12).write(folders.lab)
+    learner = open_learner(dataclasses.replace(stage_of(RUN).setup, folders=folders))
+    assert learner.facts["depth"] == 12
 
 
 def test_rows_are_judged_next_to_both_baselines() -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from lamina.data.decoding import UnreadableError, open_picture, orientation, shown_size
+from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
 
@@ -101,7 +101,8 @@ def shown_boxes(annotation: Annotation, encoded: bytes, target: str | None) -> t
         picture = open_picture(encoded)
     except UnreadableError:  # the filter drops the picture
         return boxes, True
-    stored, shown, turn = picture.size, shown_size(picture), orientation(picture)
+    shown, turn = (picture.width, picture.height), picture.orientation
+    stored = shown[::-1] if turn > 4 else shown
     if annotation.size is None:
         return boxes, turn == 1
     if annotation.size == stored != shown:

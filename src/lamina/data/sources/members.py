@@ -14,7 +14,9 @@ from typing import Final
 
 from lamina.errors import UserError
 
-PICTURE_SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+PICTURE_SUFFIXES: Final = (
+    ".avif", ".bmp", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 IDX_SUFFIXES: Final = ("idx3-ubyte", "idx3-ubyte.gz")  # of files of images, see `lamina.data.sources.idx`
 SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
     "pictures": (*PICTURE_SUFFIXES, *IDX_SUFFIXES),

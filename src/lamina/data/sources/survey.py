@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Final, TypeVar
 
-from lamina.data.decoding import UnreadableError, inspect_picture, open_picture
+from lamina.data.decoding import inspect_picture
+from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.sources.boxes import find_boxes, read_annotation
 from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.labels import COLUMNS, UnclearColumnsError, read_labels, separator_of
