@@ -15,6 +15,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
 from lamina.data.sources.survey import LabelSurvey, OriginSurvey
+from lamina.text import cut
 
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
@@ -63,11 +64,11 @@ def story(look: Look | TextLook) -> str:
 
 def _labeled(labels: LabelSurvey) -> str:
     rest = f"{labels.unlabeled} unlabeled, {labels.ambiguous} ambiguous"
-    return f"labeled by {labels.labels}: {_counted(labels.classes)}; {rest}"
+    return f"labeled by {word(labels.labels)}: {_counted(labels.classes)}; {rest}"
 
 
 def _counted(classes: Mapping[str, int], most: int = 12) -> str:
-    counts = [f"{word(name)} ({count})" for name, count in classes.items()][:most]
+    counts = [f"{word(cut(name))} ({count})" for name, count in classes.items()][:most]
     return ", ".join(counts) + (f", and {len(classes) - most} more" if len(classes) > most else "")
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from multiprocessing.dummy import DummyProcess
 from typing import Any, Final, NoReturn
 
-from lamina.config import SEEDS, shown
+from lamina.config import SEEDS, shown, valid_name
 from lamina.errors import UserError
+from lamina.text import one_line
 
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
@@ -19,6 +20,7 @@ SECONDS_TO_END: Final = 5.0  # for a worker thread, and then for the process
 PIPE_CLOSED: Final = 141  # 128 + SIGPIPE, as a shell reports it
 
 STDOUT: Final = 1  # file descriptor
+DVC_STAGE: Final = "DVC_STAGE"  # in which DVC names the stage to its command: [FOLDER/dvc.yaml:]train@NAME
 
 
 def run(main: Callable[[], None]) -> NoReturn:
@@ -53,22 +55,27 @@ def seed(params: Mapping[str, Any]) -> int:
 
 
 def run_name() -> str:
-    """Return the name of the run that a stage works on: its one argument."""
+    """Return the name of the run that a stage works on (`argument`)."""
     return argument("name of a run")
 
 
 def argument(what: str) -> str:
-    """Return the one argument of a stage.
+    """Return the name that a stage works on: its one argument, or what DVC says it runs, as `train@NAME`.
+
+    The commands of `dvc.yaml` hold no names: DVC would put them into a line for the shell as they are, and run a name
+    like `$(rm x)` before any stage could refuse it.
 
     Args:
         what: Meaning of the argument, for the message.
 
     Raises:
-        UserError: If there is not exactly one.
+        UserError: If there is not exactly one, or it is no valid name.
     """
-    if len(sys.argv) != 2:
-        raise UserError(f"expected one argument, the {what}, got {sys.argv[1:]}")
-    return sys.argv[1]
+    given, (_, at, of_dvc) = sys.argv[1:], os.environ.get(DVC_STAGE, "").rpartition("@")
+    names = [of_dvc] if at and not given else given
+    if len(names) != 1:
+        raise UserError(f"expected one argument, the {what}, got {names}")
+    return valid_name(names[0], what)
 
 
 def _outcome(action: Callable[[], None]) -> Any:
@@ -95,7 +102,7 @@ def _outcome(action: Callable[[], None]) -> Any:
         if error.errno is None and not isinstance(error, FileNotFoundError):
             raise
         message = _message(error)
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
+from lamina.text import quoted
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 FARTHEST: Final = 2**31 - 1  # largest int32
@@ -91,7 +92,7 @@ def parse_voc(data: bytes, place: str) -> tuple[tuple[str, Box], ...]:
     except (ET.ParseError, ValueError) as error:
         raise UserError(f"{place}: not valid XML ({error}); correct or remove it") from None
     if root.tag != "annotation":
-        raise UserError(f"{place}: expected Pascal VOC with the root <annotation>, got <{root.tag}>")
+        raise UserError(f"{place}: expected Pascal VOC with the root <annotation>, got {quoted(root.tag)}")
     return tuple((item.findtext("name", "").strip(), _box(item, place)) for item in root.iterfind("object"))
 
 
@@ -102,5 +103,5 @@ def _box(item: ET.Element, place: str) -> Box:
     except (ValueError, OverflowError):
         left = top = right = bottom = FARTHEST + 1
     if max(map(abs, (left, top, right, bottom))) > FARTHEST:
-        raise UserError(f"{place}: expected <bndbox> with the numbers {', '.join(SIDES)}, got {texts}")
+        raise UserError(f"{place}: expected <bndbox> with the numbers {', '.join(SIDES)}, got {quoted(texts)}")
     return left, top, right, bottom

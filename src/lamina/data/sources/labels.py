@@ -10,6 +10,7 @@ from typing import Final
 
 from lamina.data.sources.members import Members, decode_text, some, to_nfc
 from lamina.errors import UserError
+from lamina.text import quoted
 
 Labels = tuple[str, ...]
 
@@ -107,7 +108,9 @@ def parse_labels(data: bytes, place: str) -> Iterator[tuple[str, Labels]]:
         file, label = (header.index(column) for column in COLUMNS)
         for row in rows:
             if len(row) > len(header) or (row and not row[file].strip()):
-                raise UserError(f"{place}, line {rows.line_num}: expected {_expected(header, separator)}, got {row}")
+                raise UserError(
+                    f"{place}, line {rows.line_num}: expected {_expected(header, separator)}, got {quoted(row)}"
+                )
             if row:
                 cell = row[label] if label < len(row) else ""
                 yield row[file].strip(), tuple(to_nfc(part.strip()) for part in cell.split(",") if part.strip())
