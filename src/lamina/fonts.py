@@ -28,6 +28,8 @@ FIRST_UNCERTAIN: Final = 0x250  # the letters of European languages come before:
 OURS: Final = "\N{HORIZONTAL ELLIPSIS}\N{RIGHTWARDS ARROW}"  # in our own captions, and in the shipped font
 LONGEST: Final = 60  # characters of a name in a picture
 
+_noted: list[str] = []  # the letter of the note that was printed
+
 
 def lettering(text: str, most: int = LONGEST) -> tuple[str, Path]:
     """Return text as it can be drawn on one line, and a font that has its letters.
@@ -47,8 +49,8 @@ def lettering(text: str, most: int = LONGEST) -> tuple[str, Path]:
     best = max(fonts, key=lambda path: len(wanted & letters_of(path)))  # the first of equal ones
     missing = wanted - letters_of(best)
     if missing:
-        _note("".join(sorted(missing)))
-    return "".join(escape(letter) if letter in missing else letter for letter in line), best
+        _note(min(missing))
+    return cut("".join(escape(letter) if letter in missing else letter for letter in line), most), best
 
 
 def is_shaped(text: str) -> bool:
@@ -95,13 +97,14 @@ def letters_of(path: Path) -> frozenset[str]:
         return frozenset()
 
 
-@cache
 def _note(missing: str) -> None:
-    """Say, once for each set of letters, that no font has them."""
-    first = missing[0]
-    name = unicodedata.name(first, "no letter of Unicode that this Python knows")
+    """Say that no font has a letter; only the first time, since there may be thousands of names."""
+    if _noted:
+        return
+    _noted.append(missing)
+    name = unicodedata.name(missing, "no letter of Unicode that this Python knows")
     print(
-        f"note: no font of this machine has {len(missing)} of the letters in a name ({first}: {name}, ...); pictures "
-        "show their codes; install a font that has them, as of the Debian packages fonts-noto-core and fonts-noto-cjk",
+        f"note: no font of this machine has every letter of the names ({missing}: {name}, ...); pictures show codes "
+        "in their place; install fonts that have them, as of the Debian packages fonts-noto-core and fonts-noto-cjk",
         file=sys.stderr,
     )

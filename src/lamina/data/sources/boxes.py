@@ -7,7 +7,7 @@ from typing import Final
 
 from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
-from lamina.text import quoted
+from lamina.text import cut, quoted
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 FARTHEST: Final = 2**31 - 1  # largest int32
@@ -92,7 +92,9 @@ def parse_voc(data: bytes, place: str) -> tuple[tuple[str, Box], ...]:
     except (ET.ParseError, ValueError) as error:
         raise UserError(f"{place}: not valid XML ({error}); correct or remove it") from None
     if root.tag != "annotation":
-        raise UserError(f"{place}: expected Pascal VOC with the root <annotation>, got {quoted(root.tag)}")
+        raise UserError(
+            f"{place}: expected Pascal VOC with the root <annotation>, got <{cut(root.tag)}>; correct or remove it"
+        )
     return tuple((item.findtext("name", "").strip(), _box(item, place)) for item in root.iterfind("object"))
 
 
