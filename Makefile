@@ -15,11 +15,16 @@ export UV_SYSTEM_CERTS := 1
 # compile libraries once, not again in every process: that takes half of the time of their import
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test ui bench bench-quick lock clean
+.PHONY: run repository test ui bench bench-quick lock clean
 
-run: .venv/run
+run: repository .venv/run
+	lamina check
 	dvc repro
 	@echo "report: reports/index.html; MLflow: make ui"
+
+repository:
+	@git rev-parse --git-dir >/dev/null 2>&1 || \
+	  { echo "error: DVC needs a git repository, and this is none: clone lamina, or run: git init" >&2; exit 2; }
 
 # one process more than two cores have: some tests wait for servers and timeouts
 test: .venv/dev
@@ -29,6 +34,8 @@ test: .venv/dev
 	pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 ui: .venv/run
+	@python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$(PORT)" 2>/dev/null || \
+	  { echo "error: port $(PORT) is taken; name another one: make ui PORT=5001" >&2; exit 2; }
 	@mkdir -p mlflow/artifacts
 	mlflow server --host 127.0.0.1 --port $(PORT) \
 	  --backend-store-uri sqlite:///mlflow/mlflow.db --artifacts-destination mlflow/artifacts

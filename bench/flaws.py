@@ -41,7 +41,7 @@ from lamina.models.backbones import RANDOM
 from lamina.progress import progress
 from lamina.results.folders import results_folder
 from lamina.stages import entry
-from lamina.tasks.classify.results import PREDICTED
+from lamina.tasks.classify.results import PREDICTED, probability
 from lamina.tasks.runs import run_tasks
 from lamina.training.linear import fit_logistic
 
@@ -135,9 +135,10 @@ def single_outputs(predictions: pd.DataFrame) -> Flaw:
     Why the figure is wrong: three of four outputs should be 0, and mostly are. Zeros for every picture score 75 % and
     find no class; a wrong class still scores 50 %. Right: a picture counts if its largest output is that of its class.
     """
-    classes = [name for name in predictions.columns if name not in PREDICTED]
+    columns = [name for name in predictions.columns if name not in PREDICTED]
+    classes = [name.removeprefix(probability("")) for name in columns]
     one_hot = predictions["label"].to_numpy(dtype=object)[:, None] == np.array(classes, dtype=object)
-    shares = np.mean((predictions[classes].to_numpy() > 0.5) == one_hot, axis=1)
+    shares = np.mean((predictions[columns].to_numpy() > 0.5) == one_hot, axis=1)
     flawed = (shares.mean(), *np.clip(mean_interval(shares, predictions["origin"]), 0, 1))
     counts = predictions["label"].value_counts(normalize=True)
     constant = 1 - 2 * (1 - counts.iloc[0]) / len(classes)  # a wrong class makes two outputs wrong

@@ -25,6 +25,7 @@ from lamina.maths.color import srgb_to_lab
 from lamina.report.data_files import SHEETS
 from lamina.results.record import read_record
 from lamina.stages.report import report
+from lamina.tasks.classify.results import probability
 from lamina.tasks.registry import TASKS
 
 CELLS: Final = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")
@@ -137,7 +138,7 @@ def write_classifier(
     odds /= odds.sum(axis=1, keepdims=True)
     predicted = np.array(classes, dtype=object)[odds.argmax(axis=1)]
     predictions = test[["id", "origin", "label"]].assign(predicted=predicted)
-    predictions = predictions.join(pd.DataFrame(odds, columns=list(classes)))
+    predictions = predictions.join(pd.DataFrame(odds, columns=[*map(probability, classes)]))
     accuracy = float((predictions["label"] == predictions["predicted"]).mean())
     scores = class_scores(accuracy, classes, n=len(test), origins=test["origin"].nunique())
     scores["interval"] = [max(0.0, accuracy - 0.08), min(1.0, accuracy + 0.06)]

@@ -21,6 +21,7 @@ from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
 from lamina.old_params import OLD
 from lamina.stages import entry
+from lamina.text import quoted
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -182,7 +183,7 @@ def test_a_name_that_is_taken_is_one_folder_and_one_word_of_a_shell(name: str) -
     try:
         assert named({"runs": {name: {}}}, "runs") == {name: {}}
     except UserError as error:
-        assert f"runs: {name!r}: expected a name of letters" in str(error)  # noqa: PT017
+        assert f"runs: {quoted(name)}: expected a name of letters" in str(error)  # noqa: PT017
     else:
         assert shlex.split(f"train {name}") == ["train", name] == f"train {name}".split(" ")
         assert shlex.quote(name) == name

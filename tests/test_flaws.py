@@ -16,6 +16,7 @@ from checkout import ROOT
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.models.backbones import BACKBONE_LAYER, load_trunk
+from lamina.tasks.classify.results import probability
 from systems import AUGMENT, FEATURES, HEAD, hex_ids, params_of, write_pictures, write_split
 
 SCRIPT = ROOT / "bench" / "flaws.py"
@@ -38,7 +39,9 @@ def predictions_of(count: int, accuracy: float, *, sure: float = 0.7, classes: t
     labels = np.arange(count) % len(classes)
     predicted = np.where(np.arange(count) < accuracy * count, labels, (labels + 1) % len(classes))
     rest = (1 - sure) / (len(classes) - 1)
-    outputs = pd.DataFrame(np.where(np.eye(len(classes))[predicted] == 1, sure, rest), columns=list(classes))
+    outputs = pd.DataFrame(
+        np.where(np.eye(len(classes))[predicted] == 1, sure, rest), columns=[*map(probability, classes)]
+    )
     names, ids = np.array(classes, dtype=object), hex_ids(count)
     table = pd.DataFrame({"id": ids, "origin": ids, "label": names[labels], "predicted": names[predicted]})
     return table.join(outputs)

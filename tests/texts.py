@@ -102,10 +102,10 @@ def published(leaks: int) -> dict[str, str]:
 def opinions(count: int, labels: Sequence[str] = ("neg", "pos")) -> dict[str, str]:
     """Short texts, of each label `count`: two words of their label among words that say nothing."""
     texts = {}
-    for number, label in enumerate(labels):
+    for number, (label, opinion) in enumerate(zip(labels, OPINIONS.values(), strict=False)):
         for at in range(count):
             seed = 10_000 * number + at
-            words = sentence(seed, 8) + random.Random(seed).sample(OPINIONS[label].split(), 2)
+            words = sentence(seed, 8) + random.Random(seed).sample(opinion.split(), 2)
             random.Random(seed).shuffle(words)
             texts[f"{label}/{at:03d}.txt"] = " ".join(words)
     return texts

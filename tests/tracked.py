@@ -23,6 +23,7 @@ from finished import (
 )
 from lamina.files import write_json
 from lamina.results.record import Record
+from lamina.tasks.classify.results import probability
 from lamina.tracking import live, runs, store
 from lamina.training.callbacks import Callbacks
 
@@ -46,7 +47,7 @@ def write_run(system: Path, key: str = "a", run: str = "tiny", model: bytes = b"
     """Write a finished classifier with three trials."""
     rows = pd.DataFrame({"label": [CLASSES[0], *CLASSES], "predicted": [CLASSES[0], *CLASSES[::-1]]})
     names = [f"{number:016x}" for number in range(len(rows))]
-    shares = pd.DataFrame({name: (rows["predicted"] == name).astype(float) for name in CLASSES})
+    shares = pd.DataFrame({probability(name): (rows["predicted"] == name).astype(float) for name in CLASSES})
     trials = pd.DataFrame({"number": [0, 1, 2], "state": ["COMPLETE", "PRUNED", "COMPLETE"], "value": [0.8, 0.5, 0.0]})
     trials = trials.assign(learning_rate=[0.001, 0.1, 0.1], dropout=[0.5, 0.2, 0.3], decay=0.0, epochs=[4, 1, 0])
     scores = class_scores(0.75, CLASSES)

@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import CollectionNode
 
 from lamina.errors import UserError
 from lamina.old_params import check_old
+from lamina.text import quoted
 
 SECTIONS: Final = (
     "seed",
@@ -38,8 +40,10 @@ NAMED: Final = ("features", "words", "runs", "ensembles")  # sections that map n
 
 Params: TypeAlias = dict[str, Any]
 
-RUN_NAME: Final = "[A-Za-z][A-Za-z0-9_-]*"  # a folder's name, a part of a DVC stage's and of a shell line
+NAME: Final = re.compile("[A-Za-z][A-Za-z0-9_-]{0,99}")  # of a folder, and in the names of files and DVC stages
 PUBLISHED: Final = re.compile(r"weights/([^/]+)/(.+)\.weights\.h5")  # where the stage `weights` keeps published weights
+
+MOST_NODES: Final = 100_000  # values of a file of parameters
 
 # Keras and NumPy take seeds below 2**32; the trials of a search add their numbers to it
 SEEDS: Final = 2**31
@@ -80,6 +84,7 @@ def read_params(system: Path) -> Params:
             raise UserError(f"{path}: unknown section {_unknown(name, SECTIONS)}")
     for name in NAMED:
         named(params, name)
+    _check_case([*named(params, "runs"), *named(params, "ensembles")], f"{path}: runs and ensembles")
     return params
 
 
@@ -101,12 +106,27 @@ def named(params: Mapping[str, Any], section: str) -> Mapping[str, Any]:
         expected = "expected a mapping of entries by name, {} for none"
         raise UserError(f"params.yaml: {section}: {expected}, got {shown(entries)}")
     for name in entries or {}:
-        if not isinstance(name, str) or not re.fullmatch(RUN_NAME, name):
-            raise UserError(
-                f"params.yaml: {section}: {name!r}: expected a name of letters (A-Z, a-z), digits, - and _ "
-                "that starts with a letter; rename it"
-            )
+        valid_name(name, f"params.yaml: {section}")
+    _check_case(entries or (), f"params.yaml: {section}")
     return entries or {}
+
+
+def valid_name(name: object, place: str) -> str:
+    """Return the name of a run or another entry; raises UserError, with the place, if it breaks the rule."""
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise UserError(
+            f"{place}: {quoted(name)}: expected a name of letters (A-Z, a-z), digits, - and _ "
+            "that starts with a letter, at most 100 in all; rename it"
+        )
+    return name
+
+
+def _check_case(names: Iterable[str], place: str) -> None:
+    """Refuse two names that would be one file where a file system ignores case."""
+    known: dict[str, str] = {}
+    for name in names:
+        if (other := known.setdefault(name.lower(), name)) != name:
+            raise UserError(f"{place}: {other} and {name} differ only in upper and lower case; rename one of them")
 
 
 def check_references(params: Mapping[str, Any]) -> list[str]:
@@ -228,12 +248,38 @@ def shown(value: Any) -> str:
     """Format a value for a message: its type and at most 80 characters of it."""
     if value is None:
         return "null"
-    return f"{type(value).__name__} {_cut(repr(value))}"
+    return f"{type(value).__name__} {quoted(value)}"
+
+
+def load_yaml(path: Path) -> Any:
+    """Read YAML that people write; refuse what grows when it is read.
+
+    Raises:
+        YAMLError: it is not valid, or has more than `MOST_NODES` values once its anchors are written out.
+    """
+    text = path.read_text(encoding="utf-8")
+    reader = YAML(typ="safe", pure=True)
+    if "&" in text:  # before the constructor follows the anchors
+        _count(reader.compose(text), {})
+    return reader.load(text)
+
+
+def _count(node: Any, known: dict[int, int]) -> int:
+    """Count the values of a node of YAML with its anchors written out; known: those of nodes that were counted."""
+    if id(node) in known:
+        return known[id(node)]
+    known[id(node)] = MOST_NODES  # while it is counted: a node that holds itself has no end
+    inside = node.value if isinstance(node, CollectionNode) else []
+    parts = [part for one in inside for part in (one if isinstance(one, tuple) else (one,))]
+    known[id(node)] = total = 1 + sum(_count(part, known) for part in parts)
+    if total > MOST_NODES:
+        raise YAMLError(f"more than {MOST_NODES:,} values where its anchors (&, *) are written out; use fewer")
+    return total
 
 
 def _load(path: Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return load_yaml(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{path}: not found; run in a system's folder, name one with --system, or make one with `lamina new`"
@@ -249,10 +295,6 @@ def _load(path: Path) -> Any:
     # int(), datetime and others raise errors of their own for some scalars; deep nesting raises RecursionError
     except (YAMLError, ValueError, LookupError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {_one_line(error)}") from None
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _one_line(text: object) -> str:
@@ -275,7 +317,7 @@ def _problem(problem: ErrorDetails, place: str, kind: type[Config]) -> str:
     value = problem["input"]
     # what is wrong with a whole section names the key and the value itself
     named = not path or (isinstance(value, str) and repr(value) in text)
-    got = "" if named else f", got {_cut(repr(value))}"
+    got = "" if named else f", got {quoted(value)}"
     return f"{where}: {text[:1].lower()}{text[1:]}{got}"
 
 

@@ -1,5 +1,6 @@
 """Where this package is installed, and whether a system's files need a newer one."""
 
+import os
 import re
 from itertools import takewhile
 from pathlib import Path
@@ -15,6 +16,19 @@ STAMP: Final = re.compile(r"#\s*(?:Written by )?lamina\s+(?P<version>\d+(?:\.\d+
 def is_checkout(folder: Path) -> bool:
     """Whether a folder is the root of a checkout of lamina itself."""
     return (folder / "src" / "lamina" / "__init__.py").is_file() and (folder / "pyproject.toml").is_file()
+
+
+def home(system: Path) -> Path:
+    """Return the absolute folder of a system; of a queued experiment of DVC, that of the system it was queued from.
+
+    DVC runs such an experiment in a copy below `.dvc/tmp`, which it deletes, and names the project in DVC_ROOT.
+    """
+    folder = system.resolve()
+    project = Path(os.environ.get("DVC_ROOT") or folder).resolve()
+    if not folder.is_relative_to(project / ".dvc" / "tmp"):
+        return folder
+    copy = next(one for one in (folder, *folder.parents) if (one / ".dvc").is_dir())
+    return project / folder.relative_to(copy)
 
 
 def checkout() -> Path | None:

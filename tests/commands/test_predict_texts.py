@@ -13,6 +13,7 @@ from lamina.commands import predict
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.stages.evaluate import evaluate
+from lamina.tasks.classify.results import probability
 from systems import stage_of, train_run
 from texts import DENSE, LOGISTIC, opinions, words_system
 
@@ -67,7 +68,7 @@ def test_test_texts_get_what_their_evaluation_wrote(run: str, system: Path, caps
     for one in found:
         row = written.loc[Path(one["path"]).stem]
         assert list(one["probabilities"]) == list(CLASSES)
-        assert [*one["probabilities"].values()] == pytest.approx([row[name] for name in CLASSES], abs=1e-6)
+        assert [*one["probabilities"].values()] == pytest.approx([row[probability(name)] for name in CLASSES], abs=1e-6)
         assert one["predicted"] == row["predicted"]
         assert one["error"] is None
 

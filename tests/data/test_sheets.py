@@ -32,3 +32,9 @@ def test_a_sheet_refuses_what_does_not_match() -> None:
         contact_sheet([], [])
     with pytest.raises(ValueError, match="shorter"):
         contact_sheet([[BLACK]], [])
+
+
+def test_names_in_any_script_are_drawn_and_told_apart() -> None:
+    names = ["猫", "犬", "हि", "سلام", "ملاس", "$$", "a\tb"]
+    sheets = [contact_sheet([[BLACK]], [name], [[name]]) for name in names]
+    assert len({sheet.tobytes() for sheet in sheets}) == len(names)

@@ -1,7 +1,6 @@
 """Tests of the split: disjoint, complete, stratified, near its shares, independent of order and names."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,6 @@ from lamina.errors import UserError
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.published_split import find_published_test, split_around
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
-from lamina.stages.split import split
 
 SHARES = SplitConfig(test=0.3, validation=0.15).shares
 
@@ -80,13 +78,6 @@ def test_a_class_with_too_few_origins_is_named() -> None:
     labels = ["many"] * 10 + ["few"] * 2
     with pytest.raises(UserError, match=r"class 'few' comes from 2 origins, but 3 folds need one each"):
         split_origins([f"o{number}" for number in range(12)], labels, SHARES, 0)
-
-
-def test_a_class_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
-    pd.DataFrame({"id": list("abcdef"), "label": ["x", "fold"] * 3}).to_parquet(tmp_path / "manifest.parquet")
-    np.save(tmp_path / "pixels.npy", np.zeros((6, 8, 8, 3), np.int16))
-    with pytest.raises(UserError, match="class 'fold' has the name of a column"):
-        split(SplitConfig(test=0.3, validation=0.15), tmp_path, tmp_path, tmp_path / "split", seed=1)
 
 
 def test_shares_must_leave_pictures_for_training() -> None:

@@ -18,6 +18,7 @@ from lamina.maths.crossvalidation import AgainConfig
 from lamina.maths.scores import score
 from lamina.results.assessment import Assessment
 from lamina.results.repeats import Retrainer, assess, crossvalidation_rows, repeat
+from lamina.tasks.classify.results import probability
 from lamina.tasks.colorize.learning import ColorLearner
 from lamina.training.learner import Learned, Learner, Setup, TrainingOptions
 from lamina.training.settings import GradientNumbers, Hyperparameters
@@ -83,7 +84,7 @@ def test_a_classifier_is_assessed_in_every_way(tmp_path: Path) -> None:
     assert list(judged["id"]) == list(originals.index), "every picture once"
     assert (judged["fold"].to_numpy() == originals["part"].to_numpy()).all()
     assert (judged["label"].to_numpy() == originals["label"].to_numpy()).all()
-    assert np.allclose(judged[CLASSES].sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(judged[[*map(probability, CLASSES)]].sum(axis=1), 1, atol=1e-5)
     assert found.crossvalidation
     assert found.repeats
     assert found.control

@@ -31,6 +31,7 @@ from lamina.tracking.records import read_tracked
 from systems import NETWORK, folders_of, params_of, stage_of, train_run, write_stripes
 
 CLASSES = ["lying", "upright"]
+PROBABILITIES = ["p:lying", "p:upright"]
 MEMBERS = ("first", "second")
 RUNS = {
     "first": NETWORK | {"epochs": 2},
@@ -89,8 +90,8 @@ def test_predictions_are_the_mean_of_those_of_the_runs(system: Path) -> None:
     each = [pd.read_parquet(system / "models" / name / "predictions.parquet") for name in MEMBERS]
     found = pd.read_parquet(system / "ensembles/both/predictions.parquet")
     assert (found["id"] == each[0]["id"]).all()
-    mean = np.mean([table[CLASSES].to_numpy() for table in each], axis=0)
-    np.testing.assert_allclose(found[CLASSES].to_numpy(), mean, atol=1e-6)
+    mean = np.mean([table[PROBABILITIES].to_numpy() for table in each], axis=0)
+    np.testing.assert_allclose(found[PROBABILITIES].to_numpy(), mean, atol=1e-6)
     assert list(found["predicted"]) == [CLASSES[place] for place in mean.argmax(axis=1)]
 
 
@@ -143,7 +144,7 @@ def write_crossvalidation(
     table = pd.DataFrame({"id": ids, "origin": ids, "fold": np.arange(rows, dtype=np.int8) % 3})
     table["label"] = [CLASSES[number % 2] for number in range(rows)]
     table["predicted"] = np.where(share < 0.5, *CLASSES[::-1])
-    table = table.assign(lying=share, upright=1 - share)
+    table = table.assign(**dict(zip(PROBABILITIES, (share, 1 - share), strict=True)))
     table.to_parquet(system / "models" / name / "crossvalidation.parquet", index=False)
     crossed = {"scores": {"accuracy": 0.5}, "folds": [], "starts_from_file": from_file}
     write_json(system / "models" / name / "assessment.json", {"crossvalidation": crossed})
@@ -158,8 +159,8 @@ def test_a_cross_validation_is_the_mean_of_those_of_the_runs(copied: Path) -> No
     each = [write_crossvalidation(copied, name, seed, from_file=seed == 2) for seed, name in enumerate(MEMBERS, 1)]
     make(copied)
     found = pd.read_parquet(copied / "ensembles/both/crossvalidation.parquet")
-    mean = np.mean([table[CLASSES].to_numpy() for table in each], axis=0)
-    np.testing.assert_allclose(found[CLASSES].to_numpy(), mean, atol=1e-6)
+    mean = np.mean([table[PROBABILITIES].to_numpy() for table in each], axis=0)
+    np.testing.assert_allclose(found[PROBABILITIES].to_numpy(), mean, atol=1e-6)
     assert found[["id", "origin", "fold", "label"]].equals(each[0][["id", "origin", "fold", "label"]])
     right = found["label"] == found["predicted"]
     crossed = assessment(copied).crossvalidation

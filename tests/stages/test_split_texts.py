@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lamina.data.text_audit import SAME_TEXT, SHINGLE, audit_texts, describe_texts, signatures, similar_pairs
-from lamina.errors import UserError
 from texts import (
     changed,
     disguised,
@@ -146,10 +145,13 @@ def test_same_input_gives_same_bytes(tmp_path: Path) -> None:
     assert digests() == digests()
 
 
-def test_a_class_named_as_a_column_is_refused(tmp_path: Path) -> None:
-    folder = filtered_system(tmp_path, {f"fold/{number}.txt": " ".join(sentence(number)) for number in range(9)})
-    with pytest.raises(UserError, match="class 'fold' has the name of a column"):
-        split_system(folder)
+def test_a_class_may_be_named_as_a_column(tmp_path: Path) -> None:
+    names = [f"{kind}/{number}.txt" for kind in ("fold", "id") for number in range(9)]
+    folder = filtered_system(tmp_path, {name: " ".join(sentence(number)) for number, name in enumerate(names)})
+    split_system(folder)
+    manifest = pd.read_parquet(folder / "split" / "manifest.parquet")
+    assert set(manifest["label"]) == {"fold", "id"}
+    assert set(manifest["fold"]) == {"train", "validation", "test"}
 
 
 def test_the_audit_compares_all_words_not_rare_ones_alone() -> None:

@@ -111,3 +111,36 @@ def test_server_that_never_answers_does_not_hold_training(
         with pytest.raises(UserError, match="timed out"):
             sync(system, "tiny")
         assert time.monotonic() - start < 15
+
+
+def test_an_experiment_is_of_models_and_says_where_its_system_is(system: Path) -> None:
+    opened = store.open_store(system)
+    found = opened.client.get_experiment(store.experiment(opened, "cells"))
+    assert found.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert found.tags["lamina.folder"] == system.relative_to(opened.root).as_posix()
+
+
+def test_two_systems_of_one_name_are_not_mixed(system: Path) -> None:
+    other = system.parent / "more" / system.name
+    shutil.copytree(system, other)
+    assert sync(system, "tiny") == "tracked"
+    with pytest.raises(UserError, match=r"experiment 'cells' is that of the system in .*/cells, and .* has the same"):
+        sync(other, "tiny")
+    shutil.rmtree(system)  # it was moved
+    assert sync(other, "tiny") == "already there"
+
+
+def test_a_queued_experiment_is_logged_to_the_project_that_it_was_queued_from(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = store.store_root(system)
+    copy = project / ".dvc" / "tmp" / "exps" / "tmp123"
+    (copy / ".dvc").mkdir(parents=True)
+    moved = copy / system.relative_to(project)
+    shutil.copytree(system, moved)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    assert store.store_root(moved) == project
+    assert sync(moved, "tiny") == "tracked"
+    (run,) = shown(system)
+    assert run.data.tags["system"] == system.name
+    assert not (copy / "mlflow").exists()

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from finished import class_scores, color_scores, lightness_scores
+from lamina.charts.lettering import plain_text
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.results.metrics import Metrics
@@ -176,8 +178,44 @@ def test_a_run_is_logged_in_full(system: Path) -> None:
     assert params.items() <= run.data.params.items()
     assert run.data.metrics["test_accuracy"] == 0.75
     assert (run.data.metrics["test_accuracy_low"], run.data.metrics["validation_accuracy_high"]) == (0.5, 0.9)
-    assert run.data.metrics["test_f1_large_odd name"] == pytest.approx(1 / 3)
+    (odd,) = (name for name in run.data.metrics if name.startswith("test_f1_large_odd name-"))
+    assert run.data.metrics[odd] == pytest.approx(1 / 3)
     assert run.data.metrics["seconds_train"] == 1.5
+
+
+def test_what_a_run_learned_from_is_named(system: Path) -> None:
+    sync(system, "tiny")
+    (run,) = shown(system)
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("cells/features/small_cnn", "d" * 36)
+    assert json.loads(used.dataset.profile) == {"train": 10, "validation": 2}
+    assert {tag.key: tag.value for tag in used.tags} == {"mlflow.data.context": "training"}
+
+
+def test_every_class_has_numbers_of_its_own(system: Path) -> None:
+    names = ["a/b", "a b", "a:b", "a_b", "A_B", "id", "$$", r"\foo", "猫", "x" * 400, "x" * 401]
+    path = system / "models" / "tiny" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    for fold in metrics.values():
+        fold["per_class"] = {
+            name: {"precision": 0.5, "recall": 0.5, "f1": place / 100, "n": 1} for place, name in enumerate(names)
+        }
+    write_json(path, metrics)
+    assert sync(system, "tiny") == "tracked"
+    (run,) = shown(system)
+    found = {name: value for name, value in run.data.metrics.items() if name.startswith("test_f1_")}
+    assert sorted(found.values()) == pytest.approx([place / 100 for place in range(len(names))])
+    assert found["test_f1_a b"] == 0.01
+    assert found["test_f1_猫"] == 0.08
+
+
+@pytest.mark.parametrize("classes", [["$$", "$5_front$"], [r"\foo", "猫"], ["id", "a\nb"]])
+def test_a_confusion_of_any_classes_is_drawn(system: Path, classes: list[str]) -> None:
+    rows = pd.DataFrame({"label": classes, "predicted": classes[::-1]})
+    with plain_text(classes) as text:
+        figure = completion._confusion(rows, text)
+        figure.savefig(system / "confusion.png")
+        assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == [*text.values()]
 
 
 def test_an_ensemble_is_logged_in_full_with_its_runs(system: Path) -> None:

@@ -16,6 +16,7 @@ from lamina.errors import UserError
 from lamina.files import staged
 from lamina.prefetch import prefetch
 from lamina.progress import progress
+from lamina.text import one_line
 
 TASK: Final = "colorize"
 STRONGEST: Final = 2.0
@@ -63,7 +64,7 @@ def run(arguments: Namespace) -> int:
     for note, pictures in notes.items():
         print(f"note: {note}: {len(pictures)}, {some(map(str, pictures))}", file=sys.stderr)
     for path, error in errors.items():
-        print(f"{path}: {error}", file=sys.stderr)
+        print(one_line(f"{path}: {error}"), file=sys.stderr)
     print(f"{arguments.out}: {len(waiting) - len(errors)} pictures colored")
     return 1 if errors else 0
 

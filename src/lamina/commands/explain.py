@@ -10,6 +10,7 @@ import numpy as np
 from lamina.commands.predict import BATCH, TASK, find_pictures, prepare_batch, read_learned, with_depth
 from lamina.files import staged
 from lamina.progress import progress
+from lamina.text import one_line
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -27,7 +28,7 @@ def run(arguments: Namespace) -> int:
     pictures = find_pictures(arguments.paths)
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():
-        print(f"{path}: {error}", file=sys.stderr)
+        print(one_line(f"{path}: {error}"), file=sys.stderr)
     print(f"{arguments.out}: {len(pictures) - len(errors)} sheets")
     return 1 if errors else 0
 

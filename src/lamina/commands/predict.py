@@ -25,6 +25,7 @@ from lamina.progress import progress
 from lamina.results.folders import results_folder, run_folder
 from lamina.results.record import Record, read_record
 from lamina.tasks.ensembles import result_tasks, task_and_input
+from lamina.text import one_line, printable
 
 if TYPE_CHECKING:
     from lamina.models.inference import Predictor
@@ -297,12 +298,13 @@ def _failed(path: str, error: str) -> Prediction:
 
 
 def _as_table(predictions: Sequence[Prediction]) -> str:
-    width = max(len(one.path) for one in predictions)
-    return "\n".join(f"{one.path:{width}}  {_in_words(one)}" for one in predictions)
+    paths = [printable(one.path) for one in predictions]
+    width = max(map(len, paths))
+    return "\n".join(f"{path:{width}}  {_in_words(one)}" for path, one in zip(paths, predictions, strict=True))
 
 
 def _in_words(one: Prediction) -> str:
     if one.error:
-        return one.error
+        return one_line(one.error)
     ordered = sorted(one.probabilities.items(), key=lambda item: -item[1])
-    return f"{one.predicted}  " + "  ".join(f"{name} {share:.3f}" for name, share in ordered)
+    return f"{printable(one.predicted)}  " + "  ".join(f"{printable(name)} {share:.3f}" for name, share in ordered)

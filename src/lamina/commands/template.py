@@ -16,6 +16,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
 from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.survey import LabelSurvey, OriginSurvey, grey_classes
+from lamina.text import cut
 
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
@@ -66,7 +67,7 @@ def _labeled(labels: LabelSurvey) -> str:
     if labels.choices:
         return f"whose folders may name their classes in {len(labels.choices)} ways: {_choices(labels)}"
     rest = f"{labels.unlabeled} unlabeled, {labels.ambiguous} ambiguous"
-    return f"labeled by {labels.labels}: {_counted(labels.classes)}; {rest}"
+    return f"labeled by {word(labels.labels)}: {_counted(labels.classes)}; {rest}"
 
 
 def _kinds(labels: LabelSurvey) -> str:
@@ -80,7 +81,7 @@ def _choices(labels: LabelSurvey) -> str:
 
 
 def _counted(classes: Mapping[str, int], most: int = 12) -> str:
-    counts = [f"{word(name)} ({count})" for name, count in classes.items()][:most]
+    counts = [f"{word(cut(name))} ({count})" for name, count in classes.items()][:most]
     return ", ".join(counts) + (f", and {len(classes) - most} more" if len(classes) > most else "")
 
 

@@ -24,6 +24,7 @@ from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.progress import progress
+from lamina.text import printable
 
 SAME_PICTURE: Final = 0.95
 """A pair with at least this agreement is suspicious.
@@ -156,7 +157,7 @@ def pairs_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) 
     """
     audited = "nearest" in pairs
     place = pd.Series(np.arange(len(manifest)), index=manifest["id"])
-    names = manifest.set_index("id")["name"].map(lambda name: str(name).rsplit("/", 1)[-1])
+    names = manifest.set_index("id")["name"].map(lambda name: printable(name).rsplit("/", 1)[-1])
     drawn, captions = [], []
     for _, pair in pairs.head(_PAIRS).iterrows():
         left, right = pair["id"], pair["nearest" if audited else "other"]

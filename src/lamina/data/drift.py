@@ -24,6 +24,7 @@ from lamina.maths.drift import (
     total_variation,
     total_variation_noise,
 )
+from lamina.text import printable
 
 PictureQuantity = Literal["brightness", "contrast", "color a", "color b", "chroma", "size", "aspect"]
 TextQuantity = Literal["words", "characters", "not ASCII"]
@@ -177,7 +178,7 @@ class Movement:
         return self.moved > self.bound
 
     def __str__(self) -> str:
-        change = f"{self.accepted} accepted, {self.now} now"
+        change = f"{printable(self.accepted)} accepted, {printable(self.now)} now"  # of classes with their names
         return f"{self.quantity} by {100 * self.moved:.0f} % of the data ({change}; bound {100 * self.bound:.0f} %)"
 
 

@@ -15,6 +15,7 @@ from lamina.data.pixels import ConvertConfig
 from lamina.data.shards import Shard, read_shard
 from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.maths.color import RgbPixels
+from lamina.text import printable
 
 PICTURES: Final = 8  # per row of kept or rejected pictures
 CLASSES: Final = 12  # rows of kept pictures
@@ -108,8 +109,8 @@ def _sheet(raw: Path, rows: Sequence[tuple[str, pd.DataFrame]], convert: Convert
 
 
 def _caption(picture: "pd.Series[str]") -> str:
-    name = str(picture["name"]).rsplit("/", 1)[-1]
-    return f"{name}\n{picture['detail']}" if picture.get("detail") else name
+    name = printable(picture["name"]).rsplit("/", 1)[-1]
+    return f"{name}\n{printable(picture['detail'])}" if picture.get("detail") else name
 
 
 def _decode_small(encoded: bytes, convert: ConvertConfig) -> RgbPixels:

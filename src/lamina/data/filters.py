@@ -42,7 +42,7 @@ class FilterConfig(Config):
     """
 
     drop_grayscale: bool
-    min_side: int = Field(ge=1)
+    min_side: int = Field(ge=1, le=100_000)
     drop_duplicates: bool
 
 

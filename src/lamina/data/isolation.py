@@ -14,6 +14,7 @@ from lamina.data.pixels import ConvertConfig, box_fits
 from lamina.data.shards import Shard, read_shard
 from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.maths.color import RgbPixels
+from lamina.text import printable
 
 HIT: Final = 0.5  # a found cell is correct from this intersection over union on, as in Pascal VOC
 
@@ -93,5 +94,5 @@ def _draw(raw: Path, row: pd.Series, convert: ConvertConfig) -> tuple[RgbPixels,
 
 
 def _caption(row: pd.Series) -> str:
-    name = str(row["name"]).rpartition("/")[2]
+    name = printable(row["name"]).rpartition("/")[2]
     return name if np.isnan(row["agreement"]) else f"{row['agreement']:.2f}  {name}"

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import distribution
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, features
+
+from lamina.fonts import is_shaped, lettering
 
 WHITE = (255, 255, 255)
 INK = (31, 41, 55)
@@ -18,6 +20,7 @@ LABEL_SIZE = 15
 CAPTION_SIZE = 12
 CAPTION_HEIGHT = 18
 WIDEST_LABEL = 240
+LONGEST = 300  # characters of a text, before it is cut to its room
 ELLIPSIS = "…"
 
 
@@ -28,6 +31,9 @@ def contact_sheet(
     cell: int | tuple[int, int] = 96,
 ) -> Image.Image:
     """Draw pictures in rows on a white page; the same arguments give the same pixels.
+
+    Texts may be of any script; those that matplotlib's font lacks are drawn with a font of this machine
+    (`lamina.fonts`).
 
     Args:
         rows: Pictures of each row, (height, width, 3) uint8 RGB of any size; rows may differ in length.
@@ -54,14 +60,15 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     for index, (row, label, row_texts) in enumerate(zip(rows, row_labels, texts, strict=True)):
         top = MARGIN + index * (down + below + GAP)
-        label_text = _shorten(label, LABEL_SIZE, label_width)
-        draw.text((MARGIN, top + down // 2), label_text, INK, _font(LABEL_SIZE), anchor="lm")
+        text, font = _shorten(label, LABEL_SIZE, label_width)
+        draw.text((MARGIN, top + down // 2), text, INK, font, anchor="lm")
         for column, (pixels, caption) in enumerate(zip(row, row_texts, strict=True)):
             left = MARGIN + label_width + column * (across + GAP)
             _place(sheet, draw, pixels, (left, top), (across, down))
-            for line, text in enumerate(caption.split("\n")):
-                place = (left + across // 2, top + down + 3 + line * CAPTION_HEIGHT)
-                draw.text(place, _shorten(text, CAPTION_SIZE, across), FAINT_INK, _font(CAPTION_SIZE), anchor="ma")
+            for number, line in enumerate(caption.split("\n")):
+                place = (left + across // 2, top + down + 3 + number * CAPTION_HEIGHT)
+                text, font = _shorten(line, CAPTION_SIZE, across)
+                draw.text(place, text, FAINT_INK, font, anchor="ma")
     return sheet
 
 
@@ -77,7 +84,8 @@ def _place(
 
 
 def _label_width(labels: Sequence[str]) -> int:
-    widest = max((_font(LABEL_SIZE).getlength(label) for label in labels), default=0.0)
+    lettered = (_lettered(label, LABEL_SIZE) for label in labels)
+    widest = max((font.getlength(text) for text, font in lettered), default=0.0)
     return min(WIDEST_LABEL, round(widest)) + 2 * GAP if widest else 0
 
 
@@ -86,19 +94,23 @@ def evenly_spaced(count: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
-def _shorten(text: str, size: int, room: int) -> str:
-    if _font(size).getlength(text) <= room:
-        return text
-    kept = text
-    while kept and _font(size).getlength(kept + ELLIPSIS) > room:
+def _shorten(text: str, size: int, room: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return text that is at most `room` pixels wide, and the font to draw it with."""
+    kept, font = _lettered(text, size)
+    if font.getlength(kept) <= room:
+        return kept, font
+    while kept and font.getlength(kept + ELLIPSIS) > room:
         kept = kept[:-1]
-    return kept + ELLIPSIS
+    return kept + ELLIPSIS, font
+
+
+def _lettered(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    drawn, path = lettering(text, LONGEST)
+    return drawn, _font(path, size, is_shaped(drawn))
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own font has only ASCII letters; matplotlib ships DejaVu Sans, which covers most scripts.
-    # The file is found without importing matplotlib, which takes longer than drawing a sheet.
-    path = distribution("matplotlib").locate_file("matplotlib/mpl-data/fonts/ttf/DejaVuSans.ttf")
-    # The basic layout does not depend on the text-shaping library of the machine.
-    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+def _font(path: Path, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
+    # Other text is laid out in a way that does not depend on the text-shaping library of the machine.
+    layout = ImageFont.Layout.RAQM if shaped and features.check("raqm") else ImageFont.Layout.BASIC
+    return ImageFont.truetype(str(path), size, layout_engine=layout)

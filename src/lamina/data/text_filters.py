@@ -25,7 +25,7 @@ class TextFilterConfig(Config):
         drop_duplicates: Whether of the same texts (but for case and white space) only the first is kept.
     """
 
-    min_words: int = Field(default=1, ge=1)
+    min_words: int = Field(default=1, ge=1, le=1_000_000)
     strip_html: bool = True
     drop_duplicates: bool = True
 

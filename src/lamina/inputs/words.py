@@ -41,7 +41,7 @@ class WordsSettings(Config):
     vocabulary: Annotated[int, Field(ge=1, le=10_000_000)] | None = 10_000
     ngrams: int = Field(default=1, ge=1, le=5)
     values: Literal["binary", "counts", "tfidf"] = "binary"
-    min_texts: int = Field(default=1, ge=1)
+    min_texts: int = Field(default=1, ge=1, le=1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)

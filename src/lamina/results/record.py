@@ -10,7 +10,7 @@ from pydantic import Field
 
 from lamina import __version__
 from lamina.files import json_digest
-from lamina.installation import is_checkout
+from lamina.installation import home, is_checkout
 from lamina.results.folders import made_by
 from lamina.results.result_file import ResultFile, read_result
 
@@ -89,7 +89,7 @@ def note_convention(weights: str, preprocess: str) -> None:
 
 def system_name(folder: Path) -> str:
     """Return the name of a system: its folder's, or `default` at the root of lamina's own checkout."""
-    return "default" if is_checkout(folder.resolve()) else folder.resolve().name
+    return "default" if is_checkout(home(folder)) else home(folder).name
 
 
 def commit(folder: Path) -> str | None:

@@ -22,6 +22,7 @@ from lamina.files import PiecewiseWriter, staged
 from lamina.prefetch import prefetch
 from lamina.progress import progress
 from lamina.stages import entry
+from lamina.text import cut, printable
 
 GROUP_PICTURES: Final = 256
 GROUP_BYTES: Final = 8 * 2**20
@@ -57,7 +58,7 @@ class DownloadSummary:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {label}" for label, count in self.labels.items())
+        counts = ", ".join(f"{count} {cut(printable(label))}" for label, count in self.labels.items())
         classes = f"{len(self.labels) or 'no'} classes" + (f" ({counts})" if 0 < len(self.labels) <= 20 else "")
         return "\n".join([f"read {self.pictures} {self.content}, {self.bytes / 2**20:.1f} MiB, {classes}", *self.notes])
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import select
 import sys
 import threading
@@ -13,18 +14,20 @@ from multiprocessing.dummy import DummyProcess
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from lamina.config import SEEDS, shown
+from lamina.config import SEEDS, shown, valid_name
 from lamina.errors import UserError
 from lamina.locks import LOCKS, exclusive
+from lamina.text import one_line
 
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
 SECONDS_TO_END: Final = 5.0  # for a worker thread, and then for the process
 SECONDS_BETWEEN_LOOKS: Final = 0.25
+LONGEST: Final = 120  # letters of the name of a lock
 PIPE_CLOSED: Final = 141  # 128 + SIGPIPE, as a shell reports it
 
 STDOUT: Final = 1  # file descriptor
-DVC_STAGE: Final = "DVC_STAGE"  # DVC sets it for the commands of stages
+DVC_STAGE: Final = "DVC_STAGE"  # in which DVC names the stage to its command: [FOLDER/dvc.yaml:]train@NAME
 
 
 def run_stage(main: Callable[[], None]) -> NoReturn:
@@ -34,11 +37,12 @@ def run_stage(main: Callable[[], None]) -> NoReturn:
     """
     if DVC_STAGE in os.environ:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
-    stage = "@".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    stage = "@".join([Path(sys.argv[0]).stem, *_given()])
+    file = re.sub(r"[^\w@.-]", "-", stage)[:LONGEST]  # the name is not checked yet
     with ExitStack() as until_the_end:
 
         def alone() -> None:
-            until_the_end.enter_context(exclusive(LOCKS / f"{stage.replace('/', '-')}.lock", f"the stage {stage}"))
+            until_the_end.enter_context(exclusive(LOCKS / f"{file}.lock", f"the stage {stage}"))
             main()
 
         run(alone)
@@ -76,22 +80,32 @@ def seed(params: Mapping[str, Any]) -> int:
 
 
 def run_name() -> str:
-    """Return the name of the run that a stage works on: its one argument."""
+    """Return the name of the run that a stage works on (`argument`)."""
     return argument("name of a run")
 
 
 def argument(what: str) -> str:
-    """Return the one argument of a stage.
+    """Return the name that a stage works on: its one argument, or what DVC says it runs, as `train@NAME`.
+
+    The commands of `dvc.yaml` hold no names: DVC would put them into a line for the shell as they are, and run a name
+    like `$(rm x)` before any stage could refuse it.
 
     Args:
         what: Meaning of the argument, for the message.
 
     Raises:
-        UserError: If there is not exactly one.
+        UserError: If there is not exactly one, or it is no valid name.
     """
-    if len(sys.argv) != 2:
-        raise UserError(f"expected one argument, the {what}, got {sys.argv[1:]}")
-    return sys.argv[1]
+    names = _given()
+    if len(names) != 1:
+        raise UserError(f"expected one argument, the {what}, got {names}")
+    return valid_name(names[0], what)
+
+
+def _given() -> list[str]:
+    """Return the arguments, or without any the name that DVC says."""
+    given, (_, at, of_dvc) = sys.argv[1:], os.environ.get(DVC_STAGE, "").rpartition("@")
+    return [of_dvc] if at and not given else given
 
 
 def _outcome(action: Callable[[], None]) -> Any:
@@ -118,7 +132,7 @@ def _outcome(action: Callable[[], None]) -> Any:
         if error.errno is None and not isinstance(error, FileNotFoundError):
             raise
         message = _message(error)
-    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return USER_ERROR
 
 

@@ -7,13 +7,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from lamina.errors import UserError
 from lamina.maths.crossvalidation import SPARE, partition
 from lamina.maths.published_split import find_published_test, split_around
 from lamina.maths.splits import FOLDS, SplitConfig, split_origins
 
 MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
-RESERVED: Final = {*MANIFEST, "predicted"}  # next to these, predictions have a column per class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +42,8 @@ class FoldsSummary:
 
 
 def class_labels(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return the `label` of each row, "" where it is missing.
-
-    Raises:
-        UserError: If a class has the name of a column of the predictions.
-    """
+    """Return the `label` of each row, "" where it is missing."""
     labels: pd.Series[str] = rows["label"].fillna("").astype(str)
-    if taken := RESERVED & set(labels):
-        raise UserError(f"split: class {min(taken)!r} has the name of a column of the predictions; rename the class")
     return labels
 
 

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from lamina.config import shown
+from lamina.config import load_yaml, shown
 from lamina.errors import UserError
 from lamina.results.measures import MEASURES
 from lamina.results.published import NAME, Published, PublishedRun, Quantity
@@ -121,7 +120,7 @@ def _check_run(name: str, run: PublishedRun, task: Task | None) -> None:
 
 def _load(path: Path) -> Published:
     try:
-        return Published.model_validate(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
+        return Published.model_validate(load_yaml(path))
     except ValidationError as error:
         # a misspelled key is unknown and missing at once
         problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")

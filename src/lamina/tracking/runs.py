@@ -1,11 +1,12 @@
 """Runs in MLflow: create, fill, find by key, and delete."""
 
-import re
+import json
 import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lamina.results.record import Record
+from lamina.text import distinct
 from lamina.tracking.store import Store, exclusive, experiment
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ KEY = "lamina.key"
 COMPLETE = "lamina.complete"  # "false", then the digest of the results that were logged
 LIVE_EPOCHS = "lamina.live_epochs"
 PARENT = "mlflow.parentRunId"
+REFUSED = r"[^\w.\- ]"  # characters that MLflow does not take in a name
+LONGEST_NAME, LONGEST_DIGEST = 250, 36
 
 
 def now() -> int:
@@ -113,7 +116,22 @@ def create(store: Store, experiment_id: str, record: Record, system: str) -> str
     rest = {"seed": record.seed, "width": record.width, "tuned": record.numbers}
     params = flatten({**record.settings, **rest, **members})
     store.client.log_batch(run_id, params=[Param(name, value) for name, value in params.items()])
+    _log_input(store, run_id, record, system)
     return run_id
+
+
+def _log_input(store: Store, run_id: str, record: Record, system: str) -> None:
+    """Name what the run learned from, for MLflow's column Dataset."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    dataset = Dataset(
+        name=f"{system}/{record.input}",
+        digest=record.data["digest"][:LONGEST_DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": f"data/{record.input}"}),
+        profile=json.dumps(record.data.get("rows", {})),
+    )
+    store.client.log_inputs(run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])])
 
 
 def flatten(params: Mapping[str, Any], place: str = "") -> dict[str, str]:
@@ -129,5 +147,10 @@ def flatten(params: Mapping[str, Any], place: str = "") -> dict[str, str]:
 
 
 def allowed(name: str) -> str:
-    """Replace the characters that MLflow does not allow in a name."""
-    return re.sub(r"[^\w.\- ]", "_", name)
+    """Return a name as MLflow takes it (`metric_names`)."""
+    return metric_names([name])[name]
+
+
+def metric_names(names: Iterable[str]) -> dict[str, str]:
+    """Return names of numbers as MLflow takes them: no two become one, and none is longer than its limit."""
+    return distinct(names, refused=REFUSED, most=LONGEST_NAME)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamina.errors import UserError
 from lamina.files import staged
+from lamina.installation import home
 from lamina.locks import exclusive as hold
 from lamina.prefetch import LOADING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 SECONDS_TO_ANSWER = 5
 SECONDS_TO_WAIT = 20.0  # another process creates the database in about 5 s and logs a run in about 2 s
+PLACE = "lamina.folder"  # of an experiment: where the system is
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # otherwise MLflow's page opens with views of chatbots
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -41,18 +44,20 @@ class Store:
         client: MLflow's client of the store.
         uri: Its address.
         root: Folder of the database and the lock (`store_root`).
+        place: Folder of the system, relative to it.
         artifacts: Where new experiments keep their files; None: the server decides.
     """
 
     client: "MlflowClient"
     uri: str
     root: Path
+    place: str
     artifacts: str | None
 
 
 def store_root(system: Path) -> Path:
     """Return the folder that holds `mlflow/`: the nearest ancestor with `.dvc` or `.git`, else `system`."""
-    system = system.resolve()
+    system = home(system)
     return next((f for f in (system, *system.parents) if (f / ".dvc").exists() or (f / ".git").exists()), system)
 
 
@@ -83,21 +88,23 @@ def open_store(system: Path) -> Store:
             _check_database(uri) if database else _check_server(uri)
             client = MlflowClient(tracking_uri=uri)
             client.search_experiments(max_results=1)
-    return Store(client, uri, root, artifacts)
+    return Store(client, uri, root, Path(os.path.relpath(home(system), root)).as_posix(), artifacts)
 
 
 def experiment(store: Store, name: str) -> str:
-    """Return the id of an experiment; create it, or restore a deleted one.
+    """Return the id of the system's experiment; create it, or restore a deleted one.
 
     Raises:
-        UserError: If the project's folder was moved: MLflow would still write to the old one.
+        UserError: If the project's folder was moved: MLflow would still write to the old one. If another system has the
+            same name: the runs and the champions of both would be mixed.
     """
     from mlflow.exceptions import MlflowException
 
     found = store.client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(store.client.create_experiment(name, artifact_location=store.artifacts))
+            tags = {**KIND, PLACE: store.place}
+            return str(store.client.create_experiment(name, artifact_location=store.artifacts, tags=tags))
         except MlflowException:
             # another machine created it meanwhile
             found = store.client.get_experiment_by_name(name)
@@ -108,8 +115,17 @@ def experiment(store: Store, name: str) -> str:
             f"MLflow's experiment {name!r} keeps its files in {found.artifact_location}, not in {store.artifacts}: "
             f"the folder was moved; delete {store.root / 'mlflow'} and run `lamina track`, which creates it again"
         )
+    other = found.tags.get(PLACE, store.place)
+    if other != store.place and (store.root / other / "params.yaml").exists():
+        raise UserError(
+            f"MLflow's experiment {name!r} is that of the system in {other}, and {store.place} has the same name; "
+            "rename one of the folders"
+        )
     if found.lifecycle_stage == "deleted":
         store.client.restore_experiment(found.experiment_id)
+    for tag, value in {**KIND, PLACE: store.place}.items():
+        if found.tags.get(tag) != value:
+            store.client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lamina.charts.figures import curve
+from lamina.charts.lettering import plain_text
 from lamina.errors import UserError
 from lamina.results.assessment import Assessment
 from lamina.tracking.records import TrackedRun, read_tracked
@@ -22,12 +23,12 @@ from lamina.tracking.runs import (
     KEY,
     LIVE_EPOCHS,
     PARENT,
-    allowed,
     create,
     delete,
     find,
     is_complete,
     log_epochs,
+    metric_names,
     now,
 )
 from lamina.tracking.store import Store, exclusive, experiment, open_store, refused_in_one_line
@@ -98,7 +99,8 @@ def _log_outcome(store: Store, run_id: str, experiment_id: str, files: TrackedRu
     at = now()
     numbers = files.run.metrics.scalars() | assessed(files)
     numbers |= {f"seconds_{phase}": float(seconds) for phase, seconds in files.run.seconds.items()}
-    metrics = [Metric(allowed(name), value, at, len(files.run.history)) for name, value in numbers.items()]
+    names = metric_names(numbers)
+    metrics = [Metric(names[name], value, at, len(files.run.history)) for name, value in numbers.items()]
     store.client.log_batch(run_id, metrics=metrics)
     for trial in files.run.trials.to_dict("records"):
         _log_trial(store, run_id, experiment_id, files, trial)
@@ -130,13 +132,12 @@ def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun,
 def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
     """Log PNG files: the curves of loss and measure, the confusion matrix where there are classes, and the sheets."""
     run, figures = files.run, {}
-    for measure in ("loss", files.task.measure):
-        if {f"train_{measure}", f"validation_{measure}"} <= set(run.history.columns):
-            figures[measure] = curve(run.history, measure)
-    if {"label", "predicted"} <= set(run.predictions.columns):
-        table = run.predictions
-        figures["confusion"] = _confusion(table["label"], table["predicted"], run.record.classes)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, plain_text(run.record.classes) as text:
+        for measure in ("loss", files.task.measure):
+            if {f"train_{measure}", f"validation_{measure}"} <= set(run.history.columns):
+                figures[measure] = curve(run.history, measure)
+        if {"label", "predicted"} <= set(run.predictions.columns):
+            figures["confusion"] = _confusion(run.predictions, text)
         for name, figure in figures.items():
             # the version of matplotlib is left out, so that the same figure is the same bytes
             figure.savefig(Path(folder) / f"{name}.png", dpi=DPI, metadata={"Software": None})
@@ -145,9 +146,16 @@ def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
         store.client.log_artifacts(run_id, folder, "figures")
 
 
-def _confusion(labels: "pd.Series[str]", predicted: "pd.Series[str]", classes: list[str]) -> Figure:
-    """Draw how often each class (a row) was taken for each (a column): shares of the row as color, counts as text."""
-    counts = pd.crosstab(labels, predicted).reindex(index=classes, columns=classes, fill_value=0).to_numpy()
+def _confusion(predictions: pd.DataFrame, text: Mapping[str, str]) -> Figure:
+    """Draw how often each class (a row) was taken for each (a column): shares of the row as color, counts as text.
+
+    Args:
+        predictions: `label` and `predicted`.
+        text: of each class, to write at the axes.
+    """
+    classes = list(text)
+    counted = pd.crosstab(predictions["label"], predictions["predicted"])
+    counts = counted.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(2 + 0.6 * len(classes), 3, 14))
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -156,8 +164,8 @@ def _confusion(labels: "pd.Series[str]", predicted: "pd.Series[str]", classes: l
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     if len(classes) <= MOST_CLASSES_NAMED:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xticks(range(len(classes)), text.values(), rotation=90)
+        axes.set_yticks(range(len(classes)), text.values())
         for (row, column), count in np.ndenumerate(counts):
             dark = shares[row, column] > 0.5
             axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")

@@ -15,6 +15,8 @@ from lamina.models.backbones import RANDOM, WEIGHTS_SUFFIXES
 from lamina.models.onnx_options import FROZEN_ONLY, ONNX
 
 TUNE: Final = "tune"
+MOST_EPOCHS: Final = 100_000
+MOST_ROWS: Final = 100_000  # of a batch
 FIXED: Final = ("task", "input", "weights", "seed", "tune")  # settings that cannot be tuned
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1)]
@@ -160,12 +162,12 @@ class GradientSettings(RunSettings):
 
     numbers = GradientNumbers
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=MOST_EPOCHS)
+    batch_size: int = Field(ge=1, le=MOST_ROWS)
     learning_rate: Annotated[Rate | Literal["tune"], or_tune("0 (excluded) to 1")]
     dropout: Annotated[Dropout | Literal["tune"], or_tune("0 to 1 (excluded)")]
     decay: Annotated[Decay | Literal["tune"], or_tune("0 to 1")]
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] | None = None
     ema_decay: Share = 0.0
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from lamina.config import Config
 from lamina.training.history import DivergedError, kept_row
 from lamina.training.learner import Learner, TrainingOptions
-from lamina.training.settings import Dropout, Hyperparameters, RunSettings
+from lamina.training.settings import MOST_EPOCHS, Dropout, Hyperparameters, RunSettings
 from lamina.tuning.numbers import LINEAR
 from lamina.tuning.studies import ENDED, Place, open_study, storage_errors
 
@@ -48,10 +48,10 @@ class TuneConfig(Config):
         dropout: Range, searched on a linear scale.
     """
 
-    trials: int = Field(ge=0)
-    epochs: int | None = Field(ge=1)
+    trials: int = Field(ge=0, le=100_000)
+    epochs: int | None = Field(ge=1, le=MOST_EPOCHS)
     pruner: Literal["median", "hyperband", "none"] = "median"
-    workers: int = Field(default=1, ge=1)
+    workers: int = Field(default=1, ge=1, le=256)
     learning_rate: LogRange
     dropout: DropoutRange
     decay: LogRange

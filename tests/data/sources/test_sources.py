@@ -330,6 +330,7 @@ LAUGHS = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;">]><annotation>&b;
         (b"<annotation><object></annotation>", "not valid XML"),
         (b"", "not valid XML"),
         (b"<html/>", "root <annotation>, got <html>"),
+        (b"<" + b"a" * 100_000 + b"/>", "root <annotation>, got <a{77}...>; correct or remove it$"),
         (LAUGHS, "declares a document type"),
         (LAUGHS.decode().encode("utf-16"), "declares a document type"),
         (voc(("x", 1, 2, 3, "wide")), "expected <bndbox> with the numbers xmin, ymin, xmax, ymax, got .*'wide'"),

@@ -162,8 +162,8 @@ def test_a_test_picture_that_the_data_do_not_hold_is_named(copied: Path) -> None
 
 def test_predictions_of_other_classes_are_refused(copied: Path) -> None:
     path = copied / "models/small_cnn/predictions.parquet"
-    pd.read_parquet(path).drop(columns="monocyte").to_parquet(path)
-    with pytest.raises(UserError, match="no column monocyte"):
+    pd.read_parquet(path).drop(columns="p:monocyte").to_parquet(path)
+    with pytest.raises(UserError, match="no column p:monocyte"):
         page_of(copied, ONE, copied / "reports")
 
 

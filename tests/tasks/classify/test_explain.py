@@ -8,9 +8,11 @@ from PIL import Image
 from lamina.models.networks import build_network
 from lamina.models.saliency import Saliency
 from lamina.tasks.classify.explain import answers_sheet, classes_sheet, example_predictions, highlighted
+from lamina.tasks.classify.results import probability
 
 SIZE = 16
 NAMES = ["cat", "dog", "owl"]
+COLUMNS = [*map(probability, NAMES)]
 
 
 def pictures(count: int) -> np.ndarray:
@@ -20,7 +22,7 @@ def pictures(count: int) -> np.ndarray:
 def answers(rows: int = 200) -> pd.DataFrame:
     draw = np.random.default_rng(4)
     shares = draw.dirichlet([1, 1, 1], rows)
-    return pd.DataFrame(shares, columns=NAMES).assign(
+    return pd.DataFrame(shares, columns=COLUMNS).assign(
         id=[f"{row:04x}" for row in range(rows)],
         label=draw.choice(NAMES, rows),
         predicted=np.array(NAMES)[shares.argmax(axis=1)],
@@ -32,7 +34,7 @@ def test_the_surest_mistakes_and_a_spread_of_correct_predictions_are_chosen() ->
     chosen = example_predictions(table, NAMES, 8)
     is_right = chosen["label"] == chosen["predicted"]
     assert list(is_right) == [True] * 8 + [False] * 8
-    sure = table[NAMES].max(axis=1)
+    sure = table[COLUMNS].max(axis=1)
     wrong = table["label"] != table["predicted"]
     assert list(chosen.index[8:]) == list(sure[wrong].sort_values(ascending=False).index[:8])
     for label in NAMES:

@@ -232,7 +232,7 @@ def test_the_fine_tuned_network_is_the_one_that_was_evaluated(fine_tuned: Learne
 def test_the_rows_of_a_fine_tuned_run_are_judged_from_pixels(fine_tuned: Learned) -> None:
     learner = learner_of(RESNET | {"fine_tune": FINE})
     judged = learner.judge(fine_tuned, "validation")
-    assert list(judged.columns) == ["label", "predicted", "lying", "upright"]
+    assert list(judged.columns) == ["label", "predicted", "p:lying", "p:upright"]
     accuracy = learner.summarise(judged.assign(origin=range(len(judged))))["accuracy"]
     assert accuracy == pytest.approx(fine_tuned.history[-1]["validation_accuracy"])
 

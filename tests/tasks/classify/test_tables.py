@@ -32,8 +32,8 @@ def test_mistakes_are_wrong_and_come_most_confident_first() -> None:
             "id": ["1", "2", "3", "4"],
             "label": ["a", "a", "b", "b"],
             "predicted": ["a", "b", "a", "a"],
-            "a": [0.99, 0.2, 0.9, 0.9],
-            "b": [0.01, 0.8, 0.1, 0.1],
+            "p:a": [0.99, 0.2, 0.9, 0.9],
+            "p:b": [0.01, 0.8, 0.1, 0.1],
         }
     )
     found = tables.mistakes(predictions, ["a", "b"], most=12)

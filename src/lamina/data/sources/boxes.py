@@ -9,6 +9,7 @@ from typing import Final
 from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
+from lamina.text import cut, quoted
 
 SIDES: Final = ("xmin", "ymin", "xmax", "ymax")
 UNSURE: Final = (
@@ -141,7 +142,9 @@ def parse_voc(data: bytes, place: str) -> Annotation:
     except (ET.ParseError, ValueError) as error:
         raise UserError(f"{place}: not valid XML ({error}); correct or remove it") from None
     if root.tag != "annotation":
-        raise UserError(f"{place}: expected Pascal VOC with the root <annotation>, got <{root.tag}>")
+        raise UserError(
+            f"{place}: expected Pascal VOC with the root <annotation>, got <{cut(root.tag)}>; correct or remove it"
+        )
     objects = tuple((item.findtext("name", "").strip(), _box(item, place)) for item in root.iterfind("object"))
     return Annotation(objects=objects, size=_size(root))
 
@@ -160,5 +163,5 @@ def _box(item: ET.Element, place: str) -> Box:
     except (ValueError, OverflowError):
         left = top = right = bottom = FARTHEST + 1
     if max(map(abs, (left, top, right, bottom))) > FARTHEST:
-        raise UserError(f"{place}: expected <bndbox> with the numbers {', '.join(SIDES)}, got {texts}")
+        raise UserError(f"{place}: expected <bndbox> with the numbers {', '.join(SIDES)}, got {quoted(texts)}")
     return left, top, right, bottom

@@ -12,6 +12,7 @@ from typing import Final
 from lamina.data.sources.layout import BY_FOLDER, Labels, Layout, find_layout, folder_level
 from lamina.data.sources.members import Members, decode_text, some, stem, to_nfc
 from lamina.errors import UserError
+from lamina.text import quoted
 
 COLUMNS: Final = ("file", "label")
 LABEL_NAMES: Final = (
@@ -142,7 +143,7 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
     for line, row in rows:
         if len(row) > len(header) or len(row) <= columns.file or not row[columns.file].strip():
             raise UserError(
-                f"{place}, line {line}: expected a file and a label, {len(header)} cells in all, got {row}; "
+                f"{place}, line {line}: expected a file and a label, {len(header)} cells in all, got {quoted(row)}; "
                 "quote cells that hold the separator"
             )
     files = [row[columns.file].strip() for _, row in rows]

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from lamina.errors import UserError
+from lamina.text import quoted
 
 PICTURE_SUFFIXES: Final = (
     ".avif", ".bmp", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp",
@@ -280,10 +281,10 @@ def suggestion(wanted: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; found: {', '.join(map(repr, names[:5]))}" if names else ""
+    return f"; found: {', '.join(map(quoted, names[:5]))}" if names else ""
 
 
 def some(items: Iterable[str]) -> str:
     """Return the first three names as text for a message."""
     shown = list(items)
-    return ", ".join(map(repr, shown[:3])) + (", ..." if len(shown) > 3 else "")
+    return ", ".join(map(quoted, shown[:3])) + (", ..." if len(shown) > 3 else "")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.maths.scores import score
+from lamina.tasks.classify.results import probability
 
 
 def average(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
@@ -15,11 +16,11 @@ def average(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFr
     Returns:
         `id`, `origin`, `fold`, `label`, `predicted`, and a column of mean probabilities per class.
     """
-    names = list(classes)
-    mean = np.mean([table[names].to_numpy() for table in tables], axis=0)
-    predicted = np.array(names, dtype=object)[mean.argmax(axis=1)]
+    columns = [*map(probability, classes)]
+    mean = np.mean([table[columns].to_numpy() for table in tables], axis=0)
+    predicted = np.array(classes, dtype=object)[mean.argmax(axis=1)]
     known = tables[0][["id", "origin", "fold", "label"]].reset_index(drop=True)
-    return known.assign(predicted=predicted).join(pd.DataFrame(mean, columns=names))
+    return known.assign(predicted=predicted).join(pd.DataFrame(mean, columns=columns))
 
 
 def summarise(rows: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from lamina.maths.calibration import reliability
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.results import PREDICTED, Metrics
+from lamina.tasks.classify.results import PREDICTED, Metrics, probability
 
 PACKAGE: Final = "lamina.tasks.classify"
 MISTAKES: Final = 12
@@ -43,7 +43,7 @@ def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
 
 def _read(system: Path, name: str) -> TrainedRun:
     run = read_trained(system, name, Metrics)
-    columns = (*PREDICTED, *run.record.classes)
+    columns = (*PREDICTED, *map(probability, run.record.classes))
     read_table(run.folder / "predictions.parquet", columns, f"evaluate@{name}")
     return run
 
@@ -66,6 +66,6 @@ def _section(run: TrainedRun, data: ShownRows) -> Markup:
 def _reliability(run: TrainedRun) -> Markup:
     classes = run.record.classes
     truth = pd.Categorical(run.predictions["label"], categories=classes).codes
-    bins = reliability(run.predictions[classes], truth)
+    bins = reliability(run.predictions[[*map(probability, classes)]], truth)
     points = ", ".join(f"confidence {row.confidence:.2f}, accuracy {row.accuracy:.2f}" for row in bins.itertuples())
     return figures.svg(figures.reliability(bins), f"Reliability of {run.name}: {points}", f"{run.name} reliability")

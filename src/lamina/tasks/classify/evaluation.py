@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from lamina.maths.scores import score
 from lamina.models.loading import load_model
 from lamina.progress import progress
 from lamina.results.record import Record, read_record
-from lamina.tasks.classify.results import PREDICTED, ClassScores, Metrics
+from lamina.tasks.classify.results import PREDICTED, ClassScores, Metrics, probability
 
 BATCH: Final = 256
 SHOWN: Final = 8  # right predictions, and wrong ones, in the sheet
@@ -38,14 +39,15 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     table, sheets = judged(load_model(models / "model.keras"), manifest, folders, record)
     test = table[table["fold"] == "test"]
     metrics = Metrics(**{str(fold): judge(rows, record.classes) for fold, rows in table.groupby("fold")})
-    return metrics, test[[*PREDICTED, *record.classes]], sheets
+    return metrics, test[[*PREDICTED, *map(probability, record.classes)]], sheets
 
 
 def judge(rows: pd.DataFrame, classes: list[str]) -> ClassScores:
     """Return the scores of predicted rows: `label`, `predicted`, `origin` and a column of probabilities per class."""
     truth = pd.Categorical(rows["label"], categories=classes).codes
     scores = score(rows["label"], rows["predicted"], rows["origin"], classes)
-    return ClassScores.model_validate(scores | {"calibration": calibration(rows[classes], truth, rows["origin"])})
+    probabilities = rows[[*map(probability, classes)]]
+    return ClassScores.model_validate(scores | {"calibration": calibration(probabilities, truth, rows["origin"])})
 
 
 def _pictures(
@@ -80,8 +82,8 @@ def _words(
 
 def predicted_rows(manifest: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """Join predictions to their rows, sorted by id: drawn intervals do not depend on the order then."""
-    table = manifest.reset_index(drop=True).join(pd.DataFrame(probabilities, columns=classes))
-    predicted = np.array(classes, dtype=object)[table[classes].to_numpy().argmax(axis=1)]
+    predicted = np.array(classes, dtype=object)[probabilities.argmax(axis=1)]
+    table = manifest.reset_index(drop=True).join(pd.DataFrame(probabilities, columns=[*map(probability, classes)]))
     return table.assign(predicted=predicted).sort_values("id", ignore_index=True)
 
 
@@ -97,6 +99,7 @@ def words_sheet(model: Any, matrix: Any, vocabulary: Sequence[str], classes: Seq
     from matplotlib.figure import Figure
     from scipy.sparse import csr_matrix
 
+    from lamina.charts.lettering import plain_text
     from lamina.inputs.word_examples import predict_words
 
     texts_with = np.bincount(matrix.indices, minlength=matrix.shape[1])
@@ -108,17 +111,20 @@ def words_sheet(model: Any, matrix: Any, vocabulary: Sequence[str], classes: Seq
     odds = np.log(probabilities / (1 - probabilities))
     change = odds[1:] - odds[0]
     shown = list(classes)[:CLASSES]
+    best = [np.argsort(-change[:, place], kind="stable")[:WORDS] for place in range(len(shown))]
+    words = [[vocabulary[columns[row]] for row in rows] for rows in best]
     figure = Figure(figsize=(3.2 * len(shown), 0.24 * WORDS + 0.8), layout="constrained", facecolor="white")
-    for place, name in enumerate(shown):
-        axes = figure.add_subplot(1, len(shown), place + 1)
-        best = np.argsort(-change[:, place], kind="stable")[:WORDS]
-        axes.barh([vocabulary[columns[row]] for row in best], change[best, place], color=_BAR)
-        axes.invert_yaxis()
-        axes.set_title(name, loc="left", color=_INK, fontsize=10, fontweight="bold")
-        axes.tick_params(labelsize=8, labelcolor=_INK)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    with plain_text([*shown, *chain(*words)]) as text:
+        for place, name in enumerate(shown):
+            axes = figure.add_subplot(1, len(shown), place + 1)
+            axes.barh(range(len(words[place])), change[best[place], place], color=_BAR)
+            axes.set_yticks(range(len(words[place])), [text[word] for word in words[place]])
+            axes.invert_yaxis()
+            axes.set_title(text[name], loc="left", color=_INK, fontsize=10, fontweight="bold")
+            axes.tick_params(labelsize=8, labelcolor=_INK)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
     with Image.open(file) as drawn:
         return drawn.convert("RGB")

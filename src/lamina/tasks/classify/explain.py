@@ -12,6 +12,8 @@ from lamina.data.sheets import contact_sheet
 from lamina.maths.color import RgbPixels
 from lamina.models.occlusion import Occlusion
 from lamina.models.saliency import Saliency
+from lamina.tasks.classify.results import probability
+from lamina.text import printable
 
 CELL: Final = 160
 LIKELIEST: Final = 4  # classes shown next to a picture
@@ -29,7 +31,7 @@ def example_predictions(answers: pd.DataFrame, classes: Sequence[str], most: int
     Returns:
         At most `most` correct rows, by class, then by probability and id; then at most `most` wrong ones.
     """
-    confidence = answers[list(classes)].max(axis=1)
+    confidence = answers[[*map(probability, classes)]].max(axis=1)
     ranked = answers.assign(confidence=confidence).sort_values(["confidence", "id"], ascending=[False, True])
     is_right = ranked["label"] == ranked["predicted"]
     by_class = [rows for _, rows in ranked[is_right].groupby("label", sort=True)]
@@ -58,7 +60,8 @@ def answers_sheet(
     shown_classes = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
     for_predicted, for_label = zip(*overlays(saliency, pixels, shown_classes), strict=True)
     captions = [
-        f"{row['label']}\n→ {row['predicted']} {row[row['predicted']]:.0%}" for row in answers.to_dict("records")
+        f"{printable(row['label'])}\n→ {printable(row['predicted'])} {row[probability(row['predicted'])]:.0%}"
+        for row in answers.to_dict("records")
     ]
     is_right = (answers["label"] == answers["predicted"]).to_numpy()
     by = f" ({saliency.method})" if isinstance(saliency, Occlusion) else ""
@@ -91,7 +94,7 @@ def classes_sheet(
     """
     order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
     (shown,) = overlays(saliency, pixels[None], order[None])
-    words = [f"{classes[which]} {probabilities[which]:.0%}" for which in order]
+    words = [f"{printable(classes[which])} {probabilities[which]:.0%}" for which in order]
     by = saliency.method if isinstance(saliency, Occlusion) else ""
     return contact_sheet([[pixels, *shown]], [by], [["", *words]], cell=2 * CELL)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,14 +12,13 @@ from lamina.errors import UserError
 from lamina.inputs.index import input_digest
 from lamina.maths.class_weights import class_weights
 from lamina.maths.scores import score
+from lamina.tasks.classify.results import probability
 from lamina.tasks.classify.settings import ClassifySettings
 from lamina.training.learner import Learned, Learner, NetworkLearner
 from lamina.training.settings import GradientNumbers, Recipe
 
 if TYPE_CHECKING:
     from lamina.training.trainers import ClassTrainer
-
-COLUMNS: Final = ("id", "origin", "label", "copy", "fold", "part", "predicted")  # of the split, and of predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +56,7 @@ class ClassLearner(Learner):
         labels = self.manifest.loc[self.manifest["fold"] == fold, "label"].to_numpy()
         predicted = np.array(self.names, dtype=object)[probabilities.argmax(axis=1)]
         table = pd.DataFrame({"label": labels, "predicted": predicted})
-        return table.join(pd.DataFrame(probabilities, columns=self.names))
+        return table.join(pd.DataFrame(probabilities, columns=[*map(probability, self.names)]))
 
     def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
         return score(judged["label"], judged["predicted"], judged["origin"], self.names)
@@ -88,16 +87,11 @@ def class_names(manifest: pd.DataFrame) -> list[str]:
     """Return the classes of a manifest, sorted.
 
     Raises:
-        UserError: if there are fewer than two, or one has the name of a column next to which its probabilities stand.
+        UserError: if there are fewer than two.
     """
-    classes = sorted(manifest["label"].dropna().unique())
+    classes: list[str] = sorted(manifest["label"].dropna().unique())
     if len(classes) < 2:
         raise UserError(f"expected at least two classes, found {classes or 'no label'}; look at source.labels")
-    if taken := [name for name in classes if name in COLUMNS]:
-        raise UserError(
-            f"the class {taken[0]!r} has the name of a column of the tables of predictions; rename it in the source "
-            f"(not possible: {', '.join(COLUMNS)})"
-        )
     return classes
 
 

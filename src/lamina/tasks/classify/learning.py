@@ -28,6 +28,7 @@ from lamina.source_code import code_digest
 from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
 from lamina.tasks.classify.settings import DenseSettings, HeadSettings, LinearSettings, NetworkSettings
 from lamina.tasks.pixels_learner import PixelsLearner
+from lamina.text import one_line
 from lamina.training.environment import environment
 from lamina.training.history import DivergedError, EpochRow
 from lamina.training.learner import DEFAULT_OPTIONS, Learned, Setup, TrainingOptions, final
@@ -260,7 +261,7 @@ def _demand_every_class(manifest: pd.DataFrame) -> None:
         if missing and (fold == "train" or fold not in counts):
             raise UserError(f"{problem}; add some of other origins, or leave the class out with source.classes")
         if missing:
-            print(f"warning: {problem}; validation scores say nothing about it", file=sys.stderr)
+            print(one_line(f"warning: {problem}; validation scores say nothing about it"), file=sys.stderr)
 
 
 def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from lamina.models.backbones import BACKBONES, Precision
 from lamina.models.views import Views
 from lamina.tasks.pixel_recipe import PixelRecipe
 from lamina.training.settings import (
+    MOST_EPOCHS,
     Augmentation,
     GradientSettings,
     Hyperparameters,
@@ -37,8 +38,8 @@ class FineTune(Recipe):
     The other settings are those of `lamina.training.settings.Recipe`.
     """
 
-    layers: int = Field(ge=1)
-    epochs: int = Field(ge=1)
+    layers: int = Field(ge=1, le=10_000)
+    epochs: int = Field(ge=1, le=MOST_EPOCHS)
     learning_rate: Rate
     batch_norm: Literal["frozen"] = "frozen"
 
@@ -84,7 +85,7 @@ class NetworkSettings(PixelRecipe, ClassifySettings):
     precision: Precision = "float32"
     augmentation: Augmentation = "plan"
     views: Views = 1
-    first_size: Annotated[int, Field(ge=8)] | None = None
+    first_size: Annotated[int, Field(ge=8, le=2048)] | None = None
     mixup: Alpha = 0.0
     cutmix: Alpha = 0.0
 

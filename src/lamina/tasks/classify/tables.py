@@ -11,7 +11,7 @@ import pandas as pd
 from lamina.charts.comparison import Comparison, Scale, compared, same_pictures
 from lamina.maths.comparison import differences
 from lamina.results.trained import TrainedRun
-from lamina.tasks.classify.results import ClassScores
+from lamina.tasks.classify.results import ClassScores, probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def mistakes(predictions: pd.DataFrame, classes: Sequence[str], most: int) -> li
     """Return at most `most` wrongly classified test pictures, the most confident first, then by id."""
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     places = pd.Index(classes).get_indexer(pd.Index(wrong["predicted"]))
-    confidence = wrong[list(classes)].to_numpy(dtype=float)[np.arange(len(wrong)), places]
+    confidence = wrong[[*map(probability, classes)]].to_numpy(dtype=float)[np.arange(len(wrong)), places]
     table = wrong[["id", "label", "predicted"]].assign(probability=confidence)
     shown = table.sort_values(["probability", "id"], ascending=[False, True]).head(most)
     return [Mistake(**{str(name): value for name, value in row.items()}) for row in shown.to_dict("records")]
