@@ -117,10 +117,10 @@ def remedy(label: str, first: str = "add pictures of other origins") -> str:
 
 def _ordered(counts: pd.DataFrame, seed: int) -> "pd.Index[str]":
     """Names of the origins, large ones first; equals are ordered by a hash of seed and name, not by input order."""
-    total = counts.groupby("origin")["pictures"].sum()
-    hashes = [hashlib.sha256(f"{seed}/{origin}".encode()).digest() for origin in total.index]
-    order = sorted(range(len(total)), key=lambda row: (-total.iat[row], hashes[row]))
-    return total.index[order]
+    totals = counts.groupby("origin")["pictures"].sum()
+    hashes = [hashlib.sha256(f"{seed}/{origin}".encode()).digest() for origin in totals.index]
+    total = totals.to_numpy()
+    return totals.index[sorted(range(len(total)), key=lambda row: (-total[row], hashes[row]))]
 
 
 def _sizes(counts: pd.DataFrame, names: "pd.Index[str]") -> Any:
