@@ -16,6 +16,7 @@ from lamina.data.audit import (
     describe_pictures,
     merge_pair_origins,
     pairs_sheet,
+    same_content_bounds,
     same_content_pairs,
 )
 from lamina.data.augmentation import warp
@@ -39,7 +40,12 @@ STILL |= {"gain_red": 1.0, "gain_green": 1.0, "gain_blue": 1.0}
 
 
 def audited(table: pd.DataFrame, pixels: np.ndarray) -> Audit:
-    return audit_folds(table, pixels, describe_pictures(table["id"], pixels))
+    return audit_folds(table, pixels, describe_pictures(table["id"], pixels), same_content_bounds(table, pixels))
+
+
+def pairs_of(table: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
+    bounds = same_content_bounds(table, pixels)
+    return same_content_pairs(table, pixels, describe_pictures(table["id"], pixels), bounds)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +88,7 @@ def test_origins_of_pictures_with_the_same_content_are_merged(drawn: tuple[pd.Da
     table, pixels = drawn[0].assign(origin=drawn[0]["id"].str[-1]), drawn[1].copy()  # sixteen origins
     left, right = 3, next(row for row in range(len(table)) if table["origin"][row] not in ("0", table["origin"][3]))
     pixels[right] = srgb_to_lab(warp(lab_to_srgb(pixels[left]), STILL | WARPS[how]))
-    pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    pairs = pairs_of(table, pixels)
     assert pairs[["id", "other"]].to_numpy().tolist() == [sorted([table["id"][left], table["id"][right]])]
     origins = merge_pair_origins(table, pairs)
     merged = {table["origin"][left], table["origin"][right]}
@@ -97,7 +103,7 @@ def test_the_search_continues_while_it_finds_enough_pairs(
     half = len(table) // 2
     pixels[half : 2 * half] = pixels[:half, :, ::-1]  # every picture and its mirror image
     monkeypatch.setattr("lamina.data.audit.COMPARED", 8)
-    pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    pairs = pairs_of(table, pixels)
     pairs_found = {frozenset(pair) for pair in pairs[["id", "other"]].to_numpy()}
     planted = {frozenset((table["id"][row], table["id"][row + half])) for row in range(half)}
     assert len(pairs_found & planted) > 0.9 * half > 8
@@ -152,11 +158,11 @@ def test_a_picture_with_the_content_of_a_published_test_picture_is_spare(
 
 def test_without_pairs_all_origins_stay(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:
     table, pixels = drawn
-    pairs = same_content_pairs(table, pixels, describe_pictures(table["id"], pixels))
+    pairs = pairs_of(table, pixels)
     assert not len(pairs)
     assert (merge_pair_origins(table, pairs) == table["origin"]).all()
     one = table.assign(origin="all the same")
-    assert not len(same_content_pairs(one, pixels, describe_pictures(table["id"], pixels)))
+    assert not len(pairs_of(one, pixels))
 
 
 def test_a_leak_into_validation_is_found(drawn: tuple[pd.DataFrame, np.ndarray]) -> None:

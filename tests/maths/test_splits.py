@@ -1,6 +1,7 @@
 """Tests of the split: disjoint, complete, stratified, near its shares, independent of order and names."""
 
 import re
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -57,6 +58,41 @@ def test_folds_are_within_half_the_largest_origin_of_their_share(seed: int) -> N
     largest = table["origin"].value_counts().max()
     for name, share in SHARES.items():
         assert abs((fold == name).sum() - share * len(table)) <= largest / 2
+
+
+@pytest.mark.parametrize(("classes", "pictures_each"), [(600, 6), (400, 20)])
+def test_many_classes_are_split_exactly_and_in_little_memory(classes: int, pictures_each: int) -> None:
+    labels = np.repeat([f"class-{number}" for number in range(classes)], pictures_each)
+    origins = [f"picture-{number}" for number in range(len(labels))]
+    tracemalloc.start()
+    fold = split_origins(origins, labels, SHARES, 3)[origins].to_numpy()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6  # of 600 x 600 x 600 numbers it would be 1.7 GB
+    counts = pd.crosstab(labels, fold)
+    assert counts.to_numpy().min() >= 1
+    for name, share in SHARES.items():
+        assert ((counts[name] - share * pictures_each).abs() <= 1).all()
+    assert abs(counts["test"].sum() - 0.3 * len(labels)) <= 1 + max(0, classes - 0.15 * len(labels)), (
+        "validation has one"
+    )
+
+
+def test_many_classes_of_long_tails_keep_their_shares() -> None:
+    sizes = [max(6, 400 // rank) for rank in range(1, 151)]
+    labels = np.repeat([f"class-{number}" for number in range(len(sizes))], sizes)
+    origins = [f"picture-{number}" for number in range(len(labels))]
+    fold = split_origins(origins, labels, SHARES, 3)[origins].to_numpy()
+    counts = pd.crosstab(labels, fold)
+    for name, share in SHARES.items():
+        assert abs(counts[name].sum() - share * len(labels)) <= 1
+        assert ((counts[name] - share * counts.sum(axis=1)).abs() <= 1).all()
+
+
+def test_splits_stay_those_of_before() -> None:
+    table = pictures(50, 4, 5, 1)
+    fold = split_origins(table["origin"], table["label"], SHARES, 7)
+    assert "".join(fold.str[1]) == "arrrrrrrreeeaaaeeraeearrearrererreeerrrrerrrereearrreererarrrr"
 
 
 def test_order_of_pictures_and_names_of_classes_do_not_matter() -> None:

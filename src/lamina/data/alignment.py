@@ -46,6 +46,20 @@ def agreement(left: LabPixels, right: LabPixels) -> float:
     return best
 
 
+def unit_details(picture: LabPixels) -> Floats:
+    """Describe a picture by its details; the product of two such vectors is their agreement as they are, not aligned.
+
+    Args:
+        picture: (S, S, 3) int16, CIELAB x 100.
+
+    Returns:
+        (d,) float32 of length 1.
+    """
+    details = _details(shrink(picture, _FINE))[_INSIDE]
+    details -= details.mean(axis=0)
+    return details.ravel() / np.float32(np.sqrt((details**2).sum() + 1e-6))
+
+
 def _coarse_maps(left: Floats, right: Floats) -> list[Floats]:
     """The `_REFINED` best rotations and mirrorings, each with its best shift: affine maps (2, 3) from left to right."""
     left, right = (_high_pass(plane, _COARSE / 8) for plane in (left, right))

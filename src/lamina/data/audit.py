@@ -17,17 +17,19 @@ import pandas as pd
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from lamina.data.alignment import agreement
+from lamina.data.alignment import agreement, unit_details
 from lamina.data.descriptors import COPIES, Floats, describe, learn_metric, nearest_neighbors, warped_copies
-from lamina.data.duplicates import merge_groups, merge_origins
+from lamina.data.duplicates import ALIKE, ENOUGH, NEAREST, merge_groups, merge_origins
 from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.progress import progress
 from lamina.text import printable
 
+Bounds = npt.NDArray[np.float64]
+
 SAME_PICTURE: Final = 0.95
-"""A pair with at least this agreement is suspicious.
+"""A pair with at least this agreement is suspicious, unless different pictures agree as well.
 
 Measured with the warps named in `lamina.data.descriptors`: 99 to 100 % of warped copies reach it (leukocytes,
 photographs, smears, MNIST), 89 % for CIFAR-10 with its 32 pixels. Of 192 photographs and their nearest neighbors none
@@ -36,6 +38,7 @@ Handwritten digits may reach it by chance.
 """
 COMPARED: Final = 512  # closest pairs whose pixels are compared, about 100 per second and core
 
+_USUAL_PICTURES: Final = 200  # that show how well different pictures agree
 _WORTHWHILE: Final = 0.1  # compare the next closest pairs too if at least this share shows the same content
 _METRIC_PICTURES: Final = 300  # pictures whose warped copies the metric is learned from
 _REFERENCE_PICTURES: Final = 4_096  # pictures that define which distance to another origin is usual
@@ -56,14 +59,41 @@ class Audit:
 
     Attributes:
         pairs: A row per test picture, as in `audit.parquet` (docs/files.md).
-        suspicious: Number of pairs with an agreement of at least `SAME_PICTURE`.
+        suspicious: Number of pairs with an agreement of at least the bounds of both pictures.
     """
 
     pairs: pd.DataFrame
     suspicious: int
 
 
-def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> pd.DataFrame:
+def same_content_bounds(originals: pd.DataFrame, pixels: LabPixels) -> Bounds:
+    """Find from which agreement another picture shows the same content as each.
+
+    `SAME_PICTURE`; where at least a fifth of all pairs agrees that well, as those of a fixed camera, copies must be
+    twice as near as all but the nearest 5 % of the pictures.
+
+    Args:
+        originals: Column `id`, a row per picture.
+        pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `originals`.
+
+    Returns:
+        (N,) agreements.
+    """
+    bounds = np.full(len(originals), SAME_PICTURE)
+    if len(originals) < ENOUGH:
+        return bounds
+    some = np.argsort(originals["id"].to_numpy(str), kind="stable")[evenly_spaced(len(originals), _USUAL_PICTURES)]
+    usual = np.stack([unit_details(pixels[place]) for place in some])
+    pairs = (usual @ usual.T)[np.triu_indices(len(some), 1)]
+    if np.quantile(pairs, 1 - ALIKE) < SAME_PICTURE:
+        return bounds
+    found = np.stack([usual @ unit_details(picture) for picture in pixels])
+    # what agreement lacks to 1 is a squared distance: half of the distance is a quarter of it
+    higher: Bounds = np.maximum(bounds, (3 + np.quantile(found, 1 - NEAREST, axis=1)) / 4)
+    return higher
+
+
+def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Floats, bounds: Bounds) -> pd.DataFrame:
     """Find pictures of different origins that show the same content in any orientation.
 
     The closest pairs are compared, `COMPARED` at a time, as long as enough of them show the same content.
@@ -72,9 +102,10 @@ def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Fl
         originals: Columns `id` and `origin`, a row per picture.
         pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `originals`.
         described: (N, d), from `describe_pictures`.
+        bounds: (N,), from `same_content_bounds`.
 
     Returns:
-        Columns `id`, `other`, `distance` and `agreement` (at least `SAME_PICTURE`), best first.
+        Columns `id`, `other`, `distance` and `agreement` (at least the bounds of both), best first.
     """
     order, ids, codes = _by_id(originals)
     found, distance = nearest_neighbors(described[order], described[order], (codes, codes))
@@ -82,16 +113,17 @@ def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Fl
     pairs = pairs[np.isfinite(pairs["distance"])]
     pairs[["left", "right"]] = np.sort(pairs[["left", "right"]].to_numpy(), axis=1)
     closest = pairs.drop_duplicates(["left", "right"]).sort_values(["distance", "left", "right"], ignore_index=True)
+    least: Bounds = bounds[order][closest[["left", "right"]].to_numpy()].max(axis=1)
     agreements: list[float] = []
     for start in range(0, len(closest), COMPARED):
         some = closest.iloc[start : start + COMPARED]
         agreements += _agreements(list(zip(order[some["left"]], order[some["right"]], strict=True)), pixels)
-        if np.mean(np.array(agreements[start:]) >= SAME_PICTURE) < _WORTHWHILE:
+        if np.mean(np.array(agreements[start:]) >= least[start : len(agreements)]) < _WORTHWHILE:
             break
     closest = closest.head(len(agreements))
     left, right = ids[closest["left"]], ids[closest["right"]]
     compared = pd.DataFrame({"id": left, "other": right, "distance": closest["distance"], "agreement": agreements})
-    same = compared[compared["agreement"] >= SAME_PICTURE]
+    same: pd.DataFrame = compared[compared["agreement"].to_numpy() >= least[: len(agreements)]]
     return same.sort_values(["agreement", "id", "other"], ascending=[False, True, True], ignore_index=True)
 
 
@@ -110,7 +142,7 @@ def merge_pair_origins(originals: pd.DataFrame, pairs: pd.DataFrame) -> pd.Serie
     return merge_origins(originals["origin"], merge_groups(np.arange(len(originals)), edges))
 
 
-def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -> Audit:
+def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats, bounds: Bounds) -> Audit:
     """Find the nearest training or validation picture of each test picture, in any orientation.
 
     The order of the pictures does not change the result; ties go to the smaller id. Time grows with test pictures
@@ -120,6 +152,7 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -
         originals: Columns `id`, `origin` and `fold`, a row per picture; those of fold `spare` are ignored.
         pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `originals`.
         described: (N, d), from `describe_pictures`.
+        bounds: (N,), from `same_content_bounds`.
 
     Returns:
         The pairs, suspicious ones first, then by distance.
@@ -140,7 +173,8 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats) -
     closest = np.lexsort((pairs["id"], pairs["distance"]))[:COMPARED]
     places = list(zip(order[test[closest]], order[seen[found[closest]]], strict=True))
     pairs["agreement"] = pd.Series(_agreements(places, pixels), index=closest).reindex(pairs.index)
-    suspicion = pairs["agreement"].where(pairs["agreement"] >= SAME_PICTURE, -1.0)
+    least = np.maximum(bounds[order[test]], bounds[order[seen[found]]])
+    suspicion = pairs["agreement"].where(pairs["agreement"] >= least, -1.0)
     pairs = pairs.assign(suspicion=suspicion).sort_values(
         ["suspicion", "distance", "id"], ascending=[False, True, True]
     )

@@ -39,11 +39,14 @@ class FilterConfig(Config):
         drop_grayscale: Whether pictures without color are dropped: they teach nothing to runs that colorize.
         min_side: Smallest allowed width and height in pixels.
         drop_duplicates: Whether only the first of identical files is kept.
+        merge_near_duplicates: Whether pictures that differ only in encoding, size or slightly in brightness count as
+            one origin.
     """
 
     drop_grayscale: bool
     min_side: int = Field(ge=1, le=100_000)
     drop_duplicates: bool
+    merge_near_duplicates: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

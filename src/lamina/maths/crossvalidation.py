@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from lamina.config import Config
 from lamina.errors import UserError
-from lamina.maths.splits import remedy, split_origins
+from lamina.maths.splits import count_classes, remedy, split_origins
 
 # the fold of rows that are not used: copies of pictures outside training, and pictures that share an origin with a
 # published test set
@@ -62,13 +62,13 @@ def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "
     Raises:
         UserError: if a part would miss a class, or would leave too little of it for training.
     """
-    counts = pd.crosstab(pd.Series(origins, name="origin"), pd.Series(labels, name="label")) > 0
-    few = counts.sum()
+    counts = count_classes(origins, labels)
+    few = counts.groupby("label").size()
     if few.min() < parts:
         why = f"fold {few.min()} of 0 to {parts - 1} would have none of it"
         raise _too_few(str(few.idxmin()), int(few.min()), why)
     part = split_origins(origins, labels, {str(number): 1 / parts for number in range(parts)}, seed).astype(int)
-    inside = counts.groupby(part.reindex(counts.index)).sum().reindex(range(parts), fill_value=0)
+    inside = pd.crosstab(counts["origin"].map(part), counts["label"]).reindex(range(parts), fill_value=0)
     for number, row in inside.iterrows():
         if row.min() == 0:
             label = str(row.idxmin())

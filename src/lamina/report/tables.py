@@ -10,6 +10,7 @@ from lamina.data.isolation import HIT
 from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import FOLDS
 from lamina.report.data_files import DataFiles, Pictures
+from lamina.results.metrics import FEW_CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Count:
 class Census:
     """Numbers of pictures and origins; augmented copies count only in `training_rows`.
 
-    classes: empty without labels. spare: pictures of no fold, which are not used.
+    classes: by class and fold, empty without labels. spare: pictures of no fold, which are not used.
     """
 
     kept: int
@@ -31,6 +32,14 @@ class Census:
     folds: Mapping[str, Count]
     training_rows: int
     spare: int
+
+    @property
+    def listed(self) -> Mapping[str, Mapping[str, Count]]:
+        """The classes of the page's table: all, or of many the `FEW_CLASSES` with the fewest pictures."""
+        if len(self.classes) <= FEW_CLASSES:
+            return self.classes
+        size = {label: sum(count.pictures for count in row.values()) for label, row in self.classes.items()}
+        return {label: self.classes[label] for label in sorted(size, key=lambda one: (size[one], one))[:FEW_CLASSES]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +70,7 @@ def census(kept: int, rejected: pd.DataFrame | None, split: pd.DataFrame) -> Cen
     return Census(
         kept=kept,
         rejected=_reasons(rejected),
-        classes={str(label): _folds(rows) for label, rows in split.groupby("label", sort=True)},
+        classes=_classes(split),
         folds=_folds(split),
         training_rows=int((split["fold"] == "train").sum()),
         spare=int(((split["fold"] == SPARE) & (split["copy"] == 0)).sum()),
@@ -110,6 +119,16 @@ def _reasons(rejected: pd.DataFrame | None) -> dict[str, int]:
         return {}
     counts = rejected["reason"].value_counts()
     return {str(reason): int(counts[reason]) for reason in sorted(counts.index, key=lambda name: (-counts[name], name))}
+
+
+def _classes(split: pd.DataFrame) -> dict[str, dict[str, Count]]:
+    counts = split.groupby(["label", "fold"])[["id", "origin"]].nunique().reset_index()
+    found = {
+        (str(row["label"]), str(row["fold"])): Count(pictures=int(row["id"]), origins=int(row["origin"]))
+        for row in counts.to_dict("records")
+    }
+    nothing = Count(pictures=0, origins=0)
+    return {label: {fold: found.get((label, fold), nothing) for fold in FOLDS} for label, _ in found}
 
 
 def _folds(rows: pd.DataFrame) -> dict[str, Count]:

@@ -1,11 +1,13 @@
 """`metrics.json`: scores on the validation and the test fold. Each task has its own class of scores."""
 
 import math
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 from pydantic import BeforeValidator
 
 from lamina.results.result_file import ResultFile
+
+FEW_CLASSES: Final = 30  # largest number of classes that are all shown, each by itself: more cannot be read
 
 
 def _bounded(interval: Any) -> Any:

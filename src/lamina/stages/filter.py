@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lamina.config import read_params, section
@@ -76,7 +77,9 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
         summary = replace(summary, losses=tuple(losses))
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
-    groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
+    groups = np.arange(len(kept))
+    if rules.filter.merge_near_duplicates:
+        groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
     kept["origin"] = merge_origins(kept["origin"], groups)
     kept["box"] = [boxes[0] if rules.boxed else cell for boxes, cell in zip(kept["boxes"], kept["cell"], strict=True)]
     with staged(out, folder=True) as part:

@@ -1,5 +1,7 @@
 """Stage `split`: join near duplicates, split whole origins into train, validation and test, and audit for leaks."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -11,16 +13,17 @@ from PIL import Image
 from lamina.config import read_params, section, validated
 from lamina.data.audit import (
     NO_PAIRS,
-    SAME_PICTURE,
     Audit,
     audit_folds,
     describe_pictures,
     merge_pair_origins,
     pairs_sheet,
+    same_content_bounds,
     same_content_pairs,
 )
 from lamina.data.rows import Folders
 from lamina.data.sheets import contact_sheet
+from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.inputs.index import index_pixels
 from lamina.maths.color import LabPixels, lab_to_srgb
@@ -72,11 +75,13 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
     labels = class_labels(pictures)
     published = published_test(pictures["name"], config)
     described = describe_pictures(pictures["id"], pixels)
-    pairs = same_content_pairs(pictures, pixels, described) if config.merge_near_duplicates else NO_PAIRS
+    bounds = same_content_bounds(pictures, pixels)
+    pairs = same_content_pairs(pictures, pixels, described, bounds) if config.merge_near_duplicates else NO_PAIRS
     pictures["origin"] = merge_pair_origins(pictures, pairs)
-    pictures = assign_folds(pictures, labels, published, config, parts=parts, seed=seed)
-    audit = audit_folds(pictures, pixels, described)
-    summary = _summary(pictures, len(pairs), audit)
+    with _explaining_shared_origins(pictures):
+        pictures = assign_folds(pictures, labels, published, config, parts=parts, seed=seed)
+    audit = audit_folds(pictures, pixels, described, bounds)
+    summary = _summary(pictures, len(pairs), audit, float(bounds.min()))
     with staged(out, folder=True) as part:
         _rows(pictures, augmented, spare=parts > 0).to_parquet(part / "manifest.parquet", index=False)
         pairs.to_parquet(part / "joined.parquet", index=False)
@@ -87,6 +92,21 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
         _folds_sheet(pictures, pixels).save(part / "folds.png")
         write_json(part / "summary.json", summary.__dict__)
     return summary
+
+
+@contextmanager
+def _explaining_shared_origins(pictures: pd.DataFrame) -> Iterator[None]:
+    """Add to a message about too few origins what to do if pictures share one wrongly."""
+    try:
+        yield
+    except UserError as error:
+        if pictures["origin"].is_unique:
+            raise
+        count, origins = len(pictures), pictures["origin"].nunique()
+        raise UserError(
+            f"{error}; {count} pictures share {origins} origins: if data/filtered/groups.png shows different pictures "
+            "as near duplicates, set merge_near_duplicates to false in filter and split"
+        ) from None
 
 
 def _rows(pictures: pd.DataFrame, augmented: Path, *, spare: bool) -> pd.DataFrame:
@@ -111,7 +131,7 @@ def _folds_sheet(manifest: pd.DataFrame, pixels: LabPixels) -> Image.Image:
     return contact_sheet(rows, titles)
 
 
-def _summary(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSummary:
+def _summary(originals: pd.DataFrame, joined: int, audit: Audit, suspicious_from: float) -> SplitSummary:
     pictures, origins, classes = count_folds(originals)
     return SplitSummary(
         pictures=pictures,
@@ -120,7 +140,7 @@ def _summary(originals: pd.DataFrame, joined: int, audit: Audit) -> SplitSummary
         joined=joined,
         compared=int(audit.pairs["agreement"].notna().sum()),
         suspicious=audit.suspicious,
-        suspicious_from=SAME_PICTURE,
+        suspicious_from=round(suspicious_from, 4),
     )
 
 

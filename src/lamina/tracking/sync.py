@@ -17,6 +17,7 @@ from lamina.charts.figures import curve
 from lamina.charts.lettering import plain_text
 from lamina.errors import UserError
 from lamina.results.assessment import Assessment
+from lamina.results.metrics import FEW_CLASSES
 from lamina.tracking.records import TrackedRun, read_tracked
 from lamina.tracking.runs import (
     COMPLETE,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 MODEL = "model"
 DPI = 120
-MOST_CLASSES_NAMED = 30
 
 State = Literal["tracked", "already there"]
 
@@ -149,6 +149,8 @@ def _log_figures(store: Store, run_id: str, files: TrackedRun) -> None:
 def _confusion(predictions: pd.DataFrame, text: Mapping[str, str]) -> Figure:
     """Draw how often each class (a row) was taken for each (a column): shares of the row as color, counts as text.
 
+    Of many classes, only the `FEW_CLASSES` with the most mistakes are drawn.
+
     Args:
         predictions: `label` and `predicted`.
         text: of each class, to write at the axes.
@@ -157,18 +159,22 @@ def _confusion(predictions: pd.DataFrame, text: Mapping[str, str]) -> Figure:
     counted = pd.crosstab(predictions["label"], predictions["predicted"])
     counts = counted.reindex(index=classes, columns=classes, fill_value=0).to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = float(np.clip(2 + 0.6 * len(classes), 3, 14))
+    mistakes = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    drawn = np.sort(np.argsort(-mistakes, kind="stable")[:FEW_CLASSES])
+    names = [text[classes[place]] for place in drawn]
+    side = float(np.clip(2 + 0.6 * len(names), 3, 14))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
-    axes.imshow(shares, cmap="Purples", vmin=0, vmax=1)
+    axes.imshow(shares[np.ix_(drawn, drawn)], cmap="Purples", vmin=0, vmax=1)
+    if len(drawn) < len(classes):
+        axes.set_title(f"the {len(drawn)} of {len(classes)} classes with the most mistakes")
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
-    if len(classes) <= MOST_CLASSES_NAMED:
-        axes.set_xticks(range(len(classes)), text.values(), rotation=90)
-        axes.set_yticks(range(len(classes)), text.values())
-        for (row, column), count in np.ndenumerate(counts):
-            dark = shares[row, column] > 0.5
-            axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    for (row, column), count in np.ndenumerate(counts[np.ix_(drawn, drawn)]):
+        dark = shares[drawn[row], drawn[column]] > 0.5
+        axes.text(column, row, str(count), ha="center", va="center", color="white" if dark else "black")
     return figure
 
 

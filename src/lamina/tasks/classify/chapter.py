@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import pandas as pd
 from markupsafe import Markup
@@ -10,10 +10,11 @@ from markupsafe import Markup
 from lamina.charts import figures
 from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.maths.calibration import reliability
+from lamina.results.metrics import FEW_CLASSES
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.results import PREDICTED, Metrics, probability
+from lamina.tasks.classify.results import PREDICTED, ClassScores, Metrics, probability
 
 PACKAGE: Final = "lamina.tasks.classify"
 MISTAKES: Final = 12
@@ -49,12 +50,16 @@ def _read(system: Path, name: str) -> TrainedRun:
 
 
 def _section(run: TrainedRun, data: ShownRows) -> Markup:
-    classes = run.record.classes
+    classes, test = run.record.classes, cast(ClassScores, run.metrics.test)
+    few = len(classes) <= FEW_CLASSES
     return render(
         PACKAGE,
         "run.html.jinja",
         parts=run_parts(run, "accuracy"),
-        confusion=tables.confusion(run.predictions, classes),
+        confusion=tables.confusion(run.predictions, classes) if few else None,
+        confused=[] if few else tables.confused(run.predictions),
+        pairs_listed=tables.PAIRS,
+        listed=tables.listed(test.per_class, classes),
         reliability=_reliability(run),
         wrong=int((run.predictions["label"] != run.predictions["predicted"]).sum()),
         data=data,

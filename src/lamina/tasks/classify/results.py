@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
+from lamina.results.metrics import FEW_CLASSES, Scores, bounds
 from lamina.results.metrics import Metrics as BaseMetrics
-from lamina.results.metrics import Scores, bounds
 from lamina.results.result_file import ResultFile
 
 PREDICTED = ("id", "origin", "label", "predicted")  # columns of predictions.parquet before those of the classes
@@ -45,10 +45,12 @@ class ClassScores(Scores):
     calibration: Calibration | None = None
 
     def scalars(self) -> dict[str, float]:
-        per_class = {
-            f"{name}_{label}": float(value) for label, score in self.per_class.items() for name, value in score
-        }
-        found = super().scalars() | per_class
+        """Return all scores as plain numbers by name; those of single classes only of at most `FEW_CLASSES`."""
+        found = super().scalars()
+        if len(self.per_class) <= FEW_CLASSES:
+            found |= {
+                f"{name}_{label}": float(value) for label, score in self.per_class.items() for name, value in score
+            }
         if self.calibration:
             calibrated = self.calibration
             found |= {name: getattr(calibrated, name) for name in ("ece", "brier", "log_loss")}

@@ -1,23 +1,36 @@
 """Values of the report's tables of classifiers: ranking, axis, confusion and mistakes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import pandas as pd
 
 from lamina.charts.comparison import Comparison, Scale, compared, same_pictures
 from lamina.maths.comparison import differences
+from lamina.results.metrics import FEW_CLASSES
 from lamina.results.trained import TrainedRun
-from lamina.tasks.classify.results import ClassScores, probability
+from lamina.tasks.classify.results import ClassScore, ClassScores, probability
+
+PAIRS: Final = 30  # of confused classes that are listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """A cell of a confusion matrix: pictures, and their share (0 to 1) of the row's true class."""
 
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confused:
+    """A class that was taken for another: in how many pictures, and their share (0 to 1) of the class."""
+
+    label: str
+    predicted: str
     count: int
     share: float
 
@@ -69,6 +82,22 @@ def confusion(predictions: pd.DataFrame, classes: Sequence[str]) -> list[list[Ce
         [Cell(count=int(count), share=float(share)) for count, share in zip(row, row_shares, strict=True)]
         for row, row_shares in zip(square, shares, strict=True)
     ]
+
+
+def confused(predictions: pd.DataFrame) -> list[Confused]:
+    """Return the pairs of a class and another that it was taken for, the most frequent first."""
+    wrong = predictions.loc[predictions["label"] != predictions["predicted"], ["label", "predicted"]].astype(str)
+    pairs = wrong.value_counts().reset_index(name="count")
+    pairs["share"] = pairs["count"] / pairs["label"].map(predictions["label"].astype(str).value_counts())
+    ordered = pairs.sort_values(["count", "share", "label", "predicted"], ascending=[False, False, True, True])
+    return [Confused(**{str(name): value for name, value in row.items()}) for row in ordered.to_dict("records")]
+
+
+def listed(per_class: Mapping[str, ClassScore], classes: Sequence[str]) -> list[str]:
+    """Return the classes of the table of scores: all in their order, of many the `FEW_CLASSES` with the lowest F1."""
+    if len(classes) <= FEW_CLASSES:
+        return list(classes)
+    return sorted(classes, key=lambda label: (per_class[label].f1, -per_class[label].n, label))[:FEW_CLASSES]
 
 
 def mistakes(predictions: pd.DataFrame, classes: Sequence[str], most: int) -> list[Mistake]:
