@@ -168,11 +168,11 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     remedy: what to do if they differ.
     """
     members, expected = replace(members, content=config.content), config.members
-    notes = [note for note in (passed_over(members, used_names(members, config)),) if note]
+    watched, digests = with_digests(members)
+    found = _items(members if expected is None else watched, config)
+    found.notes[:0] = filter(None, [passed_over(members, used_names(members, config))])
     if expected is None:
-        return _items(members, config, notes)
-    members, digests = with_digests(members)
-    found = _items(members, config, notes)
+        return found
 
     def checked() -> Iterator[Picture]:
         yield from found.pictures
@@ -183,17 +183,15 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     return replace(found, pictures=checked())
 
 
-def _items(members: Members, config: SourceConfig, notes: list[str]) -> Source:
+def _items(members: Members, config: SourceConfig) -> Source:
     """Pictures or texts: one per file, or one per row of the table that `source.labels` names if it has texts."""
     table = find_text_table(members, config)
     if table is not None:
-        return Source(
-            pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows, notes=notes
-        )
+        return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
     files = find_idx(members) if config.content == "pictures" else ()
     expanded = expand(members, files)
     labels = read_idx_labels(members, files) if config.labels == IDX else find_labels(expanded, config.labels)
-    notes += [f"warning: {other}" for other in other_readings(expanded, config.labels)]
+    notes = [f"warning: {other}" for other in other_readings(expanded, config.labels)]
     return Source(pictures=_read(expanded, config, labels, notes), total=len(expanded.pictures), notes=notes)
 
 
