@@ -62,6 +62,7 @@ def filtered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {f"red/{n:02d}.png": encoded(COLORS["red"], n) for n in range(11)}
     files |= {f"green/{n:02d}.png": encoded(COLORS["green"], 50 + n) for n in range(3)}
     files |= {f"blue/{n:02d}.png": encoded(COLORS["blue"], 70 + n, side=16) for n in range(5)}
+    files["blue/large.png"] = encoded((160, 160, 30), 90)  # yellow, so that it is not counted as one of the small ones
     files |= {"green/x.png": b"no picture", "red/again.png": files["red/00.png"]}
     return filter_files(tmp_path_factory.mktemp("sheets"), files)
 
@@ -69,7 +70,7 @@ def filtered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_kept_pictures_are_shown_by_class_up_to_a_full_row(filtered: Path) -> None:
     assert tiles(filtered / "kept.png", COLORS["red"]) == PICTURES < 11
     assert tiles(filtered / "kept.png", COLORS["green"]) == 3
-    assert tiles(filtered / "kept.png", COLORS["blue"]) == 0, "all too small"
+    assert tiles(filtered / "kept.png", COLORS["blue"]) == 0, "too small"
 
 
 def test_rejected_pictures_are_shown_by_reason(filtered: Path) -> None:

@@ -112,10 +112,11 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
     remedy: what to do if they differ.
     """
     members, expected = replace(members, content=config.content), config.members
+    watched, digests = with_digests(members)
+    found = _items(members if expected is None else watched, config)
+    found.notes[:0] = filter(None, [passed_over(members, used_names(members, config))])
     if expected is None:
-        return _with_note(_items(members, config), members, config)
-    members, digests = with_digests(members)
-    found = _with_note(_items(members, config), members, config)
+        return found
 
     def checked() -> Iterator[Picture]:
         yield from found.pictures
@@ -124,12 +125,6 @@ def _source(members: Members, config: SourceConfig, system: Path, remedy: str) -
             raise UserError(f"{members.where}: {problem}; {remedy}, or correct source.members")
 
     return replace(found, pictures=checked())
-
-
-def _with_note(source: Source, members: Members, config: SourceConfig) -> Source:
-    """The same source, which also says what was passed over."""
-    source.notes.extend(filter(None, [passed_over(members, used_names(members, config))]))
-    return source
 
 
 def _items(members: Members, config: SourceConfig) -> Source:
