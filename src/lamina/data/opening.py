@@ -25,7 +25,7 @@ MAX_SIDE: Final = 65_535  # pixels, as of JPEG
 FORMATS: Final = ("AVIF", "BMP", "DICOM", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP")
 GREY_MODES: Final = frozenset({"1", "L", "LA", "La"})
 
-_OF_PILLOW: Final = tuple(name for name in FORMATS if name not in ("DICOM", "HEIF"))
+_OF_PILLOW: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")  # tried in this order
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes, also of BigTIFF
 _PNG_DEPTH: Final = 24  # place of the byte
 _ORIENTATION: Final = 0x0112  # in EXIF
