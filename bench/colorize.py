@@ -18,7 +18,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from lamina.data.decoding import UnreadableError, decode, is_grey, open_picture
+from lamina.data.decoding import decode, is_grey
+from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.originals import inside_square
 from lamina.data.pixels import cut_square, whole_picture
 from lamina.data.sheets import contact_sheet
