@@ -116,7 +116,7 @@ def test_deep_greys_are_scaled_by_the_depth(dtype: str, level: float, depth: int
         ("float32", (0, np.nan), "found nan to nan"),
         ("int32", (-1, 9), "expected values from 0 to 65535, found -1 to 9; scale them"),
         ("int32", (0, 70_000), "found 0 to 70000"),
-        ("uint16", (0, 4096), "holds the value 4096, but 12 bits end at 4095; set convert.depth higher"),
+        ("uint16", (0, 4096), "holds the value 4096, but 12 bits end at 4095; train with a higher convert.depth"),
     ],
 )
 def test_values_without_a_known_range_are_refused(dtype: str, values: tuple[float, float], message: str) -> None:

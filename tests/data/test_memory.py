@@ -13,7 +13,7 @@ from PIL import Image
 
 from lamina.data.decoding import decode
 from lamina.data.memory import alone_if_large
-from lamina.data.opening import UnreadableError, open_picture
+from lamina.data.opening import UnreadableError, open_picture, read_file
 from lamina.data.preparation import prepare_picture
 from scans import WHOLE, encode, png_of_lines
 
@@ -63,6 +63,14 @@ def test_every_format_is_bounded(kind: str) -> None:
     assert decode(open_picture(encoded, memory=60)).size == (1500, 1500)
     with pytest.raises(UnreadableError, match=r"1500x1500 takes \d+ MiB to decode, but convert.memory is 6"):
         open_picture(encoded, memory=6)
+
+
+def test_a_file_larger_than_the_memory_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        file.truncate(3 * 2**20)  # takes no space
+    assert len(read_file(tmp_path / "a.png", 3)) == 3 * 2**20
+    with pytest.raises(UnreadableError, match=r"a file of 3 MiB, but convert.memory is 2; raise it"):
+        read_file(tmp_path / "a.png", 2)
 
 
 def test_a_jpeg_takes_what_its_scale_takes() -> None:

@@ -233,7 +233,7 @@ def test_a_given_depth_is_used_and_values_above_it_are_refused(tmp_path: Path) -
     draw(tmp_path / "pictures", range(2))
     prepared = prepare(deliver(tmp_path), WHOLE.model_copy(update={"depth": 12}), tmp_path / "memo", what="test")
     assert prepared.pictures["error"].tolist() == [
-        "", "holds the value 4096, but 12 bits end at 4095; set convert.depth higher", "", "",
+        "", "holds the value 4096, but 12 bits end at 4095; train with a higher convert.depth", "", "",
     ]  # fmt: skip
 
 

@@ -191,6 +191,6 @@ def _batches(jobs: Iterable[Job], convert: ConvertConfig) -> Iterator[list[tuple
 
 def _read(path: Path, convert: ConvertConfig) -> Original | str:
     try:
-        return read_original(read_file(path), convert)
+        return read_original(read_file(path, convert.memory), convert)
     except UnreadableError as error:
         return f"unreadable: {error}"

@@ -186,7 +186,7 @@ def with_depth(learned: Learned, pictures: Sequence[Path]) -> Learned:
 def _largest(path: Path, config: ConvertConfig) -> int:
     """The largest value of a picture whose file does not say its depth; 0 for others."""
     try:
-        return largest_value(open_for(config, read_file(path))) if may_be_deep(path) else 0
+        return largest_value(open_for(config, read_file(path, config.memory))) if may_be_deep(path) else 0
     except UnreadableError:
         return 0  # reported when it is read
 
@@ -201,7 +201,7 @@ def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Pa
     errors: dict[Path, str] = {}
     for path in batch:
         try:
-            prepared = prepare_picture(read_file(path), config)
+            prepared = prepare_picture(read_file(path, config.memory), config)
         except UnreadableError as error:
             errors[path] = f"unreadable: {error}"
             continue

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from lamina.data.depth import FULL
-from lamina.data.memory import RGB, check_memory, needed_by
+from lamina.data.memory import MIB, RGB, check_memory, needed_by
 from lamina.data.pixels import MEMORY
 from lamina.data.samples import Samples
 
@@ -25,7 +25,7 @@ MAX_SIDE: Final = 65_535  # pixels, as of JPEG
 FORMATS: Final = ("AVIF", "BMP", "DICOM", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP")
 GREY_MODES: Final = frozenset({"1", "L", "LA", "La"})
 
-_OF_PILLOW: Final = tuple(name for name in FORMATS if name not in ("DICOM", "HEIF"))
+_OF_PILLOW: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")  # tried in this order
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # first bytes, also of BigTIFF
 _PNG_DEPTH: Final = 24  # place of the byte
 _ORIENTATION: Final = 0x0112  # in EXIF
@@ -88,11 +88,22 @@ def reading_picture() -> Iterator[None]:
         raise UnreadableError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-def read_file(path: Path) -> bytes:
-    """Read the bytes of a picture or text; raise UnreadableError unless it is a regular file: others may never end."""
+def read_file(path: Path, memory: int = MEMORY) -> bytes:
+    """Read the bytes of a picture or text.
+
+    Args:
+        path: Of the file.
+        memory: MiB that they may take.
+
+    Raises:
+        UnreadableError: If it is missing, too large, or no regular file: others may never end.
+    """
     try:
+        size = path.stat().st_size
         if not path.is_file():
             raise UnreadableError("not a regular file")
+        if size > memory * MIB:
+            raise UnreadableError(f"a file of {size // MIB:,} MiB, but convert.memory is {memory:,}; raise it")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableError(error.strerror or str(error)) from None
@@ -164,7 +175,7 @@ def _shown(width: int, height: int, turned: int) -> tuple[int, int]:
 
 def _identify(encoded: bytes) -> Image.Image:
     """Open by Pillow; raises UnreadableError for other formats."""
-    formats = _OF_PILLOW
+    formats: tuple[str, ...] = _OF_PILLOW
     if encoded[4:8] == b"ftyp" and encoded[8:12] not in (b"avif", b"avis"):
         from pi_heif import register_heif_opener
 

@@ -69,7 +69,8 @@ class Samples:
         largest = int(self.values.max(initial=0))
         if self.depth is None and largest >= 1 << depth:
             raise ValueError(
-                f"holds the value {largest}, but {depth} bits end at {(1 << depth) - 1}; set convert.depth higher"
+                f"holds the value {largest}, but {depth} bits end at {(1 << depth) - 1}; "
+                "train with a higher convert.depth"
             )
 
     def in_srgb(self, depth: int) -> tuple[Codes, Codes | None, bool]:
