@@ -184,7 +184,8 @@ def main() -> int:
             if process.returncode is not None:
                 waited += HELD in said
                 if HELD not in said:
-                    faults.append(f"dvc repro ended with {process.returncode} by itself:\n{said[-2000:]}")
+                    faults.append(f"dvc repro ended with {process.returncode} by itself")
+                    print(said[-3000:], flush=True)
                     break
                 continue
             way, made = draw.choice(WAYS), made + 1
@@ -200,8 +201,7 @@ def main() -> int:
         differ = sorted(name for name in expected | found if expected.get(name) != found.get(name))
         faults += [f"other bytes: {name}" for name in differ] + list(leftovers(folder))
         faults += [f"shared memory: {name}" for name in shared_memory() - shared]
-        print(f"ended {ended}: {len(faults)} faults so far", flush=True)
-    print("\n".join(faults))
+        print(f"ended {ended}", *faults, sep="\n", flush=True)
     print(f"{made} kills, {ended} ends, {len(faults)} faults; tracebacks after Ctrl-C: {tracebacks}")
     print(f"a second instance stopped because the first still ran: {waited}")
     return bool(faults)
