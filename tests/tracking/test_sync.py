@@ -17,7 +17,7 @@ from finished import class_scores, color_scores, lightness_scores
 from lamina.charts.lettering import plain_text
 from lamina.errors import UserError
 from lamina.files import write_json
-from lamina.results.metrics import Metrics
+from lamina.results.metrics import FEW_CLASSES, Metrics
 from lamina.tasks.registry import TASKS
 from lamina.tracking import records, runs, store
 from lamina.tracking import sync as completion
@@ -53,6 +53,22 @@ def test_scores_of_classes_have_the_names_of_before() -> None:
         "test_precision_a": 0.25, "test_recall_a": 0.5, "test_f1_a": 1 / 3, "test_n_a": 4,
         "test_ece": 0.1, "test_ece_low": 0.05, "test_ece_high": 0.2, "test_brier": 0.3, "test_log_loss": 0.5,
     }  # fmt: skip
+
+
+def test_scores_of_single_classes_are_left_out_where_there_are_many() -> None:
+    few, many = ([f"class {number}" for number in range(count)] for count in (FEW_CLASSES, 600))
+    found = scalars("classify", class_scores(0.75, many))
+    assert len(found) == 7
+    assert len(scalars("classify", class_scores(0.75, few))) == len(found) + 4 * FEW_CLASSES
+
+
+def test_a_confusion_matrix_shows_of_many_classes_those_with_the_most_mistakes() -> None:
+    classes = [f"class {number:02d}" for number in range(FEW_CLASSES + 10)]
+    labels, predicted = pd.Series(classes * 2), pd.Series([*classes, *classes[:10], *classes[-1:9:-1]])
+    axes = completion._confusion(labels, predicted, classes).axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == classes[10:]
+    assert axes.get_title() == f"the {FEW_CLASSES} of {len(classes)} classes with the most mistakes"
+    assert not completion._confusion(labels, predicted, classes[:FEW_CLASSES]).axes[0].get_title()
 
 
 def test_scores_of_colors_have_the_names_of_before() -> None:

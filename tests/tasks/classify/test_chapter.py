@@ -225,3 +225,17 @@ def test_templates_name_no_other_task() -> None:
         for template in shared.glob("*.jinja"):
             for task in (room.name for room in rooms.iterdir() if room.is_dir() and room.name[0] != "_"):
                 assert task not in template.read_text(encoding="utf-8"), template
+
+
+def test_a_page_about_600_classes_can_be_read(tmp_path: Path) -> None:
+    classes = [f"species {number:03d}" for number in range(600)]
+    originals = write_pictures(tmp_path, classes=classes, origins=3_600, side=4)
+    write_classifier(tmp_path, "small_cnn", originals, 0.5, classes=classes)
+    page = page_of(tmp_path, ONE, tmp_path / "reports")
+    assert len(page.encode()) < 2 * 2**20
+    text = words(section(page, "small_cnn"))
+    pairs = tables.confused(read(tmp_path, "small_cnn").predictions)
+    assert f"{pairs[0].label} {pairs[0].predicted} {pairs[0].count}" in text
+    assert f"{len(pairs) - tables.PAIRS} more pairs are in predictions.parquet" in text
+    assert "Classes with the lowest F1; 570 more are in metrics.json" in text
+    assert "the smallest classes, 570 more are in data/split/summary.json" in words(page)

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 
 from finished import class_scores
+from lamina.results.metrics import FEW_CLASSES
 from lamina.results.trained import TrainedRun
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.results import ClassScores
+from lamina.tasks.classify.results import ClassScore, ClassScores
 
 
 def test_a_confusion_matrix_holds_every_row_once_and_its_rows_sum_to_one() -> None:
@@ -24,6 +25,26 @@ def test_a_class_without_test_pictures_has_an_empty_row() -> None:
     matrix = tables.confusion(predictions, ["a", "b"])
     assert [cell.count for cell in matrix[1]] == [0, 0]
     assert [cell.share for cell in matrix[1]] == [0, 0]
+
+
+def test_pairs_of_confused_classes_come_most_frequent_first_with_their_share() -> None:
+    labels, predicted = ["a"] * 4 + ["b"] * 2 + ["c"] * 3, ["a", "b", "b", "c", "c", "b", "a", "a", "c"]
+    found = tables.confused(pd.DataFrame({"label": labels, "predicted": predicted}))
+    assert [(pair.label, pair.predicted, pair.count) for pair in found] == [
+        ("c", "a", 2),
+        ("a", "b", 2),
+        ("b", "c", 1),
+        ("a", "c", 1),
+    ]
+    assert [pair.share for pair in found] == pytest.approx([2 / 3, 1 / 2, 1 / 2, 1 / 4])
+    assert tables.confused(pd.DataFrame({"label": ["a"], "predicted": ["a"]})) == []
+
+
+def test_of_many_classes_those_with_the_lowest_f1_are_listed() -> None:
+    names = [f"class {number:03d}" for number in range(FEW_CLASSES + 5)]
+    scores = {name: ClassScore(precision=0.5, recall=0.5, f1=1 - place / 100, n=4) for place, name in enumerate(names)}
+    assert tables.listed(scores, names) == names[:4:-1]
+    assert tables.listed(scores, names[:FEW_CLASSES]) == names[:FEW_CLASSES], "few stay in their order"
 
 
 def test_mistakes_are_wrong_and_come_most_confident_first() -> None:

@@ -88,7 +88,8 @@ def confused(predictions: pd.DataFrame) -> list[Confused]:
     """Return the pairs of a class and another that it was taken for, the most frequent first."""
     wrong = predictions.loc[predictions["label"] != predictions["predicted"], ["label", "predicted"]].astype(str)
     pairs = wrong.value_counts().reset_index(name="count")
-    pairs["share"] = pairs["count"] / pairs["label"].map(predictions["label"].astype(str).value_counts())
+    of_class = predictions["label"].astype(str).value_counts().reindex(pairs["label"])
+    pairs["share"] = pairs["count"].to_numpy() / of_class.to_numpy()
     ordered = pairs.sort_values(["count", "share", "label", "predicted"], ascending=[False, False, True, True])
     return [Confused(**{str(name): value for name, value in row.items()}) for row in ordered.to_dict("records")]
 
