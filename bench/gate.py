@@ -182,7 +182,7 @@ def table_of(scores: pd.DataFrame) -> pd.DataFrame:
         }
         names = ["change", "mean loss", "test alone", "gate", "gate, repeats"]
         found = pd.DataFrame(compared(trainings, origins, measure), columns=names).groupby("change", sort=False)
-        shares = found.mean().assign(comparisons=found.size()).reset_index()
+        shares = found.mean().assign(comparisons=found.size()).sort_index(ascending=False).reset_index()
         parts.append(shares.assign(run=run, **{"mean loss": shares["mean loss"].map(measure.amount)}))
     table = pd.concat(parts)[["run", "change", "comparisons", "mean loss", *names[2:]]]
     return table.assign(**{name: table[name].map("{:.0%}".format) for name in names[2:]})
