@@ -395,7 +395,7 @@ def test_a_single_compressed_file_is_no_archive(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packing", PACKERS)
 def test_a_source_without_pictures_says_what_it_holds(tmp_path: Path, packing: str) -> None:
     path = PACKERS[packing](tmp_path / "source", {"a.doc": b"", "b.doc": b"", "c": b""})
-    with pytest.raises(UserError, match=r"looked for .bmp .* idx3-ubyte.gz, found 2 .doc, 1 \(no suffix\)"):
+    with pytest.raises(UserError, match=r"looked for .avif .* idx3-ubyte.gz, found 2 .doc, 1 \(no suffix\)"):
         read(path)
 
 
