@@ -1,6 +1,7 @@
 """TIFF files are read by their tags: planes, channels, photometric interpretation, pages, bits and transparency."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from skimage.color import deltaE_cie76, rgb2lab
 from tifffile import TiffWriter, imread, imwrite
 
-from lamina.data.decoding import decode, read_layers
+from lamina.data.decoding import decode, largest_value, read_layers
 from lamina.data.opening import UnreadableError, open_picture
 from scans import waves
 
@@ -81,7 +82,7 @@ def test_the_significant_bits_of_ome_are_the_depth() -> None:
         writer.write(stored, photometric="minisblack", metadata={"axes": "YX", "SignificantBits": 12})
     found = open_picture(file.getvalue(), depth=16)
     np.testing.assert_array_equal(np.asarray(decode(found))[..., 0], stored >> 4)
-    assert read_layers(found).largest == 0, "the file says its depth"
+    assert largest_value(found) == 0, "the file says its depth"
 
 
 def test_smaller_copies_and_masks_are_no_pages() -> None:
@@ -137,6 +138,16 @@ def test_an_extra_channel_is_what_its_tag_says(kind: str, opaque: bool) -> None:
         np.testing.assert_array_equal(found.alpha, alpha)
     else:
         assert found.alpha is None
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_tiles_far_larger_than_the_picture_are_refused(dtype: str) -> None:
+    encoded = bytearray(tiff(GREY[:16, :16].astype(dtype), photometric="minisblack", tile=(16, 16), byteorder="<"))
+    for tag in (322, 323):  # width and length of a tile
+        place = encoded.index(tag.to_bytes(2, "little"))
+        encoded[place : place + 12] = struct.pack("<HHII", tag, 4, 1, 2**16)
+    with pytest.raises(UnreadableError, match=r"16x16 takes [48],\d+ MiB to decode"):
+        open_picture(bytes(encoded))
 
 
 @pytest.mark.parametrize("orientation", [3, 6])

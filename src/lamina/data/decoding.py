@@ -69,14 +69,12 @@ class Layers:
         alpha: (H, W), the largest value of its type is opaque; None: all is.
         floats: Whether its file holds numbers from 0 to 1.
         unused_profile: Whether its file has a color profile that cannot be used.
-        largest: As of `Inspected`.
     """
 
     colors: Codes
     alpha: Codes | None
     floats: bool = False
     unused_profile: bool = False
-    largest: int = 0
 
 
 def open_for(convert: ConvertConfig, encoded: bytes) -> Opened:
@@ -133,9 +131,7 @@ def read_layers(opened: Opened) -> Layers:
         samples = opened.pixels()
         samples.check(opened.depth)
         pixels, opacity, unused = samples.in_srgb(opened.depth)
-        return Layers(
-            colors=pixels, alpha=opacity, floats=samples.floats, unused_profile=unused, largest=samples.largest
-        )
+        return Layers(colors=pixels, alpha=opacity, floats=samples.floats, unused_profile=unused)
 
 
 def largest_value(opened: Opened) -> int:

@@ -47,7 +47,7 @@ class Opened:
         height: In pixels as shown.
         grey: Whether its file has no color.
         pixels: Pillow's picture; or for other depths than 8 bits, what reads the values, upright.
-        values: Bytes that the values take, if they are not Pillow's.
+        values: Bytes that the values take, at least; 0 if Pillow tells.
         orientation: By which Pillow's picture is to be turned, once it is decoded.
         depth: Bits of white, if the file has more than 8 and does not say.
         memory: MiB that decoding it may take.
@@ -65,7 +65,7 @@ class Opened:
     def needed(self, least: float = 1.0) -> int:
         """Bytes that decoding takes, at the smallest scale that is enough."""
         if isinstance(self.pixels, Image.Image):
-            return needed_by(self.pixels, least, turned=self.orientation != 1)
+            return max(self.values, needed_by(self.pixels, least, turned=self.orientation != 1))
         return self.values + RGB * self.width * self.height
 
     @property

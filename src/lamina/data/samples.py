@@ -123,8 +123,6 @@ def _profiled(colors: Codes, profile: bytes) -> Codes:
 
 def _full_range(values: Values, depth: int) -> Codes:
     """Scale to the range of the type: the bits are repeated, so that the largest value of the depth is white."""
-    if values.dtype == np.uint8:
-        return values
-    if depth == FULL:
+    if values.dtype == np.uint8 or depth == FULL:
         return values
     return np.asarray(values << (FULL - depth) | values >> (2 * depth - FULL), np.uint16)
