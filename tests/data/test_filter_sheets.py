@@ -40,8 +40,10 @@ def write_raw(raw: Path, files: dict[str, bytes]) -> None:
     table.to_parquet(raw / "part-00000.parquet", row_group_size=4)
 
 
-def filter_files(folder: Path, files: dict[str, bytes], classes: tuple[str, ...] | None = None) -> Path:
-    config = FilterConfig(drop_grayscale=True, min_side=32, drop_duplicates=True)
+def filter_files(
+    folder: Path, files: dict[str, bytes], classes: tuple[str, ...] | None = None, *, merge: bool = True
+) -> Path:
+    config = FilterConfig(drop_grayscale=True, min_side=32, drop_duplicates=True, merge_near_duplicates=merge)
     write_raw(folder / "raw", files)
     rules = FilterRules(filter=config, labeled=True, classes=classes, boxed=False, celled=False)
     size = ConvertConfig(size=32, isolate="none")
@@ -102,6 +104,10 @@ def test_near_duplicates_are_listed_with_the_origin_they_share_and_shown(tmp_pat
     assert groups["origin"].tolist() == ["green/twin.jpg"] * 2
     assert kept.set_index("id")["origin"][groups["id"]].tolist() == groups["origin"].tolist()
     assert tiles(out / "groups.png", COLORS["red"]) == 2
+    (tmp_path / "apart").mkdir()
+    apart = filter_files(tmp_path / "apart", files | {"green/twin.jpg": file.getvalue()}, merge=False)
+    assert pd.read_parquet(apart / "groups.parquet").empty
+    assert pd.read_parquet(apart / "kept.parquet")["origin"].is_unique
 
 
 def test_the_same_pictures_give_the_same_sheets(tmp_path: Path, filtered: Path) -> None:

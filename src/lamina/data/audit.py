@@ -84,6 +84,7 @@ def same_content_bounds(originals: pd.DataFrame, pixels: LabPixels) -> Bounds:
         return bounds
     some = np.argsort(originals["id"].to_numpy(str), kind="stable")[evenly_spaced(len(originals), _USUAL_PICTURES)]
     usual = np.stack([unit_details(pixels[place]) for place in some])
+    release(pixels)
     pairs = (usual @ usual.T)[np.triu_indices(len(some), 1)]
     if np.quantile(pairs, 1 - ALIKE) < SAME_PICTURE:
         return bounds
@@ -254,4 +255,6 @@ def _unusual(distance: npt.NDArray[np.float64], seen: Floats, origins: "pd.Serie
 def _agreements(places: Sequence[tuple[int, int]], pixels: LabPixels) -> list[float]:
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda pair: agreement(pixels[pair[0]], pixels[pair[1]]), places)
-        return [round(one, 4) for one in progress(found, what="compare", unit="pairs", total=len(places))]
+        agreements = [round(one, 4) for one in progress(found, what="compare", unit="pairs", total=len(places))]
+    release(pixels)
+    return agreements
