@@ -75,7 +75,7 @@ def wait_for(condition: Callable[[], bool], *processes: "subprocess.Popen[str]",
         for process in processes:
             assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < end, "the condition never came true"
-        time.sleep(0.05)
+        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -292,6 +292,20 @@ def test_addresses_of_other_databases_are_refused(address: str, shown: str, monk
     with pytest.raises(UserError, match=rf"LAMINA_STUDIES: .*{shown}.*expected postgresql://") as caught:
         place_of("hill", "tests", {}, Path())
     assert "secret" not in str(caught.value)
+
+
+def test_a_process_killed_while_it_makes_a_study_leaves_none(tmp_path: Path) -> None:
+    """A file with some of the tables, or one without its index, could not be used."""
+    code = (
+        "from lamina.tuning.studies import Place, resume; resume(Place(url='sqlite:///s/a.db', study='a', identity={}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: bool(list(tmp_path.glob("s/.part-*/a.db"))), process)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "s" / "a.db").exists()
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["a.db"]
 
 
 def test_results_do_not_depend_on_where_the_study_is(server: Server, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -123,8 +123,11 @@ def resume(place: Place) -> None:
     """
     import optuna
 
-    if place.file:
-        place.file.parent.mkdir(parents=True, exist_ok=True)
+    with _errors_in_one_line(place, opening=True):
+        if place.file and not place.file.exists():
+            # a table without its index, as a kill would leave it, takes a second study of the same name
+            with staged(place.file) as part, _storage(replace(place, url=f"sqlite:///{part}")):
+                pass
     with _errors_in_one_line(place, opening=True), _storage(place) as storage:
         study = _load(storage, place)
         if place.file is None:
@@ -133,7 +136,7 @@ def resume(place: Place) -> None:
         trials = study.get_trials(deepcopy=False)
     ended = [trial for trial in trials if trial.state.name in ENDED]
     if place.file and len(ended) < len(trials):
-        with staged(place.file) as part, _storage(Place(url=f"sqlite:///{part}", study="", identity={})) as storage:
+        with staged(place.file) as part, _storage(replace(place, url=f"sqlite:///{part}")) as storage:
             optuna.create_study(study_name=place.study, storage=storage, direction=place.direction).add_trials(ended)
 
 
