@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final
 
 VALUE: Final = 80  # characters of a value in a message
+PATH: Final = 300  # characters of the name of a file, whose end matters
 BEGINNING, END = 1000, 400  # characters of a message that stay where it is too long
 JOINERS: Final = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # invisible, but letters of Persian and Hindi
 
@@ -33,9 +34,9 @@ def cut(text: str, most: int = VALUE) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def quoted(value: object) -> str:
+def quoted(value: object, most: int = VALUE) -> str:
     """Return a value of any type in a message: as Python writes it, cut."""
-    return cut(repr(value))
+    return cut(repr(value), most)
 
 
 def one_line(message: object) -> str:

@@ -311,10 +311,10 @@ def test_classes_that_differ_in_case_alone_are_told(project: Path) -> None:
 
 
 def test_files_that_are_passed_over_are_counted(project: Path) -> None:
-    files = classes({"cat": 12, "dog": 11}, picture()) | {"pets/train.zip": b"", "pets/cat/1.heic": b""}
+    files = classes({"cat": 12, "dog": 11}, picture()) | {"pets/train.zip": b"", "pets/cat/1.psd": b""}
     _, lines = make(project, archive(project / "pets.zip", files))
     assert lines[1] == (
-        "passed over 2 files: 1 .zip (archives inside the source are not opened), 1 .heic (pictures of a format that "
+        "passed over 2 files: 1 .zip (archives inside the source are not opened), 1 .psd (pictures of a format that "
         "is not read)"
     )
 

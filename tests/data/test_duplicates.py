@@ -67,7 +67,7 @@ def prepared() -> list[Prepared]:
 
 @pytest.fixture(scope="module")
 def thumbnails(prepared: list[Prepared]) -> np.ndarray:
-    small = (one.inspected.small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR) for one in prepared)
+    small = (one.small.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR) for one in prepared)
     return np.stack([np.asarray(one) for one in small])
 
 

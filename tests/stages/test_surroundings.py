@@ -24,6 +24,7 @@ seed: 13
 source: {kind: folder, location: pictures, labels: folder}
 filter: {drop_grayscale: false, min_side: 1, drop_duplicates: true}
 convert: {size: 32, isolate: none}
+split: {test: 0.3, validation: 0.1, test_pattern: null}
 features: {}
 runs: {}
 """

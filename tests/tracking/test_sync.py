@@ -64,11 +64,13 @@ def test_scores_of_single_classes_are_left_out_where_there_are_many() -> None:
 
 def test_a_confusion_matrix_shows_of_many_classes_those_with_the_most_mistakes() -> None:
     classes = [f"class {number:02d}" for number in range(FEW_CLASSES + 10)]
-    labels, predicted = pd.Series(classes * 2), pd.Series([*classes, *classes[:10], *classes[-1:9:-1]])
-    axes = completion._confusion(labels, predicted, classes).axes[0]
+    rows = pd.DataFrame({"label": classes * 2, "predicted": [*classes, *classes[:10], *classes[-1:9:-1]]})
+    text = {name: name for name in classes}
+    axes = completion._confusion(rows, text).axes[0]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == classes[10:]
     assert axes.get_title() == f"the {FEW_CLASSES} of {len(classes)} classes with the most mistakes"
-    assert not completion._confusion(labels, predicted, classes[:FEW_CLASSES]).axes[0].get_title()
+    few = {name: name for name in classes[:FEW_CLASSES]}
+    assert not completion._confusion(rows, few).axes[0].get_title()
 
 
 def test_scores_of_colors_have_the_names_of_before() -> None:

@@ -18,6 +18,7 @@ from lamina.commands.template import Filling, fill, picture_filling, smear_filli
 from lamina.data.sources.fetched import DOWNLOADS
 from lamina.errors import UserError
 from lamina.files import discard, staged, write_json
+from lamina.locks import LOCKS
 
 IGNORED: Final = ("/data/", "/models/", "/ensembles/", "/weights/", "/reports/", "/exported/", "/.lamina/")
 IGNORED_AT_ROOT: Final = ("/mlflow/",)  # MLflow's store is at the root of the repository
@@ -170,7 +171,8 @@ def _next_command(folder: Path) -> str:
 def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
     """After an error, remove what was not there before, except what was downloaded."""
     root = above(folder, ".git") or folder
-    made = [path for path in (*files, root / ".dvc", root / ".dvcignore") if not os.path.lexists(path)]
+    others = (folder / LOCKS, root / ".dvc", root / ".dvcignore")
+    made = [path for path in (*files, *others) if not os.path.lexists(path)]
     ignores = {
         path: path.read_bytes() if path.exists() else None for path in (folder / ".gitignore", root / ".gitignore")
     }

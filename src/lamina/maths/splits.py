@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
-from scipy import sparse
 
 from lamina.config import Config
 from lamina.errors import UserError
@@ -128,8 +127,10 @@ def _sizes(counts: pd.DataFrame, names: "pd.Index[str]") -> Any:
 
     The classes are sorted by their numbers, as names must not decide between equal moves.
     """
+    from scipy.sparse import csr_array  # slow to import, and the filter needs other parts of this module
+
     rows, columns = names.get_indexer(pd.Index(counts["origin"])), pd.factorize(counts["label"])[0]
-    sizes = sparse.csr_array((counts["pictures"].to_numpy(np.float64), (rows, columns)))
+    sizes = csr_array((counts["pictures"].to_numpy(np.float64), (rows, columns)))
     by_class = _sort_keys(sizes.T.tocsr())
     return sizes[:, sorted(range(len(by_class)), key=by_class.__getitem__)].sorted_indices()
 
@@ -202,7 +203,9 @@ class _Kinds:
 
     @classmethod
     def of(cls, counts: Any) -> "_Kinds":
-        counts = sparse.vstack([counts, sparse.csr_array((1, counts.shape[1]))], "csr")
+        from scipy.sparse import vstack
+
+        counts = vstack([counts, type(counts)((1, counts.shape[1]))], "csr")
         row, total = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr)), counts.sum(axis=1)
         return cls(counts, row, total, (counts**2).sum(axis=1) + total**2)
 
@@ -216,7 +219,7 @@ class _Kinds:
         columns = len(values) * self.counts.indices[:, None] + np.arange(len(values))
         shape = len(self.total), len(values) * self.counts.shape[1]
         data = np.stack(values, axis=1).ravel()
-        return sparse.csr_array((data, columns.ravel(), len(values) * self.counts.indptr), shape)[chosen]
+        return type(self.counts)((data, columns.ravel(), len(values) * self.counts.indptr), shape)[chosen]
 
 
 def _best_swap(kinds: _Kinds, left: Integers, have: Floats, wanted: Floats) -> tuple[float, int, int]:

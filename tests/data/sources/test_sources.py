@@ -684,14 +684,14 @@ def test_download_writes_what_was_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("packing", PACKERS)
 def test_files_that_are_passed_over_are_counted_by_kind_and_reason(tmp_path: Path, packing: str) -> None:
     files = {
-        **FILES, "pets/cat/c.HEIC": b"", "pets/dog/d.heic": b"", "pets/train.zip": b"", "pets/README": b"",
+        **FILES, "pets/cat/c.PSD": b"", "pets/dog/d.psd": b"", "pets/train.zip": b"", "pets/README": b"",
         "pets/cat/@eaDir/a.JPEG/SYNOPHOTO_THUMB_M.jpg": picture(), "pets/labels.csv": b"", "pets/b.xml": b"",
     }  # fmt: skip
     path = PACKERS[packing](tmp_path / "source", files)
     assert str(download(config(path), tmp_path, tmp_path / "raw", seed=1)).splitlines()[1:] == [
         "passed over 12 files: 1 .zip (archives inside the source are not opened), 2 hidden, 1 @eaDir, 1 Thumbs.db, "
         "1 __MACOSX (hidden, or left by an operating system), 1 .csv, 1 .txt, 1 .xml, 1 without suffix (no pictures, "
-        "and not used), 2 .heic (pictures of a format that is not read)"
+        "and not used), 2 .psd (pictures of a format that is not read)"
     ]
 
 

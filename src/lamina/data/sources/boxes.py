@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
-from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.sources.members import Box, Members, decode_text, some, stem
 from lamina.errors import UserError
 from lamina.text import cut, quoted
@@ -97,6 +96,8 @@ def shown_boxes(annotation: Annotation, encoded: bytes, target: str | None) -> t
     Returns:
         The boxes, and whether their frame is sure.
     """
+    from lamina.data.opening import UnreadableError, open_picture  # few sources need it, and it is slow to import
+
     boxes = tuple(box for name, box in annotation.objects if target in (None, name))
     try:
         picture = open_picture(encoded)

@@ -13,10 +13,11 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from lamina.errors import UserError
-from lamina.text import quoted
+from lamina.text import PATH, quoted
 
 PICTURE_SUFFIXES: Final = (
-    ".avif", ".bmp", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".dcm", ".dicom", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
+    ".tiff", ".webp",
 )  # fmt: skip
 IDX_SUFFIXES: Final = ("idx3-ubyte", "idx3-ubyte.gz")  # of files of images, see `lamina.data.sources.idx`
 SUFFIXES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -31,8 +32,7 @@ HIDDEN: Final = "hidden"
 # why files that are no items are passed over, by suffix
 REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "pictures of a format that is not read": (
-        ".jfif", ".jpe", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".ico", ".tga", ".ppm", ".pgm",
-        ".dcm", ".raw", ".cr2", ".nef", ".arw", ".dng",
+        ".jxl", ".jp2", ".svg", ".psd", ".ico", ".tga", ".ppm", ".pgm", ".raw", ".cr2", ".nef", ".arw", ".dng",
     ),
     "archives inside the source are not opened": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar"),
 }  # fmt: skip
@@ -287,4 +287,4 @@ def suggestion(wanted: str, known: Iterable[str]) -> str:
 def some(items: Iterable[str]) -> str:
     """Return the first three names as text for a message."""
     shown = list(items)
-    return ", ".join(map(quoted, shown[:3])) + (", ..." if len(shown) > 3 else "")
+    return ", ".join(quoted(one, PATH) for one in shown[:3]) + (", ..." if len(shown) > 3 else "")
