@@ -269,7 +269,7 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
 
 def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> None:
     before = (project / "models" / HEAD / "predictions.parquet").read_bytes()
-    call(project, "dvc", "exp", "run", "--name", "other-seed", "-S", f"+runs.{HEAD}.seed=14")
+    call(project, "dvc", "exp", "run", "--name", "other-seed", "-S", f"+runs.{HEAD}.seed=14", f"evaluate@{HEAD}")
     assert (project / "models" / HEAD / "predictions.parquet").read_bytes() != before
     assert "other-seed" in call(project, "dvc", "exp", "show", "--csv")
     call(project, "git", "checkout", "-q", ".")
