@@ -56,13 +56,13 @@ bench: .venv/dev
 
 # small sizes and one repeat: shows that every bench works, and ratios only roughly
 bench-quick: .venv/dev
-	python bench/preparation.py --copies 2 --repeats 1
+	python bench/preparation.py --copies 4 --repeats 1
 	python bench/delivery.py --copies 1
 	python bench/warping.py --pictures 50 --repeats 1
 	python bench/colorize.py --megapixels 2 --repeats 1
 	python bench/memory.py --pictures 1000 2000
 	python bench/extraction.py --backbones densenet121 --rows 128 --repeats 1
-	python bench/heads.py --epochs 10 --trials 4
+	python bench/heads.py --rows 1000 --epochs 10 --trials 4
 	python bench/training.py --steps 4 --repeats 1
 	python bench/finetuning.py --steps 2 --repeats 1
 	python bench/coloring.py --steps 2 --repeats 1
