@@ -451,6 +451,20 @@ class TestColorizers:
         assert "MSE on the test pictures" in out
         assert "Accuracy" not in out
 
+    def test_other_true_colors_cannot_be_compared(self, colored, capsys):
+        grey = np.full(N, 150.0)
+        write_errors(colored, "colors", ERRORS * 1.03, grey_mse=grey)
+        assert run_gate(colored) == 1, "an older baseline does not say what the colors were"
+        assert run_gate(colored, "--accept") == 0
+        assert (colored / "baselines" / "colors.csv").read_text().startswith("id,mse,grey_mse\n")
+        write_errors(colored, "colors", ERRORS, grey_mse=np.where(np.arange(N) == 3, 150.1, grey))
+        assert run_gate(colored) == 0, "rounding is no other color"
+        capsys.readouterr()
+        write_errors(colored, "colors", ERRORS, grey_mse=np.where(np.arange(N) == 3, 152.0, grey))
+        assert run_gate(colored) == 2
+        said = line(capsys.readouterr().out, "colors")
+        assert "cannot compare: 1 pictures have other true colors (0000000000000003, ...); --accept" in said
+
     def test_surely_worse_is_a_regression_above_the_margin(self, colored, capsys):
         write_errors(colored, "colors", ERRORS * 1.03)
         assert run_gate(colored) == 1

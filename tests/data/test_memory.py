@@ -1,5 +1,6 @@
 """What a picture takes is known before it is decoded, and bounded: in pixels, sides and bytes."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -111,6 +112,22 @@ def test_large_pictures_are_decoded_one_at_a_time() -> None:
     for thread in threads:
         thread.join()
     assert most == [1, 1, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "setuid"), reason="users have numbers on POSIX systems")
+def test_large_pictures_are_decoded_for_users_without_a_name(tmp_path: Path) -> None:
+    code = """
+import os
+from lamina.data.memory import alone_if_large
+if os.getuid() == 0:
+    os.setuid(54321)  # as containers are often run
+with alone_if_large(300 * 2**20):
+    print("alone")
+"""
+    tmp_path.chmod(0o777)
+    surroundings = {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("alone\n", "")
 
 
 def test_an_orientation_behind_the_pixels_of_a_png_is_read() -> None:

@@ -1,6 +1,6 @@
 """Memory that decoding a picture takes: estimated before it starts, bounded, and not taken by many at once."""
 
-import getpass
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,5 +69,7 @@ def alone_if_large(needed: int) -> Iterator[None]:
     if needed <= _LARGE:
         yield
         return
-    with FileLock(Path(tempfile.gettempdir()) / f"lamina-{getpass.getuser()}.lock"):
+    # by number: in a container, a user may have no name; Windows has no numbers, but a temporary folder for each user
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    with FileLock(Path(tempfile.gettempdir()) / f"lamina-{user}.lock"):
         yield

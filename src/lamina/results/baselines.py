@@ -38,7 +38,7 @@ def read_baseline(system: Path, name: str, measure: Measure) -> Answers:
     Raises:
         UserError: If the file is missing or broken, or holds another measure.
     """
-    path, header = baseline_path(system, name), ["id", *measure.columns]
+    path = baseline_path(system, name)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -48,16 +48,17 @@ def read_baseline(system: Path, name: str, measure: Measure) -> Answers:
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid CSV ({error}); {RESTORE}") from None
     found = rows[0][1] if rows else []
-    if found != header:
-        raise UserError(_another_header(path, header, found, measure))
-    return _answers(rows[1:], header, measure, path, RESTORE)
+    if found not in (_header(measure), _header(measure, truth=True)):
+        raise UserError(_another_header(path, found, measure))
+    return _answers(rows[1:], found, measure, path, RESTORE)
 
 
 def baseline_text(answers: Answers, measure: Measure) -> str:
     """Return the text of `baselines/RUN.csv`; the same answers give the same bytes."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([["id", *measure.columns], *([key, *answers[key]] for key in sorted(answers))])
+    truth = len(next(iter(answers.values()), ())) > len(measure.columns)
+    writer.writerows([_header(measure, truth=truth), *([key, *answers[key]] for key in sorted(answers))])
     return text.getvalue()
 
 
@@ -68,8 +69,9 @@ def read_present(system: Path, name: str, measure: Measure) -> tuple[Answers, di
         UserError: If the file is missing or not valid.
     """
     path = results_folder(system, name) / "predictions.parquet"
-    names = ["id", *measure.columns, "origin"]
     try:
+        truth = measure.truth in pq.read_schema(path).names
+        names = [*_header(measure, truth=truth), "origin"]
         columns = pq.read_table(path, columns=names).to_pydict()
     except FileNotFoundError:
         raise UserError(f"no {path}; make it with `dvc repro`, or fetch it with `dvc pull`") from None
@@ -113,15 +115,19 @@ def difference(system: Path, name: str, answers: Answers, measure: Measure) -> s
     return f"{name}: renewed, {measure.title} {values} ({counts} of {len(answers)} examples)"
 
 
-def _another_header(path: Path, header: list[str], found: list[str], measure: Measure) -> str:
+def _header(measure: Measure, *, truth: bool = False) -> list[str]:
+    return ["id", *measure.columns, *([measure.truth] if truth and measure.truth else [])]
+
+
+def _another_header(path: Path, found: list[str], measure: Measure) -> str:
     for other in MEASURES.values():
-        if found == ["id", *other.columns]:
+        if found in (_header(other), _header(other, truth=True)):
             return (
                 f"the run's measure changed: {path} holds {other.title}, but the run now has {measure.title}; "
                 "--accept renews the baseline"
             )
     got = ",".join(found) or "an empty file"
-    return f"{path}: expected the header {','.join(header)}, got {got}; {RESTORE}"
+    return f"{path}: expected the header {','.join(_header(measure))}, got {got}; {RESTORE}"
 
 
 def _answers(
@@ -141,8 +147,8 @@ def _answers(
 
 
 def _cells(row: Sequence[Any], names: Sequence[str], measure: Measure) -> tuple[str, ...] | None:
-    """Return the cells between the picture's id and its origin; None if they are not valid."""
-    end = 1 + len(measure.columns)
+    """Return the cells between the picture's id and its origin, if there is one; None if they are not valid."""
+    end = names.index("origin") if "origin" in names else len(names)
     if len(row) != len(names) or not all(isinstance(name, str) and name for name in (row[0], *row[end:])):
         return None
     try:

@@ -62,6 +62,7 @@ class Measure(ABC):
         higher_is_better: False for errors.
         share: Whether it is a share, from 0 to 1.
         columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
+        truth: A column there that follows from the true answer alone, which a baseline keeps, too, where there is one.
         margin: Of the gate: by which share the error (1 - accuracy, or the MSE) may grow before it matters.
         legend: Explains the gate's table.
     """
@@ -72,12 +73,17 @@ class Measure(ABC):
     higher_is_better: ClassVar[bool]
     share: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
+    truth: ClassVar[str | None] = None
     margin: ClassVar[float]
     legend: ClassVar[str]
 
     @abstractmethod
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
-        """Return a baseline's cells for one picture, from its `columns`; raises ValueError if they are not valid."""
+        """Return a baseline's cells for one picture, from its `columns` and its `truth`, if that is there.
+
+        Raises:
+            ValueError: If they are not valid.
+        """
 
     @abstractmethod
     def value(self, answers: Answers) -> float:
@@ -93,7 +99,7 @@ class Measure(ABC):
 
     @abstractmethod
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
-        """Compare answers for the same pictures; raises UserError if their labels differ."""
+        """Compare answers for the same pictures; raises UserError if the true answers differ."""
 
     @abstractmethod
     def amount(self, loss: float) -> str:
@@ -174,6 +180,7 @@ class MeanSquaredError(Measure):
     higher_is_better = False
     share = False
     columns = ("mse",)
+    truth = "grey_mse"  # of a and b 0 everywhere
     margin = 0.02
     legend = (
         "MSE on the test pictures, in squared units of the target (of colorizers a and b of CIELAB), and its "
@@ -185,20 +192,25 @@ class MeanSquaredError(Measure):
 
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
         try:
-            (number,) = map(float, values)
+            numbers = [float(value) for value in values]
         except TypeError as error:
             raise ValueError(str(error)) from None
-        if not 0 <= number < math.inf:
-            raise ValueError(f"expected an MSE of 0 or more, got {number}")
-        return (f"{number:.{self.decimals}f}",)
+        if not all(0 <= number < math.inf for number in numbers):
+            raise ValueError(f"expected an MSE of 0 or more, got {numbers}")
+        return tuple(f"{number:.{self.decimals}f}" for number in numbers)
 
     def value(self, answers: Answers) -> float:
-        return math.fsum(float(number) for (number,) in answers.values()) / len(answers)
+        return math.fsum(float(cells[0]) for cells in answers.values()) / len(answers)
 
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
         from lamina.maths.means import mean_interval, paired_mean_test
 
         keys = sorted(after)
+        repainted = [key for key in keys if self._another_truth(before[key], after[key])]
+        if repainted:
+            raise UserError(
+                f"{len(repainted)} pictures have other true colors ({repainted[0]}, ...); --accept renews the baseline"
+            )
         first, second = (np.array([float(answers[key][0]) for key in keys]) for answers in (before, after))
         origin = [origins[key] for key in keys]
         rises, visible, mean = second - first, np.maximum(self.same * first, self.same), float(first.mean())
@@ -224,6 +236,13 @@ class MeanSquaredError(Measure):
         low, high = change.interval
         bounds = f"{100 * low:+.2f}, {100 * high:+.2f}" if np.isfinite(high) else "one origin"
         return f"{100 * change.loss:+.2f} % [{bounds}]"
+
+    def _another_truth(self, before: Sequence[str], after: Sequence[str]) -> bool:
+        """Whether the truth differs visibly; False if a baseline of an older version does not hold it."""
+        return any(
+            abs(float(new) - float(old)) > max(self.same * float(old), self.same)
+            for old, new in zip(before[1:], after[1:], strict=False)
+        )
 
     def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
         from lamina.maths.means import mean_interval

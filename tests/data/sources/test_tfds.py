@@ -261,6 +261,23 @@ def test_splits_are_chosen(directory: Path) -> None:
         read("lamina_pets", splits=["train", "tset"])
 
 
+def test_parts_of_splits_have_the_names_of_the_whole(directory: Path) -> None:
+    whole = read("lamina_pets", splits=["train"])
+    assert read("lamina_pets", splits=["train[5:9]"]) == whole[5:9]
+    assert read("lamina_pets", splits=["train[-3:]", "train[:2]"]) == whole[:2] + whole[-3:]
+    assert read("lamina_pets", splits=["train[:50%]"]) == whole[: round(len(whole) / 2)]
+    for given, message in [
+        (["train[:6]", "train[5:]"], r"two parts hold train 5; give parts that do not overlap"),
+        (["train[:6", "test"], r"'train\[:6' is no part of a split; write it as train\[:10%\]"),
+        (["train[9:5]"], r"'train\[9:5\]' is no part of a split"),
+        (["train[:1000]"], r"'train\[:1000\]' is no part of a split"),
+        (["train+test"], r"'train\+test' is no part of a split"),
+        (["tset[:5]"], r"no split 'tset\[:5\]'"),
+    ]:
+        with pytest.raises(UserError, match=f"source.splits: {message}"):
+            read("lamina_pets", splits=given)
+
+
 def test_the_picture_of_the_usual_name_is_taken(directory: Path) -> None:
     assert {one.encoded for one in read("lamina_masks", labels="none")} == {encoded(2)}
 

@@ -83,7 +83,7 @@ class SourceConfig(Config):
         origin: Regular expression with a group `origin`, searched in the name of each file.
         classes: The only labels that the filter keeps; null: all.
         pictures: Number of drawn pictures, for smear.
-        splits: Splits to read, for tfds; null: all.
+        splits: Splits to read, or parts of them as `train[:10%]`, for tfds; null: all.
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds", "sklearn"]

@@ -1,9 +1,10 @@
 """Reads the encoded pictures of a TensorFlow Datasets (TFDS) dataset."""
 
 import posixpath
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -39,6 +40,15 @@ class Features:
     file_name: str | None
     labels: Mapping[str, tuple[str, ...]]
     main_label: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a split: its examples from `start` up to, not including, `stop`."""
+
+    split: str
+    start: int
+    stop: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,23 +199,36 @@ def usual_label(features: Features, where: str) -> str:
     return next(iter(features.labels))
 
 
-def chosen_splits(dataset: Dataset, splits: tuple[str, ...] | None) -> dict[str, int]:
-    """Return the number of pictures of each split to read, in the order of the pictures' names.
+def chosen_parts(dataset: Dataset, splits: tuple[str, ...] | None) -> list[Part]:
+    """Return the parts of the dataset to read, in the order of the pictures' names.
 
     Args:
         dataset: A prepared dataset.
-        splits: Names; None: all.
+        splits: Names of splits or, in the notation of the library, of parts of them: `train[:10%]`, `test[500:900]`;
+            None: all splits.
 
     Raises:
-        UserError: If a split does not exist; lists those that do.
+        UserError: If a split does not exist, a part holds nothing, or two overlap.
     """
-    for name in splits or ():
-        if name not in dataset.splits:
-            raise UserError(
-                f"tfds:{dataset.location}: source.splits: no split {name!r}{known_names(name, dataset.splits)}"
-            )
-    chosen = dataset.splits if splits is None else splits
-    return {name: dataset.splits[name] for name in sorted(chosen, key=lambda name: f"{name}/")}
+    known = dataset.builder.info.splits
+    parts = set()
+    for name in dataset.splits if splits is None else splits:
+        where = f"tfds:{dataset.location}: source.splits:"
+        if re.split(r"[\[+]", name)[0] not in dataset.splits:
+            raise UserError(f"{where} no split {name!r}{known_names(name, dataset.splits)}")
+        try:
+            (found,) = library().core.ReadInstruction.from_spec(name).to_absolute(known)
+        except (AssertionError, ValueError):
+            found = None
+        start, stop = (found.from_ or 0, found.to or dataset.splits[found.splitname]) if found else (0, 0)
+        if found is None or start >= stop:
+            raise UserError(f"{where} {name!r} is no part of a split; write it as train[:10%] or train[50:90]")
+        parts.add(Part(split=found.splitname, start=start, stop=stop))
+    ordered = sorted(parts, key=lambda part: (f"{part.split}/", part.start, part.stop))
+    for one, other in pairwise(ordered):
+        if one.split == other.split and other.start < one.stop:
+            raise UserError(f"{where} two parts hold {one.split} {other.start}; give parts that do not overlap")
+    return ordered
 
 
 def read_pictures(
@@ -217,7 +240,8 @@ def read_pictures(
 ) -> tuple[Iterator[Picture], int]:
     """Read the pictures of the chosen splits, one at a time, in the order of their names.
 
-    A picture's name is SPLIT/NUMBER with a suffix by its bytes, or SPLIT/NUMBER-FILE if the dataset has file names.
+    A picture's name is SPLIT/NUMBER with a suffix by its bytes, or SPLIT/NUMBER-FILE if the dataset has file names;
+    the number counts from the start of the whole split.
 
     Args:
         dataset: A prepared dataset.
@@ -233,17 +257,17 @@ def read_pictures(
         UserError: At once if the dataset has no such labels, splits or file names; later if its files are damaged.
     """
     where, features = f"tfds:{dataset.location}", dataset.features
-    label, chosen = chosen_label(features, labels, where), chosen_splits(dataset, splits)
+    label, parts = chosen_label(features, labels, where), chosen_parts(dataset, splits)
     if find_origin and features.file_name is None:
         raise UserError(f"{where}: has no file names for source.origin; set it to null")
     read_config()  # loads TensorFlow now, so that the progress bar does not count it as the first picture
 
-    def pictures(split: str) -> Iterator[Picture]:
-        for index, example in enumerate(_examples(dataset, split, label)):
+    def pictures(part: Part) -> Iterator[Picture]:
+        for index, example in enumerate(_examples(dataset, part, label), part.start):
             encoded = example[features.image]
             file = _file_name(example[features.file_name]) if features.file_name else ""
             ending = _ending(file, encoded) if content == "pictures" else ""  # a text that starts with BM is no bitmap
-            name = checked_name(f"{split}/{index:08d}{ending}", where)
+            name = checked_name(f"{part.split}/{index:08d}{ending}", where)
             check_size(len(encoded), name, where)
             yield Picture(
                 name=name,
@@ -252,7 +276,7 @@ def read_pictures(
                 origin=find_origin(file) if find_origin else name,
             )
 
-    return chain.from_iterable(map(pictures, chosen)), sum(chosen.values())
+    return chain.from_iterable(map(pictures, parts)), sum(part.stop - part.start for part in parts)
 
 
 def _labels(number: int, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -275,20 +299,23 @@ def _ending(file: str, encoded: bytes) -> str:
     return f"-{file}" if file.lower().endswith(PICTURE_SUFFIXES) else f"-{file}{suffix}"
 
 
-def _examples(dataset: Dataset, split: str, label: str | None) -> Iterator[dict[str, Any]]:
-    """Examples of a split in their stored order, with the needed features only."""
+def _examples(dataset: Dataset, part: Part, label: str | None) -> Iterator[dict[str, Any]]:
+    """Examples of a part in their stored order, with the needed features only."""
     tfds, features = library(), dataset.features
     needed = {name: True for name in (features.image, features.file_name, label) if name}
     decoders = tfds.decode.PartialDecoding(needed, decoders={features.image: tfds.decode.SkipDecoding()})
     try:
         with quiet_stderr():  # without a GPU, TensorFlow reports an error of CUDA here
             examples = dataset.builder.as_dataset(
-                split=split, shuffle_files=False, decoders=decoders, read_config=read_config()
+                split=f"{part.split}[{part.start}:{part.stop}]",
+                shuffle_files=False,
+                decoders=decoders,
+                read_config=read_config(),
             ).as_numpy_iterator()
         yield from examples
     except Exception as error:  # TensorFlow's own exceptions, which this module must not import
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"tfds:{dataset.location}: {split!r} cannot be read ({reason}); "
+            f"tfds:{dataset.location}: {part.split!r} cannot be read ({reason}); "
             f"the files in {dataset.builder.data_path} are damaged or incomplete: remove them, or copy them again"
         ) from None
