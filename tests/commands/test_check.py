@@ -53,6 +53,17 @@ def test_what_would_run_too_long_or_collide_is_refused(tmp_path: Path, old: str,
         check(changed(tmp_path, old, new))
 
 
+def test_a_pipeline_that_hands_names_to_a_shell_is_refused(tmp_path: Path) -> None:
+    changed(tmp_path, "seed", "seed")
+    pipeline = (ROOT / "dvc.yaml").read_text()
+    (tmp_path / "dvc.yaml").write_text(pipeline)
+    assert check(tmp_path) == 0
+    old = pipeline.replace("cmd: python -m lamina.stages.train", "cmd: python -m lamina.stages.train ${key}")
+    (tmp_path / "dvc.yaml").write_text(old)
+    with pytest.raises(UserError, match=r"dvc.yaml: `cmd: .*train \$\{key\}` hands a name of params.yaml to a shell"):
+        check(tmp_path)
+
+
 def bomb(first: str, of_nine: str) -> str:
     """30 entries of which each holds the one before nine times."""
     later = (f"a{n}: &a{n} {of_nine.format(', '.join([f'*a{n - 1}'] * 9))}\n" for n in range(1, 30))
