@@ -1,5 +1,6 @@
 """Names in figures as they stand: `$` is a letter, and scripts that matplotlib lacks get a font of this machine."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -19,6 +20,7 @@ def plain_text(names: Iterable[str]) -> Iterator[Mapping[str, str]]:
 
     matplotlib would read what stands between two `$` as mathematics, and fail where it is none.
     """
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns of fonts without a regular weight
     lettered = {name: lettering(name, LONGEST) for name in names}
     paths = dict.fromkeys(path for _, path in lettered.values() if path != SHIPPED)
     for path in paths:
