@@ -25,7 +25,8 @@ WATCHED = [key for key in STAGES if key[1] != "watch"]
 
 FLOORS = {
     "maths": 0, "errors": 0, "config": 0, "files": 0, "progress": 0, "prefetch": 0, "quiet_stderr": 0,
-    "source_code": 0, "installation": 0, "locks": 0, "old_params": 0, "mirror": 0, "text": 0, "fonts": 0,
+    "source_code": 0, "installation": 0, "dvc_process": 0,
+    "locks": 0, "old_params": 0, "mirror": 0, "text": 0, "fonts": 0,
     "data": 1, "models": 1, "inputs": 1, "training": 1, "tuning": 1, "results": 1, "charts": 1,
     "tasks": 2,
     "report": 3, "tracking": 3,
@@ -206,11 +207,12 @@ def test_a_task_is_a_folder_that_answers_every_question(task: str) -> None:
 
 
 def called_module(key: tuple[str, str]) -> str:
-    return STAGES[key]["cmd"].removeprefix("python -m ").split()[0]
+    (module,) = STAGES[key]["cmd"].removeprefix("python -m lamina.stages ").split()
+    return module
 
 
 def test_every_stage_is_a_module_and_every_stage_module_a_stage() -> None:
-    called = {called_module(key).rpartition(".")[2] for key in STAGES}
+    called = {called_module(key) for key in STAGES}
     expected = {*stage_modules(), "watch"}
     if "texts.dvc.yaml" not in PIPELINES:
         expected -= {"filter_texts", "split_texts", "validate_texts", "words"}
@@ -219,7 +221,7 @@ def test_every_stage_is_a_module_and_every_stage_module_a_stage() -> None:
 
 @pytest.mark.parametrize("key", WATCHED, ids=" ".join)
 def test_a_stage_depends_on_the_list_of_its_code(key: tuple[str, str]) -> None:
-    module = called_module(key).rpartition(".")[2]
+    module = called_module(key)
     expected = f"{module}/${{item.task}}" if module in DECIDING else module
     assert [path for path in STAGES[key]["deps"] if path.startswith("data/code")] == [f"data/code/{expected}.txt"]
 

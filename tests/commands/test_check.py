@@ -58,7 +58,7 @@ def test_a_pipeline_that_hands_names_to_a_shell_is_refused(tmp_path: Path) -> No
     pipeline = (ROOT / "dvc.yaml").read_text()
     (tmp_path / "dvc.yaml").write_text(pipeline)
     assert check(tmp_path) == 0
-    old = pipeline.replace("cmd: python -m lamina.stages.train", "cmd: python -m lamina.stages.train ${key}")
+    old = pipeline.replace("cmd: python -m lamina.stages train", "cmd: python -m lamina.stages train ${key}")
     (tmp_path / "dvc.yaml").write_text(old)
     with pytest.raises(UserError, match=r"dvc.yaml: `cmd: .*train \$\{key\}` hands a name of params.yaml to a shell"):
         check(tmp_path)

@@ -6,7 +6,6 @@ import re
 import select
 import sys
 import threading
-import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -22,7 +21,6 @@ from lamina.text import one_line
 USER_ERROR: Final = 2
 INTERRUPTED: Final = 130
 SECONDS_TO_END: Final = 5.0  # for a worker thread, and then for the process
-SECONDS_BETWEEN_LOOKS: Final = 0.25
 LONGEST: Final = 120  # letters of the name of a lock
 PIPE_CLOSED: Final = 141  # 128 + SIGPIPE, as a shell reports it
 
@@ -37,6 +35,11 @@ def run_stage(main: Callable[[], None]) -> NoReturn:
     """
     if DVC_STAGE in os.environ:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
+    run_alone(main)
+
+
+def run_alone(main: Callable[[], None]) -> NoReturn:
+    """`run` the `main` of a stage, in one process per system and stage."""
     stage = "@".join([Path(sys.argv[0]).stem, *_given()])
     file = re.sub(r"[^\w@.-]", "-", stage)[:LONGEST]  # the name is not checked yet
     with ExitStack() as until_the_end:
@@ -138,21 +141,12 @@ def _outcome(action: Callable[[], None]) -> Any:
 
 def _end_with_dvc() -> None:
     """End this process at once when the `dvc` that started it has ended."""
-    import psutil  # only a stage that DVC started needs it
+    from lamina.dvc_process import find_dvc, wait_for_end  # only a stage that DVC started needs it
 
-    with suppress(psutil.NoSuchProcess):  # ended at this moment
-        dvc = next((one for one in psutil.Process().parents() if _may_be_dvc(one.cmdline())), None)
-        while dvc and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+    wait_for_end(find_dvc())
     with suppress(OSError):  # the terminal may be closed
         print("error: dvc, which started this stage, has ended; run it again", file=sys.stderr, flush=True)
     os._exit(INTERRUPTED)
-
-
-def _may_be_dvc(command: list[str]) -> bool:
-    """Whether a command is `dvc` or a program that may call it, and not a shell that DVC runs a stage in."""
-    text = " ".join(command)
-    return ("dvc" in text or "python" in text) and "lamina.stages" not in text
 
 
 def _end_soon() -> None:

@@ -24,12 +24,13 @@ from lamina.results.published import NAME, write_published
 from lamina.results.record import system_name
 from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
+from lamina.stages.warm import HELPERS
 from lamina.tasks.ensembles import read_ensembles
 from lamina.tasks.published import published_module, read_published
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
-NO_STAGES = ("entry", "folds", "run_stage", "watch")
+NO_STAGES = (*HELPERS, "__main__", "watch")
 
 
 def list_code(out: Path, cache: Path, system: str) -> int:

@@ -1,0 +1,35 @@
+"""The `dvc` that started this process."""
+
+import time
+from contextlib import suppress
+from typing import Final
+
+import psutil
+
+SECONDS_BETWEEN_LOOKS: Final = 0.25
+
+
+def find_dvc() -> psutil.Process | None:
+    """Return the nearest parent that is `dvc`, or a program that may call it; None if that has ended."""
+    return next((one for one in psutil.Process().parents() if _may_be_dvc(one)), None)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process has not ended."""
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def wait_for_end(process: psutil.Process | None) -> None:
+    """Return when a process has ended."""
+    while process and is_alive(process):
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _may_be_dvc(process: psutil.Process) -> bool:
+    """Whether it is `dvc` or a program that may call it, and not a shell that DVC runs a stage in."""
+    with suppress(psutil.Error):  # it has ended at this moment, or belongs to somebody else
+        text = " ".join(process.cmdline())
+        return ("dvc" in text or "python" in text) and "lamina.stages" not in text
+    return False

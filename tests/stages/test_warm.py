@@ -1,0 +1,150 @@
+"""Stages in workers that a server forks: as if DVC had started them, and nothing is left if a process is killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lamina.locks import LOCKS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forking is safe on Linux")
+
+PARAMS = """
+seed: 1
+source: {kind: smear, pictures: 4000}
+filter: {drop_grayscale: false, min_side: 8, drop_duplicates: false}
+convert: {size: 32, isolate: none}
+split: {test: 0.3, validation: 0.1}
+"""
+# starts stages as dvc does, each by a shell that waits for it, and writes their exit codes
+STARTER = """
+import os, subprocess, sys
+for stage in sys.argv[1:]:
+    environment = os.environ | {"DVC_STAGE": stage}
+    code = subprocess.call(["sh", "-c", f"{sys.executable} -m lamina.stages {stage}; exit $?"], env=environment)
+    print("ended", stage, code, flush=True)
+"""
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "dvc.py").write_text(STARTER)
+    yield tmp_path
+    for process in working_in(tmp_path):
+        process.kill()
+
+
+def working_in(system: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or is a zombie, which has no folder
+            if process.cwd() == str(system):
+                found.append(process)
+    return found
+
+
+def start(system: Path, *stages: str, **environment: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "dvc.py", *stages]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=system, env=os.environ | environment, text=True, **pipes)
+
+
+def ended(output: str) -> list[str]:
+    """The stages that a `dvc` ran, and their exit codes."""
+    return [line.removeprefix("ended ") for line in output.splitlines() if line.startswith("ended ")]
+
+
+def wait_for(what: object, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def worker_of(system: Path, stage: str) -> psutil.Process:
+    """Wait until a stage works, and return its process."""
+    holder = system / LOCKS / f"{stage}.pid"
+    wait_for(lambda: holder.exists() and holder.read_text())
+    return psutil.Process(int(holder.read_text()))
+
+
+def client_of(system: Path, stage: str) -> psutil.Process:
+    named = [one for one in working_in(system) if one.cmdline()[1:] == ["-m", "lamina.stages", stage]]
+    (client,) = (one for one in named if one.parent() and one.parent().name() == "sh")
+    return client
+
+
+def test_one_server_forks_the_stages_of_a_dvc_and_ends_with_it(system: Path) -> None:
+    (system / "params.yaml").write_text(PARAMS.replace("4000", "60"))
+    dvc = start(system, "download", "filter", "augment")
+    first = worker_of(system, "download")
+    server, client = first.parent(), client_of(system, "download")
+    assert server.pid != client.pid
+    assert client.parent().parent().pid == dvc.pid
+    assert worker_of(system, "filter").parent() == server
+    output, errors = dvc.communicate(timeout=60)
+    assert ended(output) == ["download 0", "filter 0", "augment 2"]
+    assert "error: params.yaml: the section augment is missing" in errors, (
+        "what a worker writes reaches those who wait for it"
+    )
+    assert (system / "data/filtered/kept.parquet").exists()
+    wait_for(lambda: not working_in(system), 5)
+
+
+def test_a_switch_lets_stages_run_in_the_processes_that_dvc_started(system: Path) -> None:
+    dvc = start(system, "download", LAMINA_WARM="0")
+    assert worker_of(system, "download") == client_of(system, "download")
+    dvc.kill()
+    dvc.communicate()
+
+
+def test_a_killed_worker_is_an_error_and_the_next_stage_runs(system: Path) -> None:
+    dvc = start(system, "download", "filter")
+    worker_of(system, "download").kill()
+    output, errors = dvc.communicate(timeout=60)
+    assert ended(output) == ["download 137", "filter 2"]
+    assert "error: the process of this stage was killed; run it again" in errors
+
+
+@pytest.mark.parametrize("who", ["dvc", "client"])
+def test_a_worker_ends_when_nobody_waits_for_it(system: Path, who: str) -> None:
+    dvc = start(system, "download")
+    worker_of(system, "download")
+    (dvc if who == "dvc" else client_of(system, "download")).kill()
+    dvc.communicate(timeout=10)
+    wait_for(lambda: not working_in(system), 10)
+    assert not (system / "data/raw").exists()
+
+
+def test_a_worker_outlives_the_server_and_a_new_one_comes(system: Path) -> None:
+    (system / "params.yaml").write_text(PARAMS.replace("4000", "400"))
+    dvc = start(system, "download", "filter")
+    server = worker_of(system, "download").parent()
+    server.kill()
+    assert worker_of(system, "filter").parent() != server
+    output, _ = dvc.communicate(timeout=60)
+    assert ended(output) == ["download 0", "filter 0"]
+
+
+def test_ctrl_c_reaches_the_worker(system: Path) -> None:
+    dvc = start(system, "download")
+    worker_of(system, "download")
+    client_of(system, "download").send_signal(signal.SIGINT)
+    output, errors = dvc.communicate(timeout=30)
+    assert ended(output) == ["download 130"]
+    assert "interrupted: no half-written file is left; run again to continue" in errors
+    assert not list(system.rglob(".part-*"))
+
+
+def test_an_unknown_stage_is_named(system: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "lamina.stages", "entri"], cwd=system, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "error: expected the name of a stage, one of " in done.stderr
