@@ -3,8 +3,8 @@
 python bench/pipeline.py
 
 The clone of the current commit is in a temporary folder. The installation is timed twice: as the Makefile does it, and
-with pip alone. `dvc repro --force` is timed twice, too: with stages forked from a process that has their libraries loaded,
-and with a new process for each.
+with pip alone. `dvc repro --force` is timed twice, too: with stages forked from one process, and with a new
+process for each.
 """
 
 import os
