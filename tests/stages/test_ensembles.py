@@ -40,7 +40,7 @@ RUNS = {
 BOTH = {"both": {"runs": list(MEMBERS)}}
 FILES = {
     "model.keras", "record.json", "predictions.parquet", "metrics.json", "assessment.json", "crossvalidation.parquet",
-    "sheets",
+    "sheets", "uncertainty",
 }  # fmt: skip
 
 
