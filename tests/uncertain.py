@@ -31,9 +31,11 @@ def predicted(
     return table.assign(distance=random.random(count).astype(np.float32)) if distance else table
 
 
-def write_doubt(folder: Path, validation: pd.DataFrame, classes: Sequence[str] = TWO) -> Uncertainty:
+def write_doubt(
+    folder: Path, validation: pd.DataFrame, classes: Sequence[str] = TWO, *, width: int = WIDTH
+) -> Uncertainty:
     """Write `uncertainty/` into a run's folder, with reference features along the axes."""
     known = measure_uncertainty(validation, classes)
-    reference = np.tile(unit_rows(np.eye(WIDTH, dtype=np.float32)), (10, 1)).astype(np.float16)
+    reference = np.tile(unit_rows(np.eye(width, dtype=np.float32)), (10, 1)).astype(np.float16)
     write_uncertainty(folder, known, validation, classes, reference if known.neighborhood else None)
     return known

@@ -21,8 +21,8 @@ from lamina.tracking.records import TrackedRun
 SERVED = Path(__file__).with_name("pyfunc.py")
 REQUIRED = ("keras", "mlflow", "numpy", "pandas", "tensorflow")
 FOR_ONNX = ("onnx", "onnxruntime")
-FOR_TEXTS = ("pyarrow", "pydantic", "ruamel.yaml", "scikit-learn", "scipy")
-FOR_JUDGE = ("pydantic", "ruamel.yaml")
+FOR_TEXTS = ("filelock", "pyarrow", "pydantic", "ruamel.yaml", "scikit-learn", "scipy")
+FOR_JUDGE = ("filelock", "pydantic", "ruamel.yaml")
 
 
 def save(files: TrackedRun, folder: Path, *, run_id: str, model_id: str) -> None:

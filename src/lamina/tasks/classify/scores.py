@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from lamina.results.metrics import Interval, bounds
-from lamina.results.metrics import Metrics as BaseMetrics
 from lamina.results.result_file import ResultFile
+from lamina.tasks.classify import results
 from lamina.tasks.classify.results import Calibration, ClassScores
 
 
@@ -67,7 +67,7 @@ class JudgedScores(ClassScores):
         return found
 
 
-class Metrics(BaseMetrics):
+class Metrics(results.Metrics):
     """What `metrics.json` holds."""
 
     test: JudgedScores
