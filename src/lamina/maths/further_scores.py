@@ -10,7 +10,7 @@ from lamina.maths.calibration import checked
 from lamina.maths.scores import accuracy_interval
 
 SAMPLES: Final = (100, 1000)  # of the bootstrap: least, for many pictures of many classes, and most
-WORK: Final = 200_000_000  # pictures x classes x samples from which on there are fewer samples
+WORK: Final = 20_000_000  # pictures x classes x samples from which on there are fewer samples
 CELLS: Final = 4_000_000  # numbers that are held at once: weights of all pictures, or confusions
 
 # worst and best value of each score
@@ -49,7 +49,7 @@ def further_scores(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike
         - `matthews`: correlation of labels and predictions (J. Gorodkin, Computational Biology and Chemistry 28 (2004)
           367); 0 where all labels or all predictions are equal;
         - `aurc`: area under the risk-coverage curve: the mean error rate of the most confident answers, over all shares
-          that may be answered; lower is better (Y. Geifman and R. El-Yaniv, NIPS 2017).
+          that may be answered; lower is better (Y. Geifman, G. Uziel and R. El-Yaniv, ICLR 2019).
 
         Intervals are 95 % percentiles of a bootstrap over origins (B. Efron and R. Tibshirani, 1993, chapter 13). Where
         no resample differs from a perfect score, the other end is that of Wilson's interval for as many perfect

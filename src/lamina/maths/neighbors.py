@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEIGHBOR: Final = 10  # the distance is that to the nearest but nine: one odd picture alone makes no neighborhood
-REFERENCE: Final = 1000  # training pictures that are kept: a share of 1 % was as good as all (Sun et al., table 5)
+REFERENCE: Final = 1000  # training pictures that are kept: Sun et al. keep 1 % of ImageNet
 _AT_ONCE: Final = 1024
 
 Floats = NDArray[np.float32]
