@@ -14,6 +14,8 @@ from PIL import Image
 from finished import CONVERT, finished_record, run_settings, write_params
 from lamina.commands import explain, export, predict
 from lamina.errors import UserError
+from uncertain import predicted as answers_of
+from uncertain import write_doubt
 
 SIZE = 16
 CLASSES = ("cat", "dog", "owl")
@@ -96,6 +98,44 @@ def test_a_table_has_a_line_per_picture_and_the_exit_code_reports_broken_ones(
     assert call(predict, system, system / "mine/a.png", "--run", "small") == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert all(f"{name} 0." in line for name in CLASSES)
+
+
+def test_answers_come_with_their_doubt(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("params.yaml", "models", "mine"):
+        (shutil.copytree if (system / name).is_dir() else shutil.copy)(system / name, tmp_path / name)
+    without = predicted(tmp_path, capsys, tmp_path / "mine/a.png")[0]
+    assert (without["scaled"], without["set"], without["outlier"]) == (None, None, None)
+    known = write_doubt(tmp_path / "models/small", answers_of(200, CLASSES), CLASSES, width=256)
+    (found,) = predicted(tmp_path, capsys, tmp_path / "mine/a.png")
+    assert found["probabilities"] == without["probabilities"], "the model's own"
+    assert sum(found["scaled"].values()) == pytest.approx(1)
+    shares = np.array([list(found["probabilities"].values())])
+    assert found["set"] == [name for name, inside in zip(CLASSES, known.sets(shares)[0], strict=True) if inside]
+    assert found["outlier"] is True, "the reference features lie along the axes"
+    call(predict, tmp_path, tmp_path / "mine/a.png", "--run", "small", "--coverage", "0.97", "--by-class")
+    line = capsys.readouterr().out
+    assert f"scaled {found['scaled'][found['predicted']]:.3f}  set {{cat, dog, owl}}  out of distribution" in line
+    write_doubt(tmp_path / "models/small", answers_of(8, CLASSES), CLASSES, width=256)
+    call(predict, tmp_path, tmp_path / "mine/a.png", "--run", "small")
+    assert "note: a coverage of 90% needs 9 origins in the validation fold, which has 8" in capsys.readouterr().err
+    with pytest.raises(UserError, match="--recall and --cost choose between two classes"):
+        call(predict, tmp_path, tmp_path / "mine/a.png", "--run", "small", "--cost", "cat=5")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--coverage", "90", "expected a share between 0 and 1, got 90"),
+        ("--recall", "cat", "expected CLASS=NUMBER with a number above 0, got cat"),
+        ("--cost", "cat=-1", "expected CLASS=NUMBER with a number above 0, got cat=-1"),
+    ],
+)
+def test_a_wish_that_is_no_number_is_refused(
+    system: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, words: str
+) -> None:
+    with pytest.raises(SystemExit):
+        call(predict, system, system / "mine", "--run", "small", option, value)
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("path", "words"), [("nothing.png", "not found"), ("models", "no picture in this folder")])

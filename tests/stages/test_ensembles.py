@@ -19,12 +19,15 @@ from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.models.loading import load_model
+from lamina.models.penultimate import Penultimate
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
 from lamina.results.record import read_record
+from lamina.results.uncertainty import find_judge
 from lamina.stages.ensembles import make_ensembles
 from lamina.stages.evaluate import evaluate
 from lamina.tasks.classify import tables
+from lamina.tasks.classify.answers import Wish
 from lamina.tasks.classify.results import Metrics
 from lamina.tasks.ensembles import read_ensembles
 from lamina.tracking.records import read_tracked
@@ -40,7 +43,7 @@ RUNS = {
 BOTH = {"both": {"runs": list(MEMBERS)}}
 FILES = {
     "model.keras", "record.json", "predictions.parquet", "metrics.json", "assessment.json", "crossvalidation.parquet",
-    "sheets",
+    "sheets", "uncertainty",
 }  # fmt: skip
 
 
@@ -233,6 +236,22 @@ def probabilities(system: Path, name: str, picture: Path) -> np.ndarray:
 def test_predict_gives_the_mean(system: Path, picture: Path) -> None:
     each = [probabilities(system, name, picture) for name in MEMBERS]
     np.testing.assert_allclose(probabilities(system, "both", picture), np.mean(each, axis=0), atol=1e-6)
+
+
+def test_an_ensemble_has_features_of_its_own_and_says_its_doubt(system: Path, picture: Path) -> None:
+    (found,) = predict.predict(system, "both", [picture], Wish(coverage=0.8))
+    assert found.scaled
+    assert sum(found.scaled.values()) == pytest.approx(1)
+    assert found.set is not None
+    assert found.distance is not None
+    judge = find_judge(system / "ensembles/both")
+    assert judge
+    assert judge.known.neighborhood
+    features = Penultimate(load_model(system / "ensembles/both/model.keras"))
+    pixels = open_rows(pd.read_parquet(system / "data/split/manifest.parquet"), folders_of(system)).read(np.arange(3))
+    joined = features(pixels)
+    each = [Penultimate(load_model(system / "models" / name / "model.keras"))(pixels) for name in MEMBERS]
+    np.testing.assert_allclose(joined, np.hstack(each) / np.sqrt(2), atol=1e-5)
 
 
 def test_predict_knows_the_names_of_ensembles(system: Path, picture: Path) -> None:

@@ -3,14 +3,38 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from lamina.data.rows import Folders
+from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.inputs.index import read_split
+from lamina.results.uncertainty import find_judge
 from lamina.stages.evaluate import evaluate
 from systems import NETWORK, stage_of, train_run, write_stripes
+
+
+def answers_carry_their_doubt(system: Path, out: Path) -> None:
+    """Features are those before the last layer, and what was drawn otherwise lies farther away than the test rows."""
+    from lamina.models.keras_runtime import keras
+    from lamina.models.loading import load_model
+    from lamina.models.penultimate import Penultimate
+
+    model = load_model(out / "model.keras")
+    rows = open_rows(read_split(Folders()).query("fold == 'test'"), Folders())
+    pixels = rows.read(np.arange(len(rows)))
+    features = Penultimate(model)(pixels)
+    expected = np.asarray(keras.Model(model.input, model.get_layer("dropout").output)(pixels.astype(np.float32)))
+    np.testing.assert_allclose(features, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
+    judge = find_judge(out)
+    assert judge
+    assert judge.known.neighborhood
+    noise = np.random.default_rng(0).integers(0, 256, pixels.shape, dtype=np.uint8)
+    assert np.median(judge.distances(Penultimate(model)(noise))) > np.max(judge.distances(features))
+    validation = pd.read_parquet(out / "uncertainty/validation.parquet")
+    assert (len(validation), "distance" in validation) == (16, True)
 
 
 def test_predictions_are_joined_to_labels_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +44,7 @@ def test_predictions_are_joined_to_labels_by_id(tmp_path: Path, monkeypatch: pyt
     found = evaluate(Folders(), out)
     assert (found.test.n, found.validation.n) == (16, 16)
     assert found.test.value > 0.8
+    answers_carry_their_doubt(Path(), out)
     before = (out / "metrics.json").read_bytes()
     pd.read_parquet(manifest).sample(frac=1, random_state=1).to_parquet(manifest)
     evaluate(Folders(), out)

@@ -16,6 +16,7 @@ from lamina.tracking import store
 from lamina.tracking.sync import sync
 from onnx_files import pooled
 from tracked import CLASSES, SIDE, shown, write_color_run, write_lightness_run
+from uncertain import WIDTH, predicted, write_doubt
 
 # MLflow warns of its own types when it is imported, and wants an example of the input
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:mlflow")
@@ -81,6 +82,41 @@ def test_a_classifier_loads_from_run_and_model_and_predicts_as_its_network(
     pinned = dict(line.split("==") for line in kept.read_text().split())
     assert set(pinned) == {"keras", "mlflow", "numpy", "pandas", "tensorflow"}
     assert (pinned["keras"], pinned["numpy"]) == ("3.15.1", "1.2.3"), "those of training"
+
+
+def test_answers_are_served_with_the_doubt_that_predict_gives_them(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lamina.models.keras_runtime import keras
+    from lamina.models.penultimate import Penultimate
+    from lamina.tasks.classify.answers import Answers, Wish
+
+    pixels = keras.Input((8, 8, 3))
+    hidden = keras.layers.Dense(WIDTH, activation="relu")(keras.layers.GlobalAveragePooling2D()(pixels))
+    network = keras.Model(pixels, keras.layers.Dense(2, activation="softmax")(hidden))
+    folder = system / "models" / "tiny"
+    network.save(folder / "model.keras")
+    write_doubt(folder, predicted(60, CLASSES), CLASSES)
+    sync(system, "tiny")
+    (run,) = shown(system)
+    served = loaded(system, f"runs:/{run.info.run_id}/model", monkeypatch)
+    found = served.predict(pictures(8))
+    answers = Answers(folder, CLASSES, Wish())
+    assert answers.judge
+    distance = answers.judge.distances(Penultimate(network)(pictures(8)))
+    for row, one in zip(
+        found.to_dict("records"), answers.given(network.predict(pictures(8), verbose=0), distance), strict=True
+    ):
+        assert [row[name] for name in CLASSES] == pytest.approx(list(one["probabilities"].values()), abs=1e-6)
+        assert [row[f"scaled:{name}"] for name in CLASSES] == pytest.approx(list(one["scaled"].values()), abs=1e-6)
+        assert [name for name in CLASSES if row[f"set:{name}"]] == one["set"]
+        assert (row["outlier:distance"], row["outlier:mark"]) == (pytest.approx(one["distance"]), one["outlier"])
+    names = served.metadata.get_output_schema().input_names()
+    assert names == list(found.columns)
+    (kept,) = (system.parents[1] / "mlflow" / "artifacts" / "models").glob("*/artifacts/requirements.txt")
+    assert "pydantic" in kept.read_text()
+    assert not list(kept.parent.rglob("validation.parquet"))
+    assert run.data.metrics["test_accuracy"] == 0.75
 
 
 def test_a_classifier_over_an_onnx_file_brings_the_code_of_its_layer(
@@ -186,7 +222,7 @@ def test_one_pyfunc_serves_every_task() -> None:
     np.testing.assert_array_equal(rgb, [[0, 0], [255, 255]])
 
 
-def test_the_code_that_travels_imports_nothing_of_this_package_but_for_texts() -> None:
+def test_the_code_that_travels_imports_nothing_of_this_package_by_itself() -> None:
     from lamina.tracking import model
 
     lines = model.SERVED.read_text(encoding="utf-8").splitlines()

@@ -63,7 +63,8 @@ def test_a_logged_model_classifies_raw_texts_as_predict_does(films: Path, tmp_pa
     (tmp_path / "new").mkdir()
     for number, text in enumerate(TEXTS):
         (tmp_path / "new" / f"{number}.txt").write_text(text or "zzz", encoding="utf-8")
-    expected = [list(one.probabilities.values()) for one in predict_texts(films, "nb_svm", [tmp_path / "new"])]
+    predictions = predict_texts(films, "nb_svm", [tmp_path / "new"])
+    expected = [list(one.probabilities.values()) for one in predictions]
 
     uri = store.open_store(films).uri
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
@@ -72,8 +73,13 @@ def test_a_logged_model_classifies_raw_texts_as_predict_does(films: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     package, columns, found = json.loads(done.stdout.splitlines()[-1])
     assert Path(package).parts[-3:] == ("code", "lamina", "__init__.py"), "the model brings its own code"
-    assert columns == sorted(OPINIONS)
-    assert found == [pytest.approx(row, abs=1e-6) for row in expected]
+    names = sorted(OPINIONS)
+    assert columns == [*names, *(f"scaled:{name}" for name in names), *(f"set:{name}" for name in names)]
+    assert [row[:3] for row in found] == [pytest.approx(row, abs=1e-6) for row in expected]
+    assert [row[3:6] for row in found] == [
+        pytest.approx(list((one.scaled or {}).values()), abs=1e-6) for one in predictions
+    ]
+    assert [row[6:] for row in found] == [[name in (one.set or []) for name in names] for one in predictions]
     assert found[1] == pytest.approx(found[3]), "a text without known words"
-    assert max(found[0]) == found[0][columns.index("pos")]
+    assert max(found[0][:3]) == found[0][columns.index("pos")]
     assert sync(films, "nb_svm") == "already there"

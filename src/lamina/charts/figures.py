@@ -64,24 +64,55 @@ def curve(history: pd.DataFrame, measure: str, *, level: tuple[str, float] | Non
     return figure
 
 
-def reliability(bins: pd.DataFrame) -> Figure:
+def reliability(bins: pd.DataFrame, scaled: pd.DataFrame | None = None) -> Figure:
     """Draw accuracy over confidence, one point per bin, larger for more pictures.
 
     On the dashed line predictions are calibrated; below it they are overconfident.
 
     Args:
         bins: Of `lamina.maths.calibration.reliability`.
+        scaled: The same after temperature scaling.
     """
-    figure, axes = _figure("Reliability: accuracy by confidence")
+    figure, axes = _figure("Reliability: accuracy by confidence" if scaled is None else "Accuracy by confidence")
     axes.plot([0, 1], [0, 1], "--", color=INK, linewidth=1)
-    axes.plot(bins["confidence"], bins["accuracy"], color=VIOLET, linewidth=1.2)
+    axes.plot(bins["confidence"], bins["accuracy"], color=VIOLET, linewidth=1.2, label="as predicted")
+    if scaled is not None:
+        axes.plot(
+            scaled["confidence"], scaled["accuracy"], ":o", color=INK, markersize=4, linewidth=1.2, label="scaled"
+        )
+        _legend(axes)
     share = bins["pictures"] / bins["pictures"].sum()
     axes.scatter(bins["confidence"], bins["accuracy"], s=12 + 240 * share, color=PINK, edgecolors=PAPER, zorder=3)
     _in_percent(axes.xaxis, decimals=0)
     _in_percent(axes.yaxis, decimals=0)
-    axes.set_xlim(max(0.0, float(bins["confidence"].min()) - 0.05), 1.02)
+    lowest = min(float(one["confidence"].min()) for one in (bins, scaled) if one is not None)
+    axes.set_xlim(max(0.0, lowest - 0.05), 1.02)
     axes.set_ylim(-0.04, 1.04)
     axes.set_xlabel("confidence: probability of the predicted class", color=INK, fontsize=9)
+    return figure
+
+
+def shares(
+    title: str, labels: tuple[str, str], x: np.ndarray, mean: np.ndarray, single: np.ndarray | None = None
+) -> Figure:
+    """Draw a share over another one, in percent: the mean of the classes, and each class as a thin line.
+
+    Args:
+        title: Of the figure.
+        labels: Of both axes; the title ends with that of the vertical one.
+        x: (n,) shares.
+        mean: (n,) shares over them.
+        single: (classes, n) of each class.
+    """
+    figure, axes = _figure(f"{title}: {labels[1]}")
+    for row in [] if single is None else single:
+        axes.plot(x, row, color=INK, linewidth=0.6, alpha=0.6)
+    axes.plot(x, mean, color=VIOLET, linewidth=1.8)
+    _in_percent(axes.xaxis, decimals=0)
+    _in_percent(axes.yaxis, decimals=None if np.max(mean) < 0.1 else 0)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(labels[0], color=INK, fontsize=9)
     return figure
 
 

@@ -3,10 +3,10 @@
 import argparse
 import json
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,11 +24,13 @@ from lamina.maths.color import RgbPixels
 from lamina.progress import progress
 from lamina.results.folders import results_folder, run_folder
 from lamina.results.record import Record, read_record
+from lamina.tasks.classify.answers import PLAIN, Answers, Wish
 from lamina.tasks.ensembles import result_tasks, task_and_input
 from lamina.text import one_line, printable
 
 if TYPE_CHECKING:
     from lamina.models.inference import Predictor
+    from lamina.models.penultimate import Penultimate
 
 TASK = "classify"
 BATCH = 64
@@ -36,12 +38,24 @@ BATCH = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The most probable class and the probabilities of all, or why there is none."""
+    """The class and the probabilities of all, and how far they can be trusted; or why there is none.
+
+    Attributes:
+        scaled: calibrated probabilities.
+        set: the classes that hold the true one with the coverage.
+        distance, outlier: from the training pictures, and whether it is beyond the limit.
+
+    These are None where the run's evaluation does not say them.
+    """
 
     path: str
     predicted: str | None
     probabilities: dict[str, float]
     error: str | None = None
+    scaled: dict[str, float] | None = None
+    set: list[str] | None = None
+    distance: float | None = None
+    outlier: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +67,45 @@ class Learned:
     convert: ConvertConfig
 
 
+@dataclass(frozen=True)
+class Networks:
+    """A run's model, its features if they are needed, and what is made of both."""
+
+    predictor: "Predictor"
+    features: "Penultimate | None"
+    answers: Answers
+
+    def answer(self, pixels: np.ndarray) -> list[dict[str, Any]]:
+        """Return the fields of the predictions for pictures, (n, S, S, 3) uint8."""
+        judge = self.answers.judge
+        distance = judge.distances(self.features(pixels)) if self.features and judge else None
+        return self.answers.given(self.predictor(pixels), distance)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures or texts, or folders of them")
     parser.add_argument(
         "--run", dest="name", required=True, metavar="NAME", help="the run or ensemble whose model predicts"
+    )
+    parser.add_argument(
+        "--coverage",
+        type=_share,
+        metavar="SHARE",
+        help="of the sets of classes: 0.95, say (that of the evaluation: 0.9)",
+    )
+    parser.add_argument("--by-class", action="store_true", help="sets with this coverage within each class")
+    decided = parser.add_mutually_exclusive_group()
+    decided.add_argument(
+        "--recall",
+        type=_of_class,
+        metavar="CLASS=SHARE",
+        help="of two classes: name CLASS often enough to find this share",
+    )
+    decided.add_argument(
+        "--cost",
+        type=_of_class,
+        metavar="CLASS=N",
+        help="of two classes: to miss CLASS is N times worse than to name it",
     )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -72,12 +121,35 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.request:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
-    predictions = predict_texts(system, name, paths) if is_text else predict(system, name, find_pictures(paths))
+    wish = Wish(coverage=arguments.coverage, by_class=arguments.by_class, recall=arguments.recall, cost=arguments.cost)
+    if wish.recall and not 0 < wish.recall[1] < 1:
+        raise UserError(f"--recall {wish.recall[0]}: expected a share between 0 and 1, got {wish.recall[1]:g}")
+    predictions = (
+        predict_texts(system, name, paths, wish) if is_text else predict(system, name, find_pictures(paths), wish)
+    )
     if arguments.json:
         print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
     else:
         print(_as_table(predictions))
     return 1 if any(one.error for one in predictions) else 0
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a share between 0 and 1, got {text}")
+    return value
+
+
+def _of_class(text: str) -> tuple[str, float]:
+    name, _, number = text.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = 0.0
+    if not name or not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected CLASS=NUMBER with a number above 0, got {text}")
+    return name, value
 
 
 def find_pictures(paths: Sequence[Path]) -> list[Path]:
@@ -111,29 +183,33 @@ def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> 
     return found
 
 
-def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Prediction]:
+def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAIN) -> list[Prediction]:
     """Predict the class of pictures, prepared as in the stage `convert`.
 
     Args:
         system: Folder of the system.
         name: Name of the run.
         pictures: Paths.
+        wish: What is wanted of the answers.
 
     Returns:
         One per picture; `error` instead of a class if it cannot be read.
 
     Raises:
-        UserError: If the run or its model is missing.
+        UserError: If the run or its model is missing, or the wish cannot be met.
     """
     learned = with_depth(read_learned(system, name, TASK), pictures)
+    answers = open_answers(learned.model.parent, learned.record.classes, wish)
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
+    from lamina.models.penultimate import Penultimate
 
-    predictor = inference(load_model(learned.model))
+    model = load_model(learned.model)
+    networks = Networks(inference(model), Penultimate(model) if answers.needs_features else None, answers)
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     sizes = [len(batch) for batch in batches]
-    answers = (_predict_batch(predictor, batch, learned) for batch in batches)
-    return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
+    found = (_predict_batch(networks, batch, learned) for batch in batches)
+    return [one for batch in progress(found, what="predict", unit="pictures", sizes=sizes) for one in batch]
 
 
 def read_learned(system: Path, name: str, task: str) -> Learned:
@@ -227,24 +303,30 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def _predict_batch(predictor: "Predictor", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
+def open_answers(folder: Path, classes: Sequence[str], wish: Wish) -> Answers:
+    """Open what a run's answers are given with, and print what must be known about them."""
+    answers = Answers(folder, classes, wish)
+    for note in answers.notes:
+        print(one_line(f"note: {note}"), file=sys.stderr)
+    return answers
+
+
+def _predict_batch(networks: Networks, batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
     pixels, errors = prepare_batch(batch, learned.convert)
-    found: Iterable[np.ndarray] = predictor(np.stack(list(pixels.values()))) if pixels else []
+    found = networks.answer(np.stack(list(pixels.values()))) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
-        if path in errors:
-            yield _failed(str(path), errors[path])
-        else:
-            yield _prediction(str(path), learned.record.classes, rows[path])
+        yield _failed(str(path), errors[path]) if path in errors else Prediction(path=str(path), **rows[path])
 
 
-def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Prediction]:
+def predict_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = PLAIN) -> list[Prediction]:
     """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
 
     Raises:
-        UserError: if the run or its model is not there.
+        UserError: if the run or its model is not there, or the wish cannot be met.
     """
     record = read_record(run_folder(system, name))
+    answers = open_answers(run_folder(system, name), record.classes, wish)
     vectorizer = read_vectorizer(system / "data" / record.input)
     from lamina.inputs.word_examples import predict_words
     from lamina.models.loading import load_model
@@ -255,7 +337,8 @@ def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Predic
     if texts:
         model = load_model(run_folder(system, name) / "model.keras")
         rows = predict_words(model, vectorizer.transform(list(texts.values())))
-        found |= {path: _prediction(str(path), record.classes, row) for path, row in zip(texts, rows, strict=True)}
+        given = zip(texts, answers.given(rows, None), strict=True)
+        found |= {path: Prediction(path=str(path), **one) for path, one in given}
     return [found[path] for path in read]
 
 
@@ -286,12 +369,6 @@ def _read_text(path: Path, *, strip_html: bool = False) -> Decoded:
     return Decoded(text="", problem="holds no words")
 
 
-def _prediction(path: str, classes: list[str], probabilities: np.ndarray) -> Prediction:
-    """Return the prediction for one row of probabilities, (classes,)."""
-    shares = {name: float(share) for name, share in zip(classes, probabilities, strict=True)}
-    return Prediction(path=path, predicted=max(shares, key=shares.__getitem__), probabilities=shares)
-
-
 def _failed(path: str, error: str) -> Prediction:
     """Return the answer for a picture or text that cannot be read."""
     return Prediction(path=path, predicted=None, probabilities={}, error=error)
@@ -307,4 +384,7 @@ def _in_words(one: Prediction) -> str:
     if one.error:
         return one_line(one.error)
     ordered = sorted(one.probabilities.items(), key=lambda item: -item[1])
-    return f"{printable(one.predicted)}  " + "  ".join(f"{printable(name)} {share:.3f}" for name, share in ordered)
+    shown = [printable(one.predicted), *(f"{printable(name)} {share:.3f}" for name, share in ordered)]
+    if one.scaled and one.set is not None and one.predicted:
+        shown += [f"scaled {one.scaled[one.predicted]:.3f}", f"set {{{', '.join(map(printable, one.set))}}}"]
+    return "  ".join([*shown, *(["out of distribution"] if one.outlier else [])])

@@ -38,7 +38,7 @@ def calibration(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike, *
     Raises:
         ValueError: if there are no pictures, or if lengths differ.
     """
-    predicted, truth, group = _checked(probabilities, label, origin)
+    predicted, truth, group = checked(probabilities, label, origin)
     confidence, hits = predicted.max(axis=1), predicted.argmax(axis=1) == truth
     bins = _bins(confidence)
     random = np.random.default_rng(seed)
@@ -68,7 +68,7 @@ def reliability(probabilities: ArrayLike, label: ArrayLike) -> pd.DataFrame:
         A row for each bin that is not empty: `low`, `high` (its bounds), `pictures`, `confidence` and `accuracy`
             (means).
     """
-    predicted, truth, _ = _checked(probabilities, label, np.zeros(len(np.asarray(label))))
+    predicted, truth, _ = checked(probabilities, label, np.zeros(len(np.asarray(label))))
     table = pd.DataFrame({"confidence": predicted.max(axis=1), "accuracy": predicted.argmax(axis=1) == truth})
     bins = table.assign(accuracy=table["accuracy"].astype(float)).groupby(_bins(table["confidence"].to_numpy()))
     means = bins.mean().assign(pictures=bins.size())
@@ -76,7 +76,8 @@ def reliability(probabilities: ArrayLike, label: ArrayLike) -> pd.DataFrame:
     return means[["low", "high", "pictures", "confidence", "accuracy"]]
 
 
-def _checked(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike) -> tuple[Floats, Integers, Integers]:
+def checked(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike) -> tuple[Floats, Integers, Integers]:
+    """Return probabilities, labels and the number of each origin as arrays; raises ValueError as `calibration`."""
     predicted, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(label, dtype=np.intp)
     origins = np.asarray(origin, dtype=object)
     if not len(predicted) == len(truth) == len(origins):

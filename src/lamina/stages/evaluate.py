@@ -8,6 +8,7 @@ from lamina.files import staged
 from lamina.results.folders import run_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import read_record
+from lamina.results.uncertainty import FOLDER
 from lamina.stages import entry
 from lamina.tasks.registry import TASKS
 
@@ -17,11 +18,13 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
 
     Args:
         folders: where the data lie.
-        models: the folder of the run or ensemble, to which `metrics.json`, `predictions.parquet` and `sheets/` go.
+        models: the folder of the run or ensemble, to which `metrics.json`, `predictions.parquet` and `sheets/` go, and
+            `uncertainty/`, which is empty for tasks that write nothing there.
     """
     task = read_record(models).task
     if task not in TASKS:
         raise UserError(f"{models / 'record.json'}: unknown task {task!r}; train the run again")
+    (models / FOLDER).mkdir(exist_ok=True)
     metrics, predictions, sheets = TASKS[task].evaluate(folders, models)
     with staged(models / "predictions.parquet") as part:
         predictions.to_parquet(part, index=False)

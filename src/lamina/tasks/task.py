@@ -8,6 +8,8 @@ The package of a task has these modules:
 - `results.py`: `Metrics`, what `metrics.json` holds;
 - `chapter.py`: `chapter(...)`, the task's part of the report;
 - `serving.py`: `serving(record)`, what a served model takes and gives;
+- `scores.py`, if evaluation measures more than what training imports of `results.py`: its own `Metrics`
+  (`lamina.tasks.evaluated`);
 - `averaging.py`, if ensembles may average its runs: `average(...)`, `summarise(...)`;
 - `published.py`, if publications report more of its runs than its measure: `QUANTITIES`, `measured(...)`
   (`lamina.tasks.published`).

@@ -1,6 +1,6 @@
 """The code that travels with a model logged to MLflow ("models from code").
 
-For pictures it imports nothing of lamina; a model of texts, or over an ONNX file, brings lamina with it.
+A model of texts, over an ONNX file, or whose answers are judged, brings lamina with it; others need nothing of it.
 """
 
 from pathlib import Path
@@ -16,6 +16,8 @@ class Served(PythonModel):
     """A saved network of any task, from pictures or texts to what it predicts."""
 
     vectorizer: Any = None  # of texts
+    judge: Any = None  # of the doubt of answers
+    features: Any = None  # by which pictures unlike those of training are found
 
     def load_context(self, context: PythonModelContext) -> None:
         # the only place where TensorFlow is needed: logging a model is quick without it
@@ -28,18 +30,29 @@ class Served(PythonModel):
             from lamina.inputs.words import read_vectorizer
 
             self.vectorizer = read_vectorizer(Path(context.artifacts["words"]))
+        if "uncertainty" in context.artifacts:
+            from lamina.models.penultimate import Penultimate
+            from lamina.results.uncertainty import Judge
+
+            self.judge = Judge(Path(context.artifacts["uncertainty"]), "evaluate")
+            self.features = Penultimate(self.network) if self.judge.known.neighborhood else None
 
     # without a hint for the input: MLflow takes hints for a schema, and the signature has that already
     def predict(self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]
         """Predict for pictures, (n, S, S, 3) uint8 RGB, or for texts, a table with the column `text`.
 
         Returns:
-            What the model's signature says: a table with a column of probabilities per class, or an array.
+            What the model's signature says: a table with a column of probabilities per class, then, where answers are
+            judged, the columns of `lamina.results.uncertainty.Judge`; or an array.
         """
         config = context.model_config
         found = self._of_texts(model_input) if self.vectorizer else self.network.predict(model_input, verbose=0)
         if config["columns"]:
-            return pd.DataFrame(found, columns=config["columns"])
+            table = pd.DataFrame(found, columns=config["columns"])
+            if self.judge is None:
+                return table
+            distance = self.judge.distances(self.features(model_input)) if self.features else None
+            return table.join(self.judge.table(found, distance))
         return np.rint(np.clip(found, 0, 255)).astype(np.uint8) if config["output_type"] == "uint8" else found
 
     def _of_texts(self, table: Any) -> np.ndarray:

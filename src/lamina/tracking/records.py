@@ -12,7 +12,9 @@ from lamina.files import file_digest, json_digest
 from lamina.results.folders import made_by, results_folder
 from lamina.results.record import read_record, system_name
 from lamina.results.trained import TrainedRun, read_trained
+from lamina.results.uncertainty import FOLDER, KNOWN
 from lamina.source_code import code_digest
+from lamina.tasks.evaluated import evaluated_metrics
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import Task
 
@@ -26,6 +28,7 @@ FILES: Final = (
     "timing.json",
     "trials.csv",
     "tuned.yaml",
+    f"{FOLDER}/{KNOWN}",
 )
 
 
@@ -52,7 +55,14 @@ class TrackedRun:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what MLflow shows of the run: trained and evaluated again to the same end, it is the same."""
-        names = ("history.csv", "trials.csv", "metrics.json", "assessment.json", "predictions.parquet")
+        names = (
+            "history.csv",
+            "trials.csv",
+            "metrics.json",
+            "assessment.json",
+            "predictions.parquet",
+            f"{FOLDER}/{KNOWN}",
+        )
         paths = [self.run.folder / name for name in names]
         served = code_digest("lamina.tracking.model", f"{self.task.package}.serving")
         return json_digest([*(file_digest(path) if path.exists() else None for path in paths), served])
@@ -72,5 +82,5 @@ def read_tracked(system: Path, name: str) -> TrackedRun:
         raise UserError(f"{folder / 'record.json'}: unknown task {unknown!r}; run `dvc repro {train}` again")
     if not (folder / "model.keras").exists():
         raise UserError(f"{folder / 'model.keras'}: not found; run `dvc repro {train}`, or `dvc pull`")
-    run = read_trained(system, name, task.metrics_class())
+    run = read_trained(system, name, evaluated_metrics(task))
     return TrackedRun(run=run, task=task, system=system_name(system), inputs=system / "data")

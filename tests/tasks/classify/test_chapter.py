@@ -19,8 +19,10 @@ from lamina.maths.color import lab_to_srgb
 from lamina.report.data_files import read_pictures
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.results import Metrics
+from lamina.tasks.classify.evaluation import judge
+from lamina.tasks.classify.scores import JudgedScores, Metrics
 from pages import CELLS, page_of, section, table_rows, words, write_classifier, write_ensemble, write_pictures
+from uncertain import predicted, write_doubt
 
 SKILLS = {"small_cnn": 0.3, "mobilenet_v2": 0.93, "densenet121": 0.84}
 RUNS = dict.fromkeys(SKILLS, "classify")
@@ -217,6 +219,43 @@ def test_an_ensemble_is_shown_next_to_its_runs_without_what_only_training_has(sy
 
 def test_without_ensembles_nothing_is_said_of_them(page: str) -> None:
     assert "nsemble" not in words(page)
+
+
+def with_doubt(system: Path, *, origins: int = 5) -> None:
+    """Add what evaluation measures on validation rows of so many pictures of an origin, and judges on the test rows."""
+    folder = system / "models/small_cnn"
+    known = write_doubt(folder, predicted(200, CELLS, per_origin=origins), CELLS)
+    test = pd.read_parquet(folder / "predictions.parquet")
+    judged = judge(test.assign(distance=0.5), list(CELLS), known)
+    path = folder / "metrics.json"
+    scores = json.loads(path.read_text())
+    added = judged.model_dump(mode="json", include={"further", "scaled", "sets", "sets_by_class", "outliers"})
+    write_json(path, scores | {"test": scores["test"] | added})
+
+
+def test_answers_are_shown_with_their_doubt(copied: Path) -> None:
+    assert "Answers with their doubt" not in page_of(copied, ONE, copied / "without")
+    with_doubt(copied)
+    page = section(page_of(copied, ONE, copied / "reports"), "small_cnn")
+    test = read(copied, "small_cnn").metrics.test
+    assert isinstance(test, JudgedScores)
+    assert test.sets
+    text = words(page)
+    assert f"one for all classes {100 * test.sets.coverage:.1f} %" in text
+    assert "Conformal sets, from 40 origins of the validation fold" in text
+    assert f"ROC AUC {test.further['roc_auc'].value:.3f}" in text
+    assert "brings the error to" in text
+    assert "every set" not in text
+    assert "of the test pictures (0.0 to" in text
+    for name in ("ROC", "Finding a class", "Risk and coverage"):
+        assert page.count(f'aria-label="{name} of small_cnn') == 1
+
+
+def test_too_few_origins_for_the_coverage_are_said(copied: Path) -> None:
+    with_doubt(copied, origins=25)
+    text = words(page_of(copied, ONE, copied / "reports"))
+    assert "Conformal sets, from 8 origins of the validation fold" in text
+    assert "There are too few origins for 90 %: every set holds all classes." in text
 
 
 def test_templates_name_no_other_task() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import pandas as pd
 from markupsafe import Markup
@@ -10,14 +10,26 @@ from markupsafe import Markup
 from lamina.charts import figures
 from lamina.charts.chapter import Chapter, ShownRows, render, run_parts
 from lamina.maths.calibration import reliability
+from lamina.maths.curves import GRID, curves
 from lamina.results.metrics import FEW_CLASSES
 from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
+from lamina.results.uncertainty import find_judge
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.results import PREDICTED, ClassScores, Metrics, probability
+from lamina.tasks.classify.results import PREDICTED, ClassScores, probability
+from lamina.tasks.classify.scores import JudgedScores, Metrics
+from lamina.tasks.classify.uncertainty import columns
 
 PACKAGE: Final = "lamina.tasks.classify"
 MISTAKES: Final = 12
+SCORES: Final = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "Average precision",
+    "balanced_accuracy": "Balanced accuracy",
+    "kappa": "Cohen's kappa",
+    "matthews": "Matthews correlation",
+    "aurc": "Area under risk-coverage (less is better)",
+}
 
 
 def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
@@ -61,6 +73,9 @@ def _section(run: TrainedRun, data: ShownRows) -> Markup:
         pairs_listed=tables.PAIRS,
         listed=tables.listed(test.per_class, classes),
         reliability=_reliability(run),
+        ranking=_curves(run),
+        **_limits(run),
+        scores=SCORES,
         wrong=int((run.predictions["label"] != run.predictions["predicted"]).sum()),
         data=data,
         noun=data.noun,
@@ -68,9 +83,45 @@ def _section(run: TrainedRun, data: ShownRows) -> Markup:
     )
 
 
+def _limits(run: TrainedRun) -> dict[str, Any]:
+    """Return the origins that sets were calibrated on, and the classes without a limit, of one and of each class."""
+    judge = find_judge(run.folder)
+    known = (judge.known.limits, judge.known.limits_by_class) if judge else ({}, {})
+    without = [[name for name, one in limits.items() if one.value is None] for limits in known]
+    origins = max((one.origins for one in known[0].values()), default=0)
+    return {"calibrated": origins, "unlimited": without[0], "unlimited_by_class": without[1]}
+
+
 def _reliability(run: TrainedRun) -> Markup:
     classes = run.record.classes
     truth = pd.Categorical(run.predictions["label"], categories=classes).codes
-    bins = reliability(run.predictions[[*map(probability, classes)]], truth)
+    shares, judge = run.predictions[[*map(probability, classes)]].to_numpy(dtype=float), find_judge(run.folder)
+    bins = reliability(shares, truth)
+    scaled = reliability(judge.known.scaled(shares), truth) if judge else None
     points = ", ".join(f"confidence {row.confidence:.2f}, accuracy {row.accuracy:.2f}" for row in bins.itertuples())
-    return figures.svg(figures.reliability(bins), f"Reliability of {run.name}: {points}", f"{run.name} reliability")
+    return figures.svg(
+        figures.reliability(bins, scaled), f"Reliability of {run.name}: {points}", f"{run.name} reliability"
+    )
+
+
+def _curves(run: TrainedRun) -> list[Markup]:
+    """Draw the ROC curve, precision over recall, and the risk-coverage curve."""
+    test = cast(JudgedScores, run.metrics.test)
+    if not test.further:
+        return []
+    shares, truth, _ = columns(run.predictions, run.record.classes)
+    found, few = curves(shares, truth), len(run.record.classes) <= FEW_CLASSES
+    drawn = [
+        ("ROC", ("false positive rate", "true positive rate"), found.roc),
+        ("Finding a class", ("recall", "precision"), found.precision),
+        ("Risk and coverage", ("share of answers given, the surest first", "error rate"), found.risk[None]),
+    ]
+    return [
+        figures.svg(
+            figures.shares(title, labels, GRID, rows.mean(axis=0), rows if few and len(rows) > 1 else None),
+            f"{title} of {run.name}: {labels[1]} over {labels[0]}",
+            f"{run.name} {title}",
+        )
+        for title, labels, rows in drawn
+        if len(rows)
+    ]

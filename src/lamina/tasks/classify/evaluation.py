@@ -13,11 +13,21 @@ from PIL import Image
 from lamina.data.rows import Folders, open_rows
 from lamina.inputs.index import read_split
 from lamina.maths.calibration import calibration
+from lamina.maths.further_scores import further_scores
 from lamina.maths.scores import score
 from lamina.models.loading import load_model
 from lamina.progress import progress
 from lamina.results.record import Record, read_record
-from lamina.tasks.classify.results import PREDICTED, ClassScores, Metrics, probability
+from lamina.results.uncertainty import Uncertainty
+from lamina.tasks.classify.results import PREDICTED, probability
+from lamina.tasks.classify.scores import JudgedScores, Metrics
+from lamina.tasks.classify.uncertainty import (
+    columns,
+    judge_uncertainty,
+    measure_distances,
+    measure_uncertainty,
+    write_uncertainty,
+)
 
 BATCH: Final = 256
 SHOWN: Final = 8  # right predictions, and wrong ones, in the sheet
@@ -33,21 +43,32 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     Each prediction is joined to its label by the row's id. See `lamina.tasks.task.Task.evaluate`.
     """
     record = read_record(models)
-    manifest = read_split(folders)
-    manifest = manifest[manifest["fold"].isin(["validation", "test"])]
-    judged = _words if record.input.startswith("words/") else _pictures
-    table, sheets = judged(load_model(models / "model.keras"), manifest, folders, record)
-    test = table[table["fold"] == "test"]
-    metrics = Metrics(**{str(fold): judge(rows, record.classes) for fold, rows in table.groupby("fold")})
+    split, model, is_text = read_split(folders), load_model(models / "model.keras"), record.input.startswith("words/")
+    manifest = split[split["fold"].isin(["validation", "test"])]
+    table, sheets = (_words if is_text else _pictures)(model, manifest, folders, record)
+    reference = None
+    if not is_text:
+        reference, distance = measure_distances(model, split, table, folders)
+        table = table.assign(distance=distance)
+    test, validation = (table[table["fold"] == fold] for fold in ("test", "validation"))
+    known = measure_uncertainty(validation, record.classes)
+    write_uncertainty(models, known, validation, record.classes, reference)
+    metrics = Metrics(test=judge(test, record.classes, known), validation=judge(validation, record.classes))
     return metrics, test[[*PREDICTED, *map(probability, record.classes)]], sheets
 
 
-def judge(rows: pd.DataFrame, classes: list[str]) -> ClassScores:
-    """Return the scores of predicted rows: `label`, `predicted`, `origin` and a column of probabilities per class."""
-    truth = pd.Categorical(rows["label"], categories=classes).codes
+def judge(rows: pd.DataFrame, classes: list[str], known: Uncertainty | None = None) -> JudgedScores:
+    """Return the scores of predicted rows.
+
+    Args:
+        rows: `label`, `predicted`, `origin`, a column of probabilities per class, and, for pictures, `distance`.
+        classes: of the model.
+        known: what is judged, too, if it was not measured on these rows.
+    """
+    shares, truth, origin = columns(rows, classes)
     scores = score(rows["label"], rows["predicted"], rows["origin"], classes)
-    probabilities = rows[[*map(probability, classes)]]
-    return ClassScores.model_validate(scores | {"calibration": calibration(probabilities, truth, rows["origin"])})
+    scores |= {"calibration": calibration(shares, truth, origin), "further": further_scores(shares, truth, origin)}
+    return JudgedScores.model_validate(scores | (judge_uncertainty(rows, classes, known) if known else {}))
 
 
 def _pictures(

@@ -1,0 +1,166 @@
+"""Further scores of classifiers, each with an interval over origins: how well they rank, and how far beyond chance."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lamina.maths.calibration import checked
+from lamina.maths.scores import accuracy_interval
+
+SAMPLES: Final = (100, 1000)  # of the bootstrap: least, for many pictures of many classes, and most
+WORK: Final = 20_000_000  # pictures x classes x samples from which on there are fewer samples
+CELLS: Final = 4_000_000  # numbers that are held at once: weights of all pictures, or confusions
+
+# worst and best value of each score
+RANGES: Final = {
+    "roc_auc": (0.0, 1.0),
+    "average_precision": (0.0, 1.0),
+    "balanced_accuracy": (0.0, 1.0),
+    "kappa": (-1.0, 1.0),
+    "matthews": (-1.0, 1.0),
+    "aurc": (1.0, 0.0),
+}
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
+Estimates = dict[str, dict[str, Any]]
+
+
+def further_scores(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike, *, seed: int = 0) -> Estimates:
+    """Compute scores in addition to the accuracy: `further` in a fold's block of `metrics.json`.
+
+    Args:
+        probabilities: (n, classes), rows with sum 1; the prediction is the most probable class.
+        label: (n,) column number of the true class.
+        origin: (n,) origin of each picture.
+        seed: of the bootstrap.
+
+    Returns:
+        The `value` and the `interval` of each score; without those that cannot be computed, as of a single class:
+
+        - `roc_auc`: area under the ROC curve, each class against the rest, mean over the classes that occur: the
+          probability that a picture of the class gets a higher probability of it than another one (J. A. Hanley and
+          B. J. McNeil, Radiology 143 (1982) 29);
+        - `average_precision`: mean precision over the recalls, each class against the rest, likewise;
+        - `balanced_accuracy`: mean recall of the classes that occur;
+        - `kappa`: agreement beyond chance (J. Cohen, Educational and Psychological Measurement 20 (1960) 37);
+        - `matthews`: correlation of labels and predictions (J. Gorodkin, Computational Biology and Chemistry 28 (2004)
+          367); 0 where all labels or all predictions are equal;
+        - `aurc`: area under the risk-coverage curve: the mean error rate of the most confident answers, over all shares
+          that may be answered; lower is better (Y. Geifman, G. Uziel and R. El-Yaniv, ICLR 2019).
+
+        Intervals are 95 % percentiles of a bootstrap over origins (B. Efron and R. Tibshirani, 1993, chapter 13). Where
+        no resample differs from a perfect score, the other end is that of Wilson's interval for as many perfect
+        origins. None for one origin.
+
+    Raises:
+        ValueError: if there are no pictures, or if lengths differ.
+    """
+    predicted, truth, group = checked(probabilities, label, origin)
+    origins = int(group.max()) + 1
+    values = _measured(predicted, truth, np.ones((1, len(truth))))
+    samples = [_measured(predicted, truth, drawn) for drawn in _resampled(group, predicted.shape[1], seed)]
+    return {
+        name: {
+            "value": float(value),
+            "interval": _interval(name, float(value), np.concatenate([one[name] for one in samples]), origins),
+        }
+        for name, (value,) in values.items()
+        if np.isfinite(value)
+    }
+
+
+def risk_coverage(probabilities: ArrayLike, label: ArrayLike) -> tuple[Floats, Floats]:
+    """Compute the curve of the error rate (risk) over the share of answers that are given, the most confident first.
+
+    Returns:
+        (m,) shares from 0 (excluded) to 1, and (m,) error rates. Answers of equal confidence are given together.
+    """
+    predicted, truth, _ = checked(probabilities, label, np.zeros(len(np.asarray(label))))
+    given, wrong = _by_confidence(predicted, truth, np.ones((1, len(truth))))
+    return given[0] / len(truth), wrong[0] / given[0]
+
+
+def _resampled(group: Integers, classes: int, seed: int) -> Iterator[Floats]:
+    """Yield (m, n) weights of the pictures in bootstrap samples: how often the origin of each was drawn."""
+    random, origins = np.random.default_rng(seed), int(group.max()) + 1
+    samples = int(np.clip(WORK // (len(group) * classes), *SAMPLES))
+    at_once = max(1, CELLS // max(len(group), classes**2))
+    for start in range(0, samples, at_once):
+        drawn = random.multinomial(origins, np.full(origins, 1 / origins), size=min(at_once, samples - start))
+        yield drawn[:, group].astype(np.float64)
+
+
+def _interval(name: str, value: float, samples: Floats, origins: int) -> list[float] | None:
+    if origins == 1:
+        return None
+    worst, best = RANGES[name]
+    ends = [value, *map(float, np.nanquantile(samples, [0.025, 0.975]))]
+    if min(ends) == max(ends) == best:
+        ends.append(best + (worst - best) * (1 - accuracy_interval(np.ones(origins), np.arange(origins))[0]))
+    return [min(ends), max(ends)]
+
+
+def _measured(predicted: Floats, truth: Integers, weights: Floats) -> dict[str, Floats]:
+    """Compute all scores for (m, n) weights of the pictures; (m,) each, not a number where there is none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ranked = np.array(
+            [_ranked(predicted[:, place], truth == place, weights) for place in range(predicted.shape[1])]
+        )
+        given, wrong = _by_confidence(predicted, truth, weights)
+        steps = np.diff(given, axis=1, prepend=0)
+        risk = np.where(steps > 0, wrong / np.maximum(given, 1), 0)
+        aurc = (steps * risk).sum(axis=1) / given[:, -1]
+        curves = {"roc_auc": _mean(ranked[:, 0], axis=0), "average_precision": _mean(ranked[:, 1], axis=0)}
+        return curves | _agreement(predicted.argmax(axis=1), truth, weights, predicted.shape[1]) | {"aurc": aurc}
+
+
+def _ranked(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+    """Area under the ROC curve and average precision of one class against the rest, for (m, n) weights."""
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.diff(score[order], prepend=-1))  # of pictures with the same probability
+    hits = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    misses = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    positives, negatives = hits.sum(axis=1), misses.sum(axis=1)
+    below = misses.cumsum(axis=1) - misses / 2
+    found, named = (part[:, ::-1].cumsum(axis=1)[:, ::-1] for part in (hits, hits + misses))
+    precision = found / np.maximum(named, 1)
+    both = np.where(negatives > 0, positives, np.nan)  # without the rest, no class is easy or hard to find
+    return (below * hits).sum(axis=1) / (positives * negatives), (precision * hits).sum(axis=1) / both
+
+
+def _by_confidence(predicted: Floats, truth: Integers, weights: Floats) -> tuple[Floats, Floats]:
+    """Sums over the answers that are at least as confident, (m, levels): of all, and of the wrong ones."""
+    confidence, wrong = predicted.max(axis=1), predicted.argmax(axis=1) != truth
+    order = np.argsort(-confidence, kind="stable")
+    starts = np.flatnonzero(np.diff(-confidence[order], prepend=-2))
+    given, missed = (
+        np.add.reduceat(part[:, order], starts, axis=1).cumsum(axis=1) for part in (weights, weights * wrong)
+    )
+    return given, missed
+
+
+def _agreement(answer: Integers, truth: Integers, weights: Floats, classes: int) -> dict[str, Floats]:
+    """Scores that follow from the confusion matrix, for (m, n) weights."""
+    cells = truth * classes + answer
+    counts = np.stack([np.bincount(cells, weights=row, minlength=classes**2) for row in weights])
+    square = counts.reshape(-1, classes, classes)
+    right, total = np.einsum("mii->mi", square), counts.sum(axis=1)
+    labels, answers = square.sum(axis=2), square.sum(axis=1)
+    agreed, chance = right.sum(axis=1), (labels * answers).sum(axis=1)
+    spread = [np.maximum(total**2 - (some**2).sum(axis=1), 0) for some in (labels, answers)]
+    covariance, variance = agreed * total - chance, np.sqrt(spread[0] * spread[1])
+    return {
+        "balanced_accuracy": _mean(right / labels, axis=1),
+        "kappa": np.where(total**2 > chance, (agreed * total - chance) / (total**2 - chance), 0),
+        "matthews": np.where(variance > 0, covariance / variance, 0),
+    }
+
+
+def _mean(values: Floats, *, axis: int) -> Floats:
+    """Mean of the values that are numbers; not a number where none is."""
+    known = np.isfinite(values)
+    total: Floats = np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
+    return total
