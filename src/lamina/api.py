@@ -9,7 +9,7 @@ run.metrics.test.accuracy, run.metrics.test.interval
 run.predict("new/")
 ```
 
-Nothing is read before it is asked for. TensorFlow is imported by `Run.predict` alone, pandas by what returns a table.
+Nothing is read before you use it. TensorFlow is imported by `Run.predict` alone, pandas by what returns a table.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,7 +50,7 @@ def open(system: AnyPath = ".") -> "System":
         system: Its folder, which holds `params.yaml`.
 
     Returns:
-        The system. Results are read when they are asked for, each time anew.
+        The system. Results are read from their files when you use them, every time again.
 
     Raises:
         UserError: If there is no system in the folder, or its `params.yaml` is not valid.
@@ -89,7 +89,7 @@ class Run:
 
     @property
     def record(self) -> Record:
-        """What it was trained with: settings, numbers, seed, classes, data, versions, and its `key`.
+        """What it was trained with, such as settings, numbers, seed, classes, data and versions, and its `key`.
 
         Raises:
             UserError: If it is not trained yet.
@@ -119,13 +119,13 @@ class Run:
 
     @property
     def assessment(self) -> Assessment:
-        """What training it again showed: other seeds, cross-validation, shuffled labels; empty if nothing was asked."""
+        """What training it again showed, with other seeds, folds or shuffled labels; empty without `assess`."""
         path = self.folder / "assessment.json"
         return read_result(path, Assessment, made_by(self.folder, "assess")) if path.exists() else Assessment()
 
     @property
     def predictions(self) -> "pd.DataFrame":
-        """Its answers for the test pictures or texts, a row each: `id`, `origin`, and the columns of its task.
+        """Its answers for the test pictures or texts, a row each, with `id`, `origin` and the columns of its task.
 
         Raises:
             UserError: If it is not evaluated yet.
@@ -135,7 +135,7 @@ class Run:
 
     @property
     def history(self) -> "pd.DataFrame":
-        """Its epochs, a row each: `epoch`, losses and measures. Without rows for an ensemble, which does not train.
+        """Its epochs, a row each, with `epoch`, losses and measures; no rows for an ensemble, which does not train.
 
         Raises:
             UserError: If it is not trained yet.
@@ -210,7 +210,7 @@ class System:
 
     @property
     def manifest(self) -> "pd.DataFrame":
-        """Which picture or text is in which fold: `id`, `origin`, `label`, `copy` (0: the original), `fold`, `part`.
+        """The rows of the split, with `id`, `origin`, `label`, `copy` (0 is the original), `fold` and `part`.
 
         Raises:
             UserError: If the data are not split yet.

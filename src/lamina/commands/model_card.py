@@ -253,7 +253,7 @@ def _keras(record: Record, serving: Serving) -> str:
         return "`model.keras` takes rows of words, as the stage `words` makes them, and gives probabilities."
     shape = f"(n, {record.width}, {record.width}, 3)"
     gives = "probabilities in the order of the classes" if record.classes else "pictures"
-    return f"`model.keras` takes RGB pictures, float32 {shape} from 0 to 255; its preprocessing is inside. It gives {gives}."
+    return f"`model.keras` takes RGB pictures, float32 {shape} from 0 to 255, and gives {gives}."
 
 
 def _identity(record: Record, model: Path) -> str:
