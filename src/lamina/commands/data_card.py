@@ -1,5 +1,6 @@
 """The card of the data of a system: where they come from, how many there are, what was left out and why, and leaks."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +27,7 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         "unlabeled": "no label to learn from",
         "ambiguous": "several labels",
         "excluded class": "not one of source.classes",
-        "bad box": "its box does not lie in the picture",
+        "bad box": "not exactly one box that lies in the picture",
         "no cell": "no white blood cell was found in it",
         "duplicate": "the same bytes under another name",
     }
@@ -98,7 +99,7 @@ def _source(system: Path, source: SourceConfig) -> str:
         "location": source.location,
         "SHA-256": source.sha256,
         "SHA-256 of the list of its files": source.members,
-        "read as": digest.read_text(encoding="utf-8").strip() if digest.exists() else None,
+        "digest of its files": _digest(digest),
         "labels": source.labels,
         "boxes": source.boxes,
         "digest of what is learned from": read_json(index)["digest"] if index.exists() else None,
@@ -106,6 +107,12 @@ def _source(system: Path, source: SourceConfig) -> str:
     }
     rows = [(name, ", ".join(value) if isinstance(value, tuple) else value) for name, value in shown.items() if value]
     return table(("", ""), rows)
+
+
+def _digest(path: Path) -> str | None:
+    """Read the digest of a source that has files here; of others, the stage `watch` writes their kind."""
+    text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    return text if re.fullmatch("[0-9a-f]{64}", text) else None
 
 
 def _counts(data: Pictures | Texts, counted: Census) -> str:

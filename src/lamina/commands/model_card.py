@@ -24,6 +24,8 @@ HUB_MEASURES: Final[Mapping[str, str]] = MappingProxyType({"macro_f1": "f1", "br
 BASELINES: Final = ("majority", "baseline")
 BASELINE_SUFFIXES: Final = ("_grey", "_mean", "_true", "_difference")
 
+ORIGINS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "a patient or a plant", "texts": "their author"})
+OTHERS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "camera, laboratory", "texts": "author, subject"})
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accuracy": "share of correct answers",
@@ -165,10 +167,10 @@ def _scores(metrics: Metrics, what: str) -> str:
     ]
     return (
         f"On the test fold: {test.n:,} {what} of {test.origins:,} origins. An origin is what {what} have in common, "
-        "such as a patient or a plant: all of one origin are in one fold, and intervals are counted over origins.\n\n"
+        f"such as {ORIGINS[what]}: all of one origin are in one fold, and intervals are counted over origins.\n\n"
         f"{table(('score', 'value', '95 % interval', ''), rows)}\n\n"
-        f"On the validation fold, which chose what to keep: {title_of(test.measure)} {number(validation.value)} "
-        f"({validation.n:,} {what})."
+        f"On the validation fold, which training and tuning were guided by: {title_of(test.measure)} "
+        f"{number(validation.value)} ({validation.n:,} {what})."
     )
 
 
@@ -205,7 +207,8 @@ def _again(assessment: Assessment, measure: str) -> list[str]:
 def _learned(record: Record, what: str) -> str:
     rows = record.data.get("rows", {})
     counts = ", ".join(f"{count:,} for {fold}" for fold, count in rows.items())
-    lines = [f"Rows of {what}, with their augmented copies: {counts}." if counts else ""]
+    learned = f"Rows, of {what} and their augmented copies" if what == "pictures" else what.capitalize()
+    lines = [f"{learned}: {counts}."] if counts else []
     if weights := record.data.get("weights"):
         facts = {key: weights[key] for key in ("trained_on", "source", "license", "reference") if key in weights}
         lines.append("It started from published weights:")
@@ -215,14 +218,14 @@ def _learned(record: Record, what: str) -> str:
     }
     lines.append(table(("setting", "value"), settings.items()))
     lines.append("`lamina card --data` writes the card of the data.")
-    return "\n\n".join(line for line in lines if line)
+    return "\n\n".join(lines)
 
 
 def _limits(system: Path, record: Record, serving: Serving, test: Scores) -> str:
     what = _noun(serving)
     lines = [
-        f"- The scores hold for {what} like those of the test fold. For others, as of another camera, laboratory or "
-        "year, measure again before you rely on it.",
+        f"- The scores hold for {what} like those of the test fold. For others, as of another "
+        f"{OTHERS[what]} or year, measure again before you rely on it.",
         f"- The test fold has {test.origins:,} origins: the interval says how far off the score may be.",
     ]
     if record.classes:
