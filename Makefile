@@ -3,6 +3,8 @@
 #   make test    install, then lint, types and tests
 #   make ui      MLflow's pages on http://127.0.0.1:$(PORT), over this project's own store
 #   make bench   measure, each figure next to its alternative (bench-quick: all in small, in minutes)
+#   make docs    build the site of the docs, build/docs/index.html; broken links fail
+#   make sbom    list what requirements/run.txt installs, as CycloneDX: build/sbom.cdx.json
 #   make lock    compile the hash-pinned requirements again from pyproject.toml
 #   make clean   remove what the targets made (not the results: `dvc gc` is for those)
 
@@ -15,7 +17,7 @@ export UV_SYSTEM_CERTS := 1
 # compile libraries once, not again in every process: that takes half of the time of their import
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run repository test ui bench bench-quick lock clean
+.PHONY: run repository test ui bench bench-quick docs notebook sbom lock clean
 
 run: repository .venv/run
 	lamina check
@@ -68,8 +70,21 @@ bench-quick: .venv/dev
 	python bench/coloring.py --steps 2 --repeats 1
 	python bench/grid.py --pictures 60 --copies 1 --epochs 10 --backbones densenet121
 
+docs: .venv/docs
+	sphinx-build --fail-on-warning --keep-going --quiet --jobs auto --conf-dir docs . build/docs
+	@echo "site: build/docs/index.html"
+
+# run docs/tour.ipynb on the results of `make run`, and keep what it prints for the site
+notebook: .venv/docs
+	cd docs && jupyter execute --inplace --NotebookClient.record_timing=False tour.ipynb
+
+sbom: .venv/docs
+	mkdir -p build
+	cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type library --output-reproducible \
+	  --output-file build/sbom.cdx.json
+
 lock: .venv/dev
-	for group in run dev; do \
+	for group in run dev docs; do \
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$group pyproject.toml --output-file requirements/$$group.txt || exit 1; \
 	done
@@ -79,7 +94,7 @@ clean:
 
 # uv, itself pinned by hash, installs in seconds what takes pip minutes. Where it cannot (an index that only pip
 # is configured for), pip does it. Both install exactly what the lock names, and nothing else.
-.venv/run .venv/dev: .venv/%: requirements/%.txt requirements/uv.txt pyproject.toml
+.venv/run .venv/dev .venv/docs: .venv/%: requirements/%.txt requirements/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 2; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

@@ -119,6 +119,14 @@ def test_everything_is_there(project: Path) -> None:
     assert tracked(project) == pytest.approx({run: score(project, run) for run in NAMES})
 
 
+def test_the_notebook_runs_from_top_to_bottom(project: Path) -> None:
+    cells = json.loads((ROOT / "docs" / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = f"import os; os.environ['LAMINA_SYSTEM'] = '.'\n{code}\nprint(run.name, len(table), *table['error'].isna())"
+    champion = json.loads((project / "baselines" / "champion.json").read_text())["run"]
+    assert call(project, sys.executable, "-c", code).splitlines()[-1] == f"{champion} 4 True True True True"
+
+
 def test_again_there_is_nothing_to_do(project: Path) -> None:
     assert stages_run(call(project, "dvc", "repro")) == {"watch"}
     assert call(project, "git", "status", "--porcelain") == ""

@@ -31,7 +31,7 @@ FLOORS = {
     "tasks": 2,
     "report": 3, "tracking": 3,
     "stages": 4,
-    "commands": 5, "cli": 5,
+    "commands": 5, "cli": 5, "api": 5,
 }  # fmt: skip
 
 # rooms that serve every task, and the commands that serve one

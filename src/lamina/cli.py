@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lamina import __version__
-from lamina.commands import check, colorize, explain, export, gate, new, predict, profile, track
+from lamina.commands import card, check, colorize, explain, export, gate, new, predict, profile, track
 from lamina.stages import entry
 
-COMMANDS = (new, check, profile, predict, colorize, explain, export, gate, track)  # each is named like its module
+COMMANDS = (new, check, profile, predict, colorize, explain, export, card, gate, track)  # each is named like its module
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,14 @@ def test_a_run_that_is_unknown_or_not_trained_is_refused(system: Path) -> None:
 def test_an_export_needs_the_test_pictures(system: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"manifest\.parquet: not found; exports are checked on test pictures"):
         call(export, system, "--run", "small", "--format", "onnx", "--out", tmp_path)
+
+
+def test_an_export_without_its_packages_names_the_extra(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)  # as if it were not installed
+    with pytest.raises(
+        UserError, match=r"--format litert: .* ai_edge_litert .*; run `pip install 'lamina\[export\]'`$"
+    ):
+        call(export, system, "--run", "small")
 
 
 def test_an_export_says_what_it_is_of(system: Path) -> None:

@@ -1,9 +1,11 @@
 """Write a run's model for other runtimes: ONNX, OpenVINO and LiteRT, each checked against Keras."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,11 @@ from lamina.files import file_digest
 from lamina.maths.color import RgbPixels
 from lamina.results.record import Record, system_name
 
-FORMATS = ("onnx", "openvino", "litert")
+# the packages of the extra `export` that each format needs
+NEEDED: Final[Mapping[str, str]] = MappingProxyType(
+    {"onnx": "tf2onnx", "openvino": "tf2onnx", "litert": "ai_edge_litert"}
+)
+FORMATS = tuple(NEEDED)
 PICTURES = 32  # of the test fold, to check an export
 
 
@@ -47,8 +53,13 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
         One line per format, to print.
 
     Raises:
-        UserError: If the run, its model or the test pictures are missing, or an export differs from Keras.
+        UserError: If the run, its model, the test pictures or a package are missing, or an export differs from Keras.
     """
+    for wanted in formats:
+        if find_spec(NEEDED[wanted]) is None:
+            raise UserError(
+                f"--format {wanted}: the package {NEEDED[wanted]} is not installed; run `pip install 'lamina[export]'`"
+            )
     learned = read_learned(system, name, TASK)
     from lamina.models.exporting import export_model
     from lamina.models.loading import load_model

@@ -10,12 +10,12 @@ MLflow's registry follows it. `baselines/data.json` is the profile of the accept
 
 import argparse
 import os
-import re
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from lamina.commands.markdown import escaped, table
 from lamina.config import read_params
 from lamina.data.drift import DataProfile, read_profile
 from lamina.errors import UserError
@@ -36,7 +36,6 @@ from lamina.results.run_facts import (
 )
 from lamina.tasks.ensembles import result_tasks
 from lamina.tasks.registry import TASKS
-from lamina.text import printable
 
 KEPT, REGRESSED, CANNOT_COMPARE = 0, 1, 2
 
@@ -286,11 +285,13 @@ def _table(verdicts: list[Verdict]) -> str:
 
 
 def _markdown(verdicts: list[Verdict], system: str) -> str:
-    rows = [TITLES, ("---",) * len(TITLES), *(verdict.cells for verdict in verdicts)]
-    lines = ("| " + " | ".join(map(_in_markdown, row)) + " |" for row in rows)
-    return "\n".join([f"## Gate: {_in_markdown(system)}", "", *lines, "", _legend(verdicts), ""])
-
-
-def _in_markdown(text: str) -> str:
-    """Return text that is no markup there: messages quote classes and files."""
-    return re.sub(r"([\\`*<>|$~!])", r"\\\1", printable(text))
+    return "\n".join(
+        [
+            f"## Gate: {escaped(system)}",
+            "",
+            table(TITLES, [verdict.cells for verdict in verdicts]),
+            "",
+            _legend(verdicts),
+            "",
+        ]
+    )

@@ -23,6 +23,8 @@ def calibration(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike, *
         seed: of the bootstrap and of the resampling.
 
     Returns:
+        The measures by name:
+
         - `ece`: expected calibration error, the mean difference of confidence and accuracy over `BINS` bins of
           confidence (C. Guo et al., ICML 2017), in [0, 1];
         - `interval`: its 95 % interval: bootstrap over origins, reflected about the estimate (B. Efron and R.

@@ -58,6 +58,7 @@ def score_pictures(
 
     Returns:
         A row for each picture, with columns
+
         - `mse`: mean squared error over pixels and both channels, in squared CIELAB units;
         - `psnr`: of the 8-bit sRGB picture, in dB, at most 100 (also for a picture without error);
         - `ssim`: of the same, mean over pixels and channels (Z. Wang et al., IEEE Trans. Image Processing 13 (2004)
@@ -144,11 +145,14 @@ def summarise(table: pd.DataFrame, origin: ArrayLike, names: Iterable[str] = tup
         names: the measures to summarize.
 
     Returns:
+        The scores by name:
+
         - `n`, `origins`: numbers of pictures and origins;
         - `measures`: for each measure `value`, its 95 % `interval`, the values of the baselines `grey` and `mean`, and
           for colorfulness that of the `true` pictures;
         - `against`: for each baseline the `difference` of MSE, model minus baseline (below 0: the model is better), and
           its `interval`, paired over pictures.
+
         Values are means over pictures, for `auc_rebalanced` weighted by `rare_weight`. With one origin, intervals are
         None.
     """

@@ -1,0 +1,274 @@
+"""The card of a model: a README.md as the Hugging Face Hub reads it, made of the records of a run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from lamina.charts.formatting import number, span, title_of
+from lamina.commands.markdown import escaped, front_matter, table
+from lamina.config import read_params, section
+from lamina.data.pixels import ConvertConfig
+from lamina.files import file_digest
+from lamina.results.assessment import Assessment
+from lamina.results.folders import made_by, results_folder
+from lamina.results.metrics import Metrics, Scores
+from lamina.results.record import Record, read_record, system_name
+from lamina.results.result_file import read_result
+from lamina.results.serving import Serving
+from lamina.tasks.ensembles import task_and_input
+
+# how the Hub names measures, where it does so otherwise
+HUB_MEASURES: Final[Mapping[str, str]] = MappingProxyType({"macro_f1": "f1", "brier": "brier_score"})
+# what a score is compared with, and no score of the model itself
+BASELINES: Final = ("majority", "baseline")
+BASELINE_SUFFIXES: Final = ("_grey", "_mean", "_true", "_difference")
+
+ORIGINS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "a patient or a plant", "texts": "their author"})
+OTHERS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "camera, laboratory", "texts": "author, subject"})
+MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "accuracy": "share of correct answers",
+        "macro_f1": "mean over the classes of F1, in which each class counts the same",
+        "majority": "for comparison: the accuracy of always answering the most frequent class",
+        "ece": "expected calibration error: how far probabilities are from the rates of correct answers",
+        "brier": "squared error of the probabilities, 0 to 2",
+        "log_loss": "minus the logarithm of the probability of the true class, mean",
+        "mse": "mean squared error",
+        "baseline": "for comparison: the error of always answering the mean",
+        "psnr": "peak signal-to-noise ratio, dB: higher is better",
+        "ssim": "structural similarity, at most 1",
+        "ciede2000": "color difference as eyes see it: lower is better",
+        "colorfulness": "how vivid it is, right or wrong",
+        "auc": "mean closeness of a and b to the true ones, at most 1",
+        "auc_rebalanced": "the same, in which rare colors count as much as frequent ones",
+    }
+)
+
+
+def model_card(system: Path, name: str, license_id: str = "unknown") -> str:
+    """Return the card of a run or an ensemble.
+
+    Args:
+        system: Folder of the system.
+        name: Of the run or ensemble.
+        license_id: Of the model, as the Hub names licenses.
+
+    Raises:
+        UserError: If there is no such run, or it is not trained and evaluated.
+    """
+    task, _ = task_and_input(read_params(system), name)
+    folder = results_folder(system, name)
+    record = read_record(folder)
+    metrics = read_result(folder / "metrics.json", task.metrics_class(), made_by(folder, "evaluate"))
+    path = folder / "assessment.json"
+    assessment = read_result(path, Assessment, made_by(folder, "assess")) if path.exists() else Assessment()
+    about, serving = system_name(system), task.serving(record)
+    parts = [
+        f"# {escaped(about)}: {name}",
+        _summary(record, serving, metrics.test),
+        "## Scores",
+        _scores(metrics, _noun(serving)),
+        *_per_class(metrics.test),
+        *_again(assessment, metrics.test.measure),
+        "## What it learned from",
+        _learned(record, _noun(serving)),
+        "## Limits",
+        _limits(system, record, serving, metrics.test),
+        "## How to use it",
+        _use(record, serving),
+        "## What it is",
+        _identity(record, folder / "model.keras"),
+    ]
+    return front_matter(_head(about, record, license_id, serving, metrics.test)) + "\n" + "\n\n".join(parts) + "\n"
+
+
+def _head(about: str, record: Record, license_id: str, serving: Serving, test: Scores) -> dict[str, Any]:
+    """The front matter: the Hub shows the measured values in its own tables."""
+    measured = {key: value for key, value in _plain(test).items() if not _is_baseline(key)}
+    entries = [
+        {"type": HUB_MEASURES.get(key, key), "value": round(value, 4), "name": title_of(key)} | _interval_of(test, key)
+        for key, value in measured.items()
+    ]
+    tag = pipeline_tag(record, serving)
+    result = {"task": {"type": tag}, "dataset": {"type": about, "name": about, "split": "test"}, "metrics": entries}
+    return {
+        "license": license_id,
+        "library_name": "keras",
+        "pipeline_tag": tag,
+        "tags": ["lamina"],
+        "datasets": [about],
+        "metrics": [HUB_MEASURES.get(key, key) for key in measured],
+        "model-index": [{"name": record.run, "results": [result]}],
+    }
+
+
+def pipeline_tag(record: Record, serving: Serving) -> str:
+    """Return the Hub's name of what a model does."""
+    if record.classes:
+        return "text-classification" if serving.inputs is None else "image-classification"
+    return "image-to-image" if serving.outputs and len(serving.outputs) == 4 else "other"
+
+
+def _interval_of(test: Scores, key: str) -> dict[str, Any]:
+    """The 95 % interval of a score, and what it is counted over, as the Hub's `args`."""
+    scalars = test.scalars()
+    if f"{key}_low" not in scalars:
+        return {}
+    ends = [round(scalars[f"{key}_{end}"], 4) for end in ("low", "high")]
+    return {"args": {"interval_95": ends, "n": test.n, "origins": test.origins}}
+
+
+def _is_baseline(key: str) -> bool:
+    return key in BASELINES or key.endswith(BASELINE_SUFFIXES)
+
+
+def _plain(scores: Scores) -> dict[str, float]:
+    """Return the scores by name, without counts, ends of intervals and those of single classes."""
+    scalars = scores.scalars()
+    of_classes = {f"{kind}_{label}" for label in _classes(scores) for kind in ("precision", "recall", "f1", "n")}
+    ends = {f"{name}_{end}" for name in scalars for end in ("low", "high")}
+    return {name: value for name, value in scalars.items() if name not in {"n", "origins"} | of_classes | ends}
+
+
+def _classes(scores: Scores) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = getattr(scores, "per_class", {})
+    return found
+
+
+def _noun(serving: Serving) -> str:
+    return "texts" if serving.inputs is None else "pictures"
+
+
+def _summary(record: Record, serving: Serving, test: Scores) -> str:
+    what = _noun(serving)
+    does = f"does the task `{record.task}` on {what}"
+    if record.classes:
+        does = f"classifies {what} into {len(record.classes)} classes: {', '.join(map(escaped, record.classes))}"
+    made = f" It is the mean of the runs {', '.join(record.members)}." if record.members else ""
+    interval = f" (95 % interval {span(test.interval)})" if test.interval else ""
+    return (
+        f"A model that {does}.{made} {title_of(test.measure).capitalize()} on {test.n:,} {what} that neither training "
+        f"nor any choice has seen: **{number(test.value)}**{interval}."
+    )
+
+
+def _scores(metrics: Metrics, what: str) -> str:
+    test, validation = metrics.test, metrics.validation
+    scalars = test.scalars()
+    rows = [
+        (
+            title_of(key),
+            number(value),
+            span((scalars[f"{key}_low"], scalars[f"{key}_high"])) if f"{key}_low" in scalars else "",
+            MEANINGS.get(key, ""),
+        )
+        for key, value in _plain(test).items()
+    ]
+    return (
+        f"On the test fold: {test.n:,} {what} of {test.origins:,} origins. An origin is what {what} have in common, "
+        f"such as {ORIGINS[what]}: all of one origin are in one fold, and intervals are counted over origins.\n\n"
+        f"{table(('score', 'value', '95 % interval', ''), rows)}\n\n"
+        f"On the validation fold, which training and tuning were guided by: {title_of(test.measure)} "
+        f"{number(validation.value)} ({validation.n:,} {what})."
+    )
+
+
+def _per_class(test: Scores) -> list[str]:
+    rows = [
+        (label, number(score.precision), number(score.recall), number(score.f1), score.n)
+        for label, score in _classes(test).items()
+    ]
+    return ["### By class", table(("class", "precision", "recall", "F1", "in the test fold"), rows)] if rows else []
+
+
+def _again(assessment: Assessment, measure: str) -> list[str]:
+    """What training it again showed; empty if nothing was trained again."""
+    lines = []
+    if repeats := assessment.repeats:
+        values = ", ".join(map(number, repeats.test.values))
+        lines.append(f"- Trained again with other seeds, on the same data: test {title_of(measure)} {values}.")
+    if crossed := assessment.crossvalidation:
+        value, interval = crossed.scores[measure], crossed.scores.get("interval")
+        shown = f" (95 % interval {span(interval)})" if interval else ""
+        lines.append(
+            f"- Cross-validated in {len(crossed.folds)} rounds over whole origins: {title_of(measure)} "
+            f"{number(value)}{shown}."
+        )
+    if control := assessment.control:
+        verdict = "as it must be" if control.passed else "**which is more: there may be a leak**"
+        lines.append(
+            f"- Trained with shuffled labels it reaches {number(control.accuracy)}; chance gives "
+            f"{span(control.interval)}: {verdict}."
+        )
+    return ["### Trained again", "\n".join(lines)] if lines else []
+
+
+def _learned(record: Record, what: str) -> str:
+    rows = record.data.get("rows", {})
+    counts = ", ".join(f"{count:,} for {fold}" for fold, count in rows.items())
+    learned = f"Rows, of {what} and their augmented copies" if what == "pictures" else what.capitalize()
+    lines = [f"{learned}: {counts}."] if counts else []
+    if weights := record.data.get("weights"):
+        facts = {key: weights[key] for key in ("trained_on", "source", "license", "reference") if key in weights}
+        lines.append("It started from published weights:")
+        lines.append(table(("weights", ""), [(key.replace("_", " "), value) for key, value in facts.items()]))
+    settings = {
+        name: record.numbers.get(name, value) for name, value in record.settings.items() if value not in (None, {})
+    }
+    lines.append(table(("setting", "value"), settings.items()))
+    lines.append("`lamina card --data` writes the card of the data.")
+    return "\n\n".join(lines)
+
+
+def _limits(system: Path, record: Record, serving: Serving, test: Scores) -> str:
+    what = _noun(serving)
+    lines = [
+        f"- The scores hold for {what} like those of the test fold. For others, as of another "
+        f"{OTHERS[what]} or year, measure again before you rely on it.",
+        f"- The test fold has {test.origins:,} origins: the interval says how far off the score may be.",
+    ]
+    if record.classes:
+        lines.append(f"- It always answers with one of its classes, also for {what} that show none of them.")
+    if serving.inputs is not None:
+        isolate = section(read_params(system), "convert", ConvertConfig).isolate
+        cuts = {"box": "pictures cut to their boxes", "cell": "single cells, cut out of the picture"}
+        lines += [f"- It learned from {cuts[isolate]}: give it the same."] if isolate in cuts else []
+    lines.append("- Nobody has tested it for decisions about people, such as a diagnosis.")
+    return "\n".join(lines)
+
+
+def _use(record: Record, serving: Serving) -> str:
+    name = record.run
+    if not record.classes:
+        call, then = f"lamina predict new/ --run {name} --request", "what to send to the model that MLflow serves"
+        return f"In the folder of the system; {then}:\n\n```console\n{call}\n```\n\n{_keras(record, serving)}"
+    python = f'import lamina\n\nlamina.open(".").runs["{name}"].predict("new/")'
+    return (
+        f"In the folder of the system:\n\n```console\nlamina predict new/ --run {name}\n```\n\n"
+        f"```python\n{python}\n```\n\n{_keras(record, serving)}"
+    )
+
+
+def _keras(record: Record, serving: Serving) -> str:
+    """What `model.keras` takes and gives, for those who load it themselves."""
+    if serving.inputs is None:
+        return "`model.keras` takes rows of words, as the stage `words` makes them, and gives probabilities."
+    shape = f"(n, {record.width}, {record.width}, 3)"
+    gives = "probabilities in the order of the classes" if record.classes else "pictures"
+    return f"`model.keras` takes RGB pictures, float32 {shape} from 0 to 255, and gives {gives}."
+
+
+def _identity(record: Record, model: Path) -> str:
+    facts = {
+        "key": record.key,
+        "SHA-256 of model.keras": file_digest(model) if model.exists() else "not here; `dvc pull` fetches it",
+        "code": record.code,
+        "data": record.data.get("digest", ""),
+        "seed": "" if record.seed is None else record.seed,
+        "parameters": "" if record.parameters is None else f"{record.parameters:,}",
+        "git commit": record.commit or "",
+        "lamina": record.lamina,
+        "made with": ", ".join(f"{name} {version}" for name, version in record.environment.items()),
+    }
+    return table(("", ""), [(name, value) for name, value in facts.items() if value != ""])

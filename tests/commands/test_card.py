@@ -1,0 +1,152 @@
+"""`lamina card`: cards hold the values of the records, and are valid for the Hub."""
+
+import json
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from finished import finished_record, run_settings, write_params
+from lamina.commands import card
+from lamina.errors import UserError
+from lamina.files import write_json
+from pages import write_pictures
+from tracked import CLASSES, write_color_run, write_lightness_run, write_run
+
+RUNS = {
+    "tiny": run_settings("head"),
+    "colors": run_settings("colorizer"),
+    "light": run_settings("lightness"),
+    "later": run_settings("network"),
+}
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    """A system `cells` with a finished run of each task."""
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    write_params(folder, RUNS, source={"kind": "smear", "pictures": 246})
+    write_run(folder)
+    write_color_run(folder)
+    write_lightness_run(folder)
+    return folder
+
+
+def call(system: Path, *options: object) -> int:
+    parser = ArgumentParser()
+    parser.add_argument("--system", type=Path)
+    card.add_arguments(parser)
+    return card.run(parser.parse_args(["--system", str(system), *map(str, options)]))
+
+
+def made(capsys: pytest.CaptureFixture[str], system: Path, *options: object) -> tuple[dict[str, Any], str]:
+    """Return the front matter of a card, and its text."""
+    capsys.readouterr()
+    assert call(system, *options) == 0
+    opening, head, text = capsys.readouterr().out.split("---\n", 2)
+    assert opening == ""
+    return YAML(typ="safe").load(head), text
+
+
+def test_the_hub_gets_the_measured_values_with_their_intervals(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head, _ = made(capsys, system, "tiny", "--license", "mit")
+    assert (head["license"], head["library_name"], head["pipeline_tag"]) == ("mit", "keras", "image-classification")
+    (model,) = head["model-index"]
+    (result,) = model["results"]
+    assert model["name"] == "tiny"
+    assert (result["task"], result["dataset"]["split"]) == ({"type": "image-classification"}, "test")
+    measured = {metric["type"]: metric for metric in result["metrics"]}
+    assert measured["accuracy"]["value"] == 0.75
+    assert measured["accuracy"]["args"] == {"interval_95": [0.5, 0.9], "n": 4, "origins": 4}
+    assert measured["f1"]["value"] == 0.7
+    assert set(measured) == set(head["metrics"]) == {"accuracy", "f1"}  # what it is compared with is none of its scores
+
+
+def test_the_text_says_what_it_does_how_well_and_what_it_is(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(system / "models/tiny/assessment.json", {
+        "repeats": {"seeds": [1, 2], "test": {"values": [0.71, 0.74], "mean": 0.725, "deviation": 0.02},
+                    "validation": {"values": [0.7, 0.7], "mean": 0.7, "deviation": 0.0}},
+        "control": {"accuracy": 0.9, "chance": 0.5, "interval": [0.3, 0.7], "p": 0.01, "passed": False, "n": 4},
+    })  # fmt: skip
+    _, text = made(capsys, system, "tiny")
+    assert f"classifies pictures into 2 classes: {CLASSES[0]}, {CLASSES[1]}" in text
+    assert "**0.750** (95 % interval 0.500 to 0.900)" in text
+    assert "| accuracy | 0.750 | 0.500 to 0.900 | share of correct answers |" in text
+    assert f"| {CLASSES[1]} | 0.250 | 0.500 | 0.333 | 2 |" in text
+    assert "test accuracy 0.710, 0.740" in text
+    assert "**which is more: there may be a leak**" in text
+    assert 'lamina.open(".").runs["tiny"].predict("new/")' in text
+    assert "a" * 64 in text
+
+
+@pytest.mark.parametrize("run", ["colors", "light"])
+def test_every_task_has_a_card(run: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head, text = made(capsys, system, run)
+    assert head["pipeline_tag"] == "image-to-image"
+    value = json.loads((system / f"models/{run}/metrics.json").read_text())["test"]["mse"]
+    (result,) = head["model-index"][0]["results"]
+    assert next(one for one in result["metrics"] if one["type"] == "mse")["value"] == value
+    assert not [one for one in head["metrics"] if "grey" in one or "mean" in one or one == "baseline"]
+    assert "## Limits" in text
+
+
+def test_a_card_of_published_weights_names_their_license(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = {"trained_on": "ImageNet", "source": "a package", "license": "Apache-2.0", "reference": "Tan and Le"}
+    record = finished_record("tiny", RUNS["tiny"], classes=("a|b", "c"), data={"digest": "d", "weights": facts})
+    record.write(system / "models/tiny/record.json")
+    _, text = made(capsys, system, "tiny")
+    assert "| license | Apache-2.0 |" in text
+    assert r"classes: a\|b, c" in text
+
+
+def test_the_champion_is_the_default(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="no champion was accepted yet; name a run, of tiny, colors, light, later"):
+        call(system)
+    accepted = {"run": "tiny", "key": "a", "model": "b", "measure": "accuracy", "validation": 0.75}
+    write_json(system / "baselines/champion.json", accepted)
+    assert made(capsys, system)[1].startswith("\n# cells: tiny\n")
+
+
+def test_a_folder_gets_a_readme(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert call(system, "tiny") == 0
+    printed = capsys.readouterr().out
+    assert call(system, "tiny", "--out", tmp_path / "hub") == 0
+    assert (tmp_path / "hub/README.md").read_text() == printed
+    assert [path.name for path in (tmp_path / "hub").iterdir()] == ["README.md"]
+    with pytest.raises(UserError, match="is a file; --out expects a folder"):
+        call(system, "tiny", "--out", tmp_path / "hub/README.md")
+
+
+def test_what_is_not_there_is_refused(system: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no run 'tinny'; did you mean 'tiny'"):
+        call(system, "tinny")
+    with pytest.raises(UserError, match=r"later/record\.json: not found"):
+        call(system, "later")
+    with pytest.raises(UserError, match="--data: expected no run, got 'tiny'"):
+        call(system, "tiny", "--data")
+    with pytest.raises(UserError, match=r"manifest\.parquet: not found"):
+        call(system, "--data")
+
+
+def test_the_card_of_the_data_counts_what_was_kept_and_left_out(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(system, side=32)
+    head, text = made(capsys, system, "--data", "--license", "cc-by-4.0")
+    assert head["license"] == "cc-by-4.0"
+    assert head["size_categories"] == ["n<1K"]
+    assert head["task_categories"] == ["image-classification"]
+    assert "240 pictures of 4 classes, of 246 that were found" in text
+    assert "| duplicate | 3 | the same bytes under another name |" in text
+    split = pd.read_parquet(system / "data/split/manifest.parquet").query("copy == 0")
+    label = split["label"].iloc[0]
+    counts = split.query("label == @label").groupby("fold")["id"].nunique()
+    assert f"| {label} | {counts['train']} (" in text
+    assert "2 pairs are suspicious" in text
