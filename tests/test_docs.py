@@ -26,7 +26,7 @@ NOTEBOOK = ROOT / "docs" / "tour.ipynb"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```([\w{}-]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
-FOREIGN = {"cd", "git", "source", "export", "cp", "curl", "mlflow"}  # commands of others
+FOREIGN = {"cd", "git", "source", "export", "cp", "curl", "docker", "mlflow"}  # commands of others
 
 
 def name(page: Path) -> str:
