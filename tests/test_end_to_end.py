@@ -124,7 +124,7 @@ def test_the_notebook_runs_from_top_to_bottom(project: Path) -> None:
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     code = f"import os; os.environ['LAMINA_SYSTEM'] = '.'\n{code}\nprint(run.name, len(table), *table['error'].isna())"
     champion = json.loads((project / "baselines" / "champion.json").read_text())["run"]
-    assert call(project, sys.executable, "-c", code).splitlines()[-1] == f"{champion} 4 True True True True"
+    assert f"{champion} 4 True True True True" in call(project, sys.executable, "-c", code).splitlines()
 
 
 def test_again_there_is_nothing_to_do(project: Path) -> None:
