@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
 from lamina.data.depth import FULL, Depth, depth_of
@@ -17,12 +19,10 @@ from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
-from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError
-from lamina.inputs.words import read_vectorizer
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
-from lamina.results.folders import results_folder, run_folder
+from lamina.results.folders import results_folder
 from lamina.results.record import Record, read_record
 from lamina.tasks.ensembles import result_tasks, task_and_input
 from lamina.text import one_line, printable
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 TASK = "classify"
 BATCH = 64
+BATCH_PIXELS = 2**23  # of squares, decoded at once
+MANY = 1000  # pictures that are worth the start of processes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
     shown.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a CSV, in bounded memory; an interrupted one is continued"
+    )
+    shown.add_argument(
         "--request", action="store_true", help="print what to send to a served model, and predict nothing"
     )
 
@@ -69,9 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a line per picture or text; return 1 if some could not be read, else 0."""
     system, name, paths = arguments.system, arguments.name, arguments.paths
     is_text = task_and_input(read_params(system), name)[1].startswith("words/")
+    from lamina.commands.predict_csv import pictures_to_csv, texts_to_csv  # which import this module
+    from lamina.commands.predict_texts import predict_texts, request_texts
+
     if arguments.request:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
+    if arguments.csv:
+        return 1 if (texts_to_csv if is_text else pictures_to_csv)(system, name, paths, arguments.csv) else 0
     predictions = predict_texts(system, name, paths) if is_text else predict(system, name, find_pictures(paths))
     if arguments.json:
         print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
@@ -126,14 +138,27 @@ def predict(system: Path, name: str, pictures: Sequence[Path]) -> list[Predictio
         UserError: If the run or its model is missing.
     """
     learned = with_depth(read_learned(system, name, TASK), pictures)
+    return list(predict_parts(learned, [pictures]))
+
+
+def predict_parts(learned: Learned, parts: Sequence[Sequence[Path]]) -> Iterator[Prediction]:
+    """Predict the pictures of some parts; no batch holds pictures of two."""
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
 
     predictor = inference(load_model(learned.model))
-    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    size = max(1, min(BATCH, BATCH_PIXELS // learned.convert.size**2))
+    batches = [batch for part in parts for batch in _batches(part, size)]
+    prepare = partial(prepare_batch, config=learned.convert)
+    prepared = map_in_order(prepare, batches, processes=sum(map(len, parts)) >= MANY)
     sizes = [len(batch) for batch in batches]
-    answers = (_predict_batch(predictor, batch, learned) for batch in batches)
-    return [one for batch in progress(answers, what="predict", unit="pictures", sizes=sizes) for one in batch]
+    done = progress(zip(batches, prepared, strict=True), what="predict", unit="pictures", sizes=sizes)
+    for batch, (pixels, errors) in done:
+        yield from _predict_batch(predictor, batch, pixels, errors, learned)
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def read_learned(system: Path, name: str, task: str) -> Learned:
@@ -201,15 +226,29 @@ def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Pa
     errors: dict[Path, str] = {}
     for path in batch:
         try:
-            prepared = prepare_picture(read_file(path, config.memory), config)
+            pixels[path] = prepare_one(read_file(path, config.memory), config)
         except UnreadableError as error:
             errors[path] = f"unreadable: {error}"
-            continue
-        if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
-            errors[path] = "no white blood cell found in it"
-        else:
-            pixels[path] = prepared.square
+        except NoCellError as error:
+            errors[path] = str(error)
     return pixels, errors
+
+
+class NoCellError(Exception):
+    """A picture without a cell, of a system that drops such."""
+
+
+def prepare_one(encoded: bytes, config: ConvertConfig) -> RgbPixels:
+    """Prepare the bytes of a picture, as `prepare_batch`: (S, S, 3) uint8.
+
+    Raises:
+        UnreadableError: If it cannot be decoded.
+        NoCellError: If it holds no cell.
+    """
+    prepared = prepare_picture(encoded, config)
+    if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
+        raise NoCellError("no white blood cell found in it")
+    return prepared.square
 
 
 def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
@@ -227,72 +266,29 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def _predict_batch(predictor: "Predictor", batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
-    pixels, errors = prepare_batch(batch, learned.convert)
+def _predict_batch(
+    predictor: "Predictor",
+    batch: Sequence[Path],
+    pixels: dict[Path, RgbPixels],
+    errors: dict[Path, str],
+    learned: Learned,
+) -> Iterator[Prediction]:
     found: Iterable[np.ndarray] = predictor(np.stack(list(pixels.values()))) if pixels else []
     rows = dict(zip(pixels, found, strict=True))
     for path in batch:
         if path in errors:
-            yield _failed(str(path), errors[path])
+            yield failed(str(path), errors[path])
         else:
-            yield _prediction(str(path), learned.record.classes, rows[path])
+            yield prediction(str(path), learned.record.classes, rows[path])
 
 
-def predict_texts(system: Path, name: str, paths: Sequence[Path]) -> list[Prediction]:
-    """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
-
-    Raises:
-        UserError: if the run or its model is not there.
-    """
-    record = read_record(run_folder(system, name))
-    vectorizer = read_vectorizer(system / "data" / record.input)
-    from lamina.inputs.word_examples import predict_words
-    from lamina.models.loading import load_model
-
-    read = {path: _read_text(path, strip_html=vectorizer.strip_html) for path in find_texts(paths)}
-    texts = {path: one.text for path, one in read.items() if not one.problem}
-    found = {path: _failed(str(path), one.problem) for path, one in read.items() if one.problem}
-    if texts:
-        model = load_model(run_folder(system, name) / "model.keras")
-        rows = predict_words(model, vectorizer.transform(list(texts.values())))
-        found |= {path: _prediction(str(path), record.classes, row) for path, row in zip(texts, rows, strict=True)}
-    return [found[path] for path in read]
-
-
-def request_texts(system: Path, name: str, paths: Sequence[Path]) -> str:
-    """Return the JSON to send to a served model for texts, in order.
-
-    Raises:
-        UserError: if one is no text or holds no words, since answers come back without names.
-    """
-    texts = []
-    for path in find_texts(paths):
-        decoded = _read_text(path)
-        if decoded.problem:
-            raise UserError(f"{path}: {decoded.problem}; leave it out")
-        texts.append(decoded.text)
-    table = {"columns": ["text"], "data": [[text] for text in texts]}
-    return json.dumps({"dataframe_split": table}, separators=(",", ":"), ensure_ascii=False)
-
-
-def _read_text(path: Path, *, strip_html: bool = False) -> Decoded:
-    """Decode a file; one without words is a problem, too: an answer would say nothing about it."""
-    try:
-        decoded = decode(read_file(path), strip_html=strip_html)
-    except UnreadableError as error:
-        return Decoded(text="", problem=f"unreadable: {error}")
-    if decoded.problem or count_words(decoded.text):
-        return decoded
-    return Decoded(text="", problem="holds no words")
-
-
-def _prediction(path: str, classes: list[str], probabilities: np.ndarray) -> Prediction:
+def prediction(path: str, classes: list[str], probabilities: np.ndarray) -> Prediction:
     """Return the prediction for one row of probabilities, (classes,)."""
     shares = {name: float(share) for name, share in zip(classes, probabilities, strict=True)}
     return Prediction(path=path, predicted=max(shares, key=shares.__getitem__), probabilities=shares)
 
 
-def _failed(path: str, error: str) -> Prediction:
+def failed(path: str, error: str) -> Prediction:
     """Return the answer for a picture or text that cannot be read."""
     return Prediction(path=path, predicted=None, probabilities={}, error=error)
 
