@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lamina.commands.processes import WAITING, map_in_order
+from lamina.commands.processes import IDLE, WAITING, map_in_order
 
 
 def where(number: int) -> tuple[int, int]:
@@ -30,7 +30,7 @@ def test_results_come_in_order(processes: bool) -> None:
     assert [number for number, _ in found] == list(range(50))
     others = {process for _, process in found} - {os.getpid()}
     assert bool(others) is processes
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + IDLE / 2
     while any(map(alive, others)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(alive, others)), "processes end with the last result"

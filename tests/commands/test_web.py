@@ -180,6 +180,7 @@ def begin_uploads(address: str, until: ExitStack) -> list[socket.socket]:
     place = (str(parts.hostname), int(parts.port or 0))
     started = [until.enter_context(socket.create_connection(place)) for _ in range(2 * web.WAITING_LIMITS)]
     for one in started:
+        one.settimeout(20)
         one.sendall(head)
     deadline = time.monotonic() + 20
     while len(select.select(started, [], [], 0.05)[0]) < web.WAITING_LIMITS:  # those without a place are told
