@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 TASK = "classify"
 BATCH = 64
-BATCH_PIXELS = 2**23  # of squares, decoded at once
+AHEAD = 256  # pictures that are decoded at once, before the network sees them
+AHEAD_PIXELS = 2**23  # of their squares
 MANY = 1000  # pictures that are worth the start of processes
 
 T = TypeVar("T")
@@ -147,14 +148,14 @@ def predict_parts(learned: Learned, parts: Sequence[Sequence[Path]]) -> Iterator
     from lamina.models.loading import load_model
 
     predictor = inference(load_model(learned.model))
-    size = max(1, min(BATCH, BATCH_PIXELS // learned.convert.size**2))
+    size = max(1, min(AHEAD, AHEAD_PIXELS // learned.convert.size**2))
     batches = [batch for part in parts for batch in _batches(part, size)]
-    prepare = partial(prepare_batch, config=learned.convert)
+    prepare = partial(_stacked, config=learned.convert)
     prepared = map_in_order(prepare, batches, processes=sum(map(len, parts)) >= MANY)
     sizes = [len(batch) for batch in batches]
     done = progress(zip(batches, prepared, strict=True), what="predict", unit="pictures", sizes=sizes)
-    for batch, (pixels, errors) in done:
-        yield from _predict_batch(predictor, batch, pixels, errors, learned)
+    for batch, (squares, errors) in done:
+        yield from _predict_batch(predictor, batch, squares, errors, learned)
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -266,15 +267,21 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
+def _stacked(batch: Sequence[Path], config: ConvertConfig) -> tuple[RgbPixels | None, dict[Path, str]]:
+    """Prepare pictures as one array, which processes pass on faster than many; None if all have errors."""
+    pixels, errors = prepare_batch(batch, config)
+    return np.stack(list(pixels.values())) if pixels else None, errors
+
+
 def _predict_batch(
     predictor: "Predictor",
     batch: Sequence[Path],
-    pixels: dict[Path, RgbPixels],
+    squares: RgbPixels | None,
     errors: dict[Path, str],
     learned: Learned,
 ) -> Iterator[Prediction]:
-    found: Iterable[np.ndarray] = predictor(np.stack(list(pixels.values()))) if pixels else []
-    rows = dict(zip(pixels, found, strict=True))
+    found: Iterable[np.ndarray] = [] if squares is None else predictor(squares)
+    rows = dict(zip(dict.fromkeys(path for path in batch if path not in errors), found, strict=True))
     for path in batch:
         if path in errors:
             yield failed(str(path), errors[path])
