@@ -24,10 +24,9 @@ from lamina.commands.nearest import KEPT
 from lamina.commands.predict import predict
 from lamina.commands.predict_texts import predict_texts
 from lamina.commands.serve import about, listen
-from lamina.data.augmentation import PLAN_COLUMNS
 from lamina.errors import UserError
 from lamina.files import write_json
-from pages import CELLS, write_pictures
+from pages import CELLS, write_pictures, write_plan
 from scans import SIZE, linear, saved
 from serving import serving, wait_until_ready
 from systems import stage_of, train_run
@@ -70,9 +69,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("system")
     write_params(folder, RUNS, convert=CONVERT | {"size": SIDE})
-    originals = write_pictures(folder, origins=24, side=SIDE)
-    plan = originals[["id", "copy"]].assign(**dict.fromkeys(PLAN_COLUMNS, 0))
-    plan.to_parquet(folder / "data/augmented/plan.parquet")
+    write_plan(folder, write_pictures(folder, origins=24, side=SIDE))
     (folder / "models/small").mkdir(parents=True)
     finished_record("small", RUNS["small"], classes=CELLS, width=SIDE).write(folder / "models/small/record.json")
     scores = {"accuracy": 0.875, "interval": [0.7, 0.95], "n": 40}
@@ -113,11 +110,12 @@ def test_a_run_that_cannot_be_served_is_refused_with_those_that_can(name: str | 
     assert str(refused.value).startswith(words)
 
 
-def test_the_champion_is_the_default(system: Path) -> None:
+def test_the_champion_is_the_default(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = system / "baselines/champion.json"
     write_json(path, {"run": "colors", "key": "a" * 64, "model": "m", "measure": "mse", "validation": 50.0})
     try:
         assert find_run(system, None) == "colors"
+        assert capsys.readouterr().err == "note: colors was trained again since it was accepted as champion\n"
     finally:
         path.unlink()
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -93,6 +94,8 @@ def find_run(system: Path, name: str | None) -> str:
                 f"no champion is accepted here; name a run ({', '.join(names)}), or accept with `lamina gate --accept`"
             )
         name = champion.run
+        if not champion.is_in(system):
+            print(f"note: {name} was trained again since it was accepted as champion", file=sys.stderr)
     if name not in names:
         known = result_tasks(params)
         problem = f"has the task {known[name].name}" if name in known else "is not there"

@@ -110,7 +110,14 @@ class Service:
         more = True
         while more:
             with self._one_at_a_time:  # between the steps, uploads are answered
-                more = self.answers.prepare_more()
+                more = self._prepare_more()
+
+    def _prepare_more(self) -> bool:
+        try:
+            return self.answers.prepare_more()
+        except Exception as error:  # of training data that are broken: all else is there
+            print(one_line(f"note: no training pictures are shown: {type(error).__name__}: {error}"), file=sys.stderr)
+            return False
 
 
 class Uploads:
