@@ -9,8 +9,10 @@ from pathlib import Path
 from lamina import __version__
 from lamina.stages import entry
 
-# each is a module of `lamina.commands`
-COMMANDS = ("new", "check", "profile", "predict", "colorize", "explain", "serve", "export", "gate", "track")
+# each is a module of `lamina.commands`, with _ in place of -
+COMMANDS = (
+    "new", "check", "profile", "predict", "colorize", "explain", "serve", "export", "bench-model", "gate", "track",
+)  # fmt: skip
 
 
 def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
@@ -20,7 +22,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lamina {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name in names:
-        command = import_module(f"lamina.commands.{name}")
+        command = import_module(f"lamina.commands.{name.replace('-', '_')}")
         summary = (command.__doc__ or "").split("\n")[0]
         subparser = commands.add_parser(name, help=summary, description=summary)
         if name != "new":  # it has its own argument for the folder
