@@ -50,6 +50,7 @@ bench: .venv/dev
 	python bench/colorize.py
 	python bench/memory.py
 	python bench/extraction.py
+	python bench/predicting.py
 	python bench/heads.py
 	python bench/training.py
 	python bench/finetuning.py
@@ -64,6 +65,7 @@ bench-quick: .venv/dev
 	python bench/colorize.py --megapixels 2 --repeats 1
 	python bench/memory.py --pictures 1000 2000
 	python bench/extraction.py --backbones densenet121 --rows 128 --repeats 1
+	python bench/predicting.py --network small_cnn --size 32 --pictures 2000
 	python bench/heads.py --rows 1000 --epochs 10 --trials 4
 	python bench/training.py --steps 4 --repeats 1
 	python bench/finetuning.py --steps 2 --repeats 1

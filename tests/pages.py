@@ -19,6 +19,7 @@ from finished import (
     run_settings,
     write_finished_run,
 )
+from lamina.data.augmentation import PLAN_COLUMNS
 from lamina.data.sheets import contact_sheet
 from lamina.files import read_json, write_json
 from lamina.maths.color import srgb_to_lab
@@ -104,6 +105,12 @@ def write_pictures(
     write_json(system / "data/features/small_cnn.timing.json", {"seconds": {"extract": 19.0}})
     _write_near_duplicates(system, originals)
     return originals
+
+
+def write_plan(system: Path, originals: pd.DataFrame) -> None:
+    """Write a plan that leaves originals as they are, so that their pixels can be read."""
+    plan = originals[["id", "copy"]].assign(**dict.fromkeys(PLAN_COLUMNS, 0))
+    plan.to_parquet(system / "data/augmented/plan.parquet")
 
 
 def _write_near_duplicates(system: Path, originals: pd.DataFrame) -> None:

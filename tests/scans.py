@@ -113,3 +113,12 @@ def gamma_profile(gamma: float) -> bytes:
     header = struct.pack(">I4xI4s4s4s12s4s", size, 0x02100000, b"mntr", b"RGB ", b"XYZ ", bytes(12), b"acsp")
     header = header.ljust(68, b"\0") + white
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+def saved(network: Any) -> Any:
+    """Return the model that a run saves: pictures in, pictures out, around its network."""
+    from lamina.models.keras_runtime import keras
+    from lamina.tasks.colorize.network import final_model
+
+    numbers = keras.Input((SIZE, SIZE, 2))
+    return final_model(network, keras.Model(numbers, numbers), flip_tta=False)

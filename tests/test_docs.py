@@ -7,6 +7,7 @@ import re
 import shlex
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def refusal(parser: ArgumentParser, words: list[str], capsys: pytest.CaptureFixt
 def problem(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     program, *rest = words
     if program == "lamina":
-        return refusal(cli._parser(), rest, capsys)
+        return refusal(cli._parser(cli.COMMANDS), rest, capsys)
     if program == "dvc":
         from dvc.cli.parser import get_main_parser
 
@@ -128,13 +129,12 @@ def test_commands_and_their_options_exist(page: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("page", GUIDES, ids=name)
 def test_commands_in_sentences_exist(page: Path) -> None:
     """Their arguments may be left out there; names of commands, options and scripts may not be wrong."""
-    known = {command.__name__.rpartition(".")[2] for command in cli.COMMANDS}
     wrong = []
     for text in INLINE.findall(prose(page)):
         words = text.split()
         if words[0] == "lamina" and len(words) > 1:
-            helped = _options(words[1]) if words[1] in known else set()
-            wrong += [text] if words[1] not in known or {w for w in words if w.startswith("--")} - helped else []
+            helped = _options(words[1]) if words[1] in cli.COMMANDS else set()
+            wrong += [text] if words[1] not in cli.COMMANDS or {w for w in words if w.startswith("--")} - helped else []
         if words[0] == "python" and len(words) > 1 and words[1].endswith(".py"):
             wrong += [] if any(place.is_file() for place in (ROOT / words[1], page.parent / words[1])) else [text]
     assert not wrong
@@ -142,8 +142,7 @@ def test_commands_in_sentences_exist(page: Path) -> None:
 
 def _options(command: str) -> set[str]:
     parser = ArgumentParser()
-    module = next(one for one in cli.COMMANDS if one.__name__.endswith(f".{command}"))
-    module.add_arguments(parser)
+    import_module(f"lamina.commands.{command.replace('-', '_')}").add_arguments(parser)
     return {option for action in parser._actions for option in action.option_strings} | {"--system"}
 
 

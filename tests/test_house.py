@@ -36,7 +36,7 @@ FLOORS = {
 
 # rooms that serve every task, and the commands that serve one
 GENERAL = ("data", "inputs", "training", "tuning", "results", "charts", "tracking", "report", "stages")
-OF_ONE_TASK = ("predict", "explain", "export", "colorize")
+OF_ONE_TASK = ("predict", "explain", "export", "colorize", "answers", "predict_csv")
 TASK_ROOM = re.compile(rf"lamina\.tasks\.({'|'.join(TASKS)})\b")
 
 
@@ -106,6 +106,9 @@ def test_some_rooms_of_one_floor_do_not_know_each_other(low: str, high: str) -> 
         ("onnx", ("models",)),
         ("tf2onnx", ("models",)),
         ("tqdm", ("progress",)),
+        ("starlette", ("commands",)),
+        ("uvicorn", ("commands",)),
+        ("werkzeug", ("commands",)),
     ],
 )
 def test_large_libraries_are_imported_in_their_rooms_alone(package: str, only_in: tuple[str, ...]) -> None:

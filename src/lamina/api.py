@@ -26,6 +26,7 @@ from lamina.results.metrics import Metrics
 from lamina.results.record import Record, read_record
 from lamina.results.result_file import read_optional_table, read_result, read_table
 from lamina.tasks.ensembles import result_tasks, task_and_input
+from lamina.tasks.evaluated import evaluated_metrics
 from lamina.tasks.runs import meant
 from lamina.tasks.task import Task
 
@@ -115,7 +116,7 @@ class Run:
         Raises:
             UserError: If it is not evaluated yet.
         """
-        return read_result(self.folder / "metrics.json", self.task.metrics_class(), made_by(self.folder, "evaluate"))
+        return read_result(self.folder / "metrics.json", evaluated_metrics(self.task), made_by(self.folder, "evaluate"))
 
     @property
     def assessment(self) -> Assessment:
@@ -152,13 +153,17 @@ class Run:
             paths: Pictures, or texts where the run learned from texts, or folders of them.
 
         Returns:
-            A row for each, in order: `path`, `predicted` (the most probable class), the probability of each class in
-            a column `p:CLASS`, and `error`, which says why a file could not be read. Then the others are missing.
+            A row for each, in order, with the columns of `lamina predict --csv`: `path`, `predicted` (the most probable
+            class), the probability of each class, `p:CLASS`, how far they can be trusted, `scaled:CLASS`, `set:CLASS`,
+            `distance` and `outlier` where that is known, and `error`, which says why a file could not be read; then the
+            others are missing.
 
         Raises:
             UserError: If a path is not there, the run has another task, or it is not trained yet.
         """
-        from lamina.commands.predict import find_pictures, predict, predict_texts
+        from lamina.commands.predict import find_pictures, predict
+        from lamina.commands.predict_csv import as_row
+        from lamina.commands.predict_texts import predict_texts
 
         given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
         if task_and_input(read_params(self.system), self.name)[1].startswith("words/"):
@@ -167,10 +172,13 @@ class Run:
             found = predict(self.system, self.name, find_pictures(given))
         import pandas as pd
 
-        probabilities = {f"p:{name}": [one.probabilities.get(name) for one in found] for name in self.record.classes}
-        first = {"path": [one.path for one in found], "predicted": [one.predicted for one in found]}
-        table = pd.DataFrame(first | probabilities | {"error": [one.error for one in found]})
-        return table.astype(dict.fromkeys(probabilities, float))
+        known = [
+            name
+            for name in ("scaled", "set", "distance", "outlier")
+            if any(getattr(one, name) is not None for one in found)
+        ]
+        table = pd.DataFrame([as_row(one, self.record.classes, known) for one in found])
+        return table.astype({name: float for name in table if str(name).startswith(("p:", "scaled:", "set:"))})
 
 
 class Runs(Mapping[str, Run]):

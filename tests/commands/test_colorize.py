@@ -17,22 +17,13 @@ from lamina.commands.colorize import plan
 from lamina.data.originals import read_original
 from lamina.errors import UserError
 from lamina.maths.gamut import lightness
-from scans import SIZE, WHOLE, by_hand, encode, linear, read_deep, waves
+from scans import SIZE, WHOLE, by_hand, encode, linear, read_deep, saved, waves
 
 CONVERT = {"size": SIZE, "resize": "pad", "isolate": "none", "no_cell": "drop"}
 RUNS = {
     **dict.fromkeys(["tint", "untrained", "broken"], run_settings("colorizer")),
     "namer": run_settings("network"),
 }
-
-
-def saved(network: Any) -> Any:
-    """Return the model that a run saves: pictures in, pictures out, around its network."""
-    from lamina.models.keras_runtime import keras
-    from lamina.tasks.colorize.network import final_model
-
-    numbers = keras.Input((SIZE, SIZE, 2))
-    return final_model(network, keras.Model(numbers, numbers), flip_tta=False)
 
 
 @pytest.fixture(scope="module")

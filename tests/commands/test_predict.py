@@ -1,5 +1,6 @@
 """`lamina predict`, `explain` and `export`: what they print and write, and which runs they refuse."""
 
+import csv
 import json
 import os
 import shutil
@@ -137,6 +138,33 @@ def test_a_wish_that_is_no_number_is_refused(
     with pytest.raises(SystemExit):
         call(predict, system, system / "mine", "--run", "small", option, value)
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_a_csv_has_the_same_answers(
+    system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, processes: bool
+) -> None:
+    monkeypatch.setattr(predict, "MANY", 1 if processes else 1000)
+    out = tmp_path / "out.csv"
+    assert call(predict, system, system / "mine", "--run", "small", "--csv", out) == 1
+    assert capsys.readouterr().out == f"{out}: 4 rows, 1 of them without an answer\n"
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    for row, one in zip(rows, predicted(system, capsys, system / "mine"), strict=True):
+        assert row["path"] == one["path"]
+        assert row["predicted"] == (one["predicted"] or "")
+        assert row["error"] == (one["error"] or "")
+        found = {name: row[f"p:{name}"] for name in CLASSES}
+        expected = {name: f"{one['probabilities'][name]:.8g}" if one["predicted"] else "" for name in CLASSES}
+        assert found == expected
+    assert call(predict, system, system / "mine/a.png", "--run", "small", "--csv", tmp_path / "one.csv") == 0
+    with pytest.raises(UserError, match=r"out\.csv: is there already"):
+        call(predict, system, system / "mine", "--run", "small", "--csv", out)
+
+
+def test_a_csv_of_a_run_without_a_model_leaves_nothing(system: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"models/untrained/record\.json"):
+        call(predict, system, system / "mine", "--run", "untrained", "--csv", tmp_path / "out.csv")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("path", "words"), [("nothing.png", "not found"), ("models", "no picture in this folder")])

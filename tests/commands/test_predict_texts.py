@@ -1,5 +1,6 @@
 """`lamina predict` for texts: what it prints for files and folders, and what it refuses."""
 
+import csv
 import json
 from argparse import ArgumentParser
 from pathlib import Path
@@ -71,6 +72,20 @@ def test_test_texts_get_what_their_evaluation_wrote(run: str, system: Path, caps
         assert [*one["probabilities"].values()] == pytest.approx([row[probability(name)] for name in CLASSES], abs=1e-6)
         assert one["predicted"] == row["predicted"]
         assert one["error"] is None
+
+
+def test_a_csv_has_the_same_answers(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/great.txt").write_text("great lovely words")
+    (tmp_path / "mine/broken.txt").write_bytes(BROKEN)
+    out = tmp_path / "out.csv"
+    assert call(system, tmp_path / "mine", "--csv", out) == 1
+    found = predicted(capsys, system, tmp_path / "mine")
+    rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+    assert [(row["path"], row["predicted"] or None, row["error"] or None) for row in rows] == [
+        (one["path"], one["predicted"], one["error"]) for one in found
+    ]
+    assert rows[1]["p:pos"] == f"{found[1]['probabilities']['pos']:.8g}"
 
 
 def test_a_table_has_a_line_for_each_file_and_folders_give_their_text_files(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from finished import write_params
-from lamina.commands.predict import predict_texts
+from lamina.commands.predict_texts import predict_texts
 from lamina.config import section
 from lamina.data.rows import Folders
 from lamina.stages.evaluate import evaluate

@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
 from lamina.data.depth import FULL, Depth, depth_of
@@ -17,12 +19,10 @@ from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.members import PICTURE_SUFFIXES
-from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError
-from lamina.inputs.words import read_vectorizer
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
-from lamina.results.folders import results_folder, run_folder
+from lamina.results.folders import results_folder
 from lamina.results.record import Record, read_record
 from lamina.tasks.classify.answers import PLAIN, Answers, Wish
 from lamina.tasks.ensembles import result_tasks, task_and_input
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 
 TASK = "classify"
 BATCH = 64
+AHEAD = 256  # pictures that are decoded at once, before the network sees them
+AHEAD_PIXELS = 2**23  # of their squares
+MANY = 1000  # pictures that are worth the start of processes
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +115,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
     shown.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a CSV, in bounded memory; an interrupted one is continued"
+    )
+    shown.add_argument(
         "--request", action="store_true", help="print what to send to a served model, and predict nothing"
     )
 
@@ -118,12 +126,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Print a line per picture or text; return 1 if some could not be read, else 0."""
     system, name, paths = arguments.system, arguments.name, arguments.paths
     is_text = task_and_input(read_params(system), name)[1].startswith("words/")
+    from lamina.commands.predict_csv import pictures_to_csv, texts_to_csv  # which import this module
+    from lamina.commands.predict_texts import predict_texts, request_texts
+
     if arguments.request:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
         return 0
     wish = Wish(coverage=arguments.coverage, by_class=arguments.by_class, recall=arguments.recall, cost=arguments.cost)
     if wish.recall and not 0 < wish.recall[1] < 1:
         raise UserError(f"--recall {wish.recall[0]}: expected a share between 0 and 1, got {wish.recall[1]:g}")
+    if arguments.csv:
+        return 1 if (texts_to_csv if is_text else pictures_to_csv)(system, name, paths, arguments.csv, wish) else 0
     predictions = (
         predict_texts(system, name, paths, wish) if is_text else predict(system, name, find_pictures(paths), wish)
     )
@@ -200,16 +213,34 @@ def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAI
     """
     learned = with_depth(read_learned(system, name, TASK), pictures)
     answers = open_answers(learned.model.parent, learned.record.classes, wish)
+    return list(predict_parts(learned, answers, [pictures]))
+
+
+def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[Path]]) -> Iterator[Prediction]:
+    """Predict the pictures of some parts; no batch holds pictures of two."""
+    networks = open_networks(learned.model, answers)
+    size = max(1, min(AHEAD, AHEAD_PIXELS // learned.convert.size**2))
+    batches = [batch for part in parts for batch in _batches(part, size)]
+    prepare = partial(_stacked, config=learned.convert)
+    prepared = map_in_order(prepare, batches, processes=sum(map(len, parts)) >= MANY)
+    sizes = [len(batch) for batch in batches]
+    done = progress(zip(batches, prepared, strict=True), what="predict", unit="pictures", sizes=sizes)
+    for batch, (squares, errors) in done:
+        yield from _predict_batch(networks, batch, squares, errors)
+
+
+def open_networks(model: Path, answers: Answers) -> Networks:
+    """Load a run's model."""
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
     from lamina.models.penultimate import Penultimate
 
-    model = load_model(learned.model)
-    networks = Networks(inference(model), Penultimate(model) if answers.needs_features else None, answers)
-    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
-    sizes = [len(batch) for batch in batches]
-    found = (_predict_batch(networks, batch, learned) for batch in batches)
-    return [one for batch in progress(found, what="predict", unit="pictures", sizes=sizes) for one in batch]
+    network = load_model(model)
+    return Networks(inference(network), Penultimate(network) if answers.needs_features else None, answers)
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def read_learned(system: Path, name: str, task: str) -> Learned:
@@ -277,15 +308,29 @@ def prepare_batch(batch: Sequence[Path], config: ConvertConfig) -> tuple[dict[Pa
     errors: dict[Path, str] = {}
     for path in batch:
         try:
-            prepared = prepare_picture(read_file(path, config.memory), config)
+            pixels[path] = prepare_one(read_file(path, config.memory), config)
         except UnreadableError as error:
             errors[path] = f"unreadable: {error}"
-            continue
-        if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
-            errors[path] = "no white blood cell found in it"
-        else:
-            pixels[path] = prepared.square
+        except NoCellError as error:
+            errors[path] = str(error)
     return pixels, errors
+
+
+class NoCellError(Exception):
+    """A picture without a cell, of a system that drops such."""
+
+
+def prepare_one(encoded: bytes, config: ConvertConfig) -> RgbPixels:
+    """Prepare the bytes of a picture, as `prepare_batch`: (S, S, 3) uint8.
+
+    Raises:
+        UnreadableError: If it cannot be decoded.
+        NoCellError: If it holds no cell.
+    """
+    prepared = prepare_picture(encoded, config)
+    if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
+        raise NoCellError("no white blood cell found in it")
+    return prepared.square
 
 
 def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
@@ -303,7 +348,7 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def open_answers(folder: Path, classes: Sequence[str], wish: Wish) -> Answers:
+def open_answers(folder: Path, classes: Sequence[str], wish: Wish = PLAIN) -> Answers:
     """Open what a run's answers are given with, and print what must be known about them."""
     answers = Answers(folder, classes, wish)
     for note in answers.notes:
@@ -311,65 +356,22 @@ def open_answers(folder: Path, classes: Sequence[str], wish: Wish) -> Answers:
     return answers
 
 
-def _predict_batch(networks: Networks, batch: Sequence[Path], learned: Learned) -> Iterator[Prediction]:
-    pixels, errors = prepare_batch(batch, learned.convert)
-    found = networks.answer(np.stack(list(pixels.values()))) if pixels else []
-    rows = dict(zip(pixels, found, strict=True))
+def _stacked(batch: Sequence[Path], config: ConvertConfig) -> tuple[RgbPixels | None, dict[Path, str]]:
+    """Prepare pictures as one array, which processes pass on faster than many; None if all have errors."""
+    pixels, errors = prepare_batch(batch, config)
+    return np.stack(list(pixels.values())) if pixels else None, errors
+
+
+def _predict_batch(
+    networks: Networks, batch: Sequence[Path], squares: RgbPixels | None, errors: dict[Path, str]
+) -> Iterator[Prediction]:
+    found = [] if squares is None else networks.answer(squares)
+    rows = dict(zip(dict.fromkeys(path for path in batch if path not in errors), found, strict=True))
     for path in batch:
-        yield _failed(str(path), errors[path]) if path in errors else Prediction(path=str(path), **rows[path])
+        yield failed(str(path), errors[path]) if path in errors else Prediction(path=str(path), **rows[path])
 
 
-def predict_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = PLAIN) -> list[Prediction]:
-    """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
-
-    Raises:
-        UserError: if the run or its model is not there, or the wish cannot be met.
-    """
-    record = read_record(run_folder(system, name))
-    answers = open_answers(run_folder(system, name), record.classes, wish)
-    vectorizer = read_vectorizer(system / "data" / record.input)
-    from lamina.inputs.word_examples import predict_words
-    from lamina.models.loading import load_model
-
-    read = {path: _read_text(path, strip_html=vectorizer.strip_html) for path in find_texts(paths)}
-    texts = {path: one.text for path, one in read.items() if not one.problem}
-    found = {path: _failed(str(path), one.problem) for path, one in read.items() if one.problem}
-    if texts:
-        model = load_model(run_folder(system, name) / "model.keras")
-        rows = predict_words(model, vectorizer.transform(list(texts.values())))
-        given = zip(texts, answers.given(rows, None), strict=True)
-        found |= {path: Prediction(path=str(path), **one) for path, one in given}
-    return [found[path] for path in read]
-
-
-def request_texts(system: Path, name: str, paths: Sequence[Path]) -> str:
-    """Return the JSON to send to a served model for texts, in order.
-
-    Raises:
-        UserError: if one is no text or holds no words, since answers come back without names.
-    """
-    texts = []
-    for path in find_texts(paths):
-        decoded = _read_text(path)
-        if decoded.problem:
-            raise UserError(f"{path}: {decoded.problem}; leave it out")
-        texts.append(decoded.text)
-    table = {"columns": ["text"], "data": [[text] for text in texts]}
-    return json.dumps({"dataframe_split": table}, separators=(",", ":"), ensure_ascii=False)
-
-
-def _read_text(path: Path, *, strip_html: bool = False) -> Decoded:
-    """Decode a file; one without words is a problem, too: an answer would say nothing about it."""
-    try:
-        decoded = decode(read_file(path), strip_html=strip_html)
-    except UnreadableError as error:
-        return Decoded(text="", problem=f"unreadable: {error}")
-    if decoded.problem or count_words(decoded.text):
-        return decoded
-    return Decoded(text="", problem="holds no words")
-
-
-def _failed(path: str, error: str) -> Prediction:
+def failed(path: str, error: str) -> Prediction:
     """Return the answer for a picture or text that cannot be read."""
     return Prediction(path=path, predicted=None, probabilities={}, error=error)
 

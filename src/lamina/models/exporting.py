@@ -25,8 +25,8 @@ OUTPUT: Final = "probabilities"
 
 T = TypeVar("T")
 
-# from an export's folder and pictures, (n, S, S, 3) float32, to probabilities, (n, classes)
-Predict = Callable[[Path, np.ndarray], np.ndarray]
+# from pictures, (n, S, S, 3) float32, of which n may change from call to call, to probabilities, (n, classes)
+Predict = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +35,12 @@ class Format:
 
     Attributes:
         write: writes a frozen graph into a folder.
-        predict: predicts with the export in a folder.
+        load: loads the export in a folder.
         files: that `write` creates.
     """
 
     write: Callable[["Frozen | Composed", Path], None]
-    predict: Predict
+    load: Callable[[Path], Predict]
     files: tuple[str, ...]
 
 
@@ -123,7 +123,7 @@ def export_model(
         form = FORMATS[name]
         with staged(out / name, folder=True) as part:
             _translate(name, form.write, frozen, part)
-            checked = compare(name, expected, form.predict(part, pixels))
+            checked = compare(name, expected, in_batches(form.load(part), pixels))
             write_json(part / "export.json", {**about, **_described(name, model, part), "checked": checked})
         size = sum((out / name / file).stat().st_size for file in form.files)
         done.append(Exported(folder=out / name, size=size, difference=checked["greatest_difference"]))
@@ -231,22 +231,22 @@ def _write_litert(frozen: Frozen | Composed, folder: Path) -> None:
     (folder / "model.tflite").write_bytes(converter.convert())
 
 
-def _predict_onnx(folder: Path, pixels: np.ndarray) -> np.ndarray:
+def _load_onnx(folder: Path) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    return _in_batches(lambda batch: session.run([OUTPUT], {INPUT: batch})[0], pixels)
+    return lambda batch: np.asarray(session.run([OUTPUT], {INPUT: batch})[0])
 
 
-def _predict_openvino(folder: Path, pixels: np.ndarray) -> np.ndarray:
+def _load_openvino(folder: Path) -> Predict:
     from lamina.models.openvino_runtime import ov
 
     # the default is bfloat16 on some processors, with differences of 1e-2
     compiled = ov.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return _in_batches(lambda batch: compiled({INPUT: batch})[OUTPUT], pixels)
+    return lambda batch: np.array(compiled({INPUT: batch})[OUTPUT])
 
 
-def _predict_litert(folder: Path, pixels: np.ndarray) -> np.ndarray:
+def _load_litert(folder: Path) -> Predict:
     with quiet_stderr():
         from ai_edge_litert.interpreter import Interpreter
 
@@ -254,24 +254,30 @@ def _predict_litert(folder: Path, pixels: np.ndarray) -> np.ndarray:
         input_index = interpreter.get_input_details()[0]["index"]
         output_index = interpreter.get_output_details()[0]["index"]
 
-        def predict(batch: np.ndarray) -> np.ndarray:
-            interpreter.resize_tensor_input(input_index, batch.shape)
-            interpreter.allocate_tensors()
+    known: list[tuple[int, ...]] = []  # the shape that memory is allocated for
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        with quiet_stderr():
+            if known != [batch.shape]:
+                interpreter.resize_tensor_input(input_index, batch.shape)
+                interpreter.allocate_tensors()
+                known[:] = [batch.shape]
             interpreter.set_tensor(input_index, batch)
             interpreter.invoke()
             return np.array(interpreter.get_tensor(output_index))
 
-        return _in_batches(predict, pixels)
+    return predict
 
 
-def _in_batches(predict: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
-    return np.concatenate([predict(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
+def in_batches(predict: Predict, pixels: np.ndarray, size: int = BATCH) -> np.ndarray:
+    """Predict pictures, (n, S, S, 3) float32, some at a time."""
+    return np.concatenate([predict(pixels[start : start + size]) for start in range(0, len(pixels), size)])
 
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     {
-        "onnx": Format(write=_write_onnx, predict=_predict_onnx, files=("model.onnx",)),
-        "openvino": Format(write=_write_openvino, predict=_predict_openvino, files=("model.xml", "model.bin")),
-        "litert": Format(write=_write_litert, predict=_predict_litert, files=("model.tflite",)),
+        "onnx": Format(write=_write_onnx, load=_load_onnx, files=("model.onnx",)),
+        "openvino": Format(write=_write_openvino, load=_load_openvino, files=("model.xml", "model.bin")),
+        "litert": Format(write=_write_litert, load=_load_litert, files=("model.tflite",)),
     }
 )

@@ -53,6 +53,7 @@ class Answers:
         wish: what is wanted.
 
     Attributes:
+        classes: of the model.
         notes: what a reader must know about these answers.
 
     Raises:
@@ -61,7 +62,7 @@ class Answers:
     """
 
     def __init__(self, folder: Path, classes: Sequence[str], wish: Wish) -> None:
-        self._folder, self._classes, self._wish = folder, list(classes), wish
+        self._folder, self.classes, self._wish = folder, list(classes), wish
         self._stage = made_by(folder, "evaluate")
         self.judge = find_judge(folder)
         self.notes: list[str] = []
@@ -78,6 +79,12 @@ class Answers:
         """Whether `given` needs distances."""
         return self.judge is not None and self.judge.known.neighborhood is not None
 
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What `given` says in addition to `predicted` and `probabilities`."""
+        judged = ("scaled", "set") if self.judge else ()
+        return (*judged, "distance", "outlier") if self.needs_features else judged
+
     def given(self, probabilities: np.ndarray, distance: np.ndarray | None) -> list[dict[str, Any]]:
         """Return the answer for each row: `predicted`, `probabilities`, and, if they are known, `scaled` probabilities,
         `set`, `distance` and `outlier`.
@@ -86,7 +93,7 @@ class Answers:
             probabilities: (n, classes) of the model.
             distance: (n,) of the judge; None for texts.
         """
-        rows = [dict(zip(self._classes, map(float, row), strict=True)) for row in probabilities]
+        rows = [dict(zip(self.classes, map(float, row), strict=True)) for row in probabilities]
         found: list[dict[str, Any]] = [
             {"predicted": max(row, key=row.__getitem__), "probabilities": row} for row in rows
         ]
@@ -94,8 +101,8 @@ class Answers:
             return found
         known, sets = self.judge.known, prediction_sets(probabilities, finite(self._limits))
         for row, scaled, held in zip(found, known.scaled(probabilities), sets, strict=True):
-            row["scaled"] = dict(zip(self._classes, map(float, scaled), strict=True))
-            row["set"] = [name for name, inside in zip(self._classes, held, strict=True) if inside]
+            row["scaled"] = dict(zip(self.classes, map(float, scaled), strict=True))
+            row["set"] = [name for name, inside in zip(self.classes, held, strict=True) if inside]
         if self._threshold:
             name, most = self._threshold
             for row, is_it in zip(found, self._decided(probabilities, name, most), strict=True):
@@ -108,10 +115,10 @@ class Answers:
     @cached_property
     def _validation(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Probabilities, numbers of labels, and origins."""
-        return columns(self._read(f"{FOLDER}/{VALIDATION}"), self._classes)
+        return columns(self._read(f"{FOLDER}/{VALIDATION}"), self.classes)
 
     def _read(self, name: str) -> pd.DataFrame:
-        wanted = (*PREDICTED, *map(probability, self._classes))
+        wanted = (*PREDICTED, *map(probability, self.classes))
         return read_table(self._folder / name, wanted, self._stage)
 
     def _wanted_limits(self) -> dict[str, Limit]:
@@ -123,7 +130,7 @@ class Answers:
         values = set_limits(*self._validation, wish.coverage, by_class=wish.by_class)
         return {
             name: Limit(value=float(value) if np.isfinite(value) else None, origins=limits[name].origins)
-            for name, value in zip(self._classes, values, strict=True)
+            for name, value in zip(self.classes, values, strict=True)
         }
 
     def _note_limits(self) -> None:
@@ -149,10 +156,10 @@ class Answers:
         if wish.recall is None and wish.cost is None:
             return None
         name = (wish.recall or wish.cost or ("", 0))[0]
-        if len(self._classes) != 2 or name not in self._classes:
+        if len(self.classes) != 2 or name not in self.classes:
             raise UserError(
                 f"--recall and --cost choose between two classes and name one of them; {self._folder.name} knows "
-                f"{', '.join(self._classes)}, got {name}"
+                f"{', '.join(self.classes)}, got {name}"
             )
         most = self._for_recall(*wish.recall) if wish.recall else self._for_cost(wish.cost[1] if wish.cost else 1)
         self.notes.append(f"{name} from a probability of {1 - most:.3g} on; {self._on_test(name, most)}")
@@ -161,7 +168,7 @@ class Answers:
     def _for_recall(self, name: str, recall: float) -> float:
         """The Mondrian limit of the class: a picture of a new origin is found with at least this probability."""
         shares, truth, origin = self._validation
-        place = self._classes.index(name)
+        place = self.classes.index(name)
         rows = truth == place
         found = limit(1 - shares[rows, place], origin[rows], recall)
         if not np.isfinite(found):
@@ -178,18 +185,18 @@ class Answers:
         return float(1 / (1 + odds))
 
     def _on_test(self, name: str, most: float) -> str:
-        shares, truth, origin = columns(self._read("predictions.parquet"), self._classes)
-        named, is_it = self._decided(shares, name, most), truth == self._classes.index(name)
+        shares, truth, origin = columns(self._read("predictions.parquet"), self.classes)
+        named, is_it = self._decided(shares, name, most), truth == self.classes.index(name)
         parts = {"recall": (named, is_it), "precision": (is_it, named), "accuracy": (named == is_it, is_it | True)}
         shown = [f"{what} {_rate(right[rows], origin[rows])}" for what, (right, rows) in parts.items()]
         return f"on the test fold: {', '.join(shown)}"
 
     def _decided(self, probabilities: np.ndarray, name: str, most: float) -> np.ndarray:
-        share: np.ndarray = probabilities[:, self._classes.index(name)].astype(np.float64)
+        share: np.ndarray = probabilities[:, self.classes.index(name)].astype(np.float64)
         return np.asarray(1 - share <= most)
 
     def _other(self, name: str) -> str:
-        return next(other for other in self._classes if other != name)
+        return next(other for other in self.classes if other != name)
 
 
 def _rate(right: np.ndarray, origin: np.ndarray) -> str:

@@ -1,0 +1,277 @@
+"""What a served run answers for a picture or a text: classes and the places that support them, or a colored picture."""
+
+import base64
+import io
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from PIL import Image
+
+from lamina.commands.nearest import Nearest, TrainingPictures, embeddings_of
+from lamina.commands.predict import Learned, Networks, NoCellError, open_answers, prepare_one, read_learned
+from lamina.commands.predict_texts import TextModel, decode_words, read_text_model
+from lamina.config import read_params
+from lamina.data.decoding import largest_value, open_for
+from lamina.data.depth import depth_of
+from lamina.data.opening import UnreadableError
+from lamina.data.originals import read_original
+from lamina.data.pixels import ConvertConfig
+from lamina.errors import UserError
+from lamina.files import file_digest
+from lamina.maths.color import RgbPixels
+from lamina.results.champion import read_champion
+from lamina.tasks.ensembles import result_tasks, task_and_input
+
+LIKELIEST: Final = 4  # classes whose support is shown
+NEIGHBORS: Final = 8
+SERVED: Final = ("classify", "colorize")  # tasks
+
+
+class RefusedError(Exception):
+    """An upload that has no answer; the message says why."""
+
+
+class Served(ABC):
+    """What answers for uploads. `load` comes before all else, and may take seconds; one call at a time.
+
+    Attributes:
+        kind: What the page shows: `classes`, `colors` or `text`.
+        run: Name of the run.
+        classes: Of a classifier.
+    """
+
+    kind: ClassVar[str]
+    run: str
+    classes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def load(self) -> None:
+        """Load the model and let it answer once, since the first call takes longer than others."""
+
+    @abstractmethod
+    def predict(self, upload: bytes) -> Mapping[str, Any] | bytes:
+        """Answer for an upload: what becomes JSON, or a PNG.
+
+        Raises:
+            RefusedError: If there is no answer.
+        """
+
+    def explain(self, upload: bytes) -> Mapping[str, Any]:
+        """Return what the page shows in addition; raises RefusedError as `predict`."""
+        return {}
+
+    def prepare_more(self) -> bool:
+        """Do a short step of what `explain` needs and `predict` does not; return whether there are more."""
+        return False
+
+
+def find_run(system: Path, name: str | None) -> str:
+    """Return the run to serve: the named one, or the champion.
+
+    Raises:
+        UserError: If there is no such run, or no champion; the message names those that are there.
+    """
+    params = read_params(system)
+    names = [run for run, task in result_tasks(params).items() if task.name in SERVED]
+    if not names:
+        raise UserError(f"{system / 'params.yaml'}: no run classifies or colors; add one under runs")
+    if name is None:
+        champion = read_champion(system)
+        if champion is None:
+            raise UserError(
+                f"no champion is accepted here; name a run ({', '.join(names)}), or accept with `lamina gate --accept`"
+            )
+        name = champion.run
+        if not champion.is_in(system):
+            print(f"note: {name} was trained again since it was accepted as champion", file=sys.stderr)
+    if name not in names:
+        known = result_tasks(params)
+        problem = f"has the task {known[name].name}" if name in known else "is not there"
+        raise UserError(f"run {name!r} {problem}; expected one that classifies or colors: {', '.join(names)}")
+    return name
+
+
+def open_served(system: Path, name: str) -> Served:
+    """Open a run of a system, without its network.
+
+    Raises:
+        UserError: If the run is not trained.
+    """
+    task, kind = task_and_input(read_params(system), name)
+    if kind.startswith("words/"):
+        answers: OfText | OfPicture | OfGrey = OfText(read_text_model(system, name))
+    else:
+        learned = read_learned(system, name, task.name)
+        answers = OfPicture(learned, system) if task.name == "classify" else OfGrey(learned)
+    if not answers.model.exists():
+        raise UserError(f"{answers.model}: no model; train the run first (`dvc repro`) or fetch it (`dvc pull`)")
+    return answers
+
+
+class OfPicture(Served):
+    """Classes of a picture, what supports them, and the training pictures that look most alike."""
+
+    kind = "classes"
+
+    def __init__(self, learned: Learned, system: Path) -> None:
+        self.model, self._learned, self._system = learned.model, learned, system
+        self.run, self.classes = learned.record.run, tuple(learned.record.classes)
+        self._doubt = open_answers(learned.model.parent, learned.record.classes)
+        self._nearest: Nearest | None = None
+        self.training_pictures = "waiting"
+
+    def load(self) -> None:
+        from lamina.models.embedding import embedding
+        from lamina.models.inference import inference
+        from lamina.models.loading import load_model
+        from lamina.models.penultimate import Penultimate
+        from lamina.models.saliency import explainer
+
+        network = load_model(self.model)
+        self._predict, self._embed = inference(network), embedding(network)
+        self._networks = Networks(
+            self._predict, Penultimate(network) if self._doubt.needs_features else None, self._doubt
+        )
+        try:
+            self._saliency: Any = explainer(network)
+        except UserError:
+            self._saliency = None  # no feature map
+        side = self._learned.convert.size
+        blank = np.zeros((1, side, side, 3), np.uint8)
+        self._networks.answer(blank)
+        self._embed(blank)
+        self._highlighted(blank[0], np.arange(min(LIKELIEST, len(self.classes))))
+
+    def predict(self, upload: bytes) -> Mapping[str, Any]:
+        (found,) = self._networks.answer(self._square(upload)[None])
+        return found
+
+    def explain(self, upload: bytes) -> Mapping[str, Any]:
+        square = self._square(upload)
+        order = np.argsort(-self._predict(square[None])[0], kind="stable")[:LIKELIEST]
+        supports = self._highlighted(square, order)
+        near = self._nearest.find(self._embed(square[None])[0], NEIGHBORS) if self._nearest else []
+        return {
+            "seen": data_uri(square),
+            "supports": {self.classes[which]: data_uri(shown) for which, shown in zip(order, supports, strict=False)},
+            "method": getattr(self._saliency, "method", None),
+            "nearest": [{"picture": data_uri(pixels), "label": label} for pixels, label in near],
+            "training_pictures": self.training_pictures,
+        }
+
+    def prepare_more(self) -> bool:
+        for embeddings in self._steps:
+            if embeddings is not None:
+                pictures = self._pictures
+                assert pictures is not None
+                self._nearest = Nearest.of(pictures, embeddings)
+                number = len(pictures.rows)
+                self.training_pictures = f"{number} of {pictures.total}" if number < pictures.total else str(number)
+            return embeddings is None
+        self.training_pictures = "missing"
+        return False
+
+    @cached_property
+    def _pictures(self) -> TrainingPictures | None:
+        return TrainingPictures.open(self._system)
+
+    @cached_property
+    def _steps(self) -> Any:
+        pictures = self._pictures
+        if pictures is None or not len(pictures.rows):
+            return iter(())
+        return embeddings_of(pictures, self._embed, file_digest(self.model), self._system)
+
+    def _square(self, upload: bytes) -> RgbPixels:
+        try:
+            return prepare_one(upload, _with_depth(self._learned.convert, upload))
+        except UnreadableError as error:
+            raise RefusedError(f"unreadable: {error}") from None
+        except NoCellError as error:
+            raise RefusedError(str(error)) from None
+
+    def _highlighted(self, square: RgbPixels, classes: np.ndarray) -> list[RgbPixels]:
+        if self._saliency is None:
+            return []
+        from lamina.tasks.classify.explain import overlays
+
+        return overlays(self._saliency, square[None], classes[None])[0]
+
+
+class OfGrey(Served):
+    """A picture in color, at its full size."""
+
+    kind = "colors"
+
+    def __init__(self, learned: Learned) -> None:
+        self.model, self.run = learned.model, learned.record.run
+        # all of a picture needs color, so it must not be cropped
+        resize = {} if learned.convert.resize == "pad" else {"resize": "stretch"}
+        self._convert = learned.convert.model_copy(update=resize)
+
+    def load(self) -> None:
+        from lamina.tasks.colorize.full_size import load_colorizer
+
+        self._network = load_colorizer(self.model, self._convert.size)
+        self.predict(_png(np.zeros((8, 8, 3), np.uint8)))
+
+    def predict(self, upload: bytes) -> bytes:
+        from lamina.tasks.colorize.full_size import colorize
+
+        try:
+            original = read_original(upload, _with_depth(self._convert, upload))
+        except UnreadableError as error:
+            raise RefusedError(f"unreadable: {error}") from None
+        (colored,) = colorize(self._network, [original], [np.dtype(np.uint8)])
+        return _png(np.asarray(colored, np.uint8))
+
+
+class OfText(Served):
+    """Classes of a text."""
+
+    kind = "text"
+
+    def __init__(self, text_model: TextModel) -> None:
+        self.model, self._text_model = text_model.model, text_model
+        self.run, self.classes = text_model.record.run, tuple(text_model.record.classes)
+
+    def load(self) -> None:
+        from lamina.models.loading import load_model
+
+        self._network = load_model(self.model)
+        self.predict(b"word")
+
+    def predict(self, upload: bytes) -> Mapping[str, Any]:
+        from lamina.inputs.word_examples import predict_words
+
+        vectorizer = self._text_model.vectorizer
+        decoded = decode_words(upload, strip_html=vectorizer.strip_html)
+        if decoded.problem:
+            raise RefusedError(decoded.problem)
+        rows = predict_words(self._network, vectorizer.transform([decoded.text]))
+        (found,) = self._text_model.answers.given(rows, None)
+        return found
+
+
+def _with_depth(convert: ConvertConfig, upload: bytes) -> ConvertConfig:
+    """Decide the depth of a picture whose file does not say it, if the system did not learn from such."""
+    if convert.depth != "auto":
+        return convert
+    largest = largest_value(open_for(convert, upload))
+    return convert.model_copy(update={"depth": depth_of(largest)}) if largest else convert
+
+
+def _png(pixels: RgbPixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=2)
+    return file.getvalue()
+
+
+def data_uri(pixels: RgbPixels) -> str:
+    """Return pixels, (H, W, 3) uint8, as an address that holds them, for an `img`."""
+    return f"data:image/png;base64,{base64.b64encode(_png(pixels)).decode()}"
