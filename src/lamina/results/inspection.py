@@ -40,7 +40,7 @@ class Inspection(ResultFile):
         pictures: Originals.
         judged: Those whose label was judged.
         left_out: Classes that were not judged, with the number of their origins.
-        suspects: Labels that are probably wrong.
+        suspects: Doubtful labels.
         reason: Why no label was judged; empty if some were.
         accuracy: With the labels as `given`, with the suspects `corrected`, and with them `removed`.
         odd: Odd pictures by reason.
