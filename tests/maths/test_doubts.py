@@ -77,9 +77,9 @@ def test_a_model_never_sees_the_labels_of_the_part_that_it_judges() -> None:
     x, labels = digits(300)
     numbers = pd.factorize(labels)[0]
     parts = np.arange(300) % PARTS
-    before = out_of_fold(x, numbers, parts, 10)
+    before = out_of_fold(x, numbers, parts, 10, 5.0)
     changed = np.where(parts == 2, (numbers + 1) % 10, numbers)
-    after = out_of_fold(x, changed, parts, 10)
+    after = out_of_fold(x, changed, parts, 10, 5.0)
     np.testing.assert_array_equal(after[parts == 2], before[parts == 2])
     assert not np.array_equal(after[parts == 1], before[parts == 1])
 

@@ -11,7 +11,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 PARTS: Final = 5  # of the cross-validation
-STRENGTH: Final = 2.0  # inverse penalty of the logistic regression, for points of mean square length 1
+STRENGTHS: Final = (1.0, 5.0, 20.0)  # inverse penalties that are tried, for points of mean square length 1
 TOLERANCE: Final = 1e-3  # of its solver; smaller ones change no rank that counts
 ITERATIONS: Final = 1_000  # at most; tens to hundreds are usual
 
@@ -31,6 +31,7 @@ class Doubts:
         score: (judged,) quality of the label from 0 to 1; the lowest are the most doubtful.
         suspect: (judged,) whether confident learning takes the label for wrong.
         parts: (judged,) part of the cross-validation in which a row was tested.
+        strength: Of `STRENGTHS`, that with the best accuracy.
     """
 
     classes: tuple[str, ...]
@@ -40,6 +41,7 @@ class Doubts:
     score: Floats
     suspect: npt.NDArray[np.bool_]
     parts: Numbers
+    strength: float
 
     @property
     def likelier(self) -> Numbers:
@@ -80,7 +82,9 @@ def find_doubts(x: npt.NDArray[Any], labels: "pd.Series[str]", origins: "pd.Seri
         raise NothingToJudgeError(f"labels are compared between two or more classes; there is {enough}")
     numbers = np.searchsorted(classes, labels[judged].astype(str)).astype(np.intp)
     parts = _assign_parts(numbers, origins[judged], seed)
-    probabilities = out_of_fold(x[judged], numbers, parts, len(classes))
+    tried = {strength: out_of_fold(x[judged], numbers, parts, len(classes), strength) for strength in STRENGTHS}
+    strength = max(tried, key=lambda one: (tried[one].argmax(axis=1) == numbers).sum())  # the first of equal ones
+    probabilities = tried[strength]
     score = get_label_quality_scores(numbers, probabilities, method="self_confidence")
     suspect = find_label_issues(numbers, probabilities, filter_by="both", n_jobs=1)
     return Doubts(
@@ -91,11 +95,18 @@ def find_doubts(x: npt.NDArray[Any], labels: "pd.Series[str]", origins: "pd.Seri
         score=score,
         suspect=suspect & (probabilities.argmax(axis=1) != numbers),
         parts=parts,
+        strength=strength,
     )
 
 
 def out_of_fold(
-    x: npt.NDArray[Any], labels: Numbers, parts: Numbers, classes: int, *, used: npt.NDArray[np.bool_] | None = None
+    x: npt.NDArray[Any],
+    labels: Numbers,
+    parts: Numbers,
+    classes: int,
+    strength: float,
+    *,
+    used: npt.NDArray[np.bool_] | None = None,
 ) -> Floats:
     """Return the class probabilities of each row from a model that was fitted to the other parts: (n, classes).
 
@@ -106,6 +117,7 @@ def out_of_fold(
         labels: (n,) class numbers.
         parts: (n,) part of each row.
         classes: Number of classes.
+        strength: Inverse penalty of the logistic regression.
         used: (n,) which rows are fitted; None: all.
     """
     found = np.zeros((len(labels), classes))
@@ -114,7 +126,8 @@ def out_of_fold(
         tested = parts == part
         fitted = ~tested if used is None else used & ~tested
         there = np.unique(labels[fitted])
-        found[np.ix_(tested, there)] = _fit(x[fitted], labels[fitted]).predict_proba(x[tested]) if len(there) > 1 else 1
+        model = _fit(x[fitted], labels[fitted], strength) if len(there) > 1 else None
+        found[np.ix_(tested, there)] = model.predict_proba(x[tested]) if model else 1
 
     # one core for each part: the threads of one small fit would mostly wait for each other
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as cores:
@@ -134,13 +147,13 @@ def what_correcting_changes(x: npt.NDArray[Any], doubts: Doubts) -> dict[str, di
         were trained on, and `unsuspected`, that of the rows whose label is no suspect, the same rows each time. The
         first one rises by itself, since the model has chosen the suspects; only the second one is a fair comparison.
     """
-    x, kept = x[doubts.judged], ~doubts.suspect
+    x, kept, rest = x[doubts.judged], ~doubts.suspect, (doubts.parts, len(doubts.classes), doubts.strength)
     every, likelier = np.ones(len(kept), bool), np.where(doubts.suspect, doubts.likelier, doubts.labels)
     variants = {"given": (doubts.labels, every), "corrected": (likelier, every), "removed": (doubts.labels, kept)}
     found = {}
     for name, (labels, used) in variants.items():
         known = name == "given" or kept.all()
-        rows = doubts.probabilities if known else out_of_fold(x, labels, doubts.parts, len(doubts.classes), used=used)
+        rows = doubts.probabilities if known else out_of_fold(x, labels, *rest, used=used)
         right = rows.argmax(axis=1) == labels
         found[name] = {"all": float(right[used].mean()), "unsuspected": float(right[kept].mean())}
     return found
@@ -158,7 +171,7 @@ def _assign_parts(labels: Numbers, origins: "pd.Series[str]", seed: int) -> Numb
     return parts
 
 
-def _fit(x: npt.NDArray[Any], labels: Numbers) -> Any:
+def _fit(x: npt.NDArray[Any], labels: Numbers, strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=STRENGTH, tol=TOLERANCE, max_iter=ITERATIONS).fit(x, labels)
+    return LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ITERATIONS).fit(x, labels)
