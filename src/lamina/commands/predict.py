@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
 from lamina.data.depth import FULL, Depth, depth_of
+from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
@@ -280,7 +282,9 @@ def with_depth(learned: Learned, pictures: Sequence[Path]) -> Learned:
     """
     if learned.convert.depth != "auto":
         return learned
-    found = [_largest(path, learned.convert) for path in pictures]
+    work = partial(_largest_values, config=learned.convert)
+    with ThreadPoolExecutor() as pool:  # most of the time is waiting for files
+        found = [value for some in pool.map(work, _batches(pictures, AHEAD)) for value in some]
     if not any(found):
         return learned
     largest = max(found)
@@ -290,10 +294,16 @@ def with_depth(learned: Learned, pictures: Sequence[Path]) -> Learned:
     return replace(learned, convert=learned.convert.model_copy(update={"depth": depth.bits}))
 
 
+def _largest_values(paths: Sequence[Path], config: ConvertConfig) -> list[int]:
+    """The largest value of each picture whose file does not say its depth; 0 for others."""
+    return [_largest(path, config) if may_be_deep(path) else 0 for path in paths]
+
+
 def _largest(path: Path, config: ConvertConfig) -> int:
-    """The largest value of a picture whose file does not say its depth; 0 for others."""
     try:
-        return largest_value(open_for(config, read_file(path, config.memory))) if may_be_deep(path) else 0
+        opened = open_for(config, read_file(path, config.memory))
+        with alone_if_large(opened.needed()):
+            return largest_value(opened)
     except UnreadableError:
         return 0  # reported when it is read
 
