@@ -94,26 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", dest="name", required=True, metavar="NAME", help="the run or ensemble whose model predicts"
     )
-    parser.add_argument(
-        "--coverage",
-        type=_share,
-        metavar="SHARE",
-        help="of the sets of classes: 0.95, say (that of the evaluation: 0.9)",
-    )
+    parser.add_argument("--coverage", type=_share, metavar="SHARE", help="of the sets of classes (default: 0.9)")
     parser.add_argument("--by-class", action="store_true", help="sets with this coverage within each class")
     decided = parser.add_mutually_exclusive_group()
-    decided.add_argument(
-        "--recall",
-        type=_of_class,
-        metavar="CLASS=SHARE",
-        help="of two classes: name CLASS often enough to find this share",
-    )
-    decided.add_argument(
-        "--cost",
-        type=_of_class,
-        metavar="CLASS=N",
-        help="of two classes: to miss CLASS is N times worse than to name it",
-    )
+    said = "of two classes: name CLASS often enough to find this share"
+    decided.add_argument("--recall", type=_of_class, metavar="CLASS=SHARE", help=said)
+    said = "of two classes: to miss CLASS is N times worse than to name it wrongly"
+    decided.add_argument("--cost", type=_of_class, metavar="CLASS=N", help=said)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
     shown.add_argument(
