@@ -130,7 +130,7 @@ def test_the_data_side_does_not_need_tensorflow(module: str) -> None:
         ("download", {"pandas", "scipy", "cv2"}),
         ("filter", {"scipy", "joblib"}),
         ("convert", {"scipy", "joblib"}),
-        ("inspect", {"tensorflow", "sklearn", "cleanlab", "openTSNE", "cv2"}),
+        ("inspect", {"tensorflow", "sklearn", "cleanlab", "openTSNE"}),
     ],
 )
 def test_a_stage_does_not_load_libraries_that_it_may_not_need(stage: str, libraries: set[str]) -> None:
