@@ -46,6 +46,9 @@ def test_the_scaled_probabilities_are_better_calibrated(tmp_path: Path) -> None:
     given = Answers(tmp_path, TWO, Wish()).given(shares, np.zeros(len(shares)))
     found = np.array([[one["scaled"][name] for name in TWO] for one in given])
     assert calibration(found, truth, origin)["ece"] < calibration(shares, truth, origin)["ece"] / 2
+    test.to_parquet(tmp_path / "predictions.parquet", index=False)
+    costly = Answers(tmp_path, TWO, Wish(cost=("dog", 4))).given(shares, None)
+    assert [one["predicted"] == "dog" for one in costly] == [one["scaled"]["dog"] >= 1 / 5 for one in costly]
 
 
 def test_a_picture_beyond_the_limit_is_marked(run: Path) -> None:
