@@ -199,7 +199,7 @@ def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAI
         UserError: If the run or its model is missing, or the wish cannot be met.
     """
     learned = with_depth(read_learned(system, name, TASK), pictures)
-    answers = open_answers(learned.model.parent, learned.record.classes, wish)
+    answers = open_answers(learned.model.parent, learned.record, wish)
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
     from lamina.models.penultimate import Penultimate
@@ -303,9 +303,9 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def open_answers(folder: Path, classes: Sequence[str], wish: Wish) -> Answers:
+def open_answers(folder: Path, record: Record, wish: Wish) -> Answers:
     """Open what a run's answers are given with, and print what must be known about them."""
-    answers = Answers(folder, classes, wish)
+    answers = Answers(folder, record, wish)
     for note in answers.notes:
         print(one_line(f"note: {note}"), file=sys.stderr)
     return answers
@@ -326,7 +326,7 @@ def predict_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = P
         UserError: if the run or its model is not there, or the wish cannot be met.
     """
     record = read_record(run_folder(system, name))
-    answers = open_answers(run_folder(system, name), record.classes, wish)
+    answers = open_answers(run_folder(system, name), record, wish)
     vectorizer = read_vectorizer(system / "data" / record.input)
     from lamina.inputs.word_examples import predict_words
     from lamina.models.loading import load_model
