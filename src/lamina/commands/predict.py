@@ -201,7 +201,7 @@ def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAI
         UserError: If the run or its model is missing, or the wish cannot be met.
     """
     learned = with_depth(read_learned(system, name, TASK), pictures)
-    answers = open_answers(learned.model.parent, learned.record.classes, wish)
+    answers = open_answers(learned.model.parent, learned.record, wish)
     return list(predict_parts(learned, answers, [pictures]))
 
 
@@ -345,9 +345,9 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def open_answers(folder: Path, classes: Sequence[str], wish: Wish = PLAIN) -> Answers:
+def open_answers(folder: Path, record: Record, wish: Wish = PLAIN) -> Answers:
     """Open what a run's answers are given with, and print what must be known about them."""
-    answers = Answers(folder, classes, wish)
+    answers = Answers(folder, record, wish)
     for note in answers.notes:
         print(one_line(f"note: {note}"), file=sys.stderr)
     return answers
