@@ -25,6 +25,7 @@ from lamina.models.inference import inference
 from lamina.models.loading import load_model
 from lamina.models.penultimate import Penultimate
 from lamina.results.folders import results_folder
+from lamina.results.record import read_record
 from lamina.results.uncertainty import find_judge
 from lamina.stages import entry
 
@@ -32,7 +33,7 @@ from lamina.stages import entry
 def known_pictures(system: Path, run: str, most: int) -> pd.DataFrame:
     """Judge test pictures of the system: `origin`, `distance`, `doubt` (1 - the largest probability), `outlier`."""
     folder = results_folder(system, run)
-    judge = find_judge(folder)
+    judge = find_judge(folder, read_record(folder).key)
     if judge is None or judge.known.neighborhood is None:
         raise UserError(f"{folder}: no limit of distances; run `dvc repro`, or name a run over pictures")
     folders = Folders(**{name: system / path for name, path in vars(Folders()).items()})

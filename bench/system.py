@@ -42,9 +42,9 @@ def make_system(folder: Path, archive: Path, *, size: int, labels: str) -> Path:
     return folder
 
 
-def run_stage(system: Path, name: str) -> Measured:
+def run_stage(system: Path, name: str, *arguments: str) -> Measured:
     """Run a data stage in its own process; end with its message if it fails. Linux only."""
-    return run_measured([sys.executable, "-m", f"lamina.stages.{name}"], system)
+    return run_measured([sys.executable, "-m", f"lamina.stages.{name}", *arguments], system)
 
 
 def run_measured(command: list[str], folder: Path) -> Measured:

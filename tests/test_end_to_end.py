@@ -1,6 +1,12 @@
-"""The whole chain on a small system, from the command line: git, dvc and lamina."""
+"""The whole chain on a small system, from the command line: git, dvc and lamina.
+
+A new task is one folder and one line: `tasks/mean_color`, next to this file, is added to the copy of the checkout, and
+its run goes through every stage and command with the others.
+"""
 
 import contextlib
+import csv
+import filecmp
 import json
 import os
 import re
@@ -13,23 +19,31 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from checkout import ROOT
 from lamina.data.shards import FEW_PICTURES
+from lamina.source_code import PACKAGE
 from projects import call, change_params, environment, stages_run, tracked_scores
 
-HEAD, NETWORK, COLORS, PAIR = "head", "tiny", "tint", "pair"
-RUNS = (HEAD, NETWORK, COLORS)
+TOY = Path(__file__).parent / "tasks" / "mean_color"
+LINE = '        "mean_color": Task(name="mean_color", package="lamina.tasks.mean_color", measure="mse"),\n'
+HEAD, NETWORK, COLORS, MEANS, PAIR = "head", "tiny", "tint", "means", "pair"
+RUNS = (HEAD, NETWORK, COLORS, MEANS)
 NAMES = (*RUNS, PAIR)
+PICTURES = 200  # of a system that is interrupted: enough for work in several processes
 GRADIENT = {"weights": "weights/random", "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 SMALL = {
     "source": {"pictures": 70},
     "convert": {"size": 32},
     "augment": {"copies": 1},
-    "tune": {"trials": 2, "epochs": 2},
-    "assess": {"repeats": 0, "folds": 0, "control": False},
+    "tune": {"trials": 2, "epochs": 2, "penalty": [1e-6, 1e-3]},
+    "assess": {
+        "repeats": 0, "folds": 0, "control": False, MEANS: {"repeats": 1, "folds": 0, "control": True}
+    },
     "weights": {"imagenet": []},
     "features": {
         "maps": {
@@ -44,6 +58,7 @@ SMALL = {
             "task": "colorize", "input": "pixels", "encoder": "small_cnn", "weights": f"models/{NETWORK}/model.keras",
             "preprocess": "native", "decoder": "unet", "loss": "mse", "trainable": True, "epochs": 2, "dropout": 0.0,
         },
+        MEANS: {"task": "mean_color", "input": "pixels", "weights": "weights/random", "penalty": "tune"},
     },
     "ensembles": {PAIR: {"runs": [HEAD, NETWORK]}},
 }  # fmt: skip
@@ -52,6 +67,14 @@ SMALL = {
 def shrink(project: Path) -> None:
     """Make the checkout's system small enough for a test."""
     change_params(project, SMALL, replace=("features", "runs", "ensembles", "assess"))
+
+
+def add_task(package: Path) -> None:
+    """Add the folder of the new task, and its line in the registry."""
+    shutil.copytree(TOY, package / "tasks" / TOY.name, ignore=shutil.ignore_patterns("__pycache__"))
+    registry = package / "tasks" / "registry.py"
+    before, last = registry.read_text().rsplit("    }\n", 1)
+    registry.write_text(f"{before}{LINE}    }}\n{last}")
 
 
 def copy_checkout(project: Path) -> Path:
@@ -64,6 +87,7 @@ def copy_checkout(project: Path) -> Path:
             (project / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, project / name, follow_symlinks=False)
     call(project, "git", "init", "-q")
+    add_task(project / "src" / "lamina")
     shrink(project)
     call(project, "git", "add", "-A")
     call(project, "git", "commit", "-qm", "start")
@@ -89,7 +113,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def score(project: Path, run: str) -> float:
     folder = project / ("ensembles" if run == PAIR else "models") / run
     test = json.loads((folder / "metrics.json").read_text())["test"]
-    return test["accuracy"] if "accuracy" in test else test["measures"]["mse"]["value"]
+    return test["accuracy"] if "accuracy" in test else test["mse"]
 
 
 def tracked(project: Path) -> dict[str, float]:
@@ -115,6 +139,8 @@ def test_everything_is_there(project: Path) -> None:
     assert (project / "data" / "validation" / "docs" / "index.html").exists()
     assert (project / "weights" / "random").exists()
     assert all(0 <= score(project, run) <= 1 for run in (HEAD, NETWORK, PAIR))
+    page_of_toy = ('<section id="mean-colors"', f'<section id="run-{MEANS}"', "Mean colors: test MSE of runs that were")
+    assert all(part in page for part in page_of_toy)
     assert f"mean of {HEAD}, {NETWORK}" in re.sub("<[^>]+>", "", page)
     assert tracked(project) == pytest.approx({run: score(project, run) for run in NAMES})
 
@@ -136,24 +162,29 @@ def test_again_there_is_nothing_to_do(project: Path) -> None:
 
 
 @pytest.fixture
-def would_run(project: Path) -> Iterator[Callable[[dict[str, Callable[[str], str]]], set[str]]]:
+def would_run(project: Path, tmp_path: Path) -> Iterator[Callable[[dict[str, Callable[[str], str]]], set[str]]]:
     """The stages that `dvc repro` would run after edits of files; the edits are undone."""
-    texts: dict[str, str] = {}
+    before: dict[Path, tuple[str, int]] = {}
+    for name in ("data/code", ".lamina"):
+        shutil.copytree(project / name, tmp_path / name)
 
     def found(edits: dict[str, Callable[[str], str]]) -> set[str]:
         for name, edit in edits.items():
-            texts[name] = (project / name).read_text()
-            (project / name).write_text(edit(texts[name]))
-            assert (project / name).read_text() != texts[name]
+            path = project / name
+            before[path] = (path.read_text(), path.stat().st_mtime_ns)
+            path.write_text(edit(before[path][0]))
+            assert path.read_text() != before[path][0]
         if any(name.startswith("src/") for name in edits):
             call(project, sys.executable, "-m", "lamina.stages.watch")
         return stages_run(call(project, "dvc", "repro", "--dry")) - {"watch"}
 
     yield found
-    for name, text in texts.items():
-        (project / name).write_text(text)
-    if any(name.startswith("src/") for name in texts):
-        call(project, sys.executable, "-m", "lamina.stages.watch")
+    for path, (text, time_ns) in before.items():
+        path.write_text(text)
+        os.utime(path, ns=(time_ns, time_ns))
+    for name in ("data/code", ".lamina"):
+        shutil.rmtree(project / name)
+        shutil.copytree(tmp_path / name, project / name)
 
 
 def of_run(run: str) -> set[str]:
@@ -174,34 +205,28 @@ def test_another_augmentation_leaves_preparation_alone(would_run: Edits) -> None
     assert not ran & {"download", "filter", "convert"}
 
 
-def test_a_new_version_a_comment_and_a_docstring_run_nothing(would_run: Edits) -> None:
-    ran = would_run(
-        {
-            "src/lamina/__init__.py": lambda text: text.replace("__version__ = ", "__version__ = '99' + "),
-            "src/lamina/training/fit.py": lambda text: f"# a comment\n{text}\n# another\n",
-            "src/lamina/data/decoding.py": lambda text: text.replace('"""', '"""Another docstring. ', 1),
-        }
-    )
-    assert ran == set()
-
-
 def test_an_ensemble_of_other_runs_is_made_again_and_nothing_is_trained(would_run: Edits) -> None:
     pair = rf"({PAIR}:\s+runs:\s+)- {HEAD}(\s+)- {NETWORK}"
     edit = {"params.yaml": lambda text: re.sub(pair, rf"\1- {NETWORK}\2- {HEAD}", text)}
     assert would_run(edit) == {"ensembles", "report"}
 
 
-def test_a_template_writes_the_report_again(would_run: Edits) -> None:
-    assert would_run({"src/lamina/charts/macros.html.jinja": lambda text: f"{text}\n"}) == {"report"}
-
-
-def test_code_of_a_task_runs_its_runs_alone(would_run: Edits) -> None:
-    ran = would_run({"src/lamina/tasks/colorize/learning.py": lambda text: f"{text}\nADDED = 1\n"})
-    assert ran == of_run(COLORS)
+def test_code_of_a_task_runs_its_runs_alone_a_template_the_report_and_a_comment_nothing(would_run: Edits) -> None:
+    ran = would_run(
+        {
+            "src/lamina/tasks/mean_color/learning.py": lambda text: f"{text}\nADDED = 1\n",
+            "src/lamina/charts/macros.html.jinja": lambda text: f"{text}\n",
+            "src/lamina/__init__.py": lambda text: text.replace("__version__ = ", "__version__ = '99' + "),
+            "src/lamina/training/fit.py": lambda text: f"# a comment\n{text}\n# another\n",
+            "src/lamina/data/decoding.py": lambda text: text.replace('"""', '"""Another docstring. ', 1),
+        }
+    )
+    assert ran == {*of_run(MEANS), "report"}
 
 
 def test_published_figures_write_the_report_again_and_train_nothing(project: Path) -> None:
     path, page = project / "published.yaml", project / "reports" / "index.html"
+    assert "Published and ours" not in page.read_text()
     text = f"title: smears\nreference: a thesis\nruns: {{{NETWORK}: {{where: page 1, accuracy: 0.25}}}}\n"
     path.write_text(text)
     assert stages_run(call(project, "dvc", "repro")) == {"watch", "report"}
@@ -209,9 +234,8 @@ def test_published_figures_write_the_report_again_and_train_nothing(project: Pat
     path.write_text(f"# copied from the thesis\n{text}")
     assert stages_run(call(project, "dvc", "repro")) == {"watch"}
     path.unlink()
-    call(project, "dvc", "repro")
-    assert "Published and ours" not in page.read_text()
     call(project, "git", "checkout", "-q", ".")
+    call(project, "dvc", "checkout", "dvc.yaml")
 
 
 # ---- commands
@@ -258,7 +282,7 @@ def test_predict_names_a_class_for_files_and_folders(project: Path) -> None:
             assert sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-4)
             assert one["predicted"] == max(one["probabilities"], key=one["probabilities"].get)
     output = call(project, "lamina", "predict", "mine", "--run", "other", expect=2)
-    assert f"there is no run 'other'; known: {HEAD}, {NETWORK}, {COLORS}, {PAIR}" in output
+    assert f"there is no run 'other'; known: {', '.join(NAMES)}" in output
     shutil.rmtree(folder)
 
 
@@ -269,20 +293,84 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
     assert call(second, "lamina", "track").count("tracked") == len(NAMES)
     assert tracked(second) == tracked(project)
     again = call(second, "lamina", "track")
-    assert all(f"{run}  already there" in again for run in NAMES)
+    assert all(re.search(rf"^{run} +already there", again, re.M) for run in NAMES)
     assert re.search(r"champion \w+: already there", again)
     assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(NAMES)
-    assert stages_run(call(second, "dvc", "repro")) == {"watch"}
 
 
 def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> None:
-    before = (project / "models" / HEAD / "predictions.parquet").read_bytes()
-    call(project, "dvc", "exp", "run", "--name", "other-seed", "-S", f"+runs.{HEAD}.seed=14", f"evaluate@{HEAD}")
-    assert (project / "models" / HEAD / "predictions.parquet").read_bytes() != before
+    history = project / "models" / HEAD / "history.csv"
+    before = history.read_bytes()
+    change = ("-S", f"+runs.{HEAD}.seed=14")
+    call(project, "dvc", "exp", "run", "--name", "other-seed", *change, "--single-item", f"train@{HEAD}")
+    assert history.read_bytes() != before
     assert "other-seed" in call(project, "dvc", "exp", "show", "--csv")
     call(project, "git", "checkout", "-q", ".")
     call(project, "dvc", "checkout", "dvc.yaml")
-    assert (project / "models" / HEAD / "predictions.parquet").read_bytes() == before
+    assert history.read_bytes() == before
+
+
+# ---- a new task
+
+
+def results(project: Path, name: str) -> dict:
+    return json.loads((project / "models" / MEANS / name).read_text())
+
+
+def files(package: Path) -> Iterator[str]:
+    for folder, _, names in os.walk(package):
+        if "__pycache__" not in folder:
+            yield from (Path(folder, name).relative_to(package).as_posix() for name in names)
+
+
+def test_nothing_but_one_folder_and_one_line_is_new(project: Path) -> None:
+    package = project / "src" / "lamina"
+    here, there = set(files(PACKAGE)), set(files(package))
+    same, _, _ = filecmp.cmpfiles(PACKAGE, package, here, shallow=False)
+    assert (here - there) == set()
+    assert there - set(same) == {"tasks/registry.py", *(f"tasks/{TOY.name}/{name}" for name in files(TOY))}
+    lines = (package / "tasks" / "registry.py").read_text().splitlines(keepends=True)
+    assert [line for line in lines if line != LINE] == (PACKAGE / "tasks" / "registry.py").read_text().splitlines(True)
+    assert filecmp.cmp(ROOT / "dvc.yaml", project / "dvc.yaml", shallow=False)
+
+
+def test_tune_tries_and_keeps_the_best(project: Path) -> None:
+    trials = pd.read_csv(project / "models" / MEANS / "trials.csv")
+    assert list(trials["state"]) == ["COMPLETE"] * 2
+    best = trials.loc[trials["value"].idxmin(), "penalty"]
+    assert YAML(typ="safe").load(project / "models" / MEANS / "tuned.yaml") == {"penalty": pytest.approx(best)}
+
+
+def test_train_leaves_a_model_and_its_record(project: Path) -> None:
+    record = results(project, "record.json")
+    assert (record["task"], record["parameters"], record["classes"]) == ("mean_color", 12, [])
+    assert record["settings"]["penalty"] == "tune"
+    history = pd.read_csv(project / "models" / MEANS / "history.csv")
+    assert list(history) == ["epoch", "train_loss", "train_mse", "validation_loss", "validation_mse"]
+
+
+def test_assess_trains_again(project: Path) -> None:
+    found = results(project, "assessment.json")
+    assert len(found["repeats"]["test"]["values"]) == 1
+    assert found["crossvalidation"] is None
+    assert found["control"] is None  # there are no labels to shuffle
+
+
+def test_evaluate_scores_both_folds_and_learned_something(project: Path) -> None:
+    metrics = results(project, "metrics.json")
+    for fold in ("validation", "test"):
+        scores = metrics[fold]
+        assert scores["n"] >= scores["origins"] >= 1
+        assert 0 <= scores["mse"] < 2  # squared CIELAB units
+        if scores["origins"] > 1:
+            assert scores["interval"][0] <= scores["mse"] <= scores["interval"][1]
+    predictions = pd.read_parquet(project / "models" / MEANS / "predictions.parquet")
+    assert predictions["mse"].mean() == pytest.approx(metrics["test"]["mse"])
+
+
+def test_the_gate_accepts_it(project: Path) -> None:
+    with (project / "baselines" / f"{MEANS}.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == results(project, "metrics.json")["test"]["n"]
 
 
 # ---- interruptions and full disks
@@ -322,7 +410,7 @@ def prepare(folder: Path, pictures: int) -> Path:
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The first two stages of the default system's data."""
-    return prepare(tmp_path_factory.mktemp("prepared"), 600)
+    return prepare(tmp_path_factory.mktemp("prepared"), PICTURES)
 
 
 @pytest.fixture(scope="module")
@@ -336,7 +424,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ctrl_c_leaves_nothing_half_written(stage: str, prepared: Path, tmp_path: Path) -> None:
     """The signal goes to the whole group, as from a terminal, as soon as the work has begun."""
     needed = {"download": (), "filter": ("raw",), "convert": ("raw", "filtered")}[stage]
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copy(prepared / "params.yaml", tmp_path)
     for name in needed:
         shutil.copytree(prepared / "data" / name, tmp_path / "data" / name)
     before = sorted(path.name for path in tmp_path.glob("data/*"))

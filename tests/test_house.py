@@ -36,7 +36,7 @@ FLOORS = {
 
 # rooms that serve every task, and the commands that serve one
 GENERAL = ("data", "inputs", "training", "tuning", "results", "charts", "tracking", "report", "stages")
-OF_ONE_TASK = ("predict", "explain", "export", "colorize", "answers", "predict_csv")
+OF_ONE_TASK = ("predict", "explain", "export", "colorize", "served", "predict_csv", "predict_texts")
 TASK_ROOM = re.compile(rf"lamina\.tasks\.({'|'.join(TASKS)})\b")
 
 
@@ -90,12 +90,14 @@ def test_some_rooms_of_one_floor_do_not_know_each_other(low: str, high: str) -> 
 @pytest.mark.parametrize(
     ("package", "only_in"),
     [
+        ("cleanlab", ("maths",)),
         ("dvc", ()),
         ("mlflow", ("tracking",)),
         ("great_expectations", ("tracking",)),
         ("optuna", ("tuning",)),
         ("jax", ("training",)),
         ("jinja2", ("charts",)),
+        ("openTSNE", ("maths",)),
         ("matplotlib", ("charts", "tasks", "tracking")),
         ("skimage", ("maths",)),
         ("sklearn", ("data", "inputs", "maths", "training")),
@@ -132,6 +134,7 @@ def test_the_data_side_does_not_need_tensorflow(module: str) -> None:
         ("download", {"pandas", "scipy", "cv2"}),
         ("filter", {"scipy", "joblib"}),
         ("convert", {"scipy", "joblib"}),
+        ("inspect", {"tensorflow", "sklearn", "cleanlab", "openTSNE"}),
     ],
 )
 def test_a_stage_does_not_load_libraries_that_it_may_not_need(stage: str, libraries: set[str]) -> None:

@@ -250,7 +250,7 @@ def test_a_system_without_git_computes_the_same_and_can_be_moved(
     output = installed.call(place, "lamina", "new", SYSTEM, "--from", f"{SYSTEM}/pictures")
     assert "note:" not in output
     shrink(system)
-    assert "convert" in stages_run(installed.dvc(system, "repro", "split"))  # training without git: test_toy_task.py
+    assert "convert" in stages_run(installed.dvc(system, "repro", "split"))  # training without git: test_train.py
     check_portable(system, installed.bin.parent)
     for name in ("data/lab/pixels.npy", "data/split/manifest.parquet"):
         assert (system / name).read_bytes() == (repository / SYSTEM / name).read_bytes()

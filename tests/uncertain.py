@@ -14,6 +14,7 @@ from lamina.tasks.classify.uncertainty import measure_uncertainty, write_uncerta
 
 TWO: Final = ("cat", "dog")
 WIDTH: Final = 4
+KEY: Final = "a" * 64  # that of finished_record
 
 
 def predicted(
@@ -35,7 +36,7 @@ def write_doubt(
     folder: Path, validation: pd.DataFrame, classes: Sequence[str] = TWO, *, width: int = WIDTH
 ) -> Uncertainty:
     """Write `uncertainty/` into a run's folder, with reference features along the axes."""
-    known = measure_uncertainty(validation, classes)
+    known = measure_uncertainty(validation, classes, KEY)
     reference = np.tile(unit_rows(np.eye(width, dtype=np.float32)), (10, 1)).astype(np.float16)
     write_uncertainty(folder, known, validation, classes, reference if known.neighborhood else None)
     return known

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 PACKAGE: Final = Path(__file__).parent
-DATA_SUFFIXES: Final = (".jinja", ".css", ".yaml", ".py")  # of files that modules name in strings
+DATA_SUFFIXES: Final = (".jinja", ".css", ".js", ".yaml", ".py")  # of files that modules name in strings
 _NAMED_IN_TEMPLATES: Final = re.compile(r"""{%-?\s*(?:include|import|from|extends)\s+["']([^"']+)["']""")
 
 

@@ -244,7 +244,9 @@ def test_dvc_repro_reads_the_values_of_the_profile(system: Path) -> None:
     (system / "src").symlink_to(ROOT / "src")
     call(system, "dvc", "init", "-q", "--no-scm")
     switch(system, "quick")
-    call(system, "dvc", "repro", "download")
+    list_code(system / "data" / "code", system / ".lamina" / "code.json", "default")
+    (system / "data" / "source.txt").touch()
+    call(system, "dvc", "repro", "--single-item", "download")
     assert sum(len(pd.read_parquet(part, columns=["id"])) for part in system.glob("data/raw/*.parquet")) == 60
 
 

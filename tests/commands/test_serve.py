@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import socket
 import struct
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import zlib
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from PIL import Image
 
 from browser import Browser
 from finished import CONVERT, finished_record, run_settings, write_params
+from lamina.commands import serve
 from lamina.commands.nearest import KEPT
 from lamina.commands.predict import predict
 from lamina.commands.predict_texts import predict_texts
@@ -329,6 +332,18 @@ def test_it_serves_until_it_is_interrupted(system: Path, session: requests.Sessi
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "ready\n", "")
+
+
+def test_it_ends_if_the_model_is_broken(system: Path, tmp_path: Path) -> None:
+    for name in ("params.yaml", "models/small/record.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(system / name, tmp_path / name)
+    (tmp_path / "models/small/model.keras").write_bytes(b"broken")
+    parser = ArgumentParser()
+    parser.add_argument("--system", type=Path)
+    serve.add_arguments(parser)
+    with pytest.raises(UserError, match=r"models/small/model\.keras: not a model that Keras can load"):
+        serve.run(parser.parse_args(["--system", str(tmp_path), "small", "--port", "0"]))
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

@@ -82,6 +82,25 @@ def test_a_model_that_cannot_be_loaded_is_reported(session: requests.Session) ->
         assert session.post(f"{address}/predict", data=b"x").json() == {"error": "model.keras: broken"}
 
 
+def test_uploads_are_answered_between_the_steps_of_what_comes_later(session: requests.Session) -> None:
+    ended = threading.Event()
+
+    class Preparing(Lengths):
+        def prepare_more(self) -> bool:
+            time.sleep(0.02)
+            return not ended.is_set()
+
+    answers = Preparing()
+    answers.may_load.set()
+    answers.may_answer.set()
+    with serving(answers) as address:
+        wait_until_ready(session, address)
+        start = time.monotonic()
+        assert all(session.post(f"{address}/predict", data=b"x").ok for _ in range(20))
+        ended.set()
+        assert time.monotonic() - start < 10
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [("127.0.0.1:80", 200), ("localhost:9", 200), ("[::1]:9", 200), ("example.org", 200), ("EXAMPLE.org", 200),

@@ -244,7 +244,7 @@ def test_an_ensemble_has_features_of_its_own_and_says_its_doubt(system: Path, pi
     assert sum(found.scaled.values()) == pytest.approx(1)
     assert found.set is not None
     assert found.distance is not None
-    judge = find_judge(system / "ensembles/both")
+    judge = find_judge(system / "ensembles/both", read_record(system / "ensembles/both").key)
     assert judge
     assert judge.known.neighborhood
     features = Penultimate(load_model(system / "ensembles/both/model.keras"))

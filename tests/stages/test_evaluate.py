@@ -11,6 +11,7 @@ from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.inputs.index import read_split
+from lamina.results.record import read_record
 from lamina.results.uncertainty import find_judge
 from lamina.stages.evaluate import evaluate
 from systems import NETWORK, stage_of, train_run, write_stripes
@@ -28,7 +29,7 @@ def answers_carry_their_doubt(system: Path, out: Path) -> None:
     features = Penultimate(model)(pixels)
     expected = np.asarray(keras.Model(model.input, model.get_layer("dropout").output)(pixels.astype(np.float32)))
     np.testing.assert_allclose(features, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-5)
-    judge = find_judge(out)
+    judge = find_judge(out, read_record(out).key)
     assert judge
     assert judge.known.neighborhood
     noise = np.random.default_rng(0).integers(0, 256, pixels.shape, dtype=np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from browsing import QUIET, browser
 from finished import run_settings, write_params
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
@@ -197,27 +198,6 @@ def test_the_stage_reports_the_runs_that_params_name(system: Path, tmp_path: Pat
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: models/untrained/record.json: not found")
     assert failed.stderr.count("\n") == 1
-
-
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--enable-logging=stderr",
-)
-
-
-def browser() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    pytest.skip("no Chromium on PATH (chromium, chromium-browser or google-chrome)")
 
 
 def test_a_browser_shows_every_run_and_requests_nothing(system: Path, page: str, tmp_path: Path) -> None:

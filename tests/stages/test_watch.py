@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,18 +38,26 @@ class Copy:
         code = self.folder / "data" / "code"
         return {path.relative_to(code).with_suffix("").as_posix(): path.read_text() for path in code.rglob("*.txt")}
 
-    def changed(self, **edits: Callable[[str], str]) -> set[str]:
-        """The lists that change when files of the package are edited; the files are restored."""
-        texts = {name: (self.package / name).read_text() for name in edits}
+    def changed(self, **edits: Callable[[str], str]) -> dict[str, set[str]]:
+        """In which lists the line of a file changes, by file, when files are edited; all is restored."""
+        cache, kept = self.folder / ".lamina" / "code.json", self.folder / "code.json"
+        before = {name: ((self.package / name).read_text(), (self.package / name).stat().st_mtime_ns) for name in edits}
+        shutil.copy(cache, kept)
         for name, edit in edits.items():
-            (self.package / name).write_text(edit(texts[name]))
+            (self.package / name).write_text(edit(before[name][0]))
         try:
             lists = self.watch()
         finally:
-            for name, text in texts.items():
+            for name, (text, time) in before.items():
                 (self.package / name).write_text(text)
+                os.utime(self.package / name, ns=(time, time))
+            shutil.move(kept, cache)
         assert lists.keys() == self.before.keys()
-        return {name for name, text in lists.items() if text != self.before[name]}
+        found: dict[str, set[str]] = {}
+        for name, text in lists.items():
+            for line in {*text.splitlines()} ^ {*self.before[name].splitlines()}:
+                found.setdefault(line.split("  ", 1)[1], set()).add(name)
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -87,39 +95,43 @@ def test_there_is_a_list_for_each_stage_and_for_each_task_of_the_stages_of_a_run
     assert all(text.endswith("\n") for text in copy.before.values())
 
 
-def test_the_version_a_comment_a_docstring_and_blank_lines_change_no_list(copy: Copy) -> None:
-    edits = {
-        "__init__.py": lambda text: text.replace("__version__ = ", "__version__ = '99' + "),
-        "training/heads.py": lambda text: f"{text}\n\n# a comment\n",
-        "files.py": lambda text: text.replace('"""', '"""Another docstring. ', 1),
-        "errors.py": lambda text: text.replace("\n\n", "\n\n\n\n"),
-    }
-    assert copy.changed(**edits) == set()
+CODE = ("training/heads.py", "data/filters.py", "tasks/lightness/learning.py", "tasks/colorize/chapter.py")
+OF_THE_REPORT = ("charts/macros.html.jinja", "report/page.css", "tracking/pyfunc.py")
+NO_CODE = {
+    "__init__.py": lambda text: text.replace("__version__ = ", "__version__ = '99' + "),
+    "training/fit.py": lambda text: f"{text}\n\n# a comment\n",
+    "files.py": lambda text: text.replace('"""', '"""Another docstring. ', 1),
+    "errors.py": lambda text: text.replace("\n\n", "\n\n\n\n"),
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [
-        ("training/heads.py", "lamina.training.heads"),
-        ("data/filters.py", "lamina.data.filters"),
-        ("charts/macros.html.jinja", "charts/macros.html.jinja"),
-        ("report/page.css", "report/page.css"),
-        ("tracking/pyfunc.py", "tracking/pyfunc.py"),
-    ],
-)
-def test_an_edit_changes_the_lists_of_the_stages_that_use_it_and_no_others(copy: Copy, name: str, module: str) -> None:
-    edit = add_code if name.endswith(".py") else lambda text: f"{text}\n"
-    changed = copy.changed(**{name: edit})
-    assert changed == lists_of(module)
-    if not name.endswith("filters.py"):
-        assert not changed & {"download", "convert", "split", "extract"}
-    if name.endswith((".jinja", ".css", "pyfunc.py")):
-        assert changed == {"report"}
+@pytest.fixture(scope="module")
+def changed(copy: Copy) -> dict[str, set[str]]:
+    """The lists in which the line of a file changes, by file, after edits of all the files above."""
+    return copy.changed(**NO_CODE, **dict.fromkeys((*CODE, *OF_THE_REPORT), add_code))
 
 
-def test_an_edit_in_one_task_changes_the_lists_of_its_runs_alone_and_a_chapter_the_report(copy: Copy) -> None:
-    edits = {"tasks/lightness/learning.py": add_code, "tasks/colorize/chapter.py": add_code}
-    assert copy.changed(**edits) == {"tune/lightness", "train/lightness", "assess/lightness", "report"}
+def test_the_version_a_comment_a_docstring_and_blank_lines_change_no_list(changed: dict[str, set[str]]) -> None:
+    assert changed.keys() == {*CODE, *OF_THE_REPORT}
+
+
+@pytest.mark.parametrize("name", [*CODE, *OF_THE_REPORT])
+def test_an_edit_changes_the_lists_of_the_stages_that_use_it_and_no_others(
+    name: str, changed: dict[str, set[str]]
+) -> None:
+    module = f"lamina.{name.removesuffix('.py').replace('/', '.')}" if name in CODE else name
+    assert changed[name] == lists_of(module)
+    if name != "data/filters.py":
+        assert not changed[name] & {"download", "convert", "split", "extract"}
+    if name in OF_THE_REPORT:
+        assert changed[name] == {"report"}
+
+
+def test_an_edit_in_one_task_changes_the_lists_of_its_runs_alone_and_a_chapter_the_report(
+    changed: dict[str, set[str]],
+) -> None:
+    assert changed["tasks/lightness/learning.py"] == {"tune/lightness", "train/lightness", "assess/lightness"}
+    assert changed["tasks/colorize/chapter.py"] == {"report"}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -164,6 +176,7 @@ def test_what_a_publication_may_report_of_a_task_decides_the_report_alone() -> N
 
 def test_the_name_of_the_system_decides_the_report_alone(copy: Copy) -> None:
     copied = shutil.copytree(copy.folder / "data", copy.folder.with_name("other") / "data")
+    shutil.copytree(copy.folder / ".lamina", copied.with_name(".lamina"))
     shutil.copy(ROOT / "params.yaml", copied.parent)
     environment = os.environ | {"PYTHONPATH": str(copy.package.parent)}
     subprocess.run(WATCH, cwd=copied.parent, env=environment, check=True, capture_output=True)
@@ -182,16 +195,24 @@ WATCH = [sys.executable, "-m", "lamina.stages.watch"]
 PUBLISHED = "title: cells  # as printed\nreference: a thesis\nruns: {frozen: {where: page 1, accuracy: 0.85}}\n"
 
 
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system that was watched once."""
+    folder = tmp_path_factory.mktemp("watched")
+    shutil.copy(ROOT / "params.yaml", folder)
+    subprocess.run(WATCH, cwd=folder, check=True, capture_output=True)
+    return folder
+
+
 @pytest.fixture
-def system(tmp_path: Path) -> Path:
+def system(watched: Path) -> Iterator[Path]:
     """A system that can be watched."""
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    return tmp_path
+    yield watched
+    (watched / "published.yaml").unlink()
 
 
 def test_published_figures_are_copied_and_an_empty_mapping_stands_for_none(system: Path) -> None:
     copy = system / "data" / "published.yaml"
-    subprocess.run(WATCH, cwd=system, check=True, capture_output=True)
     assert copy.read_text() == "{}\n"
     (system / "published.yaml").write_text(PUBLISHED)
     subprocess.run(WATCH, cwd=system, check=True, capture_output=True)
@@ -320,6 +341,19 @@ def test_a_missing_source_and_sources_elsewhere(read: Callable[..., str]) -> Non
     assert read(None, "smear") == "kind smear"
     assert read("https://example.org/a.zip", "url") == "kind url"
     assert read("mnist:3.0.1", "tfds") == "kind tfds"
+
+
+def test_corrections_are_watched_with_any_source(tmp_path: Path) -> None:
+    def watched(**source: object) -> str:
+        return watch_source({"kind": "smear"} | source, tmp_path, tmp_path / "cache.json")
+
+    assert watched(corrections=None) == watched() == "kind smear"
+    assert watched(corrections="fixed.csv") == "kind smear\ncorrections missing"
+    (tmp_path / "fixed.csv").write_text("file,label\n")
+    before = watched(corrections="fixed.csv")
+    assert before.startswith("kind smear\ncorrections ")
+    (tmp_path / "fixed.csv").write_text("file,label\na,b\n")
+    assert watched(corrections="fixed.csv") not in (before, "kind smear\ncorrections missing")
 
 
 def test_the_cache_keeps_nothing_of_files_that_are_gone(tmp_path: Path, source: Path, read: Callable[..., str]) -> None:

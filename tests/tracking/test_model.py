@@ -15,7 +15,7 @@ from lamina.tasks.registry import TASKS
 from lamina.tracking import store
 from lamina.tracking.sync import sync
 from onnx_files import pooled
-from tracked import CLASSES, SIDE, shown, write_color_run, write_lightness_run
+from tracked import CLASSES, SIDE, class_record, shown, write_color_run, write_lightness_run
 from uncertain import WIDTH, predicted, write_doubt
 
 # MLflow warns of its own types when it is imported, and wants an example of the input
@@ -101,7 +101,7 @@ def test_answers_are_served_with_the_doubt_that_predict_gives_them(
     (run,) = shown(system)
     served = loaded(system, f"runs:/{run.info.run_id}/model", monkeypatch)
     found = served.predict(pictures(8))
-    answers = Answers(folder, CLASSES, Wish())
+    answers = Answers(folder, class_record(), Wish())
     assert answers.judge
     distance = answers.judge.distances(Penultimate(network)(pictures(8)))
     for row, one in zip(

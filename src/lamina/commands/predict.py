@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
 from lamina.data.depth import FULL, Depth, depth_of
+from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
@@ -92,26 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run", dest="name", required=True, metavar="NAME", help="the run or ensemble whose model predicts"
     )
-    parser.add_argument(
-        "--coverage",
-        type=_share,
-        metavar="SHARE",
-        help="of the sets of classes: 0.95, say (that of the evaluation: 0.9)",
-    )
+    parser.add_argument("--coverage", type=_share, metavar="SHARE", help="of the sets of classes (default: 0.9)")
     parser.add_argument("--by-class", action="store_true", help="sets with this coverage within each class")
     decided = parser.add_mutually_exclusive_group()
-    decided.add_argument(
-        "--recall",
-        type=_of_class,
-        metavar="CLASS=SHARE",
-        help="of two classes: name CLASS often enough to find this share",
-    )
-    decided.add_argument(
-        "--cost",
-        type=_of_class,
-        metavar="CLASS=N",
-        help="of two classes: to miss CLASS is N times worse than to name it",
-    )
+    said = "of two classes: name CLASS often enough to find this share"
+    decided.add_argument("--recall", type=_of_class, metavar="CLASS=SHARE", help=said)
+    said = "of two classes: to miss CLASS is N times worse than to name it wrongly"
+    decided.add_argument("--cost", type=_of_class, metavar="CLASS=N", help=said)
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
     shown.add_argument(
@@ -212,7 +201,7 @@ def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAI
         UserError: If the run or its model is missing, or the wish cannot be met.
     """
     learned = with_depth(read_learned(system, name, TASK), pictures)
-    answers = open_answers(learned.model.parent, learned.record.classes, wish)
+    answers = open_answers(learned.model.parent, learned.record, wish)
     return list(predict_parts(learned, answers, [pictures]))
 
 
@@ -280,7 +269,9 @@ def with_depth(learned: Learned, pictures: Sequence[Path]) -> Learned:
     """
     if learned.convert.depth != "auto":
         return learned
-    found = [_largest(path, learned.convert) for path in pictures]
+    work = partial(_largest_values, config=learned.convert)
+    with ThreadPoolExecutor() as pool:  # most of the time is waiting for files
+        found = [value for some in pool.map(work, _batches(pictures, AHEAD)) for value in some]
     if not any(found):
         return learned
     largest = max(found)
@@ -290,10 +281,16 @@ def with_depth(learned: Learned, pictures: Sequence[Path]) -> Learned:
     return replace(learned, convert=learned.convert.model_copy(update={"depth": depth.bits}))
 
 
+def _largest_values(paths: Sequence[Path], config: ConvertConfig) -> list[int]:
+    """The largest value of each picture whose file does not say its depth; 0 for others."""
+    return [_largest(path, config) if may_be_deep(path) else 0 for path in paths]
+
+
 def _largest(path: Path, config: ConvertConfig) -> int:
-    """The largest value of a picture whose file does not say its depth; 0 for others."""
     try:
-        return largest_value(open_for(config, read_file(path, config.memory))) if may_be_deep(path) else 0
+        opened = open_for(config, read_file(path, config.memory))
+        with alone_if_large(opened.needed()):
+            return largest_value(opened)
     except UnreadableError:
         return 0  # reported when it is read
 
@@ -348,9 +345,9 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
     return json.dumps({"inputs": [pixels[path].tolist() for path in pictures]}, separators=(",", ":"))
 
 
-def open_answers(folder: Path, classes: Sequence[str], wish: Wish = PLAIN) -> Answers:
+def open_answers(folder: Path, record: Record, wish: Wish = PLAIN) -> Answers:
     """Open what a run's answers are given with, and print what must be known about them."""
-    answers = Answers(folder, classes, wish)
+    answers = Answers(folder, record, wish)
     for note in answers.notes:
         print(one_line(f"note: {note}"), file=sys.stderr)
     return answers

@@ -43,7 +43,7 @@ def pictures_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, w
     """
     pictures = find_pictures(paths)
     learned = with_depth(read_learned(system, name, TASK), pictures)
-    answers = open_answers(learned.model.parent, learned.record.classes, wish)
+    answers = open_answers(learned.model.parent, learned.record, wish)
     made_by = {**_identity(learned.record, learned.model), "convert": learned.convert.model_dump(), "wish": repr(wish)}
     return _to_csv(out, pictures, made_by, answers, lambda parts: predict_parts(learned, answers, parts))
 

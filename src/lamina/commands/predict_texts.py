@@ -61,7 +61,7 @@ def read_text_model(system: Path, name: str, wish: Wish = PLAIN) -> TextModel:
     """
     folder = run_folder(system, name)
     record = read_record(folder)
-    answers = open_answers(folder, record.classes, wish)
+    answers = open_answers(folder, record, wish)
     return TextModel(folder / "model.keras", record, read_vectorizer(system / "data" / record.input), answers)
 
 

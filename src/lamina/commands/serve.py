@@ -79,7 +79,9 @@ def serve(answers: Served, listening: socket.socket, facts: dict[str, object], a
 
     async def until_the_end() -> None:
         serving = asyncio.create_task(server.serve(sockets=[listening]))
-        service.start()
+        while not (server.started or serving.done()):
+            await asyncio.sleep(0.01)
+        service.start()  # not before: its imports would delay the page
         while service.status == "loading" and not serving.done():
             await asyncio.sleep(0.1)
         if service.status == "ready":

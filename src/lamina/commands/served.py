@@ -121,7 +121,7 @@ class OfPicture(Served):
     def __init__(self, learned: Learned, system: Path) -> None:
         self.model, self._learned, self._system = learned.model, learned, system
         self.run, self.classes = learned.record.run, tuple(learned.record.classes)
-        self._doubt = open_answers(learned.model.parent, learned.record.classes)
+        self._doubt = open_answers(learned.model.parent, learned.record)
         self._nearest: Nearest | None = None
         self.training_pictures = "waiting"
 

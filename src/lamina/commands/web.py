@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import json
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -37,6 +38,7 @@ WAITING: Final = 64  # uploads that are received or wait for their answer
 WAITING_LIMITS: Final = 4  # together they take at most so many times the limit of one
 SECONDS_TO_SEND: Final = 60.0
 RETRY_AFTER: Final = 1  # seconds
+BETWEEN_STEPS: Final = 0.01  # seconds
 
 _HEADERS: Final = {
     # no script, style or picture from elsewhere, none inside the page itself, and no frame around it
@@ -109,8 +111,9 @@ class Service:
             return
         more = True
         while more:
-            with self._one_at_a_time:  # between the steps, uploads are answered
+            with self._one_at_a_time:
                 more = self._prepare_more()
+            time.sleep(BETWEEN_STEPS)  # a lock is not fair: without a pause, uploads would hardly ever get it
 
     def _prepare_more(self) -> bool:
         try:

@@ -11,7 +11,7 @@ from string import ascii_lowercase
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from lamina.maths.means import mean_interval, paired_mean_test
 
@@ -112,7 +112,7 @@ def difference_interval(correct_first: ArrayLike, correct_second: ArrayLike, ori
     origins = len(all_gains)
     center = all_gains.sum() / all_sizes.sum()
     variance = np.sum((all_gains - center * all_sizes) ** 2) * origins / (origins - 1) / all_sizes.sum() ** 2
-    half = float(t.ppf(0.975, origins - 1)) * math.sqrt(variance)
+    half = float(stdtrit(origins - 1, 0.975)) * math.sqrt(variance)
     observed = gains.sum() / sizes.sum()
     low, high = min(center - half, observed), max(center + half, observed)
     return max(-1.0, float(low)), min(1.0, float(high))
@@ -180,7 +180,7 @@ def prediction_limits(values: Sequence[float], level: float) -> tuple[float, flo
         4.8.
     """
     count, spread = len(values), float(np.std(values, ddof=1))
-    half = float(t.ppf(1 - level, count - 1)) * spread * math.sqrt(1 + 1 / count)
+    half = float(stdtrit(count - 1, 1 - level)) * spread * math.sqrt(1 + 1 / count)
     center = float(np.mean(values))
     return center - half, center + half
 

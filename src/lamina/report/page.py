@@ -24,11 +24,15 @@ DATA_DOCS: Final = "../data/validation/docs/index.html"  # from reports/index.ht
 
 @dataclass(frozen=True, kw_only=True)
 class DataChapter:
-    """The part of the page about the data: what there is in a few words, titles of its sections by anchor, and them."""
+    """The part of the page about the data: what there is in a few words, titles of its sections by anchor, and them.
+
+    script: digest of the only script that the page may run; empty if there is none.
+    """
 
     lead: str
     sections: Mapping[str, str]
     body: Markup
+    script: str = ""
 
 
 def pictures_chapter(pictures: Pictures) -> DataChapter:

@@ -58,12 +58,14 @@ class Uncertainty(ResultFile):
     """What the validation fold says about the answers of a classifier: `uncertainty.json`.
 
     Attributes:
+        key: of the training that it was measured on.
         temperature: of `lamina.maths.temperature`.
         coverage: wanted of the sets.
         limits, limits_by_class: of each class, in the order of the model's outputs: the same for all, or each its own.
         neighborhood: None for texts.
     """
 
+    key: str
     temperature: float
     coverage: float
     limits: Mapping[str, Limit]
@@ -136,7 +138,13 @@ class Judge:
         return pd.DataFrame(dict(zip(self.columns, parts, strict=True)))
 
 
-def find_judge(folder: Path) -> Judge | None:
-    """Return the judge of the run in a folder; None where an earlier lamina evaluated it."""
+def find_judge(folder: Path, key: str) -> Judge | None:
+    """Return the judge of the run in a folder; None where it was not evaluated since it was trained.
+
+    Args:
+        folder: of the run or ensemble.
+        key: of its training.
+    """
     place = folder / FOLDER
-    return Judge(place, made_by(folder, "evaluate")) if (place / KNOWN).exists() else None
+    judge = Judge(place, made_by(folder, "evaluate")) if (place / KNOWN).exists() else None
+    return judge if judge and judge.known.key == key else None

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
+from lamina.data.sources.corrections import Corrections
 from lamina.data.sources.members import Picture
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
@@ -80,11 +81,16 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
     Raises:
         UserError: If something is wrong with the source; then nothing is written.
     """
+    corrections = Corrections(system / config.corrections, config.corrections) if config.corrections else None
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
-        pictures = progress(source.pictures, what="download", unit=config.content, total=source.total)
+        found = corrections.apply(source.pictures) if corrections else source.pictures
+        pictures = progress(found, what="download", unit=config.content, total=source.total)
         groups = prefetch(map(to_table, row_groups(_in_order(pictures))), depth=1)
         write_parts(groups, folder, compression=COMPRESSION[config.content])
-        return replace(_summary(sorted(folder.iterdir()), config.content), notes=tuple(source.notes))
+        summary = _summary(sorted(folder.iterdir()), config.content)
+        if corrections:
+            corrections.write(folder)
+        return replace(summary, notes=(*source.notes, *([str(corrections)] if corrections else [])))
 
 
 def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:

@@ -9,6 +9,7 @@ from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
+from lamina.report.inspection import with_inspection
 from lamina.report.page import NOTHING, lay_out, pictures_chapter, texts_chapter
 from lamina.report.published import published_chapter
 from lamina.results.published import read_copy
@@ -51,7 +52,10 @@ def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = 
     names = {task: [name for name, its in runs.items() if its.name == task] for task in TASKS}
     chapters = [TASKS[task].chapter(system, of_task, data) for task, of_task in names.items() if of_task]
     page = out / "index.html"
-    about_data = texts_chapter(data) if isinstance(data, Texts) else pictures_chapter(data)
+    if isinstance(data, Texts):
+        about_data = texts_chapter(data)
+    else:
+        about_data = with_inspection(pictures_chapter(data), system, chapters, data)
     published = read_copy(system)
     compared = published_chapter(system, published, runs) if published else NOTHING
     text = lay_out(system_name(system), chapters, about_data, compared)

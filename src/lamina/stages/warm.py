@@ -23,6 +23,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -212,6 +213,8 @@ def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) 
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
     sys.argv = [request["name"], *request["arguments"]]
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(f"lamina {request['name']}", encoding="ascii")  # what `top` shows
     connection.sendall(NUMBER.pack(os.getpid()))
     threading.Thread(target=_end_with_client, args=[connection], daemon=True).start()
     entry, stage = import_module("lamina.stages.entry"), import_module(f"lamina.stages.{request['name']}")

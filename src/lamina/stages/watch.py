@@ -85,7 +85,16 @@ def roots(stage: str) -> list[str]:
 
 
 def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
-    """Return a digest of the files that a source reads, or `source.mirrored` if it is there; of others, their kind.
+    """Return a digest of the files that a source reads, and of its corrections if it has some (`_watch_files`)."""
+    found, corrections = _watch_files(source, system, cache), source.get("corrections")
+    if not isinstance(corrections, str):
+        return found
+    path = system / corrections
+    return f"{found}\ncorrections {file_digest(path) if path.is_file() else 'missing'}"
+
+
+def _watch_files(source: Mapping[str, Any], system: Path, cache: Path) -> str:
+    """Return a digest of the files of a source, or of `source.mirrored` if it is there; of others, their kind.
 
     Args:
         source: section `source` of params.yaml.
@@ -136,6 +145,7 @@ def main() -> None:
     check_version(system)
     params = read_params(system)
     source = params.get("source") or {}
+    Path("data/features").mkdir(parents=True, exist_ok=True)  # the stage inspect reads it, even without `features`
     with staged(Path("data/source.txt")) as part:
         part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
     count = list_code(Path("data/code"), Path(".lamina/code.json"), system_name(system))

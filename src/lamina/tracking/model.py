@@ -33,7 +33,7 @@ def save(files: TrackedRun, folder: Path, *, run_id: str, model_id: str) -> None
     """
     serving = files.task.serving(files.run.record)
     artifacts = {"network": str(files.model.resolve())}
-    is_onnx, judge = needs_lamina(files.model), find_judge(files.run.folder)
+    is_onnx, judge = needs_lamina(files.model), find_judge(files.run.folder, files.run.record.key)
     if serving.inputs is None:
         artifacts["words"] = str(_transform(files, folder.parent))
     if judge:

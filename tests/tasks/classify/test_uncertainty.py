@@ -12,11 +12,11 @@ from lamina.tasks.classify.evaluation import judge
 from lamina.tasks.classify.results import ClassScores
 from lamina.tasks.classify.scores import Metrics
 from lamina.tasks.classify.uncertainty import measure_uncertainty, reference_rows
-from uncertain import TWO, predicted, write_doubt
+from uncertain import KEY, TWO, predicted, write_doubt
 
 
 def test_the_scores_of_before_keep_their_keys_and_new_ones_are_plain_numbers() -> None:
-    known = measure_uncertainty(predicted(300, seed=1), TWO)
+    known = measure_uncertainty(predicted(300, seed=1), TWO, KEY)
     validation, test = judge(predicted(300, seed=1), list(TWO)), judge(predicted(400, seed=2), list(TWO), known)
     before = ClassScores.model_validate(test.model_dump())
     assert before.model_dump().items() <= test.model_dump().items()
@@ -32,7 +32,7 @@ def test_the_scores_of_before_keep_their_keys_and_new_ones_are_plain_numbers() -
 
 
 def test_sets_and_marks_hold_on_the_test_fold() -> None:
-    known = measure_uncertainty(predicted(400, seed=1), TWO)
+    known = measure_uncertainty(predicted(400, seed=1), TWO, KEY)
     test = judge(predicted(2000, seed=2), list(TWO), known)
     assert test.sets
     assert test.outliers
@@ -43,7 +43,7 @@ def test_sets_and_marks_hold_on_the_test_fold() -> None:
 
 def test_few_origins_promise_a_smaller_share_within_the_limit() -> None:
     validation = predicted(60, seed=1, per_origin=6)
-    known = measure_uncertainty(validation, TWO).neighborhood
+    known = measure_uncertainty(validation, TWO, KEY).neighborhood
     assert known
     assert (known.origins, known.share) == (10, pytest.approx(10 / 11))
     assert known.limit == validation["distance"].max()
@@ -51,7 +51,7 @@ def test_few_origins_promise_a_smaller_share_within_the_limit() -> None:
 
 def test_the_file_says_what_was_measured(tmp_path: Path) -> None:
     known = write_doubt(tmp_path, predicted(12, seed=3))
-    there = find_judge(tmp_path)
+    there = find_judge(tmp_path, KEY)
     assert there
     assert there.known == known
     assert isinstance(there.known, Uncertainty)

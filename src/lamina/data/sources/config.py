@@ -84,6 +84,8 @@ class SourceConfig(Config):
         classes: The only labels that the filter keeps; null: all.
         pictures: Number of drawn pictures, for smear.
         splits: Splits to read, or parts of them as `train[:10%]`, for tfds; null: all.
+        corrections: Path, relative to the system's folder, of a table of labels that replace those of the source
+            (`lamina.data.sources.corrections`).
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds", "sklearn"]
@@ -100,6 +102,7 @@ class SourceConfig(Config):
     target: str | None = Field(None, min_length=1)
     pictures: int = Field(600, ge=1, le=1_000_000)
     splits: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
+    corrections: str | None = Field(None, min_length=1)
 
     @field_validator("location", mode="before")
     @classmethod
@@ -151,7 +154,7 @@ class SourceConfig(Config):
         if mirrored is None or path is None:
             return self
         given = {key: value for key in ("labels", "boxes") if (value := getattr(mirrored, key)) is not None}
-        kept = self.model_dump(include={"content", "labels", "boxes", "origin", "classes", "target"})
+        kept = self.model_dump(include={"content", "labels", "boxes", "origin", "classes", "target", "corrections"})
         place = {"kind": "folder" if path.is_dir() else "archive", "location": str(path)}
         return SourceConfig(**kept | place | given, sha256=mirrored.sha256, members=mirrored.members)
 
@@ -185,6 +188,8 @@ def _conflict(config: SourceConfig) -> str | None:
         return "source.labels is 'choose': its comment says what was found; set it to one of the values there"
     if config.classes is not None and config.labels == "none":
         return "source.classes is set, but source.labels is none, so that no picture has a class; set it to null"
+    if config.corrections is not None and config.labels == "none":
+        return "source.corrections is set, but source.labels is none, so that no picture has a label; set it to null"
     if config.kind in ("smear", "sklearn") and config.labels not in ("folder", "none"):
         pictures = f"{config.kind} pictures are labeled by folder"
         return f"source.labels is {config.labels!r}, but {pictures}; set folder or none"

@@ -1,6 +1,5 @@
 """Answers with their doubt, as `lamina predict` gives them: sets of any coverage, and decisions by cost or recall."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ from lamina.errors import UserError
 from lamina.maths.conformal import limit, origins_needed, prediction_sets, set_limits
 from lamina.maths.scores import accuracy_interval
 from lamina.results.folders import made_by
+from lamina.results.record import Record
 from lamina.results.result_file import read_table
 from lamina.results.uncertainty import FOLDER, VALIDATION, Limit, find_judge, finite
 from lamina.tasks.classify.results import PREDICTED, probability
@@ -49,7 +49,7 @@ class Answers:
 
     Args:
         folder: of the run or ensemble, which holds `uncertainty/`.
-        classes: of the model.
+        record: of the run.
         wish: what is wanted.
 
     Attributes:
@@ -57,18 +57,20 @@ class Answers:
         notes: what a reader must know about these answers.
 
     Raises:
-        UserError: if the wish cannot be met: the run was evaluated by an earlier lamina, there are more than two
+        UserError: if the wish cannot be met: the run was not evaluated since it was trained, there are more than two
             classes, or too few origins in the validation fold.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str], wish: Wish) -> None:
-        self._folder, self.classes, self._wish = folder, list(classes), wish
+    def __init__(self, folder: Path, record: Record, wish: Wish) -> None:
+        self._folder, self.classes, self._wish = folder, record.classes, wish
         self._stage = made_by(folder, "evaluate")
-        self.judge = find_judge(folder)
+        self.judge = find_judge(folder, record.key)
         self.notes: list[str] = []
         if self.judge is None:
             if not wish.is_plain:
-                raise UserError(f"{folder / FOLDER}: not found; run `dvc repro {self._stage}` for answers with limits")
+                raise UserError(
+                    f"{folder / FOLDER}: not measured since the training; run `dvc repro {self._stage}` for them"
+                )
             return
         self._limits = self._wanted_limits()
         self._threshold = self._wanted_threshold()

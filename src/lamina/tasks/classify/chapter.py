@@ -85,7 +85,7 @@ def _section(run: TrainedRun, data: ShownRows) -> Markup:
 
 def _limits(run: TrainedRun) -> dict[str, Any]:
     """Return the origins that sets were calibrated on, and the classes without a limit, of one and of each class."""
-    judge = find_judge(run.folder)
+    judge = find_judge(run.folder, run.record.key)
     known = (judge.known.limits, judge.known.limits_by_class) if judge else ({}, {})
     without = [[name for name, one in limits.items() if one.value is None] for limits in known]
     origins = max((one.origins for one in known[0].values()), default=0)
@@ -95,7 +95,10 @@ def _limits(run: TrainedRun) -> dict[str, Any]:
 def _reliability(run: TrainedRun) -> Markup:
     classes = run.record.classes
     truth = pd.Categorical(run.predictions["label"], categories=classes).codes
-    shares, judge = run.predictions[[*map(probability, classes)]].to_numpy(dtype=float), find_judge(run.folder)
+    shares, judge = (
+        run.predictions[[*map(probability, classes)]].to_numpy(dtype=float),
+        find_judge(run.folder, run.record.key),
+    )
     bins = reliability(shares, truth)
     scaled = reliability(judge.known.scaled(shares), truth) if judge else None
     points = ", ".join(f"confidence {row.confidence:.2f}, accuracy {row.accuracy:.2f}" for row in bins.itertuples())

@@ -51,7 +51,7 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
         reference, distance = measure_distances(model, split, table, folders)
         table = table.assign(distance=distance)
     test, validation = (table[table["fold"] == fold] for fold in ("test", "validation"))
-    known = measure_uncertainty(validation, record.classes)
+    known = measure_uncertainty(validation, record.classes, record.key)
     write_uncertainty(models, known, validation, record.classes, reference)
     metrics = Metrics(test=judge(test, record.classes, known), validation=judge(validation, record.classes))
     return metrics, test[[*PREDICTED, *map(probability, record.classes)]], sheets

@@ -58,17 +58,19 @@ def reference_rows(manifest: pd.DataFrame, most: int = REFERENCE) -> pd.DataFram
     return chosen[["id", "label", "copy"]]
 
 
-def measure_uncertainty(validation: pd.DataFrame, classes: Sequence[str]) -> Uncertainty:
+def measure_uncertainty(validation: pd.DataFrame, classes: Sequence[str], key: str) -> Uncertainty:
     """Measure on the validation fold what answers are given with.
 
     Args:
         validation: `label`, `origin`, a column of probabilities per class, and, for pictures, `distance`.
         classes: of the model, in the order of its outputs.
+        key: of its training.
     """
     shares, truth, origin = columns(validation, classes)
     limits, own = (set_limits(shares, truth, origin, by_class=by_class) for by_class in (False, True))
     of_class = [len(set(origin[truth == number])) for number in range(len(classes))]
     return Uncertainty(
+        key=key,
         temperature=fit_temperature(shares, truth, origin),
         coverage=COVERAGE,
         limits=_named(classes, limits, [len(set(origin))] * len(classes)),
