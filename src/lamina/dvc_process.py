@@ -11,7 +11,9 @@ SECONDS_BETWEEN_LOOKS: Final = 0.25
 
 def find_dvc() -> psutil.Process | None:
     """Return the nearest parent that is `dvc`, or a program that may call it; None if that has ended."""
-    return next((one for one in psutil.Process().parents() if _may_be_dvc(one)), None)
+    with suppress(psutil.NoSuchProcess):  # a parent ended at this moment
+        return next((one for one in psutil.Process().parents() if _may_be_dvc(one)), None)
+    return None
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from lamina.commands.processes import IDLE, WAITING, map_in_order
-
-
-def where(number: int) -> tuple[int, int]:
-    return number, os.getpid()
+from working import where
 
 
 def failing(number: int) -> int:
