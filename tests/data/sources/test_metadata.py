@@ -47,7 +47,7 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str, words: str) -> None
 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="source.metadata: gone.csv: cannot read: No such file"):
+    with pytest.raises(UserError, match=r"source\.metadata: gone\.csv: cannot read: No such file"):
         Metadata(tmp_path / "gone.csv", "gone.csv")
 
 
