@@ -46,7 +46,7 @@ SECTION_CONFIGS: dict[str, type[Config]] = {
 }
 SOURCE_KEYS = [
     "kind", "location", "mirrors", "sha256", "members", "labels", "boxes", "target", "origin", "classes",
-    "pictures", "splits", "corrections",
+    "pictures", "splits", "metadata", "corrections",
 ]  # fmt: skip
 IGNORED = ["/data/", "/models/", "/ensembles/", "/weights/", "/reports/", "/exported/", "/.lamina/"]
 PIPELINE = "# lamina 0.1: the pipeline\nstages: {}\n"

@@ -343,17 +343,18 @@ def test_a_missing_source_and_sources_elsewhere(read: Callable[..., str]) -> Non
     assert read("mnist:3.0.1", "tfds") == "kind tfds"
 
 
-def test_corrections_are_watched_with_any_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["corrections", "metadata"])
+def test_tables_next_to_the_source_are_watched(tmp_path: Path, key: str) -> None:
     def watched(**source: object) -> str:
         return watch_source({"kind": "smear"} | source, tmp_path, tmp_path / "cache.json")
 
-    assert watched(corrections=None) == watched() == "kind smear"
-    assert watched(corrections="fixed.csv") == "kind smear\ncorrections missing"
+    assert watched(**{key: None}) == watched() == "kind smear"
+    assert watched(**{key: "fixed.csv"}) == f"kind smear\n{key} missing"
     (tmp_path / "fixed.csv").write_text("file,label\n")
-    before = watched(corrections="fixed.csv")
-    assert before.startswith("kind smear\ncorrections ")
+    before = watched(**{key: "fixed.csv"})
+    assert before.startswith(f"kind smear\n{key} ")
     (tmp_path / "fixed.csv").write_text("file,label\na,b\n")
-    assert watched(corrections="fixed.csv") not in (before, "kind smear\ncorrections missing")
+    assert watched(**{key: "fixed.csv"}) not in (before, f"kind smear\n{key} missing")
 
 
 def test_the_cache_keeps_nothing_of_files_that_are_gone(tmp_path: Path, source: Path, read: Callable[..., str]) -> None:

@@ -50,7 +50,13 @@ def _found(names: Sequence[str], pattern: str) -> Flags:
 
 
 def split_around(
-    is_test: Flags, origins: Sequence[str], labels: Sequence[str], validation: float, seed: int
+    is_test: Flags,
+    origins: Sequence[str],
+    labels: Sequence[str],
+    validation: float,
+    seed: int,
+    *,
+    key: str = "split.test_pattern",
 ) -> npt.NDArray[np.object_]:
     """Assign every picture to a fold, around a published test set.
 
@@ -60,6 +66,7 @@ def split_around(
         labels: (n,) class of each picture.
         validation: share of all n pictures.
         seed: of the assignment.
+        key: of params.yaml that gives the test set.
 
     Returns:
         (n,) folds: `test` for the test set; `SPARE` for other pictures of its origins, as training on them would leak;
@@ -71,12 +78,12 @@ def split_around(
     """
     table = pd.DataFrame({"origin": list(origins), "label": list(labels), "test": is_test})
     rest = table[~table.groupby("origin")["test"].transform("any")]
-    _require_classes(table, rest)
+    _require_classes(table, rest, key)
     share = validation * len(table) / len(rest)
     if share >= 1:
         raise UserError(
-            f"split.validation: {validation} of {len(table)} pictures takes all {len(rest)} that split.test_pattern "
-            "leaves; lower it, so that some are left for training"
+            f"split.validation: {validation} of {len(table)} pictures takes all {len(rest)} that {key} leaves; "
+            "lower it, so that some are left for training"
         )
     drawn = split_origins(list(rest["origin"]), list(rest["label"]), {"train": 1 - share, "validation": share}, seed)
     folds = table["origin"].map(drawn).fillna(SPARE).to_numpy(object)
@@ -84,15 +91,15 @@ def split_around(
     return folds
 
 
-def _require_classes(table: pd.DataFrame, rest: pd.DataFrame) -> None:
+def _require_classes(table: pd.DataFrame, rest: pd.DataFrame, key: str) -> None:
     """Refuse a class without test pictures, or with fewer than two origins for training and validation."""
     left = rest.groupby("label")["origin"].nunique()
     for label in sorted(set(table["label"])):
         of_class = f" of class {label!r}" if label else ""
         if not table["test"][table["label"] == label].any():
-            raise UserError(f"split.test_pattern: matches no picture{of_class}; {remedy(label, 'correct the pattern')}")
+            raise UserError(f"{key}: matches no picture{of_class}; {remedy(label, 'correct it')}")
         if left.get(label, 0) < 2:
             raise UserError(
-                f"split.test_pattern: {left.get(label, 0)} origins{of_class} are left without test pictures, but "
+                f"{key}: {left.get(label, 0)} origins{of_class} are left without test pictures, but "
                 f"training and validation need one each; {remedy(label)}"
             )

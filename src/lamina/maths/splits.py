@@ -5,17 +5,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lamina.config import Config
 from lamina.errors import UserError
 
 FOLDS: Final = ("train", "validation", "test")
+UNKNOWN: Final = "unknown"  # value of a column of metadata where a picture has none
 _MOST_KINDS: Final = 200  # largest number of different origins of each fold that are tried for a swap
 _STEPS: Final = 200  # per fold, and one for each origin: only rounding errors could need more
 _DENSE: Final = 256  # origins whose counts are not sparse at once
@@ -23,6 +24,7 @@ _LEAST: Final = 1e-3  # change of the distances that counts
 _COMPARED: Final = 10**4  # counts of classes that are compared at once
 _EMPTY: Final = 1e10  # cost of a class missing from a fold: above any distance of 60,000 pictures
 
+Values = Annotated[tuple[str, ...], BeforeValidator(lambda given: _texts(given)), Field(min_length=1)]
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
@@ -36,12 +38,16 @@ class SplitConfig(Config):
         merge_near_duplicates: whether pictures that show the same thing, in any orientation, count as one origin.
         test_pattern: regular expression for the names of the test pictures, as published data sets define them. It is
             searched in each name, with or without a top folder that all names share. None: test pictures are drawn.
+        hold_out: column of `source.metadata`, and the values of the pictures that are the test set.
+        stratify: column of `source.metadata`: each fold gets as much of each of its values, in each class.
     """
 
     test: float = Field(gt=0, lt=1)
     validation: float = Field(gt=0, lt=1)
     merge_near_duplicates: bool = True
     test_pattern: str | None = None
+    hold_out: dict[str, Values] | None = Field(None, min_length=1, max_length=1)
+    stratify: str | None = Field(None, min_length=1)
 
     @field_validator("test_pattern")
     @classmethod
@@ -54,16 +60,29 @@ class SplitConfig(Config):
 
     @model_validator(mode="after")
     def _leaves_something(self) -> "SplitConfig":
-        if self.test_pattern is None and self.test + self.validation >= 1:
+        if self.test_pattern is not None and self.hold_out:
+            raise ValueError("test_pattern and hold_out both choose the test pictures; set one of them to null")
+        if not self.is_test_given and self.test + self.validation >= 1:
             raise ValueError("test and validation must leave pictures to train with (together below 1)")
         return self
 
     @property
+    def is_test_given(self) -> bool:
+        """Whether the test pictures are given, not drawn."""
+        return self.test_pattern is not None or self.hold_out is not None
+
+    @property
     def shares(self) -> Mapping[str, float]:
-        """Share of all pictures of each fold, ordered as `FOLDS`; of `validation` alone with `test_pattern`."""
-        if self.test_pattern is not None:
+        """Share of all pictures of each fold, ordered as `FOLDS`; of `validation` alone if the test is given."""
+        if self.is_test_given:
             return {"validation": self.validation}
         return dict(zip(FOLDS, (1 - self.test - self.validation, self.validation, self.test), strict=True))
+
+
+def _texts(given: Any) -> Any:
+    """Return one value or several as texts, as tables hold them; YAML has numbers."""
+    values = given if isinstance(given, list | tuple) else [given]
+    return tuple(str(value) if isinstance(value, str | int | float) else value for value in values)
 
 
 def split_origins(origins: Sequence[str], labels: Sequence[str], shares: Mapping[str, float], seed: int) -> pd.Series:

@@ -17,6 +17,7 @@ from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.corrections import Corrections
 from lamina.data.sources.members import Picture
+from lamina.data.sources.metadata import Metadata
 from lamina.data.sources.source import open_source
 from lamina.errors import UserError
 from lamina.files import PiecewiseWriter, staged
@@ -82,15 +83,21 @@ def download(config: SourceConfig, system: Path, out: Path, *, seed: int) -> Dow
         UserError: If something is wrong with the source; then nothing is written.
     """
     corrections = Corrections(system / config.corrections, config.corrections) if config.corrections else None
+    metadata = Metadata(system / config.metadata, config.metadata) if config.metadata else None
     with open_source(config, seed=seed, system=system) as source, staged(out, folder=True) as folder:
         found = corrections.apply(source.pictures) if corrections else source.pictures
         pictures = progress(found, what="download", unit=config.content, total=source.total)
         groups = prefetch(map(to_table, row_groups(_in_order(pictures))), depth=1)
         write_parts(groups, folder, compression=COMPRESSION[config.content])
-        summary = _summary(sorted(folder.iterdir()), config.content)
+        parts = sorted(folder.iterdir())
+        summary = _summary(parts, config.content)
         if corrections:
             corrections.write(folder)
-        return replace(summary, notes=(*source.notes, *([str(corrections)] if corrections else [])))
+        if metadata:
+            metadata.write(
+                [name for part in parts for name in pq.read_table(part, columns=["name"])["name"].to_pylist()], folder
+            )
+        return replace(summary, notes=(*source.notes, *(str(one) for one in (corrections, metadata) if one)))
 
 
 def _in_order(pictures: Iterable[Picture]) -> Iterator[Picture]:

@@ -1,16 +1,23 @@
 """Shared by the stages `split` and `split_texts`: assign origins to folds and parts, and count them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from lamina.data.sources.metadata import TABLE
+from lamina.errors import UserError
 from lamina.maths.crossvalidation import SPARE, partition
-from lamina.maths.published_split import find_published_test, split_around
-from lamina.maths.splits import FOLDS, SplitConfig, split_origins
+from lamina.maths.published_split import Flags, find_published_test, split_around
+from lamina.maths.splits import FOLDS, UNKNOWN, SplitConfig, split_origins
 
+RAW: Final = Path("data/raw")
+METADATA: Final = "metadata.parquet"  # in data/split
+GivenTest: TypeAlias = Callable[[Sequence[str]], Flags]  # from names to whether each is of the given test set
 MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
 
 
@@ -47,15 +54,62 @@ def class_labels(rows: pd.DataFrame) -> "pd.Series[str]":
     return labels
 
 
-def published_test(names: Iterable[str], config: SplitConfig) -> np.ndarray | None:
-    """Return which rows, (n,) bool, belong to the published test set; None if `config` names none."""
-    return None if config.test_pattern is None else find_published_test(list(names), config.test_pattern)
+def read_metadata(raw: Path) -> pd.DataFrame | None:
+    """Read the columns of `source.metadata` by the name of the picture or text; None if there is no table."""
+    return pd.read_parquet(raw / TABLE).set_index("name") if (raw / TABLE).exists() else None
+
+
+def given_test(config: SplitConfig, metadata: pd.DataFrame | None) -> GivenTest | None:
+    """Return a function from names to whether each belongs to the given test set; None if `config` gives none."""
+    if config.test_pattern is not None:
+        return partial(find_published_test, pattern=config.test_pattern)
+    if config.hold_out is None:
+        return None
+    ((name, values),) = config.hold_out.items()
+    column = _column(metadata, name, "split.hold_out")
+
+    def find(names: Sequence[str]) -> Flags:
+        found = column.reindex(list(names)).isin(values).to_numpy(bool)
+        if found.all() or not found.any():
+            known = ", ".join(sorted(set(column.dropna()))[:10])
+            raise UserError(
+                f"split.hold_out: {'all' if found.all() else 'none'} of {len(names)} have {name} "
+                f"{' or '.join(values)}; its values are {known}"
+            )
+        return found
+
+    return find
+
+
+def strata(rows: pd.DataFrame, config: SplitConfig, metadata: pd.DataFrame | None) -> "pd.Series[str]":
+    """Return what the folds of a split are to have equal shares of: the label, and the value of `split.stratify`."""
+    labels = class_labels(rows)
+    if config.stratify is None:
+        return labels
+    column = _column(metadata, config.stratify, "split.stratify").reindex(rows["name"]).fillna(UNKNOWN)
+    return labels + f" of {config.stratify} " + column.set_axis(rows.index)
+
+
+def _column(metadata: pd.DataFrame | None, name: str, key: str) -> "pd.Series[str]":
+    if metadata is None:
+        raise UserError(f"{key}: names the column {name!r}, but there is no metadata; set source.metadata")
+    if name not in metadata:
+        raise UserError(f"{key}: source.metadata has no column {name!r}; it has {', '.join(map(str, metadata))}")
+    column: pd.Series[str] = metadata[name]
+    return column
+
+
+def metadata_of(rows: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
+    """Return `id`, and the columns of the metadata, missing where there are none, for each row (`id`, `name`)."""
+    found = metadata.reindex(rows["name"]).reset_index(drop=True)
+    found.insert(0, "id", rows["id"].to_numpy())
+    return found
 
 
 def assign_folds(
     rows: pd.DataFrame,
     labels: "pd.Series[str]",
-    published: np.ndarray | None,
+    published: Flags | None,
     config: SplitConfig,
     *,
     parts: int,
@@ -65,8 +119,8 @@ def assign_folds(
 
     Args:
         rows: Column `origin`.
-        labels: Of `class_labels`.
-        published: Of `published_test`.
+        labels: Of `strata`.
+        published: Whether each row is of the given test set; None if that is drawn.
         config: Section `split`.
         parts: Of a cross-validation; 0 for none.
         seed: Of the random draws.
@@ -83,7 +137,8 @@ def assign_folds(
     if published is None:
         fold = rows["origin"].map(split_origins(origins, classes, config.shares, seed))
     else:
-        fold = split_around(published, origins, classes, config.validation, seed)
+        key = "split.hold_out" if config.hold_out else "split.test_pattern"
+        fold = split_around(published, origins, classes, config.validation, seed, key=key)
     part = rows["origin"].map(partition(origins, classes, parts, seed)).astype(np.int8) if parts else np.int8(-1)
     return rows.assign(fold=fold, part=part)
 

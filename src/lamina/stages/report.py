@@ -12,6 +12,7 @@ from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
 from lamina.report.inspection import with_inspection
 from lamina.report.page import NOTHING, lay_out, pictures_chapter, texts_chapter
 from lamina.report.published import published_chapter
+from lamina.report.slices import with_slices
 from lamina.results.published import read_copy
 from lamina.results.record import system_name
 from lamina.stages import entry
@@ -56,6 +57,7 @@ def report(runs: Mapping[str, Task], system: Path, out: Path, *, content: str = 
         about_data = texts_chapter(data)
     else:
         about_data = with_inspection(pictures_chapter(data), system, chapters, data)
+    about_data = with_slices(about_data, system, chapters, runs, data.noun)
     published = read_copy(system)
     compared = published_chapter(system, published, runs) if published else NOTHING
     text = lay_out(system_name(system), chapters, about_data, compared)

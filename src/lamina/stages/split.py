@@ -30,7 +30,18 @@ from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
-from lamina.stages.folds import MANIFEST, FoldsSummary, assign_folds, class_labels, count_folds, published_test
+from lamina.stages.folds import (
+    MANIFEST,
+    METADATA,
+    RAW,
+    FoldsSummary,
+    assign_folds,
+    count_folds,
+    given_test,
+    metadata_of,
+    read_metadata,
+    strata,
+)
 
 SHEET_ROWS: Final = 24
 SHEET_PICTURES: Final = 10  # in a row
@@ -51,7 +62,9 @@ class SplitSummary(FoldsSummary):
         )
 
 
-def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int, parts: int = 0) -> SplitSummary:
+def split(
+    config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: int, parts: int = 0, raw: Path = RAW
+) -> SplitSummary:
     """Write folds, joined pictures, the leak audit and contact sheets to `out` (docs/files.md).
 
     Pictures without labels count as one class.
@@ -63,17 +76,19 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
         out: Folder for the results.
         seed: Of the random draws.
         parts: Of a cross-validation, of whole origins; 0: none, and the manifest holds -1.
+        raw: Folder of the downloaded pictures, with their metadata if there are some.
 
     Returns:
         The numbers of the split.
 
     Raises:
-        UserError: If a class has fewer origins than folds or parts, `config.test_pattern` leaves it without pictures
-            in a fold, or its name is reserved.
+        UserError: If a class has fewer origins than folds or parts, the given test pictures leave it without
+            pictures in a fold, `config` names a column that the metadata lack, or its name is reserved.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
-    labels = class_labels(pictures)
-    published = published_test(pictures["name"], config)
+    metadata = read_metadata(raw)
+    labels, find_test = strata(pictures, config, metadata), given_test(config, metadata)
+    published = find_test and find_test(list(pictures["name"]))
     described = describe_pictures(pictures["id"], pixels)
     bounds = same_content_bounds(pictures, pixels)
     pairs = same_content_pairs(pictures, pixels, described, bounds) if config.merge_near_duplicates else NO_PAIRS
@@ -84,6 +99,8 @@ def split(config: SplitConfig, lab: Path, augmented: Path, out: Path, *, seed: i
     summary = _summary(pictures, len(pairs), audit, float(bounds.min()))
     with staged(out, folder=True) as part:
         _rows(pictures, augmented, spare=parts > 0).to_parquet(part / "manifest.parquet", index=False)
+        if metadata is not None:
+            metadata_of(pictures, metadata).to_parquet(part / METADATA, index=False)
         pairs.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         if len(pairs):

@@ -22,7 +22,18 @@ from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import AssessConfig
 from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
-from lamina.stages.folds import MANIFEST, FoldsSummary, assign_folds, class_labels, count_folds, published_test
+from lamina.stages.folds import (
+    MANIFEST,
+    METADATA,
+    RAW,
+    FoldsSummary,
+    assign_folds,
+    count_folds,
+    given_test,
+    metadata_of,
+    read_metadata,
+    strata,
+)
 
 JOINED: Final = ["id", "other", "agreement"]
 
@@ -43,7 +54,7 @@ class TextSplitSummary(FoldsSummary):
 
 
 def split_texts(
-    config: SplitConfig, filtered: Path, texts: Path, out: Path, *, seed: int, parts: int = 0
+    config: SplitConfig, filtered: Path, texts: Path, out: Path, *, seed: int, parts: int = 0, raw: Path = RAW
 ) -> TextSplitSummary:
     """Write folds, the pairs that were joined before, and the leak audit after to `out` (docs/files.md).
 
@@ -54,6 +65,7 @@ def split_texts(
         out: Folder for `manifest.parquet`, `joined.parquet`, `audit.parquet` and `summary.json`.
         seed: Decides which origins go to which fold.
         parts: Of a cross-validation, to which whole origins are assigned too; 0 for none (-1 in the manifest).
+        raw: Folder of the downloaded texts, with their metadata if there are some.
 
     Returns:
         What the folds hold and what the audit found. Texts without labels count as one class.
@@ -63,8 +75,9 @@ def split_texts(
             in a fold.
     """
     kept = pd.read_parquet(filtered / "kept.parquet")
-    labels = class_labels(kept)
-    published = published_test(kept["name"], config)
+    metadata = read_metadata(raw)
+    labels, find_test = strata(kept, config, metadata), given_test(config, metadata)
+    published = find_test and find_test(list(kept["name"]))
     ids = list(kept["id"])
     joined = pd.DataFrame(columns=JOINED)
     if config.merge_near_duplicates:
@@ -76,6 +89,8 @@ def split_texts(
     summary = _summary(kept, len(joined), audit)
     with staged(out, folder=True) as part:
         kept[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
+        if metadata is not None:
+            metadata_of(kept, metadata).to_parquet(part / METADATA, index=False)
         joined.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         write_json(part / "summary.json", summary.__dict__)

@@ -28,9 +28,9 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.drift import independent
-from lamina.maths.published_split import find_published_test
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
+from lamina.stages.folds import GivenTest, given_test, read_metadata
 from lamina.tracking.data_docs import page
 from lamina.tracking.expectations import Finding, Suite, check
 from lamina.tracking.suites import COLORED, DRIFT, LABELED, PUBLISHED, SUITES
@@ -68,7 +68,7 @@ class Content:
 
     suites: tuple[Suite, ...]
     drift_suite: Suite
-    read_tables: Callable[[Path, Mapping[str, float], int, str | None, Collection[str] | None], Tables]
+    read_tables: Callable[[Path, Mapping[str, float], int, GivenTest | None, Collection[str] | None], Tables]
     quantities: Callable[[Tables], Values]
 
 
@@ -82,7 +82,7 @@ def validate(
     accepted: DataProfile | None = None,
     drift: float = ValidateConfig().drift,
     parts: int = 0,
-    published: str | None = None,
+    published: GivenTest | None = None,
     classes: Collection[str] | None = None,
 ) -> ValidationSummary:
     """Check the tables under `data` against their suites, and the pictures or texts against the accepted ones.
@@ -100,7 +100,7 @@ def validate(
         accepted: The accepted profile, or None.
         drift: Share of the pictures or texts that may move, 0 to 1.
         parts: Of a cross-validation; 0 for none.
-        published: Pattern in the names of published test pictures or texts, or None.
+        published: Tells from names which pictures or texts are of the given test set; None: it is drawn.
         classes: The allowed classes; None: all.
 
     Returns:
@@ -191,7 +191,7 @@ def read_tables(
     data: Path,
     shares: Mapping[str, float],
     parts: int = 0,
-    published: str | None = None,
+    published: GivenTest | None = None,
     classes: Collection[str] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Read the tables of the stages, without the pictures' bytes, and add columns that compare them.
@@ -224,14 +224,14 @@ def read_tables(
     }
 
 
-def read_split(data: Path, known: pd.DataFrame, parts: int, published: str | None) -> pd.DataFrame:
+def read_split(data: Path, known: pd.DataFrame, parts: int, published: GivenTest | None) -> pd.DataFrame:
     """Read the rows of the split, and compare them with the pictures or texts that were split.
 
     Args:
         data: As of `validate`, like `parts` and `published`.
         known: The pictures or texts: `id`, `name`, `origin`.
         parts: Of a cross-validation.
-        published: Pattern of names.
+        published: As of `validate`.
 
     Returns:
         The rows with `name`; `origin_whole`: whether all of their known origin share one origin in the split;
@@ -243,7 +243,7 @@ def read_split(data: Path, known: pd.DataFrame, parts: int, published: str | Non
     split = split.assign(name=split["id"].map(known["name"]).fillna(split["id"]))
     is_published = np.zeros(len(split), bool)
     if published is not None:
-        is_published = find_published_test(list(split["name"]), published)
+        is_published = published(list(split["name"]))
     return split.assign(
         origin_whole=split["origin"].groupby(split["id"].map(known["origin"]), dropna=False).transform("nunique") == 1,
         of_published=split["origin"].isin(split.loc[is_published, "origin"]),
@@ -383,7 +383,7 @@ def run_validation(content: Content, params: Mapping[str, Any], *, colored: bool
         accepted=read_profile(BASELINE, remedy="restore it, or write {} into it: nothing accepted yet"),
         drift=validated(params.get("validate", {}), "validate", ValidateConfig).drift,
         parts=validated(params.get("assess", {}), "assess", AssessConfig).folds,
-        published=split.test_pattern,
+        published=given_test(split, read_metadata(Path("data/raw"))),
         classes=source.classes,
     )
     print(summary)

@@ -13,6 +13,7 @@ from lamina.data.drift import Values
 from lamina.data.texts import TEXTS as TEXTS_FILE
 from lamina.maths.crossvalidation import SPARE
 from lamina.stages import entry
+from lamina.stages.folds import GivenTest
 from lamina.stages.validate import (
     Content,
     Tables,
@@ -26,7 +27,7 @@ from lamina.tracking.text_suites import TEXT_DRIFT, TEXT_SUITES
 
 
 def read_text_tables(
-    data: Path, shares: Mapping[str, float], parts: int, published: str | None, classes: Collection[str] | None
+    data: Path, shares: Mapping[str, float], parts: int, published: GivenTest | None, classes: Collection[str] | None
 ) -> dict[str, pd.DataFrame]:
     """Read the tables that `TEXT_SUITES` describe, by their names; arguments as of `lamina.stages.validate`."""
     kept = pd.read_parquet(data / "filtered" / "kept.parquet")

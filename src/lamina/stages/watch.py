@@ -85,12 +85,13 @@ def roots(stage: str) -> list[str]:
 
 
 def watch_source(source: Mapping[str, Any], system: Path, cache: Path) -> str:
-    """Return a digest of the files that a source reads, and of its corrections if it has some (`_watch_files`)."""
-    found, corrections = _watch_files(source, system, cache), source.get("corrections")
-    if not isinstance(corrections, str):
-        return found
-    path = system / corrections
-    return f"{found}\ncorrections {file_digest(path) if path.is_file() else 'missing'}"
+    """Return a digest of the files that a source reads (`_watch_files`), of its corrections and of its metadata."""
+    found = _watch_files(source, system, cache)
+    for name in ("corrections", "metadata"):
+        if isinstance(place := source.get(name), str):
+            path = system / place
+            found += f"\n{name} {file_digest(path) if path.is_file() else 'missing'}"
+    return found
 
 
 def _watch_files(source: Mapping[str, Any], system: Path, cache: Path) -> str:

@@ -86,6 +86,8 @@ class SourceConfig(Config):
         splits: Splits to read, or parts of them as `train[:10%]`, for tfds; null: all.
         corrections: Path, relative to the system's folder, of a table of labels that replace those of the source
             (`lamina.data.sources.corrections`).
+        metadata: Path, relative to the system's folder, of a table with further columns
+            (`lamina.data.sources.metadata`).
     """
 
     kind: Literal["smear", "folder", "archive", "url", "tfds", "sklearn"]
@@ -103,6 +105,7 @@ class SourceConfig(Config):
     pictures: int = Field(600, ge=1, le=1_000_000)
     splits: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
     corrections: str | None = Field(None, min_length=1)
+    metadata: str | None = Field(None, min_length=1)
 
     @field_validator("location", mode="before")
     @classmethod
@@ -154,7 +157,9 @@ class SourceConfig(Config):
         if mirrored is None or path is None:
             return self
         given = {key: value for key in ("labels", "boxes") if (value := getattr(mirrored, key)) is not None}
-        kept = self.model_dump(include={"content", "labels", "boxes", "origin", "classes", "target", "corrections"})
+        kept = self.model_dump(
+            include={"content", "labels", "boxes", "origin", "classes", "target", "corrections", "metadata"}
+        )
         place = {"kind": "folder" if path.is_dir() else "archive", "location": str(path)}
         return SourceConfig(**kept | place | given, sha256=mirrored.sha256, members=mirrored.members)
 

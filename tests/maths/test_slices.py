@@ -1,0 +1,67 @@
+"""Slices: their scores, and which differ from the rest, also where pictures of an origin agree."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamina.maths.scores import accuracy_interval
+from lamina.maths.slices import FEWEST, find_slices, worst_first
+
+
+def test_a_slice_has_its_pictures_origins_and_interval() -> None:
+    columns = pd.DataFrame({"camera": ["a", "a", "b", "b", None, "a"], "same": ["x"] * 6}, dtype="str")
+    right, origin = np.array([1, 0, 1, 1, 1, 1]), list("ppqrst")
+    found = {one.value: one for one in find_slices(right, origin, columns, share=True)}
+    assert list(found) == ["a", "b", "unknown"], "in order, what is not known last; one value makes no slices"
+    assert (found["a"].pictures, found["a"].origins, found["a"].mean) == (3, 2, pytest.approx(2 / 3))
+    assert found["a"].interval == accuracy_interval(right[[0, 1, 5]], ["p", "p", "t"])
+    assert found["a"].difference == pytest.approx(2 / 3 - 1)
+    assert (found["unknown"].interval, found["unknown"].p) == (None, None), "one origin says nothing of others"
+    assert [one.value for one in worst_first([*found.values()], higher_is_better=True)][0] == "a"
+
+
+def test_numbers_are_cut_at_their_quarters() -> None:
+    age = pd.DataFrame({"age": [*map(str, range(20, 60)), None]}, dtype="str")
+    found = find_slices(np.ones(41), np.arange(41), age, share=True)
+    assert [one.value for one in found] == ["20 to 29.75", "29.75 to 39.5", "39.5 to 49.25", "49.25 to 59", "unknown"]
+    assert [one.pictures for one in found] == [10, 10, 10, 10, 1]
+    few = pd.DataFrame({"ward": ["1", "2"] * 20}, dtype="str")
+    assert [one.value for one in find_slices(np.ones(40), np.arange(40), few, share=True)] == ["1", "2"]
+
+
+def test_a_real_difference_is_found_and_chance_is_not() -> None:
+    random = np.random.default_rng(5)
+    columns = pd.DataFrame({"site": np.repeat(["good", "bad"], 100)}, dtype="str")
+    right = np.concatenate([random.random(100) < 0.95, random.random(100) < 0.6])
+    assert all((one.p or 0) < 1e-4 for one in find_slices(right, np.arange(200), columns, share=True))
+    mixed = random.permutation(right)
+    assert all((one.p or 0) > 0.05 for one in find_slices(mixed, np.arange(200), columns, share=True))
+
+
+@pytest.mark.parametrize(("origins", "size"), [(40, 1), (40, 8), (15, 6)])
+def test_false_differences_are_as_rare_as_p_says(origins: int, size: int) -> None:
+    random, wrong = np.random.default_rng(origins + size), 0
+    group = np.repeat(np.arange(origins), size)
+    columns = pd.DataFrame({"site": np.where(group < origins // 2, "a", "b")}, dtype="str")
+    for _ in range(300):
+        chance = np.clip(0.8 + random.normal(0, 0.15, origins), 0, 1)[group]
+        found = find_slices(random.random(len(group)) < chance, group, columns, share=True)
+        wrong += min(one.p or 0 for one in found) <= 0.025  # Holm doubles the least of two equal tests
+    assert wrong / 300 < 0.09
+
+
+def test_few_origins_are_not_tested() -> None:
+    columns = pd.DataFrame({"site": ["a"] * (FEWEST - 1) + ["b"] * 20}, dtype="str")
+    assert [one.p for one in find_slices(np.ones(FEWEST + 19), np.arange(FEWEST + 19), columns, share=True)] == [
+        None
+    ] * 2
+
+
+def test_errors_are_scored_by_their_mean() -> None:
+    columns = pd.DataFrame({"light": ["day"] * 10 + ["night"] * 10}, dtype="str")
+    errors = np.concatenate([np.linspace(1, 2, 10), np.linspace(5, 6, 10)])
+    first, second = worst_first(find_slices(errors, np.arange(20), columns, share=False), higher_is_better=False)
+    assert (first.value, first.mean, second.mean) == ("night", pytest.approx(5.5), pytest.approx(1.5))
+    assert first.interval is not None
+    assert first.interval[0] < 5.5 < first.interval[1]
+    assert (first.p or 1) < 1e-6

@@ -1,0 +1,95 @@
+"""Folds by a column of the metadata: held out as the test set, or in equal shares in all folds."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lamina.config import validated
+from lamina.data.sources.metadata import TABLE
+from lamina.errors import UserError
+from lamina.maths.splits import SplitConfig
+from lamina.stages.folds import assign_folds, given_test, metadata_of, read_metadata, strata
+
+COUNT = 120
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    names = [f"{number:03d}.png" for number in range(COUNT)]
+    label = np.where(np.arange(COUNT) % 2, "cat", "dog")
+    return pd.DataFrame({"id": names, "name": names, "origin": names, "label": label})
+
+
+@pytest.fixture
+def metadata(rows: pd.DataFrame, tmp_path: Path) -> pd.DataFrame:
+    """Two of three pictures are of site A, every third of site 2; one is of none."""
+    site = np.where(np.arange(COUNT) % 3, "A", "2")
+    table = pd.DataFrame({"name": rows["name"], "site": site}, dtype="str").drop(index=5)
+    table.to_parquet(tmp_path / TABLE, index=False)
+    found = read_metadata(tmp_path)
+    assert found is not None
+    return found
+
+
+def config(**given: object) -> SplitConfig:
+    return validated({"test": 0.3, "validation": 0.1, **given}, "split", SplitConfig)
+
+
+def split(rows: pd.DataFrame, metadata: pd.DataFrame | None, chosen: SplitConfig) -> pd.DataFrame:
+    find = given_test(chosen, metadata)
+    published = find and find(list(rows["name"]))
+    return assign_folds(rows, strata(rows, chosen, metadata), published, chosen, parts=0, seed=1)
+
+
+def test_a_site_is_held_out(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    folds = split(rows, metadata, config(hold_out={"site": 2}))["fold"]
+    assert set(folds[np.arange(COUNT) % 3 == 0]) == {"test"}, "2 is the text of the table"
+    assert set(folds[np.arange(COUNT) % 3 != 0]) == {"train", "validation"}
+    assert config(hold_out={"site": 2}).shares == {"validation": 0.1}
+
+
+def test_every_fold_gets_its_share_of_each_site_and_class(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    known = rows["name"].isin(metadata.index)
+    folds = split(rows[known], metadata, config(stratify="site"))
+    site = metadata["site"].reindex(folds["name"]).set_axis(folds.index)
+    share = pd.crosstab([folds["label"], site], folds["fold"], normalize="index")["test"]
+    assert share.between(0.25, 0.35).all(), share
+    with pytest.raises(UserError, match="class 'cat of site unknown' comes from 1 origins"):
+        split(rows, metadata, config(stratify="site"))
+
+
+def test_the_metadata_follow_the_rows(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    found = metadata_of(rows.iloc[[7, 5, 0]], metadata)
+    assert found["id"].tolist() == ["007.png", "005.png", "000.png"]
+    assert found["site"].isna().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"hold_out": {"site": "B"}}, "split.hold_out: none of 120 have site B; its values are 2, A"),
+        ({"hold_out": {"site": ["A", "2"]}, "test_pattern": "x"}, "test_pattern and hold_out both choose"),
+        ({"hold_out": {"camera": "B"}}, "split.hold_out: source.metadata has no column 'camera'; it has site"),
+        ({"hold_out": {"site": "A", "age": "3"}}, "split.hold_out"),
+        ({"hold_out": {"site": []}}, "split.hold_out"),
+        ({"stratify": "camera"}, "split.stratify: source.metadata has no column 'camera'; it has site"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    rows: pd.DataFrame, metadata: pd.DataFrame, given: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        split(rows, metadata, config(**given))
+
+
+def test_a_column_needs_metadata(rows: pd.DataFrame) -> None:
+    with pytest.raises(UserError, match=r"split.stratify: names the column 'site', but .* set source.metadata"):
+        split(rows, None, config(stratify="site"))
+
+
+def test_a_site_without_a_class_is_no_test_set(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    rows["label"] = np.where(np.arange(COUNT) % 3, "cat", "dog")
+    with pytest.raises(UserError, match=r"split.hold_out: matches no picture of class 'cat'"):
+        split(rows, metadata, config(hold_out={"site": "2"}))
