@@ -31,7 +31,10 @@ def wait_for_end(process: psutil.Process | None) -> None:
 
 def _may_be_dvc(process: psutil.Process) -> bool:
     """Whether it is `dvc` or a program that may call it, and not a shell that DVC runs a stage in."""
-    with suppress(psutil.Error):  # it has ended at this moment, or belongs to somebody else
+    try:
         text = " ".join(process.cmdline())
-        return ("dvc" in text or "python" in text) and "lamina.stages" not in text
-    return False
+    except psutil.NoSuchProcess:  # a parent that has ended at this moment: those above it have not started this process
+        return True
+    except psutil.AccessDenied:  # of somebody else
+        return False
+    return ("dvc" in text or "python" in text) and "lamina.stages" not in text

@@ -17,7 +17,7 @@ def test_a_slice_has_its_pictures_origins_and_interval() -> None:
     assert found["a"].interval == accuracy_interval(right[[0, 1, 5]], ["p", "p", "t"])
     assert found["a"].difference == pytest.approx(2 / 3 - 1)
     assert (found["unknown"].interval, found["unknown"].p) == (None, None), "one origin says nothing of others"
-    assert [one.value for one in worst_first([*found.values()], higher_is_better=True)][0] == "a"
+    assert worst_first([*found.values()], higher_is_better=True)[0].value == "a"
 
 
 def test_numbers_are_cut_at_their_quarters() -> None:
