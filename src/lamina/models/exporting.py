@@ -34,14 +34,29 @@ class Format:
     """An export format.
 
     Attributes:
-        write: writes a frozen graph into a folder.
+        write: writes a frozen graph into a folder; for `int8` with pictures that set its ranges.
         load: loads the export in a folder.
         files: that `write` creates.
+        is_exact: whether it answers as Keras but for rounding; else its answers are judged.
     """
 
-    write: Callable[["Frozen | Composed", Path], None]
+    write: Callable[["Frozen | Composed", Path, np.ndarray], None]
     load: Callable[[Path], Predict]
     files: tuple[str, ...]
+    is_exact: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a format that is not exact needs.
+
+    Attributes:
+        examples: (n, S, S, 3) pictures of the training fold.
+        judge: from the export to `checked` of `export.json` and a line about it; raises UserError if it is too bad.
+    """
+
+    examples: np.ndarray
+    judge: Callable[[Predict], tuple[Mapping[str, Any], str]]
 
 
 class Frozen:
@@ -82,21 +97,26 @@ def freeze(model: Any) -> "Frozen | Composed":
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """An export that agrees with Keras.
+    """An export that was checked.
 
     Attributes:
         folder: that holds it.
         size: of its files in bytes.
-        difference: largest difference of a probability.
+        checked: what was found, in words.
     """
 
     folder: Path
     size: int
-    difference: float
+    checked: str
 
 
 def export_model(
-    model: Any, formats: Sequence[str], out: Path, pixels: np.ndarray, about: Mapping[str, Any]
+    model: Any,
+    formats: Sequence[str],
+    out: Path,
+    pixels: np.ndarray,
+    about: Mapping[str, Any],
+    trial: Trial | None = None,
 ) -> list[Exported]:
     """Export a classifier to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
 
@@ -108,10 +128,11 @@ def export_model(
         out: folder of the exports.
         pixels: (n, S, S, 3) RGB 0..255, pictures on which export and Keras are compared.
         about: further content of `export.json` (docs/files.md).
+        trial: for formats that are not exact.
 
     Raises:
-        UserError: if a format cannot express the network, or if its probabilities differ from those of Keras by more
-            than `TOLERANCE`.
+        UserError: if a format cannot express the network, if its probabilities differ from those of Keras by more than
+            `TOLERANCE`, or if `trial` refuses it.
     """
     pixels = np.asarray(pixels, np.float32)
     expected = model.predict(pixels, batch_size=BATCH, verbose=0)
@@ -122,11 +143,16 @@ def export_model(
     for name in progress(formats, what="export", unit="formats"):
         form = FORMATS[name]
         with staged(out / name, folder=True) as part:
-            _translate(name, form.write, frozen, part)
-            checked = compare(name, expected, in_batches(form.load(part), pixels))
+            _translate(name, form.write, frozen, part, trial.examples if trial else pixels)
+            if form.is_exact:
+                checked: Mapping[str, Any] = compare(name, expected, in_batches(form.load(part), pixels))
+                said = f"probabilities within {checked['greatest_difference']:.1g} of Keras"
+            else:
+                assert trial
+                checked, said = trial.judge(form.load(part))
             write_json(part / "export.json", {**about, **_described(name, model, part), "checked": checked})
         size = sum((out / name / file).stat().st_size for file in form.files)
-        done.append(Exported(folder=out / name, size=size, difference=checked["greatest_difference"]))
+        done.append(Exported(folder=out / name, size=size, checked=said))
     return done
 
 
@@ -207,14 +233,22 @@ def _make_deterministic(graph: Any) -> None:
     del graph.value_info[:]
 
 
-def _write_onnx(frozen: Frozen | Composed, folder: Path) -> None:
+def _write_int8(frozen: Frozen | Composed, folder: Path, examples: np.ndarray) -> None:
+    import onnx
+
+    from lamina.models.quantizing import quantize
+
+    onnx.save(quantize(frozen.onnx, np.asarray(examples, np.float32)), folder / "model.onnx")
+
+
+def _write_onnx(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> None:
     import onnx
 
     onnx.checker.check_model(frozen.onnx)
     onnx.save(frozen.onnx, folder / "model.onnx")
 
 
-def _write_openvino(frozen: Frozen | Composed, folder: Path) -> None:
+def _write_openvino(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> None:
     # the runtime reads ONNX itself; OpenVINO's converter for TensorFlow sends telemetry
     from lamina.models.openvino_runtime import ov
 
@@ -225,7 +259,7 @@ def _write_openvino(frozen: Frozen | Composed, folder: Path) -> None:
     ov.save_model(network, folder / "model.xml", compress_to_fp16=False)
 
 
-def _write_litert(frozen: Frozen | Composed, folder: Path) -> None:
+def _write_litert(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> None:
     assert isinstance(frozen, Frozen)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
     (folder / "model.tflite").write_bytes(converter.convert())
@@ -279,5 +313,6 @@ FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
         "onnx": Format(write=_write_onnx, load=_load_onnx, files=("model.onnx",)),
         "openvino": Format(write=_write_openvino, load=_load_openvino, files=("model.xml", "model.bin")),
         "litert": Format(write=_write_litert, load=_load_litert, files=("model.tflite",)),
+        "int8": Format(write=_write_int8, load=_load_onnx, files=("model.onnx",), is_exact=False),
     }
 )

@@ -79,14 +79,15 @@ def test_a_network_of_chroma_loads_in_safe_mode_and_runs_in_openvino(extractor: 
 
 
 def test_a_network_of_chroma_is_exported_to_every_format(extractor: Any, tmp_path: Path) -> None:
-    from lamina.models.exporting import FORMATS, export_model
+    from lamina.commands.export import EXACT
+    from lamina.models.exporting import export_model
     from lamina.models.networks import build_head, join
 
     width = extractor.output.shape[-1]
     head = build_head(width, 2, dropout=0.5, mean=np.zeros(width), variance=np.ones(width), seed=1)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    done = export_model(join(extractor, head), list(FORMATS), tmp_path, pixels, {"run": "a", "classes": ["b", "c"]})
-    assert len(done) == len(FORMATS)
+    done = export_model(join(extractor, head), EXACT, tmp_path, pixels, {"run": "a", "classes": ["b", "c"]})
+    assert len(done) == len(EXACT)
 
 
 # ---- training

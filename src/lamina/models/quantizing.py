@@ -1,0 +1,63 @@
+"""Networks with whole numbers of 8 bits in place of float32: a quarter of the size, and faster where processors can."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from lamina.quiet_stderr import quiet_stderr
+
+EXAMPLES: Final = 128  # pictures whose values set the ranges
+BATCH: Final = 16
+
+
+def quantize(network: Any, examples: np.ndarray) -> Any:
+    """Quantize the weights and values of a network, after training: symmetric weights by channel, values by range.
+
+    The same network and examples give the same result.
+
+    Args:
+        network: In ONNX, from pictures to probabilities.
+        examples: (n, S, S, 3) float32 pictures like those that it will see.
+
+    Returns:
+        The network in ONNX; its input and output are float32 as before.
+
+    Source:
+        B. Jacob et al., Quantization and training of neural networks for efficient integer-arithmetic-only inference,
+        CVPR 2018; ONNX Runtime's static quantization.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Examples(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
+        """Batches of the examples, once."""
+
+        def __init__(self) -> None:
+            self._batches = _batches(network.graph.input[0].name, examples)
+
+        def get_next(self) -> Mapping[str, np.ndarray] | None:
+            return next(self._batches, None)
+
+    with tempfile.TemporaryDirectory() as temporary, quiet_stderr():
+        given, prepared, done = (Path(temporary) / name for name in ("given.onnx", "prepared.onnx", "done.onnx"))
+        onnx.save(network, given)
+        quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            done,
+            Examples(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+        )
+        return onnx.load(done)
+
+
+def _batches(name: str, examples: np.ndarray) -> Iterator[Mapping[str, np.ndarray]]:
+    for start in range(0, len(examples), BATCH):
+        yield {name: examples[start : start + BATCH]}

@@ -1,0 +1,74 @@
+"""`lamina export --format int8`: smaller, judged on the test fold as the gate does, refused if it is worse."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from finished import CONVERT, finished_record, run_settings, write_params
+from lamina.commands.export import INT8, export, originals_of
+from lamina.data.rows import open_rows
+from lamina.errors import UserError
+from pages import CELLS, write_pictures, write_plan
+
+SIDE = 16
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Path:
+    """A network that nobody trained, and predictions of it: its own answers are the labels of the test fold."""
+    from lamina.models.inference import inference
+    from lamina.models.networks import build_network
+    from lamina.models.saving import save_model
+
+    write_params(tmp_path, {"small": run_settings("network")}, convert=CONVERT | {"size": SIDE})
+    write_plan(tmp_path, write_pictures(tmp_path, origins=60, side=SIDE))
+    (tmp_path / "models/small").mkdir(parents=True)
+    record = finished_record("small", run_settings("network"), classes=CELLS, width=SIDE)
+    record.write(tmp_path / "models/small/record.json")
+    network = build_network("small_cnn", SIDE, len(CELLS), dropout=0.5, seed=3)
+    save_model(network, tmp_path / "models/small/model.keras")
+    originals, folders = originals_of(tmp_path, "test")
+    rows = open_rows(originals, folders)
+    answers = np.array(CELLS)[inference(network)(rows.read(np.arange(len(rows)))).argmax(axis=1)]
+    split = folders.split / "manifest.parquet"
+    manifest = pd.read_parquet(split).set_index("id")
+    manifest.loc[originals["id"], "label"] = answers
+    manifest.reset_index().to_parquet(split, index=False)
+    table = originals[["id", "origin"]].assign(label=answers, predicted=answers)
+    table.to_parquet(tmp_path / "models/small/predictions.parquet", index=False)
+    return tmp_path
+
+
+def test_eight_bits_are_small_and_judged(system: Path) -> None:
+    (exact, small) = export(system, "small", ["onnx", INT8])
+    assert "probabilities within" in exact
+    assert "test accuracy 1.000 -> " in small
+    size = {name: (system / f"exported/small/{name}/model.onnx").stat().st_size for name in ("onnx", INT8)}
+    assert size[INT8] < 0.4 * size["onnx"]
+    described = json.loads((system / "exported/small" / INT8 / "export.json").read_text())
+    assert described["checked"]["accuracy_of_keras"] == 1
+    assert described["checked"]["accuracy"] > 0.9
+    assert described["checked"]["verdict"].startswith("kept")
+    before = (system / "exported/small" / INT8 / "model.onnx").read_bytes()
+    export(system, "small", [INT8])
+    assert (system / "exported/small" / INT8 / "model.onnx").read_bytes() == before
+
+
+def test_what_regresses_is_not_kept(system: Path) -> None:
+    """As if Keras had found other classes, which are right."""
+    turned = dict(zip(CELLS, [*CELLS[1:], CELLS[0]], strict=True))
+    predictions, split = system / "models/small/predictions.parquet", system / "data/split/manifest.parquet"
+    table = pd.read_parquet(predictions)
+    table[["label", "predicted"]] = table[["label", "predicted"]].map(turned.get)
+    table.to_parquet(predictions, index=False)
+    manifest = pd.read_parquet(split)
+    manifest["label"] = manifest["label"].where(~manifest["id"].isin(table["id"]), manifest["label"].map(turned))
+    manifest.to_parquet(split, index=False)
+    with pytest.raises(
+        UserError, match=r"int8: test accuracy 1.000 -> 0\.\d+, .*: regressed.*; nothing of it was kept"
+    ):
+        export(system, "small", [INT8])
+    assert not (system / "exported/small" / INT8).exists()
