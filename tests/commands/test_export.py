@@ -1,4 +1,4 @@
-"""`lamina export --format int8`: smaller, judged on the test fold as the gate does, refused if it is worse."""
+"""`lamina export`: 8 bits are judged on the test fold as the gate does, and refused if worse; colorizers color."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from finished import CONVERT, finished_record, run_settings, write_params
-from lamina.commands.export import INT8, export, originals_of
+from lamina.commands.export import EXACT, INT8, export, originals_of
 from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from pages import CELLS, write_pictures, write_plan
-
-SIDE = 16
+from scans import SIZE as SIDE
+from scans import linear, saved
 
 
 @pytest.fixture
@@ -72,3 +72,22 @@ def test_what_regresses_is_not_kept(system: Path) -> None:
     ):
         export(system, "small", [INT8])
     assert not (system / "exported/small" / INT8).exists()
+
+
+def test_a_colorizer_is_exported_as_it_colors(system: Path) -> None:
+    from lamina.models.exporting import FORMATS
+    from lamina.models.loading import load_model
+    from lamina.models.saving import save_model
+
+    write_params(system, {"tint": run_settings("colorizer")}, convert=CONVERT | {"size": SIDE})
+    (system / "models/tint").mkdir()
+    finished_record("tint", run_settings("colorizer"), width=SIDE).write(system / "models/tint/record.json")
+    save_model(saved(linear()), system / "models/tint/model.keras")
+    assert all("colors within " in line for line in export(system, "tint", EXACT))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3)).astype(np.float32)
+    expected = load_model(system / "models/tint/model.keras").predict(pixels, verbose=0)
+    for name in EXACT:
+        found = FORMATS[name].load(system / "exported/tint" / name)(pixels)
+        np.testing.assert_allclose(found, expected, atol=0.03)
+    with pytest.raises(UserError, match="--format int8: is judged by the accuracy of classes, but run 'tint' colors"):
+        export(system, "tint", [INT8])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.commands.predict import TASK, read_learned
+from lamina.config import read_params
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -19,12 +20,14 @@ from lamina.results.baselines import read_present
 from lamina.results.judgement import judge
 from lamina.results.measures import MEASURES
 from lamina.results.record import Record, system_name
+from lamina.tasks.ensembles import task_and_input
 
 # the packages of the extra `export` that each format needs
 NEEDED: Final[Mapping[str, str]] = MappingProxyType(
     {"onnx": "tf2onnx", "openvino": "tf2onnx", "litert": "ai_edge_litert", "int8": "tf2onnx"}
 )
 FORMATS = tuple(NEEDED)
+COLORIZE: Final = "colorize"
 INT8: Final = "int8"  # the only one that is not exact
 EXACT = tuple(name for name in FORMATS if name != INT8)
 PICTURES = 32  # of the test fold, to check an export
@@ -75,7 +78,14 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
             raise UserError(
                 f"--format {wanted}: the package {NEEDED[wanted]} is not installed; run `pip install 'lamina[export]'`"
             )
-    learned = read_learned(system, name, TASK)
+    task, kind = task_and_input(read_params(system), name)
+    if kind.startswith("words/"):
+        raise UserError(
+            f"run {name!r} learned from texts, which no format holds; serve it with `lamina serve` or MLflow"
+        )
+    if task.name == COLORIZE and INT8 in formats:
+        raise UserError(f"--format {INT8}: is judged by the accuracy of classes, but run {name!r} colors; leave it out")
+    learned = read_learned(system, name, COLORIZE if task.name == COLORIZE else TASK)
     from lamina.models.exporting import Trial, export_model
     from lamina.models.loading import load_model
     from lamina.models.quantizing import EXAMPLES

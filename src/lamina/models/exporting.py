@@ -21,12 +21,35 @@ from lamina.quiet_stderr import quiet_stderr
 TOLERANCE: Final = 1e-4  # of a probability; float32 runtimes differ by about 1e-6
 BATCH: Final = 16
 INPUT: Final = "rgb"
-OUTPUT: Final = "probabilities"
 
 T = TypeVar("T")
 
-# from pictures, (n, S, S, 3) float32, of which n may change from call to call, to probabilities, (n, classes)
+# from pictures, (n, S, S, 3) float32, of which n may change from call to call, to what the network gives of them
 Predict = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What a network gives.
+
+    Attributes:
+        name: of the output.
+        holds: in words.
+        tolerance: largest difference between runtimes.
+    """
+
+    name: str
+    holds: str
+    tolerance: float
+
+
+PROBABILITIES: Final = Output(name="probabilities", holds="probabilities, as `classes`", tolerance=TOLERANCE)
+COLORS: Final = Output(name="colors", holds="RGB, 0 to 255", tolerance=255 * TOLERANCE)
+
+
+def output_of(model: Any) -> Output:
+    """Return what a saved network gives: of a classifier (n, classes), of a colorizer (n, S, S, 3)."""
+    return COLORS if len(model.output.shape) == 4 else PROBABILITIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +89,7 @@ class Frozen:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         pictures = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
+        self.output = output_of(model)
         call = tf.function(lambda rgb: model(rgb, training=False), autograph=False)
         # Keras' own export makes tensors that are no variables, such as those of Normalization, inputs of the function
         self.function = convert_variables_to_constants_v2(call.get_concrete_function(pictures))
@@ -85,12 +109,12 @@ class Frozen:
             output_names=[self.function.outputs[0].name],
             opset=opset,
         )
-        _make_deterministic(translated.graph)
+        _make_deterministic(translated.graph, self.output.name)
         return translated
 
 
 def freeze(model: Any) -> "Frozen | Composed":
-    """Make what a format writes of a saved classifier."""
+    """Make what a format writes of a saved network."""
     layer = find_onnx(model)
     return Composed(model, layer, lambda part, opset: Frozen(part).to_onnx(opset)) if layer else Frozen(model)
 
@@ -118,7 +142,7 @@ def export_model(
     about: Mapping[str, Any],
     trial: Trial | None = None,
 ) -> list[Exported]:
-    """Export a classifier to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
+    """Export a classifier or colorizer to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
 
     The same model gives the same bytes. After an error, the previous export is unchanged.
 
@@ -131,8 +155,8 @@ def export_model(
         trial: for formats that are not exact.
 
     Raises:
-        UserError: if a format cannot express the network, if its probabilities differ from those of Keras by more than
-            `TOLERANCE`, or if `trial` refuses it.
+        UserError: if a format cannot express the network, if its answers differ from those of Keras by more than the
+            tolerance, or if `trial` refuses it.
     """
     pixels = np.asarray(pixels, np.float32)
     expected = model.predict(pixels, batch_size=BATCH, verbose=0)
@@ -145,8 +169,9 @@ def export_model(
         with staged(out / name, folder=True) as part:
             _translate(name, form.write, frozen, part, trial.examples if trial else pixels)
             if form.is_exact:
-                checked: Mapping[str, Any] = compare(name, expected, in_batches(form.load(part), pixels))
-                said = f"probabilities within {checked['greatest_difference']:.1g} of Keras"
+                output = output_of(model)
+                checked: Mapping[str, Any] = compare(name, expected, in_batches(form.load(part), pixels), output)
+                said = f"{output.name} within {checked['greatest_difference']:.1g} of Keras"
             else:
                 assert trial
                 checked, said = trial.judge(form.load(part))
@@ -156,33 +181,30 @@ def export_model(
     return done
 
 
-def compare(name: str, expected: np.ndarray, found: np.ndarray) -> dict[str, Any]:
-    """Compare the probabilities of an export with those of Keras.
+def compare(name: str, expected: np.ndarray, found: np.ndarray, output: Output = PROBABILITIES) -> dict[str, Any]:
+    """Compare the answers of an export with those of Keras.
 
     Args:
         name: of the format.
-        expected: (n, classes), of Keras.
+        expected: (n, ...), of Keras.
         found: of the export.
+        output: what they are.
 
     Returns:
         `checked` of `export.json`.
 
     Raises:
-        UserError: if they differ by more than `TOLERANCE`.
+        UserError: if they differ by more than the tolerance.
     """
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
-    if not difference <= TOLERANCE:
+    if not difference <= output.tolerance:
         raise UserError(
-            f"export: {name} answers differently from Keras: probabilities by up to {difference:.2g}, "
-            f"expected at most {TOLERANCE:g}; nothing of it was kept, leave it out with --format"
+            f"export: {name} answers differently from Keras: {output.name} by up to {difference:.2g}, "
+            f"expected at most {output.tolerance:g}; nothing of it was kept, leave it out with --format"
         )
     # at this tolerance, another class is possible only if Keras gives both almost the same probability
-    return {
-        "pictures": len(expected),
-        "same_class": int((found.argmax(axis=1) == expected.argmax(axis=1)).sum()),
-        "greatest_difference": difference,
-        "tolerance": TOLERANCE,
-    }
+    same = {"same_class": int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())} if expected.ndim == 2 else {}
+    return {"pictures": len(expected), **same, "greatest_difference": difference, "tolerance": output.tolerance}
 
 
 def _described(name: str, model: Any, folder: Path) -> dict[str, Any]:
@@ -193,7 +215,7 @@ def _described(name: str, model: Any, folder: Path) -> dict[str, Any]:
             file: {"sha256": file_digest(folder / file), "bytes": (folder / file).stat().st_size} for file in form.files
         },
         "input": {"name": INPUT, "type": "float32", "shape": [-1, *model.input.shape[1:]], "holds": "RGB, 0 to 255"},
-        "output": {"type": "float32", "shape": [-1, model.output.shape[-1]], "holds": "probabilities, as `classes`"},
+        "output": {"type": "float32", "shape": [-1, *model.output.shape[1:]], "holds": output_of(model).holds},
     }
 
 
@@ -213,10 +235,13 @@ def _translate(name: str, call: Callable[..., T], *arguments: Any) -> T:
         ) from None
 
 
-def _make_deterministic(graph: Any) -> None:
-    """Name and order nodes and constants by position: the converter uses global counters and sets."""
+def _make_deterministic(graph: Any, output: str) -> None:
+    """Name and order nodes and constants by position: the converter uses global counters and sets.
+
+    output: name of the output.
+    """
     constants = {value.name: value for value in graph.initializer}
-    names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
+    names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: output}
     for index, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{index}"
         for name in (*node.input, *node.output):
@@ -269,7 +294,7 @@ def _load_onnx(folder: Path) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    return lambda batch: np.asarray(session.run([OUTPUT], {INPUT: batch})[0])
+    return lambda batch: np.asarray(session.run(None, {INPUT: batch})[0])
 
 
 def _load_openvino(folder: Path) -> Predict:
@@ -277,7 +302,7 @@ def _load_openvino(folder: Path) -> Predict:
 
     # the default is bfloat16 on some processors, with differences of 1e-2
     compiled = ov.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda batch: np.array(compiled({INPUT: batch})[OUTPUT])
+    return lambda batch: np.array(compiled({INPUT: batch})[0])
 
 
 def _load_litert(folder: Path) -> Predict:
