@@ -142,7 +142,7 @@ def export_model(
     about: Mapping[str, Any],
     trial: Trial | None = None,
 ) -> list[Exported]:
-    """Export a classifier or colorizer to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
+    """Export a network to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
 
     The same model gives the same bytes. After an error, the previous export is unchanged.
 

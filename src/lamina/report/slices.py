@@ -15,18 +15,20 @@ from lamina.results.measures import MEASURES, Measure
 from lamina.results.result_file import read_table
 from lamina.tasks.task import Task
 
-LISTED: Final = 20  # slices of a run in the page
+LISTED: Final = 20  # slices of a run in the page, the worst
+ORIGINS_LISTED: Final = 5  # of these, at most so many origins
 MOST_ORIGINS: Final = 60  # of more, each is too small to say much
 ORIGIN: Final = "origin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sliced:
-    """A run, its measure, and its slices, the worst first."""
+    """A run, its measure, and its worst slices, the worst first; count: of all its slices."""
 
     run: str
     measure: Measure
     slices: list[Slice]
+    count: int
 
 
 def with_slices(
@@ -47,9 +49,7 @@ def with_slices(
     found = [one for one in found if one.slices]
     if not found:
         return about
-    body = render(
-        "lamina.report", "slices.html.jinja", sliced=found, listed=LISTED, fewest=FEWEST, noun=noun, origin=ORIGIN
-    )
+    body = render("lamina.report", "slices.html.jinja", sliced=found, fewest=FEWEST, noun=noun)
     return replace(about, sections={**about.sections, "slices": "Slices"}, body=about.body + body)
 
 
@@ -64,7 +64,10 @@ def slice_run(system: Path, name: str, measure: Measure, metadata: pd.DataFrame 
     answers = table[[*measure.columns]].itertuples(index=False)
     scores = [measure.value({"": measure.cells(list(row))}) for row in answers]
     slices = find_slices(scores, table[ORIGIN], columns, share=measure.share)
-    return Sliced(run=name, measure=measure, slices=worst_first(slices, higher_is_better=measure.higher_is_better))
+    ordered = worst_first(slices, higher_is_better=measure.higher_is_better)
+    origins = [one for one in ordered if one.column == ORIGIN][ORIGINS_LISTED:]
+    shown = [one for one in ordered if one not in origins][:LISTED]
+    return Sliced(run=name, measure=measure, slices=shown, count=len(slices))
 
 
 def _read_metadata(system: Path) -> pd.DataFrame | None:
