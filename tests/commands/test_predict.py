@@ -226,9 +226,13 @@ def test_every_picture_gets_a_sheet_of_its_own(
     assert printed.err.startswith(f"{system / 'mine/broken.png'}: unreadable")
 
 
-@pytest.mark.parametrize("run", ["colors", "light"])
 @pytest.mark.parametrize(
-    ("command", "options"), [(predict, ("a.png",)), (explain, ("a.png", "--out", "why")), (export, ())]
+    ("command", "options", "run"),
+    [
+        *((predict, ("a.png",), run) for run in ("colors", "light")),
+        *((explain, ("a.png", "--out", "why"), run) for run in ("colors", "light")),
+        (export, (), "light"),
+    ],
 )
 def test_commands_about_classes_refuse_other_tasks(
     system: Path, command: Any, options: tuple[str, ...], run: str

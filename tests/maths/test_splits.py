@@ -172,7 +172,7 @@ def test_a_pattern_found_in_no_name_or_all_names_is_refused(pattern: str, words:
             0.1,
             "1 origins of class 'b' are left without test pictures, .* leave the class out",
         ),
-        ("aaabbbb", "0001100", 0.1, "matches no picture of class 'a'; correct the pattern, or leave the class"),
+        ("aaabbbb", "0001100", 0.1, "matches no picture of class 'a'; correct it, or leave the class"),
         ("aaabbbb", "1001000", 0.8, "0.8 of 7 pictures takes all 5 that split.test_pattern leaves; lower it"),
         (
             "",

@@ -52,7 +52,7 @@ def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> N
     assert "Best at lightness from color: light with a mean squared error of 120.0" in text
     anchors = re.findall(r'<section id="([^"]+)"', page)
     assert [anchor for anchor in anchors if not anchor.startswith("run-")] == [
-        "leaderboard", "colors", "lightness", "certainty", "data", "pictures", "audit"
+        "leaderboard", "colors", "lightness", "certainty", "data", "pictures", "audit", "slices"
     ]  # fmt: skip
     runs = [anchor.removeprefix("run-") for anchor in anchors if anchor.startswith("run-")]
     assert runs == ["mobilenet_v2", "densenet121", "small_cnn", "colors", "light"], "by task, the best first"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pytest
 
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
+from lamina.maths.published_split import find_published_test
 from lamina.stages import validate as stage
+from lamina.stages.folds import GivenTest
 from lamina.stages.validate_texts import TEXTS
 from lamina.tracking.suites import LABELED, PUBLISHED
 from lamina.tracking.text_suites import TEXT_SUITES
@@ -45,15 +48,19 @@ def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
     assert "picture" not in page
 
 
+def given(pattern: str) -> GivenTest:
+    return partial(find_published_test, pattern=pattern)
+
+
 def test_published_tests_are_checked(tmp_path: Path) -> None:
     folder = filtered_system(tmp_path / "data", published(5))
     split_system(folder, test_pattern="^test/")
     shares, out = {"validation": 0.2}, folder / "validation"
-    assert "hold on 9 tables" in str(stage.validate(TEXTS, shares, [LABELED], folder, out, published="^test/"))
+    assert "hold on 9 tables" in str(stage.validate(TEXTS, shares, [LABELED], folder, out, published=given("^test/")))
     with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):
         stage.validate(TEXTS, shares, [LABELED], folder, out)
     with pytest.raises(UserError, match="test holds the published texts, and no others"):
-        stage.validate(TEXTS, shares, [LABELED], folder, out, published="^test/pos")
+        stage.validate(TEXTS, shares, [LABELED], folder, out, published=given("^test/pos"))
 
 
 TABLES = {

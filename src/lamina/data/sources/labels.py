@@ -24,6 +24,7 @@ LABEL_NAMES: Final = (
     "species",
 )  # if one of them is alone
 SEPARATORS: Final = (",", ";", "\t")
+LONGEST_CELL: Final = 2**17  # characters
 ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 Locate = Callable[[str], str | None]  # from a cell to the full name of a picture
@@ -172,6 +173,7 @@ def _read_rows(text: str, place: str) -> tuple[list[str], list[tuple[int, list[s
     """The stripped cells of the first line, and the other rows that are not empty with their line numbers."""
     first = text.partition("\n")[0].strip()
     separator = separator_of(text, COLUMNS) or max(SEPARATORS, key=first.count)
+    csv.field_size_limit(LONGEST_CELL)  # of the process: TensorFlow Datasets removes it
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [to_nfc(cell.strip()) for cell in next(rows, [])]

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import pandas as pd
-
 from lamina.data.sources.labels import SEPARATORS, header_cells, separator_of
 from lamina.data.sources.members import decode_text, some, to_nfc
 from lamina.errors import UserError
@@ -66,6 +64,8 @@ class Metadata:
                 f"which has {some(list(names))}; correct the column {FILE}"
             )
         self._found = len(rows), len(names)
+        import pandas as pd  # few sources have metadata
+
         table = pd.DataFrame(list(rows.values()), columns=list(self._columns), dtype="str")
         table.insert(0, "name", list(rows))
         table.to_parquet(folder / TABLE, index=False)
