@@ -34,7 +34,7 @@ KILLED: Final = 137  # as a shell reports SIGKILL
 INTERRUPTED: Final = 130
 STANDARD: Final = (0, 1, 2)  # file descriptors
 LONGEST: Final = 2**20  # bytes of a request
-SECONDS_TO_END: Final = 5.0  # for a worker that has said its exit code
+SECONDS_TO_END: Final = 10.0  # for a worker that has said its exit code, or was interrupted
 NUMBER: Final = struct.Struct("!i")
 
 HELPERS: Final = ("entry", "folds", "run_stage", "warm")  # modules next to this one that are no stages
@@ -83,6 +83,7 @@ class _Client:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.worker: int | None = None
+        self.interrupted = False
 
     def ask(self, request: bytes, dvc: Any) -> int | None:
         code = None
@@ -95,6 +96,8 @@ class _Client:
         if self.worker is None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return None
+        if code is None and self.interrupted:
+            return INTERRUPTED
         if code is None:
             print("error: the process of this stage was killed; run it again", file=sys.stderr)
             return KILLED
@@ -114,6 +117,7 @@ class _Client:
         """Pass Ctrl-C on: the worker is not in the terminal's group of processes."""
         if self.worker is None:
             os._exit(INTERRUPTED)
+        self.interrupted = True
         os.killpg(self.worker, number)
 
 
@@ -205,7 +209,7 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
 def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) -> None:
     """Run a stage as if DVC had started this process."""
     os.setpgid(0, 0)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupted)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for descriptor, file in zip(STANDARD, files, strict=True):
         os.dup2(file, descriptor)
@@ -226,6 +230,14 @@ def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) 
         raise
     finally:
         connection.sendall(NUMBER.pack(code))
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Interrupt the stage, and end it soon even if a library waits forever for processes that are gone."""
+    timer = threading.Timer(SECONDS_TO_END, os._exit, [INTERRUPTED])
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
 
 
 def _end_with_client(connection: socket.socket) -> None:
