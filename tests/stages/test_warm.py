@@ -51,10 +51,23 @@ def working_in(system: Path) -> list[psutil.Process]:
     return found
 
 
-def start(system: Path, *stages: str, **environment: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "dvc.py", *stages]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=system, env=os.environ | environment, text=True, **pipes)
+class Started:
+    """A started `dvc`; it writes to files, since a pipe would also wait for what still ends."""
+
+    def __init__(self, command: list[str], system: Path, environment: dict[str, str]) -> None:
+        self._files = [system / name for name in ("out.txt", "err.txt")]
+        with self._files[0].open("w") as out, self._files[1].open("w") as err:
+            self._process = subprocess.Popen(command, cwd=system, env=environment, stdout=out, stderr=err)
+        self.pid, self.kill = self._process.pid, self._process.kill
+
+    def communicate(self, timeout: float = 60) -> tuple[str, str]:
+        self._process.wait(timeout)
+        output, errors = (path.read_text() for path in self._files)
+        return output, errors
+
+
+def start(system: Path, *stages: str, **environment: str) -> Started:
+    return Started([sys.executable, "dvc.py", *stages], system, os.environ | environment)
 
 
 def ended(output: str) -> list[str]:
@@ -90,13 +103,13 @@ def test_one_server_forks_the_stages_of_a_dvc_and_ends_with_it(system: Path) -> 
     assert server.pid != client.pid
     assert client.parent().parent().pid == dvc.pid
     assert worker_of(system, "filter").parent() == server
-    output, errors = dvc.communicate(timeout=60)
+    output, errors = dvc.communicate()
     assert ended(output) == ["download 0", "filter 0", "augment 2"]
     assert "error: params.yaml: the section augment is missing" in errors, (
         "what a worker writes reaches those who wait for it"
     )
     assert (system / "data/filtered/kept.parquet").exists()
-    wait_for(lambda: not working_in(system), 5)
+    wait_for(lambda: not working_in(system))
 
 
 def test_a_switch_lets_stages_run_in_the_processes_that_dvc_started(system: Path) -> None:
@@ -109,7 +122,7 @@ def test_a_switch_lets_stages_run_in_the_processes_that_dvc_started(system: Path
 def test_a_killed_worker_is_an_error_and_the_next_stage_runs(system: Path) -> None:
     dvc = start(system, "download", "filter")
     worker_of(system, "download").kill()
-    output, errors = dvc.communicate(timeout=60)
+    output, errors = dvc.communicate()
     assert ended(output) == ["download 137", "filter 2"]
     assert "error: the process of this stage was killed; run it again" in errors
 
@@ -119,8 +132,8 @@ def test_a_worker_ends_when_nobody_waits_for_it(system: Path, who: str) -> None:
     dvc = start(system, "download")
     worker_of(system, "download")
     (dvc if who == "dvc" else client_of(system, "download")).kill()
-    dvc.communicate(timeout=10)
-    wait_for(lambda: not working_in(system), 10)
+    dvc.communicate()
+    wait_for(lambda: not working_in(system))
     assert not (system / "data/raw").exists()
 
 
@@ -130,7 +143,7 @@ def test_a_worker_outlives_the_server_and_a_new_one_comes(system: Path) -> None:
     server = worker_of(system, "download").parent()
     server.kill()
     assert worker_of(system, "filter").parent() != server
-    output, _ = dvc.communicate(timeout=60)
+    output, _ = dvc.communicate()
     assert ended(output) == ["download 0", "filter 0"]
 
 
@@ -138,7 +151,7 @@ def test_ctrl_c_reaches_the_worker(system: Path) -> None:
     dvc = start(system, "download")
     worker_of(system, "download")
     client_of(system, "download").send_signal(signal.SIGINT)
-    output, errors = dvc.communicate(timeout=30)
+    output, errors = dvc.communicate()
     assert ended(output) == ["download 130"]
     assert "interrupted: no half-written file is left; run again to continue" in errors
     assert not list(system.rglob(".part-*"))

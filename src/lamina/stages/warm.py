@@ -115,7 +115,8 @@ class _Client:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         """Pass Ctrl-C on: the worker is not in the terminal's group of processes."""
-        if self.worker is None:
+        if self.worker is None:  # it may have begun at this moment, and ends with this process
+            os.write(STANDARD[2], b"interrupted: no half-written file is left; run again to continue\n")
             os._exit(INTERRUPTED)
         self.interrupted = True
         os.killpg(self.worker, number)
@@ -234,7 +235,7 @@ def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
     """Interrupt the stage, and end it soon even if a library waits forever for processes that are gone."""
-    timer = threading.Timer(SECONDS_TO_END, os._exit, [INTERRUPTED])
+    timer = threading.Timer(SECONDS_TO_END, _end_group)
     timer.daemon = True
     timer.start()
     raise KeyboardInterrupt
@@ -242,4 +243,13 @@ def _interrupted(number: int, frame: FrameType | None) -> None:
 
 def _end_with_client(connection: socket.socket) -> None:
     connection.recv(1)  # it sends nothing: this returns when it has ended
+    _end_group()
+
+
+def _end_group() -> None:
+    """End this worker and the processes that work for it, which would wait for minutes.
+
+    Trackers of shared memory ignore SIGTERM: they remove what is left, and end.
+    """
+    os.killpg(0, signal.SIGTERM)
     os._exit(INTERRUPTED)
