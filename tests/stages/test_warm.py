@@ -67,7 +67,9 @@ class Started:
 
 
 def start(system: Path, *stages: str, **environment: str) -> Started:
-    return Started([sys.executable, "dvc.py", *stages], system, os.environ | environment)
+    # in one process: helpers of joblib may end later than what started them
+    alone = {"LOKY_MAX_CPU_COUNT": "1"}
+    return Started([sys.executable, "dvc.py", *stages], system, os.environ | alone | environment)
 
 
 def ended(output: str) -> list[str]:
