@@ -15,6 +15,7 @@ import pytest
 QUIET: Final = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage", "--hide-scrollbars",
+    "--enable-logging=stderr",
 )  # fmt: skip
 PATIENCE: Final = 60.0  # seconds
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from browsing import QUIET, browser
+from browser import QUIET, chromium
 from lamina.data.rows import Folders
 from lamina.report import map as drawing
 from lamina.report.data_files import read_pictures
@@ -160,7 +160,7 @@ document.body.append(found);
 
 
 def dumped(page: Path, profile: Path, *options: str) -> tuple[str, str]:
-    command = [browser(), *QUIET, f"--user-data-dir={profile}", *options, "--dump-dom", page.as_uri()]
+    command = [chromium(), *QUIET, f"--user-data-dir={profile}", *options, "--dump-dom", page.as_uri()]
     opened = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     return opened.stdout, opened.stderr
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from browsing import QUIET, browser
+from browser import QUIET, chromium
 from finished import run_settings, write_params
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
@@ -202,7 +202,7 @@ def test_the_stage_reports_the_runs_that_params_name(system: Path, tmp_path: Pat
 
 def test_a_browser_shows_every_run_and_requests_nothing(system: Path, page: str, tmp_path: Path) -> None:
     target = (system / "reports/index.html").as_uri()
-    command = [browser(), *QUIET, f"--user-data-dir={tmp_path}", "--dump-dom", target]
+    command = [chromium(), *QUIET, f"--user-data-dir={tmp_path}", "--dump-dom", target]
     opened = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     seen = words(opened.stdout)
     for name in CLASSIFIERS:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from lamina.locks import LOCKS
+from lamina.stages import warm
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forking is safe on Linux")
 
@@ -157,6 +159,19 @@ def test_ctrl_c_reaches_the_worker(system: Path) -> None:
     assert ended(output) == ["download 130"]
     assert "interrupted: no half-written file is left; run again to continue" in errors
     assert not list(system.rglob(".part-*"))
+
+
+def test_a_request_that_breaks_off_neither_hangs_nor_holds_files() -> None:
+    server, client = socket.socketpair(socket.AF_UNIX)
+    reading, writing = os.pipe()
+    socket.send_fds(client, [warm.NUMBER.pack(1000) + b'{"name": '], [writing] * 3)
+    os.close(writing)
+    client.close()
+    with pytest.raises(EOFError):
+        warm._receive(server)
+    assert os.read(reading, 1) == b"", "no copy of the client's file is open"
+    os.close(reading)
+    server.close()
 
 
 def test_an_unknown_stage_is_named(system: Path) -> None:

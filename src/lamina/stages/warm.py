@@ -119,7 +119,8 @@ class _Client:
             os.write(STANDARD[2], b"interrupted: no half-written file is left; run again to continue\n")
             os._exit(INTERRUPTED)
         self.interrupted = True
-        os.killpg(self.worker, number)
+        with suppress(ProcessLookupError):  # it has just ended
+            os.killpg(self.worker, number)
 
 
 def _connect(dvc: Any) -> socket.socket | None:
@@ -173,6 +174,8 @@ def _serve(listener: socket.socket, dvc: Any) -> tuple[socket.socket, dict[str, 
         if not select.select([listener], [], [], SECONDS_BETWEEN_LOOKS)[0]:
             continue
         connection, _ = listener.accept()
+        files: list[int] = []
+        worker = None
         try:
             request, files = _receive(connection)
             for module in (
@@ -184,10 +187,9 @@ def _serve(listener: socket.socket, dvc: Any) -> tuple[socket.socket, dict[str, 
             gc.collect()
             gc.freeze()  # so that collections do not touch, and so copy, the memory that workers share
             worker = os.fork()
-        except Exception:  # the client gets no answer, runs the stage itself, and shows what is wrong
-            connection.close()
-            continue
-        if not worker:
+        except Exception:  # noqa: S110 - the client gets no answer, runs the stage itself, and shows what is wrong
+            pass
+        if worker == 0:
             listener.close()
             return connection, request, files
         connection.close()
@@ -200,11 +202,18 @@ def _receive(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     if not _is_own(connection):
         raise PermissionError("a client of another user")
     first, files, _, _ = socket.recv_fds(connection, LONGEST, len(STANDARD))
-    (length,) = NUMBER.unpack(first[: NUMBER.size])
-    text = first[NUMBER.size :]
-    while len(text) < length:
-        text += connection.recv(length - len(text))
-    return json.loads(text), files
+    try:
+        (length,) = NUMBER.unpack(first[: NUMBER.size])
+        text = first[NUMBER.size :]
+        while len(text) < length:
+            if not (more := connection.recv(length - len(text))):
+                raise EOFError("the client was killed while it asked")
+            text += more
+        return json.loads(text), files
+    except Exception:
+        for file in files:  # a reader of the client's output waits until nobody holds it
+            os.close(file)
+        raise
 
 
 def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) -> None:
