@@ -164,6 +164,7 @@ def test_ctrl_c_reaches_the_worker(system: Path) -> None:
 def test_a_request_that_breaks_off_neither_hangs_nor_holds_files() -> None:
     server, client = socket.socketpair(socket.AF_UNIX)
     reading, writing = os.pipe()
+    os.set_blocking(reading, False)  # an error, where a copy of the other end is open
     socket.send_fds(client, [warm.NUMBER.pack(1000) + b'{"name": '], [writing] * 3)
     os.close(writing)
     client.close()
