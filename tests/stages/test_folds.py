@@ -10,7 +10,7 @@ from lamina.config import validated
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
-from lamina.stages.folds import assign_folds, given_test, metadata_of, read_metadata, strata
+from lamina.stages.folds import METADATA, assign_folds, given_test, read_metadata, strata, write_metadata
 
 COUNT = 120
 
@@ -60,8 +60,9 @@ def test_every_fold_gets_its_share_of_each_site_and_class(rows: pd.DataFrame, me
         split(rows, metadata, config(stratify="site"))
 
 
-def test_the_metadata_follow_the_rows(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
-    found = metadata_of(rows.iloc[[7, 5, 0]], metadata)
+def test_the_metadata_follow_the_rows(rows: pd.DataFrame, metadata: pd.DataFrame, tmp_path: Path) -> None:
+    write_metadata(metadata, rows.iloc[[7, 5, 0]], tmp_path)
+    found = pd.read_parquet(tmp_path / METADATA)
     assert found["id"].tolist() == ["007.png", "005.png", "000.png"]
     assert found["site"].isna().tolist() == [False, True, False]
 

@@ -90,6 +90,19 @@ def strata(rows: pd.DataFrame, config: SplitConfig, metadata: pd.DataFrame | Non
     return labels + f" of {config.stratify} " + column.set_axis(rows.index)
 
 
+def wanted_folds(
+    rows: pd.DataFrame, config: SplitConfig, raw: Path
+) -> tuple["pd.Series[str]", Flags | None, pd.DataFrame | None]:
+    """Return what `assign_folds` needs of rows (`strata`, `given_test`), and the metadata that it comes from.
+
+    Raises:
+        UserError: If `config` names pictures or a column that are not there.
+    """
+    metadata = read_metadata(raw)
+    find_test = given_test(config, metadata)
+    return strata(rows, config, metadata), find_test and find_test(list(rows["name"])), metadata
+
+
 def _column(metadata: pd.DataFrame | None, name: str, key: str) -> "pd.Series[str]":
     if metadata is None:
         raise UserError(f"{key}: names the column {name!r}, but there is no metadata; set source.metadata")
@@ -99,11 +112,12 @@ def _column(metadata: pd.DataFrame | None, name: str, key: str) -> "pd.Series[st
     return column
 
 
-def metadata_of(rows: pd.DataFrame, metadata: pd.DataFrame) -> pd.DataFrame:
-    """Return `id`, and the columns of the metadata, missing where there are none, for each row (`id`, `name`)."""
-    found = metadata.reindex(rows["name"]).reset_index(drop=True)
-    found.insert(0, "id", rows["id"].to_numpy())
-    return found
+def write_metadata(metadata: pd.DataFrame | None, rows: pd.DataFrame, folder: Path) -> None:
+    """Write `id` and the columns of the metadata for each row (`id`, `name`), if there are metadata."""
+    if metadata is not None:
+        found = metadata.reindex(rows["name"]).reset_index(drop=True)
+        found.insert(0, "id", rows["id"].to_numpy())
+        found.to_parquet(folder / METADATA, index=False)
 
 
 def assign_folds(

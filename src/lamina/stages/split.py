@@ -32,15 +32,12 @@ from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.stages.folds import (
     MANIFEST,
-    METADATA,
     RAW,
     FoldsSummary,
     assign_folds,
     count_folds,
-    given_test,
-    metadata_of,
-    read_metadata,
-    strata,
+    wanted_folds,
+    write_metadata,
 )
 
 SHEET_ROWS: Final = 24
@@ -86,9 +83,7 @@ def split(
             pictures in a fold, `config` names a column that the metadata lack, or its name is reserved.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
-    metadata = read_metadata(raw)
-    labels, find_test = strata(pictures, config, metadata), given_test(config, metadata)
-    published = find_test and find_test(list(pictures["name"]))
+    labels, published, metadata = wanted_folds(pictures, config, raw)
     described = describe_pictures(pictures["id"], pixels)
     bounds = same_content_bounds(pictures, pixels)
     pairs = same_content_pairs(pictures, pixels, described, bounds) if config.merge_near_duplicates else NO_PAIRS
@@ -99,8 +94,7 @@ def split(
     summary = _summary(pictures, len(pairs), audit, float(bounds.min()))
     with staged(out, folder=True) as part:
         _rows(pictures, augmented, spare=parts > 0).to_parquet(part / "manifest.parquet", index=False)
-        if metadata is not None:
-            metadata_of(pictures, metadata).to_parquet(part / METADATA, index=False)
+        write_metadata(metadata, pictures, part)
         pairs.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         if len(pairs):

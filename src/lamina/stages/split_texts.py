@@ -24,15 +24,12 @@ from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
 from lamina.stages.folds import (
     MANIFEST,
-    METADATA,
     RAW,
     FoldsSummary,
     assign_folds,
     count_folds,
-    given_test,
-    metadata_of,
-    read_metadata,
-    strata,
+    wanted_folds,
+    write_metadata,
 )
 
 JOINED: Final = ["id", "other", "agreement"]
@@ -75,9 +72,7 @@ def split_texts(
             in a fold.
     """
     kept = pd.read_parquet(filtered / "kept.parquet")
-    metadata = read_metadata(raw)
-    labels, find_test = strata(kept, config, metadata), given_test(config, metadata)
-    published = find_test and find_test(list(kept["name"]))
+    labels, published, metadata = wanted_folds(kept, config, raw)
     ids = list(kept["id"])
     joined = pd.DataFrame(columns=JOINED)
     if config.merge_near_duplicates:
@@ -89,8 +84,7 @@ def split_texts(
     summary = _summary(kept, len(joined), audit)
     with staged(out, folder=True) as part:
         kept[MANIFEST].to_parquet(part / "manifest.parquet", index=False)
-        if metadata is not None:
-            metadata_of(kept, metadata).to_parquet(part / METADATA, index=False)
+        write_metadata(metadata, kept, part)
         joined.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
         write_json(part / "summary.json", summary.__dict__)

@@ -1,13 +1,12 @@
 """Corrected labels: a table next to the source replaces the labels of some of its pictures or texts."""
 
 import csv
-import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lamina.data.sources.labels import header_cells, separator_of
+from lamina.data.sources.labels import header_cells, read_rows, separator_of
 from lamina.data.sources.members import Picture, decode_text, suggestion, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
@@ -43,7 +42,10 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
         found = quoted(text.partition("\n")[0].strip())
         raise UserError(f"{where}: expected a first line with the columns {FILE} and {LABEL}, got {found}")
     found_labels: dict[str, str] = {}
-    for line, row in _rows(text, separator_of(text, (FILE, column)) or ",", where):
+    given, rows = read_rows(text, where, (FILE, column))
+    header = header_cells(given)
+    for line, cells in rows:
+        row = dict(zip(header, map(str.strip, cells), strict=False))
         name, label = to_nfc(row.get(FILE, "")), to_nfc(row.get(column, ""))
         if not label:
             continue
@@ -54,17 +56,6 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
                 f"{where}, line {line}: {name!r} is {label!r} here and {found_labels[name]!r} above; keep one of them"
             )
     return found_labels
-
-
-def _rows(text: str, separator: str, where: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number of each line and its stripped cells by column."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    try:
-        header = header_cells(next(rows))
-        for row in rows:
-            yield rows.line_num, dict(zip(header, map(str.strip, row), strict=False))
-    except csv.Error as error:
-        raise UserError(f"{where}, line {rows.line_num}: not a CSV: {error}") from None
 
 
 class Corrections:

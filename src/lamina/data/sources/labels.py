@@ -139,7 +139,7 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
     Raises:
         UserError: With the line number of the error.
     """
-    header, rows = _read_rows(decode_text(data), place)
+    header, rows = read_rows(decode_text(data), place)
     columns = _find_columns(header, [row for _, row in rows], locate, place)
     for line, row in rows:
         if len(row) > len(header) or len(row) <= columns.file or not row[columns.file].strip():
@@ -169,10 +169,24 @@ def split_labels(cells: Sequence[str]) -> list[Labels]:
     ]
 
 
-def _read_rows(text: str, place: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The stripped cells of the first line, and the other rows that are not empty with their line numbers."""
+def read_rows(
+    text: str, place: str, columns: Collection[str] = COLUMNS
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read a table, separated by comma, semicolon or tab.
+
+    Args:
+        text: Of the table.
+        place: Its name in error messages.
+        columns: If it has these, they tell the separator.
+
+    Returns:
+        The stripped cells of the first line, and the other rows that are not empty, with their line numbers.
+
+    Raises:
+        UserError: With the line that is no row of a table.
+    """
     first = text.partition("\n")[0].strip()
-    separator = separator_of(text, COLUMNS) or max(SEPARATORS, key=first.count)
+    separator = separator_of(text, columns) or max(SEPARATORS, key=first.count)
     csv.field_size_limit(LONGEST_CELL)  # of the process: TensorFlow Datasets removes it
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:

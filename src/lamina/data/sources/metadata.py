@@ -1,14 +1,12 @@
 """Metadata of pictures or texts: a table next to the source, such as hospital, camera, sex and age."""
 
-import csv
-import io
 import posixpath
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from lamina.data.sources.labels import SEPARATORS, header_cells, separator_of
+from lamina.data.sources.labels import header_cells, read_rows
 from lamina.data.sources.members import decode_text, some, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
@@ -73,27 +71,18 @@ class Metadata:
 
 def _read(text: str, where: str) -> tuple[tuple[str, ...], dict[str, tuple[str | None, ...]]]:
     """Return the columns other than the file, and their cells by file."""
-    first = text.partition("\n")[0].strip()
-    separator = separator_of(text, (FILE,)) or max(SEPARATORS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    header, lines = read_rows(text, where, (FILE,))
+    lower = header_cells(header)
+    if FILE not in lower or len(header) < 2 or len({*lower}) < len(lower) or "" in header:
+        first = text.partition("\n")[0].strip()
+        raise UserError(f"{where}: expected a first line with the column {FILE} and others, got {quoted(first)}")
+    at = lower.index(FILE)
     rows: dict[str, tuple[str | None, ...]] = {}
-    try:
-        given = [to_nfc(cell.strip()) for cell in next(reader, [])]
-        lower = header_cells(given)
-        if FILE not in lower or len(given) < 2 or len({*lower}) < len(lower) or "" in given:
-            raise UserError(f"{where}: expected a first line with the column {FILE} and others, got {quoted(first)}")
-        at = lower.index(FILE)
-        for row in filter(None, reader):
-            cells = [to_nfc(cell.strip()) or None for cell in row]
-            if len(cells) != len(given) or cells[at] is None:
-                raise UserError(
-                    f"{where}, line {reader.line_num}: expected {len(given)} cells with a file, got {quoted(row)}"
-                )
-            file, others = str(cells[at]).replace("\\", "/"), tuple(cells[:at] + cells[at + 1 :])
-            if rows.setdefault(file, others) != others:
-                raise UserError(
-                    f"{where}, line {reader.line_num}: {file!r} has other values than in a line above; keep one of them"
-                )
-    except csv.Error as error:
-        raise UserError(f"{where}, line {reader.line_num}: not a CSV: {error}") from None
-    return tuple(given[:at] + given[at + 1 :]), rows
+    for line, row in lines:
+        cells = [to_nfc(cell.strip()) or None for cell in row]
+        if len(cells) != len(header) or cells[at] is None:
+            raise UserError(f"{where}, line {line}: expected {len(header)} cells with a file, got {quoted(row)}")
+        file, others = str(cells[at]).replace("\\", "/"), tuple(cells[:at] + cells[at + 1 :])
+        if rows.setdefault(file, others) != others:
+            raise UserError(f"{where}, line {line}: {file!r} has other values than in a line above; keep one of them")
+    return tuple(header[:at] + header[at + 1 :]), rows
