@@ -41,7 +41,8 @@ from lamina.models.backbones import RANDOM
 from lamina.progress import progress
 from lamina.results.folders import results_folder
 from lamina.stages import entry
-from lamina.tasks.classify.results import PREDICTED, probability
+from lamina.tasks.classify.results import PREDICTED
+from lamina.tasks.columns import probability
 from lamina.tasks.runs import run_tasks
 from lamina.training.linear import fit_logistic
 

@@ -26,7 +26,7 @@ from lamina.maths.color import srgb_to_lab
 from lamina.report.data_files import SHEETS
 from lamina.results.record import read_record
 from lamina.stages.report import report
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 from lamina.tasks.registry import TASKS
 
 CELLS: Final = ("eosinophil", "lymphocyte", "monocyte", "neutrophil")

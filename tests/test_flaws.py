@@ -16,7 +16,7 @@ from checkout import ROOT
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.models.backbones import BACKBONE_LAYER, load_trunk
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 from systems import AUGMENT, FEATURES, HEAD, hex_ids, params_of, write_pictures, write_split
 
 SCRIPT = ROOT / "bench" / "flaws.py"

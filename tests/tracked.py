@@ -23,7 +23,7 @@ from finished import (
 )
 from lamina.files import write_json
 from lamina.results.record import Record
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 from lamina.tracking import live, runs, store
 from lamina.training.callbacks import Callbacks
 

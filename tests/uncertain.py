@@ -9,8 +9,8 @@ import pandas as pd
 
 from lamina.maths.neighbors import unit_rows
 from lamina.results.uncertainty import Uncertainty
-from lamina.tasks.classify.results import probability
 from lamina.tasks.classify.uncertainty import measure_uncertainty, write_uncertainty
+from lamina.tasks.columns import probability
 
 TWO: Final = ("cat", "dog")
 WIDTH: Final = 4

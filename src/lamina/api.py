@@ -145,7 +145,7 @@ class Run:
         return read(self.folder / "history.csv", ("epoch",), made_by(self.folder, "train"))
 
     def predict(self, paths: AnyPath | Iterable[AnyPath]) -> "pd.DataFrame":
-        """Predict the class of pictures or texts: the same answers as `lamina predict`.
+        """Predict the class, the labels or the number of pictures or texts: the same answers as `lamina predict`.
 
         The model is loaded in every call, which takes seconds: give many pictures at once.
 
@@ -153,31 +153,27 @@ class Run:
             paths: Pictures, or texts where the run learned from texts, or folders of them.
 
         Returns:
-            A row for each, in order, with the columns of `lamina predict --csv`: `path`, `predicted` (the most probable
-            class), the probability of each class, `p:CLASS`, how far they can be trusted, `scaled:CLASS`, `set:CLASS`,
-            `distance` and `outlier` where that is known, and `error`, which says why a file could not be read; then the
-            others are missing.
+            A row for each, in order, with the columns of `lamina predict --csv`: `path`, `predicted`, and `error`,
+            which says why a file could not be read; then the others are missing. Of a classifier `predicted` is the
+            most probable class, and there are the probability of each class, `p:CLASS`, and how far they can be
+            trusted, `scaled:CLASS`, `set:CLASS`, `distance` and `outlier`, where that is known. Of labels it holds
+            them, separated by `|`, and there is `p:LABEL` of each. Of a number there are `low` and `high`, between
+            which the true one lies with the coverage that the report shows.
 
         Raises:
             UserError: If a path is not there, the run has another task, or it is not trained yet.
         """
-        from lamina.commands.predict import find_pictures, predict
-        from lamina.commands.predict_csv import as_row
-        from lamina.commands.predict_texts import predict_texts
+        from lamina.commands.predict import answer, find_pictures
+        from lamina.commands.predict_texts import answer_texts
 
         given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
         if task_and_input(read_params(self.system), self.name)[1].startswith("words/"):
-            found = predict_texts(self.system, self.name, given)
+            answers, found = answer_texts(self.system, self.name, given)
         else:
-            found = predict(self.system, self.name, find_pictures(given))
+            answers, found = answer(self.system, self.name, find_pictures(given))
         import pandas as pd
 
-        known = [
-            name
-            for name in ("scaled", "set", "distance", "outlier")
-            if any(getattr(one, name) is not None for one in found)
-        ]
-        table = pd.DataFrame([as_row(one, self.record.classes, known) for one in found])
+        table = pd.DataFrame([answers.cells(one) for one in found])
         return table.astype({name: float for name in table if str(name).startswith(("p:", "scaled:", "set:"))})
 
 

@@ -89,5 +89,7 @@ def test_a_colorizer_is_exported_as_it_colors(system: Path) -> None:
     for name in EXACT:
         found = FORMATS[name].load(system / "exported/tint" / name)(pixels)
         np.testing.assert_allclose(found, expected, atol=0.03)
-    with pytest.raises(UserError, match="--format int8: is judged by the accuracy of classes, but run 'tint' colors"):
+    with pytest.raises(
+        UserError, match="--format int8: is judged by the accuracy of classes, but run 'tint' has the task colorize"
+    ):
         export(system, "tint", [INT8])

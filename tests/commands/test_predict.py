@@ -21,6 +21,7 @@ from uncertain import write_doubt
 
 SIZE = 16
 CLASSES = ("cat", "dog", "owl")
+ANSWERED = "classify or multilabel or regress"  # tasks
 RUNS = {
     "small": run_settings("network"),
     "untrained": run_settings("head"),
@@ -234,12 +235,12 @@ def test_every_picture_gets_a_sheet_of_its_own(
         (export, (), "light"),
     ],
 )
-def test_commands_about_classes_refuse_other_tasks(
-    system: Path, command: Any, options: tuple[str, ...], run: str
-) -> None:
+def test_commands_refuse_other_tasks(system: Path, command: Any, options: tuple[str, ...], run: str) -> None:
     placed = [name if name.startswith("-") else system / "mine" / name for name in options]
     task = RUNS[run]["task"]
-    match = rf"^run '{run}' has the task {task}, but this command needs classify; runs that do: small, untrained$"
+    needed = {predict: f"{ANSWERED}; ", explain: "classify; ", export: f"{ANSWERED} or colorize; "}[command]
+    others = "small, untrained, colors" if command is export else "small, untrained"
+    match = rf"^run '{run}' has the task {task}, but this command needs {needed}runs that do: {others}$"
     with pytest.raises(UserError, match=match):
         call(command, system, *placed, "--run", run)
     assert not (system / "mine/why").exists()

@@ -14,7 +14,7 @@ from lamina.commands import predict
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.stages.evaluate import evaluate
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 from systems import stage_of, train_run
 from texts import DENSE, LOGISTIC, opinions, words_system
 

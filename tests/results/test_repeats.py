@@ -18,8 +18,8 @@ from lamina.maths.crossvalidation import AgainConfig
 from lamina.maths.scores import score
 from lamina.results.assessment import Assessment
 from lamina.results.repeats import Retrainer, assess, crossvalidation_rows, repeat
-from lamina.tasks.classify.results import probability
 from lamina.tasks.colorize.learning import ColorLearner
+from lamina.tasks.columns import probability
 from lamina.training.learner import Learned, Learner, Setup, TrainingOptions
 from lamina.training.settings import GradientNumbers, Hyperparameters
 from systems import (
@@ -295,7 +295,7 @@ def test_parts_without_labels_ignore_classes() -> None:
     split = read_split(Folders())
     rare = split.assign(label=np.where(split["origin"] == "merged 9", "rare", "common"))
     setups = [dataclasses.replace(stage_of(COLORS).setup, manifest=rows) for rows in (split, rare)]
-    parts = [crossvalidation_rows(setup, 4, stratify=False, seed=1) for setup in setups]
+    parts = [crossvalidation_rows(setup, 4, of_split=False, seed=1) for setup in setups]
     pd.testing.assert_frame_equal(*parts)
     assert sorted(parts[0]["part"].unique()) == [0, 1, 2, 3]
     sizes = parts[0].groupby("part").size()
@@ -305,7 +305,7 @@ def test_parts_without_labels_ignore_classes() -> None:
 @pytest.mark.usefixtures("colors")
 def test_too_few_origins_are_refused() -> None:
     with pytest.raises(UserError, match=r"^assess\.folds: the pictures come from 33 origins: fold 33 of 0"):
-        crossvalidation_rows(stage_of(COLORS).setup, 40, stratify=False, seed=1)
+        crossvalidation_rows(stage_of(COLORS).setup, 40, of_split=False, seed=1)
 
 
 @pytest.mark.usefixtures("colors")

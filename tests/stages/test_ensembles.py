@@ -27,9 +27,9 @@ from lamina.results.uncertainty import find_judge
 from lamina.stages.ensembles import make_ensembles
 from lamina.stages.evaluate import evaluate
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.answers import Wish
 from lamina.tasks.classify.results import Metrics
 from lamina.tasks.ensembles import read_ensembles
+from lamina.tasks.wish import Wish
 from lamina.tracking.records import read_tracked
 from systems import NETWORK, folders_of, params_of, stage_of, train_run, write_stripes
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lamina.errors import UserError
+from lamina.results.measures import MEASURES
 from lamina.tasks.classify.settings import ClassifySettings, HeadSettings, NetworkSettings
 from lamina.tasks.colorize.settings import ColorizeSettings
 from lamina.tasks.lightness.settings import LightnessSettings
@@ -230,7 +231,7 @@ def test_the_content_of_weights_decides_and_not_their_path(tmp_path: Path) -> No
 
 def test_tasks_have_their_modules() -> None:
     for task in TASKS.values():
-        assert task.direction == ("maximize" if task.measure == "accuracy" else "minimize")
+        assert task.direction == ("maximize" if MEASURES[task.measure].higher_is_better else "minimize")
         assert task.metrics_class().model_fields.keys() == {"test", "validation"}
         assert task.deciding_modules("train") == (f"lamina.tasks.{task.name}.learning",)
         assert re.fullmatch("[0-9a-f]{64}", task.training_code)

@@ -89,7 +89,8 @@ def test_answers_are_served_with_the_doubt_that_predict_gives_them(
 ) -> None:
     from lamina.models.keras_runtime import keras
     from lamina.models.penultimate import Penultimate
-    from lamina.tasks.classify.answers import Answers, Wish
+    from lamina.tasks.classify.answers import ClassAnswers
+    from lamina.tasks.wish import Wish
 
     pixels = keras.Input((8, 8, 3))
     hidden = keras.layers.Dense(WIDTH, activation="relu")(keras.layers.GlobalAveragePooling2D()(pixels))
@@ -101,7 +102,7 @@ def test_answers_are_served_with_the_doubt_that_predict_gives_them(
     (run,) = shown(system)
     served = loaded(system, f"runs:/{run.info.run_id}/model", monkeypatch)
     found = served.predict(pictures(8))
-    answers = Answers(folder, class_record(), Wish())
+    answers = ClassAnswers(folder, class_record(), Wish())
     assert answers.judge
     distance = answers.judge.distances(Penultimate(network)(pictures(8)))
     for row, one in zip(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamina.tasks.classify.learning import HeadLearner
+from lamina.tasks.classify.learning import ClassHeadLearner
 from lamina.training.checkpoint import HeadCache
 from lamina.training.heads import Head
 from lamina.training.history import EpochRow
@@ -28,9 +28,9 @@ def here(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(system)
 
 
-def opened(**options: object) -> HeadLearner:
+def opened(**options: object) -> ClassHeadLearner:
     learner = learner_of(HEAD | options, seed=5)
-    assert isinstance(learner, HeadLearner)
+    assert isinstance(learner, ClassHeadLearner)
     return learner
 
 

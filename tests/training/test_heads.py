@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lamina.maths.class_weights import class_weights
-from lamina.tasks.classify.learning import HeadLearner
+from lamina.tasks.classify.learning import ClassHeadLearner
 from lamina.training.heads import Head, _logits, train_head
 from lamina.training.history import DivergedError, EpochRow
 from lamina.training.learner import Learned, TrainingOptions
@@ -32,9 +32,9 @@ def here(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(system)
 
 
-def opened(**options: object) -> HeadLearner:
+def opened(**options: object) -> ClassHeadLearner:
     learner = learner_of(HEAD | {"epochs": 3} | options, seed=5)
-    assert isinstance(learner, HeadLearner)
+    assert isinstance(learner, ClassHeadLearner)
     return learner
 
 
@@ -42,7 +42,7 @@ def weights_of(learned: Learned) -> list[np.ndarray]:
     return [array for name in ("hidden", "classes") for array in learned.network.get_layer(name).get_weights()]
 
 
-def by_keras(learner: HeadLearner, epochs: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def by_keras(learner: ClassHeadLearner, epochs: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The weights, and their averages, of a Keras head that takes the same steps with Keras' own optimiser and loss."""
     from lamina.models.keras_runtime import keras
 

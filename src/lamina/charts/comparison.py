@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import pandas as pd
 
 from lamina.errors import UserError
 from lamina.maths.comparison import Difference, letters
+
+MOST_TICKS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,3 +67,16 @@ def same_pictures(predictions: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataF
         if list(table["id"]) != list(answers[first]["id"]):
             raise UserError(f"{name}/predictions.parquet: other test pictures than those of {first}; run `dvc repro`")
     return answers
+
+
+def number_scale(values: Sequence[float]) -> Scale:
+    """Return the narrowest axis for some values, in steps of 1, 2 or 5 times 10**k."""
+    lowest, highest = min(values), max(values)
+    step = _step((highest - lowest) or abs(highest) or 1.0)
+    low = step * math.floor(lowest / step + 1e-9)
+    return Scale(low=low, high=max(step * math.ceil(highest / step - 1e-9), low + step), step=step)
+
+
+def _step(span: float) -> float:
+    decade = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
+    return next((times * decade for times in (1, 2, 5) if span / (times * decade) <= MOST_TICKS), 10 * decade)

@@ -6,6 +6,7 @@ replaces them by the page's variables, so that figures follow its light or dark 
 
 import io
 import re
+from collections.abc import Mapping
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
+from lamina.results.measures import MEASURES, Measure
 from lamina.tuning.importance import number_columns
 from lamina.tuning.numbers import LINEAR
 
@@ -30,8 +32,9 @@ SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
 STEEP = 20  # ratio of the largest to the smallest value above which an axis is logarithmic
-CURVES = {"loss": "Loss", "accuracy": "Accuracy", "mse": "MSE"}
-TRIED = {"accuracy": "validation accuracy", "mse": "validation MSE"}
+CURVES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1 per picture", "mae": "MAE", "mse": "MSE"}
+BY_NAME: Mapping[str, Measure] = {str(name): measure for name, measure in MEASURES.items()}
+TRIED = {"accuracy": "validation accuracy", "f1": "validation F1", "mae": "validation MAE", "mse": "validation MSE"}
 
 
 def curve(history: pd.DataFrame, measure: str, *, level: tuple[str, float] | None = None) -> Figure:
@@ -39,11 +42,11 @@ def curve(history: pd.DataFrame, measure: str, *, level: tuple[str, float] | Non
 
     Args:
         history: Columns `epoch`, `train_MEASURE`, `validation_MEASURE`.
-        measure: `loss`, `accuracy` (drawn in percent) or `mse`.
+        measure: `loss`, or that of the task; shares are drawn in percent.
         level: Name and value of a line to compare with.
 
     Returns:
-        The figure. If the run has no accuracy, the axis is logarithmic where the values fall `STEEP` times.
+        The figure. If the run's measure is no share, the axis is logarithmic where the values fall `STEEP` times.
     """
     figure, axes = _figure(CURVES[measure])
     marker = "o" if len(history) <= FEW_EPOCHS else ""
@@ -56,9 +59,9 @@ def curve(history: pd.DataFrame, measure: str, *, level: tuple[str, float] | Non
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 5, 10]))
     axes.margins(x=0.02)
     axes.set_xlabel("epoch", color=INK, fontsize=9)
-    if measure == "accuracy":
+    if _is_share(measure):
         _in_percent(axes.yaxis)
-    if "train_accuracy" not in history.columns:
+    if not any(_is_share(column.removeprefix("train_")) for column in history.columns):
         _steepen(axes, history[[f"train_{measure}", f"validation_{measure}"]].to_numpy(dtype=float))
     _legend(axes)
     return figure
@@ -123,7 +126,7 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
 
     Args:
         trials: Columns of `trials.csv`; trials without a finite value are left out.
-        measure: `accuracy` (a rate) or `mse` (the lowest is best).
+        measure: Of the task.
     """
     valued = trials[np.isfinite(trials["value"].to_numpy(dtype=float))]
     numbers = number_columns(trials)
@@ -134,7 +137,11 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     for rows, face in ((valued[done], VIOLET), (valued[~done], PAPER)):
         axes.scatter(rows[number], rows["value"], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
     if done.any():
-        best = valued[done].sort_values(["value", "number"], ascending=[measure == "mse", True]).iloc[0]
+        best = (
+            valued[done]
+            .sort_values(["value", "number"], ascending=[not BY_NAME[measure].higher_is_better, True])
+            .iloc[0]
+        )
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
     if number not in LINEAR:
         axes.set_xscale("log")
@@ -157,7 +164,7 @@ def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     done = _done(valued)
     order = valued["number"] + 1
     values = valued["value"].where(done)
-    best = (values.cummin() if measure == "mse" else values.cummax()).ffill()
+    best = (values.cummax() if BY_NAME[measure].higher_is_better else values.cummin()).ffill()
     axes.step(order, best, where="post", color=PINK, linewidth=1.6, label="best so far")
     for rows, face in ((done, VIOLET), (~done, PAPER)):
         axes.scatter(order[rows], valued["value"][rows], s=26, facecolors=face, edgecolors=VIOLET, zorder=3)
@@ -168,8 +175,39 @@ def trials_in_order(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
     return figure
 
 
+def predicted_over_true(target: np.ndarray, predicted: np.ndarray, margin: float | None = None) -> Figure:
+    """Draw each predicted number over the true one; on the dashed line predictions are right.
+
+    Args:
+        target: (n,) true numbers.
+        predicted: (n,).
+        margin: between the dotted lines, predictions are at most so far off.
+    """
+    figure, axes = _figure("Predicted over true")
+    ends = np.array([min(target.min(), predicted.min()), max(target.max(), predicted.max())])
+    axes.plot(ends, ends, "--", color=INK, linewidth=1)
+    for side in () if margin is None else (-margin, margin):
+        axes.plot(ends, ends + side, ":", color=INK, linewidth=1)
+    axes.scatter(target, predicted, s=12, color=VIOLET, alpha=0.5, linewidths=0)
+    axes.set_xlabel("true", color=INK, fontsize=9)
+    return figure
+
+
+def residuals(target: np.ndarray, predicted: np.ndarray) -> Figure:
+    """Draw how far off each prediction is, predicted minus true, over the true number."""
+    figure, axes = _figure("Residuals: predicted minus true")
+    axes.axhline(0, color=INK, linestyle="--", linewidth=1)
+    axes.scatter(target, predicted - target, s=12, color=PINK, alpha=0.5, linewidths=0)
+    axes.set_xlabel("true", color=INK, fontsize=9)
+    return figure
+
+
+def _is_share(measure: str) -> bool:
+    return measure in BY_NAME and BY_NAME[measure].share
+
+
 def _tried(axes: Axes, trials: pd.DataFrame, measure: str) -> None:
-    if measure == "accuracy":
+    if _is_share(measure):
         _in_percent(axes.yaxis)
     else:
         _steepen(axes, trials["value"].to_numpy(dtype=float))

@@ -32,6 +32,8 @@ def duration(seconds: float) -> str:
 
 
 def value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

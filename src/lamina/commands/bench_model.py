@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from lamina.commands.export import about, test_pictures
-from lamina.commands.predict import TASK, read_learned
+from lamina.commands.predict import answered, read_learned
 from lamina.errors import UserError
 from lamina.files import read_json
 from lamina.progress import progress
@@ -72,7 +72,7 @@ def bench_model(system: Path, name: str, exported: Path | None = None) -> list[S
         UserError: If the run, its model, its exports or the test pictures are missing, or an export is of another
             model.
     """
-    learned = read_learned(system, name, TASK)
+    learned = read_learned(system, name, answered())
     folder = exported or system / "exported" / name
     described = about(learned.record, learned.model)
     from lamina.models.exporting import FORMATS

@@ -55,7 +55,7 @@ def run(arguments: Namespace) -> int:
     """
     if not 0 <= arguments.strength <= STRONGEST:
         raise UserError(f"--strength: expected a number from 0 to {STRONGEST:g}, got {arguments.strength:g}")
-    learned = read_learned(arguments.system, arguments.name, TASK)
+    learned = read_learned(arguments.system, arguments.name, [TASK])
     jobs = plan(arguments.paths, arguments.out)
     waiting = jobs if arguments.force else [job for job in jobs if not job.target.exists()]
     if len(waiting) < len(jobs):

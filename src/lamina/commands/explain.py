@@ -4,13 +4,16 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from lamina.commands.predict import BATCH, TASK, find_pictures, prepare_batch, read_learned, with_depth
+from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_learned, with_depth
 from lamina.files import staged
 from lamina.progress import progress
 from lamina.text import one_line
+
+TASK: Final = "classify"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -48,7 +51,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     Raises:
         UserError: If the run or its model is missing.
     """
-    learned = with_depth(read_learned(system, name, TASK), pictures)
+    learned = with_depth(read_learned(system, name, [TASK]), pictures)
     from lamina.models.loading import load_model
     from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import classes_sheet

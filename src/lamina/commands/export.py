@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from lamina.commands.predict import TASK, read_learned
+from lamina.commands.predict import answered, read_learned
 from lamina.config import read_params
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
@@ -28,6 +28,7 @@ NEEDED: Final[Mapping[str, str]] = MappingProxyType(
 )
 FORMATS = tuple(NEEDED)
 COLORIZE: Final = "colorize"
+JUDGED: Final = "classify"  # the task whose exports to 8 bits are judged
 INT8: Final = "int8"  # the only one that is not exact
 EXACT = tuple(name for name in FORMATS if name != INT8)
 PICTURES = 32  # of the test fold, to check an export
@@ -83,9 +84,12 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
         raise UserError(
             f"run {name!r} learned from texts, which no format holds; serve it with `lamina serve` or MLflow"
         )
-    if task.name == COLORIZE and INT8 in formats:
-        raise UserError(f"--format {INT8}: is judged by the accuracy of classes, but run {name!r} colors; leave it out")
-    learned = read_learned(system, name, COLORIZE if task.name == COLORIZE else TASK)
+    if task.name != JUDGED and INT8 in formats:
+        raise UserError(
+            f"--format {INT8}: is judged by the accuracy of classes, but run {name!r} has the task {task.name}; "
+            "leave it out"
+        )
+    learned = read_learned(system, name, [*answered(), COLORIZE])
     from lamina.models.exporting import Trial, export_model
     from lamina.models.loading import load_model
     from lamina.models.quantizing import EXAMPLES

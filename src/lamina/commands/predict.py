@@ -1,4 +1,4 @@
-"""Predict the class of pictures or texts, from a run's model."""
+"""Predict the class, the labels or the number of pictures, or the class of texts, from a run's model."""
 
 import argparse
 import json
@@ -26,43 +26,22 @@ from lamina.maths.color import RgbPixels
 from lamina.progress import progress
 from lamina.results.folders import results_folder
 from lamina.results.record import Record, read_record
-from lamina.tasks.classify.answers import PLAIN, Answers, Wish
+from lamina.tasks.answers import Answers
 from lamina.tasks.ensembles import result_tasks, task_and_input
+from lamina.tasks.registry import TASKS
+from lamina.tasks.wish import PLAIN, Wish
 from lamina.text import one_line, printable
 
 if TYPE_CHECKING:
     from lamina.models.inference import Predictor
     from lamina.models.penultimate import Penultimate
 
-TASK = "classify"
 BATCH = 64
 AHEAD = 256  # pictures that are decoded at once, before the network sees them
 AHEAD_PIXELS = 2**23  # of their squares
 MANY = 1000  # pictures that are worth the start of processes
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """The class and the probabilities of all, and how far they can be trusted; or why there is none.
-
-    Attributes:
-        scaled: calibrated probabilities.
-        set: the classes that hold the true one with the coverage.
-        distance, outlier: from the training pictures, and whether it is beyond the limit.
-
-    These are None where the run's evaluation does not say them.
-    """
-
-    path: str
-    predicted: str | None
-    probabilities: dict[str, float]
-    error: str | None = None
-    scaled: dict[str, float] | None = None
-    set: list[str] | None = None
-    distance: float | None = None
-    outlier: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +95,7 @@ def run(arguments: argparse.Namespace) -> int:
     system, name, paths = arguments.system, arguments.name, arguments.paths
     is_text = task_and_input(read_params(system), name)[1].startswith("words/")
     from lamina.commands.predict_csv import pictures_to_csv, texts_to_csv  # which import this module
-    from lamina.commands.predict_texts import predict_texts, request_texts
+    from lamina.commands.predict_texts import answer_texts, request_texts
 
     if arguments.request:
         print(request_texts(system, name, paths) if is_text else request(system, name, find_pictures(paths)))
@@ -126,13 +105,13 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--recall {wish.recall[0]}: expected a share between 0 and 1, got {wish.recall[1]:g}")
     if arguments.csv:
         return 1 if (texts_to_csv if is_text else pictures_to_csv)(system, name, paths, arguments.csv, wish) else 0
-    predictions = (
-        predict_texts(system, name, paths, wish) if is_text else predict(system, name, find_pictures(paths), wish)
+    answers, predictions = (
+        answer_texts(system, name, paths, wish) if is_text else answer(system, name, find_pictures(paths), wish)
     )
     if arguments.json:
         print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
     else:
-        print(_as_table(predictions))
+        print(_as_table(answers, predictions))
     return 1 if any(one.error for one in predictions) else 0
 
 
@@ -185,8 +164,13 @@ def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> 
     return found
 
 
-def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAIN) -> list[Prediction]:
-    """Predict the class of pictures, prepared as in the stage `convert`.
+def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAIN) -> list[Any]:
+    """Return the predictions of `answer`."""
+    return answer(system, name, pictures, wish)[1]
+
+
+def answer(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAIN) -> tuple[Answers, list[Any]]:
+    """Predict pictures, prepared as in the stage `convert`.
 
     Args:
         system: Folder of the system.
@@ -195,17 +179,22 @@ def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAI
         wish: What is wanted of the answers.
 
     Returns:
-        One per picture; `error` instead of a class if it cannot be read.
+        What gave the answers; and one of its `prediction` per picture, with an `error` if it cannot be read.
 
     Raises:
         UserError: If the run or its model is missing, or the wish cannot be met.
     """
-    learned = with_depth(read_learned(system, name, TASK), pictures)
+    learned = with_depth(read_learned(system, name, answered()), pictures)
     answers = open_answers(learned.model.parent, learned.record, wish)
-    return list(predict_parts(learned, answers, [pictures]))
+    return answers, list(predict_parts(learned, answers, [pictures]))
 
 
-def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[Path]]) -> Iterator[Prediction]:
+def answered() -> list[str]:
+    """Return the tasks whose answers `lamina predict` gives."""
+    return [task.name for task in TASKS.values() if task.is_answered]
+
+
+def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[Path]]) -> Iterator[Any]:
     """Predict the pictures of some parts; no batch holds pictures of two."""
     networks = open_networks(learned.model, answers)
     size = max(1, min(AHEAD, AHEAD_PIXELS // learned.convert.size**2))
@@ -232,25 +221,26 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def read_learned(system: Path, name: str, task: str) -> Learned:
-    """Find the model and record of a run or an ensemble, for a command that serves one task.
+def read_learned(system: Path, name: str, tasks: Collection[str]) -> Learned:
+    """Find the model and record of a run or an ensemble, for a command that serves some tasks.
 
     Args:
         system: Folder of the system.
         name: Name of the run or ensemble.
-        task: Name of the task that the command serves.
+        tasks: Names of the tasks that the command serves.
 
     Raises:
         UserError: If there is no such run, it has another task, or it is not trained yet.
     """
     params = read_params(system)
     found, _ = task_and_input(params, name)
-    if found.name != task:
-        others = [other for other, its in result_tasks(params).items() if its.name == task]
+    if found.name not in tasks:
+        needed = " or ".join(tasks)
+        others = [other for other, its in result_tasks(params).items() if its.name in tasks]
         instead = (
-            f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {task} under runs"
+            f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {needed} under runs"
         )
-        raise UserError(f"run {name!r} has the task {found.name}, but this command needs {task}; {instead}")
+        raise UserError(f"run {name!r} has the task {found.name}, but this command needs {needed}; {instead}")
     config = section(params, "convert", ConvertConfig)
     if config.isolate == "box":
         print(
@@ -337,7 +327,7 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
         UserError: If one cannot be read, since answers come without names.
     """
     task, _ = task_and_input(read_params(system), name)
-    learned = with_depth(read_learned(system, name, task.name), pictures)
+    learned = with_depth(read_learned(system, name, [task.name]), pictures)
     pixels, errors = prepare_batch(pictures, learned.convert)
     if errors:
         path, error = next(iter(errors.items()))
@@ -347,7 +337,7 @@ def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
 
 def open_answers(folder: Path, record: Record, wish: Wish = PLAIN) -> Answers:
     """Open what a run's answers are given with, and print what must be known about them."""
-    answers = Answers(folder, record, wish)
+    answers = TASKS[record.task].open_answers(folder, record, wish)
     for note in answers.notes:
         print(one_line(f"note: {note}"), file=sys.stderr)
     return answers
@@ -361,29 +351,15 @@ def _stacked(batch: Sequence[Path], config: ConvertConfig) -> tuple[RgbPixels | 
 
 def _predict_batch(
     networks: Networks, batch: Sequence[Path], squares: RgbPixels | None, errors: dict[Path, str]
-) -> Iterator[Prediction]:
-    found = [] if squares is None else networks.answer(squares)
+) -> Iterator[Any]:
+    found, made = [] if squares is None else networks.answer(squares), networks.answers.prediction
     rows = dict(zip(dict.fromkeys(path for path in batch if path not in errors), found, strict=True))
     for path in batch:
-        yield failed(str(path), errors[path]) if path in errors else Prediction(path=str(path), **rows[path])
+        yield made(path=str(path), **({"error": errors[path]} if path in errors else rows[path]))
 
 
-def failed(path: str, error: str) -> Prediction:
-    """Return the answer for a picture or text that cannot be read."""
-    return Prediction(path=path, predicted=None, probabilities={}, error=error)
-
-
-def _as_table(predictions: Sequence[Prediction]) -> str:
+def _as_table(answers: Answers, predictions: Sequence[Any]) -> str:
     paths = [printable(one.path) for one in predictions]
     width = max(map(len, paths))
-    return "\n".join(f"{path:{width}}  {_in_words(one)}" for path, one in zip(paths, predictions, strict=True))
-
-
-def _in_words(one: Prediction) -> str:
-    if one.error:
-        return one_line(one.error)
-    ordered = sorted(one.probabilities.items(), key=lambda item: -item[1])
-    shown = [printable(one.predicted), *(f"{printable(name)} {share:.3f}" for name, share in ordered)]
-    if one.scaled and one.set is not None and one.predicted:
-        shown += [f"scaled {one.scaled[one.predicted]:.3f}", f"set {{{', '.join(map(printable, one.set))}}}"]
-    return "  ".join([*shown, *(["out of distribution"] if one.outlier else [])])
+    said = (one_line(one.error) if one.error else answers.in_words(one) for one in predictions)
+    return "\n".join(f"{path:{width}}  {words}" for path, words in zip(paths, said, strict=True))

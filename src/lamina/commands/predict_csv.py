@@ -1,14 +1,13 @@
 """Write what a run's model predicts as a CSV, for any number of pictures or texts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lamina import __version__
 from lamina.commands.csv_parts import write_csv
 from lamina.commands.predict import (
-    TASK,
-    Prediction,
+    answered,
     find_pictures,
     find_texts,
     open_answers,
@@ -21,8 +20,8 @@ from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.progress import progress
 from lamina.results.record import Record
-from lamina.tasks.classify.answers import PLAIN, Answers, Wish
-from lamina.tasks.classify.results import probability
+from lamina.tasks.answers import Answers
+from lamina.tasks.wish import PLAIN, Wish
 
 
 def pictures_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, wish: Wish = PLAIN) -> int:
@@ -42,7 +41,7 @@ def pictures_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, w
         UserError: If a path, the run or its model is missing, `out` is there already, or the wish cannot be met.
     """
     pictures = find_pictures(paths)
-    learned = with_depth(read_learned(system, name, TASK), pictures)
+    learned = with_depth(read_learned(system, name, answered()), pictures)
     answers = open_answers(learned.model.parent, learned.record, wish)
     made_by = {**_identity(learned.record, learned.model), "convert": learned.convert.model_dump(), "wish": repr(wish)}
     return _to_csv(out, pictures, made_by, answers, lambda parts: predict_parts(learned, answers, parts))
@@ -53,7 +52,7 @@ def texts_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, wish
     texts, reader = find_texts(paths), read_text_model(system, name, wish)
     made_by = {**_identity(reader.record, reader.model), "words": reader.vectorizer.digest, "wish": repr(wish)}
 
-    def predictions(parts: Sequence[Sequence[Path]]) -> Iterator[Prediction]:
+    def predictions(parts: Sequence[Sequence[Path]]) -> Iterator[Any]:
         predict_some = reader.load()
         for part in progress(parts, what="predict", unit="texts", sizes=[len(part) for part in parts]):
             yield from predict_some(part)
@@ -73,12 +72,11 @@ def _to_csv(
     paths: Sequence[Path],
     made_by: Mapping[str, object],
     answers: Answers,
-    predictions: Callable[[Sequence[Sequence[Path]]], Iterator[Prediction]],
+    predictions: Callable[[Sequence[Sequence[Path]]], Iterator[Any]],
 ) -> int:
     """Write the predictions for some paths; predictions: for those of several parts, in their order."""
     made_by = {**made_by, "paths": [[str(path), *_state(path)] for path in paths]}
-    rows = partial(as_row, classes=answers.classes, known=answers.known)
-    failed = write_csv(out, paths, made_by, lambda parts: map(rows, predictions(parts)), failed="error")
+    failed = write_csv(out, paths, made_by, lambda parts: map(answers.cells, predictions(parts)), failed="error")
     print(f"{out}: {len(paths)} rows" + (f", {failed} of them without an answer" if failed else ""))
     return failed
 
@@ -90,28 +88,3 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return found.st_size, found.st_mtime_ns
-
-
-def as_row(one: Prediction, classes: Sequence[str], known: Sequence[str]) -> dict[str, object]:
-    """Return the cells of a prediction by column.
-
-    Args:
-        one: The prediction.
-        classes: Of the run.
-        known: Fields that say how far answers can be trusted (`Answers.known`).
-
-    Returns:
-        `path`, `predicted`, `p:CLASS` of each class; of what is known `scaled:CLASS`, `set:CLASS` (1 or 0), `distance`
-        and `outlier` (1 or 0); `error`. Cells that an error leaves open are None.
-    """
-    row: dict[str, object] = {"path": one.path, "predicted": one.predicted}
-    row |= {probability(which): one.probabilities.get(which) for which in classes}
-    for name in known:
-        value = getattr(one, name)
-        if name == "scaled":
-            row |= {f"scaled:{which}": value and value[which] for which in classes}
-        elif name == "set":
-            row |= {f"set:{which}": None if value is None else int(which in value) for which in classes}
-        else:
-            row[name] = int(value) if isinstance(value, bool) else value
-    return row | {"error": one.error}

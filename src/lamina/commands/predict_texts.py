@@ -4,24 +4,34 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lamina.commands.predict import Prediction, failed, find_texts, open_answers
+from lamina.commands.predict import find_texts, open_answers
 from lamina.data.opening import UnreadableError, read_file
 from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError
 from lamina.inputs.words import Vectorizer, read_vectorizer
 from lamina.results.folders import run_folder
 from lamina.results.record import Record, read_record
-from lamina.tasks.classify.answers import PLAIN, Answers, Wish
+from lamina.tasks.answers import Answers
+from lamina.tasks.wish import PLAIN, Wish
 
 
-def predict_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = PLAIN) -> list[Prediction]:
+def predict_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = PLAIN) -> list[Any]:
+    """Return the predictions of `answer_texts`."""
+    return answer_texts(system, name, paths, wish)[1]
+
+
+def answer_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = PLAIN) -> tuple[Answers, list[Any]]:
     """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
+
+    Returns what gave the answers, and one of its `prediction` per text.
 
     Raises:
         UserError: if the run or its model is not there, or the wish cannot be met.
     """
-    return read_text_model(system, name, wish).load()(find_texts(paths))
+    reader = read_text_model(system, name, wish)
+    return reader.answers, reader.load()(find_texts(paths))
 
 
 @dataclass(frozen=True)
@@ -33,21 +43,22 @@ class TextModel:
     vectorizer: Vectorizer
     answers: Answers
 
-    def load(self) -> Callable[[Sequence[Path]], list[Prediction]]:
+    def load(self) -> Callable[[Sequence[Path]], list[Any]]:
         """Load the network; return what predicts the texts of files, in order."""
         from lamina.inputs.word_examples import predict_words
         from lamina.models.loading import load_model
 
         network = load_model(self.model)
 
-        def predict_some(paths: Sequence[Path]) -> list[Prediction]:
+        def predict_some(paths: Sequence[Path]) -> list[Any]:
             read = {path: _read_text(path, strip_html=self.vectorizer.strip_html) for path in paths}
             texts = {path: one.text for path, one in read.items() if not one.problem}
-            found = {path: failed(str(path), one.problem) for path, one in read.items() if one.problem}
+            made = self.answers.prediction
+            found = {path: made(path=str(path), error=one.problem) for path, one in read.items() if one.problem}
             if texts:
                 rows = predict_words(network, self.vectorizer.transform(list(texts.values())))
                 given = zip(texts, self.answers.given(rows, None), strict=True)
-                found |= {path: Prediction(path=str(path), **one) for path, one in given}
+                found |= {path: made(path=str(path), **one) for path, one in given}
             return [found[path] for path in paths]
 
         return predict_some

@@ -106,7 +106,7 @@ def open_served(system: Path, name: str) -> Served:
     if kind.startswith("words/"):
         answers: OfText | OfPicture | OfGrey = OfText(read_text_model(system, name))
     else:
-        learned = read_learned(system, name, task.name)
+        learned = read_learned(system, name, [task.name])
         answers = OfPicture(learned, system) if task.name == "classify" else OfGrey(learned)
     if not answers.model.exists():
         raise UserError(f"{answers.model}: no model; train the run first (`dvc repro`) or fetch it (`dvc pull`)")

@@ -22,6 +22,7 @@ class Folders:
     pixels: Path = Path("data/pixels")
     features: Path = Path("data/features")
     words: Path = Path("data/words")
+    targets: Path = Path("data/targets")
 
     def of_input(self, name: str) -> Path:
         """Return the folder of an input: `pixels`, `features/NAME` or `words/NAME`."""

@@ -61,7 +61,7 @@ def further_scores(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike
     predicted, truth, group = checked(probabilities, label, origin)
     origins = int(group.max()) + 1
     values = _measured(predicted, truth, np.ones((1, len(truth))))
-    samples = [_measured(predicted, truth, drawn) for drawn in _resampled(group, predicted.shape[1], seed)]
+    samples = [_measured(predicted, truth, drawn) for drawn in resampled(group, predicted.shape[1], seed)]
     return {
         name: {
             "value": float(value),
@@ -83,8 +83,14 @@ def risk_coverage(probabilities: ArrayLike, label: ArrayLike) -> tuple[Floats, F
     return given[0] / len(truth), wrong[0] / given[0]
 
 
-def _resampled(group: Integers, classes: int, seed: int) -> Iterator[Floats]:
-    """Yield (m, n) weights of the pictures in bootstrap samples: how often the origin of each was drawn."""
+def resampled(group: Integers, classes: int, seed: int) -> Iterator[Floats]:
+    """Yield (m, n) weights of the pictures in bootstrap samples: how often the origin of each was drawn.
+
+    Args:
+        group: (n,) number of each picture's origin.
+        classes: number of scores of a picture; with more of them there are fewer samples.
+        seed: of the samples.
+    """
     random, origins = np.random.default_rng(seed), int(group.max()) + 1
     samples = int(np.clip(WORK // (len(group) * classes), *SAMPLES))
     at_once = max(1, CELLS // max(len(group), classes**2))
@@ -93,32 +99,51 @@ def _resampled(group: Integers, classes: int, seed: int) -> Iterator[Floats]:
         yield drawn[:, group].astype(np.float64)
 
 
-def _interval(name: str, value: float, samples: Floats, origins: int) -> list[float] | None:
-    if origins == 1:
+def percentile_interval(value: float, samples: Floats, origins: int) -> list[float] | None:
+    """Return the 95 % interval of a score from its bootstrap samples; None for one origin.
+
+    It includes the value. Samples that are not a number are left out.
+    """
+    if origins == 1 or not np.isfinite(samples).any():
         return None
-    worst, best = RANGES[name]
     ends = [value, *map(float, np.nanquantile(samples, [0.025, 0.975]))]
-    if min(ends) == max(ends) == best:
-        ends.append(best + (worst - best) * (1 - accuracy_interval(np.ones(origins), np.arange(origins))[0]))
     return [min(ends), max(ends)]
+
+
+def _interval(name: str, value: float, samples: Floats, origins: int) -> list[float] | None:
+    ends = percentile_interval(value, samples, origins)
+    worst, best = RANGES[name]
+    if ends != [best, best]:
+        return ends
+    perfect = best + (worst - best) * (1 - accuracy_interval(np.ones(origins), np.arange(origins))[0])
+    return sorted([best, perfect])
 
 
 def _measured(predicted: Floats, truth: Integers, weights: Floats) -> dict[str, Floats]:
     """Compute all scores for (m, n) weights of the pictures; (m,) each, not a number where there is none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ranked = np.array(
-            [_ranked(predicted[:, place], truth == place, weights) for place in range(predicted.shape[1])]
+            [ranked_scores(predicted[:, place], truth == place, weights) for place in range(predicted.shape[1])]
         )
         given, wrong = _by_confidence(predicted, truth, weights)
         steps = np.diff(given, axis=1, prepend=0)
         risk = np.where(steps > 0, wrong / np.maximum(given, 1), 0)
         aurc = (steps * risk).sum(axis=1) / given[:, -1]
-        curves = {"roc_auc": _mean(ranked[:, 0], axis=0), "average_precision": _mean(ranked[:, 1], axis=0)}
+        curves = {"roc_auc": known_mean(ranked[:, 0], axis=0), "average_precision": known_mean(ranked[:, 1], axis=0)}
         return curves | _agreement(predicted.argmax(axis=1), truth, weights, predicted.shape[1]) | {"aurc": aurc}
 
 
-def _ranked(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
-    """Area under the ROC curve and average precision of one class against the rest, for (m, n) weights."""
+def ranked_scores(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+    """Compute the area under the ROC curve and the average precision of one class against the rest.
+
+    Args:
+        score: (n,) of the class, 0 or more.
+        positive: (n,) whether a picture is of the class.
+        weights: (m, n) of the pictures.
+
+    Returns:
+        (m,) each; not a number without pictures of the class or of the rest.
+    """
     order = np.argsort(score, kind="stable")
     starts = np.flatnonzero(np.diff(score[order], prepend=-1))  # of pictures with the same probability
     hits = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
@@ -153,14 +178,14 @@ def _agreement(answer: Integers, truth: Integers, weights: Floats, classes: int)
     spread = [np.maximum(total**2 - (some**2).sum(axis=1), 0) for some in (labels, answers)]
     covariance, variance = agreed * total - chance, np.sqrt(spread[0] * spread[1])
     return {
-        "balanced_accuracy": _mean(right / labels, axis=1),
+        "balanced_accuracy": known_mean(right / labels, axis=1),
         "kappa": np.where(total**2 > chance, (agreed * total - chance) / (total**2 - chance), 0),
         "matthews": np.where(variance > 0, covariance / variance, 0),
     }
 
 
-def _mean(values: Floats, *, axis: int) -> Floats:
-    """Mean of the values that are numbers; not a number where none is."""
+def known_mean(values: Floats, *, axis: int) -> Floats:
+    """Return the mean of the values that are numbers; not a number where none is."""
     known = np.isfinite(values)
     total: Floats = np.where(known, values, 0).sum(axis=axis) / known.sum(axis=axis)
     return total

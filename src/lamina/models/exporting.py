@@ -12,7 +12,7 @@ import numpy as np
 
 from lamina.errors import UserError
 from lamina.files import file_digest, staged, write_json
-from lamina.models.keras_runtime import tf
+from lamina.models.keras_runtime import keras, tf
 from lamina.models.onnx_export import Composed
 from lamina.models.onnx_layer import find_onnx
 from lamina.progress import progress
@@ -48,8 +48,13 @@ COLORS: Final = Output(name="colors", holds="RGB, 0 to 255", tolerance=255 * TOL
 
 
 def output_of(model: Any) -> Output:
-    """Return what a saved network gives: of a classifier (n, classes), of a colorizer (n, S, S, 3)."""
-    return COLORS if len(model.output.shape) == 4 else PROBABILITIES
+    """Return what a saved network gives: probabilities (n, units), colors (n, S, S, 3), or numbers (n, 1)."""
+    if len(model.output.shape) == 4:
+        return COLORS
+    last = model.output._keras_history.operation
+    if not isinstance(last, keras.layers.Rescaling):
+        return PROBABILITIES
+    return Output(name="number", holds="the number, in its own unit", tolerance=TOLERANCE * float(last.scale))
 
 
 @dataclass(frozen=True, kw_only=True)

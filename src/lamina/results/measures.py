@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lamina.errors import UserError
 
-MeasureName: TypeAlias = Literal["accuracy", "mse"]
+MeasureName: TypeAlias = Literal["accuracy", "f1", "mae", "mse"]
 
 # the cells of a baseline's line, by the picture's id
 Answers: TypeAlias = dict[str, tuple[str, ...]]
@@ -23,14 +23,15 @@ Answers: TypeAlias = dict[str, tuple[str, ...]]
 class Change:
     """The change of a run's answers for the same test pictures.
 
-    A loss is a fall of accuracy, or a rise of the MSE as a share of the MSE before; below 0 it is a gain.
+    A loss is a fall of a share such as the accuracy, or a rise of an error as a share of the error before. Below 0 it
+    is a gain.
 
     Attributes:
         before, after: The measure.
         shown: Both with their 95 % intervals over origins.
         better, worse: Numbers of pictures.
         loss: The loss; interval: its 95 % interval over origins.
-        error: The error before, in the unit of the loss: 1 - accuracy, or 1 for an MSE.
+        error: The error before, in the unit of the loss: 1 - accuracy, or 1 for errors such as the MSE.
         p: Of a paired test over origins, of no change.
         origins: Number of origins.
     """
@@ -63,7 +64,7 @@ class Measure(ABC):
         share: Whether it is a share, from 0 to 1.
         columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
         truth: A column there that follows from the true answer alone, which a baseline keeps, too, where there is one.
-        margin: Of the gate: by which share the error (1 - accuracy, or the MSE) may grow before it matters.
+        margin: Of the gate: by which share the error (1 - accuracy, or such as the MSE) may grow before it matters.
         legend: Explains the gate's table.
     """
 
@@ -101,13 +102,17 @@ class Measure(ABC):
     def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
         """Compare answers for the same pictures; raises UserError if the true answers differ."""
 
-    @abstractmethod
     def amount(self, loss: float) -> str:
         """Return a loss as text."""
+        return f"{loss:.3f}" if self.share else f"{100 * loss:.2g} %"
 
-    @abstractmethod
     def difference(self, change: Change) -> str:
         """Return the difference, after minus before, with its interval, as text."""
+        sign = -1 if self.higher_is_better else 1
+        unit, spec, end = (1, "+.3f", "") if self.share else (100, "+.2f", " %")
+        loss, *ends = (format(0 + sign * unit * value, spec) for value in (change.loss, *change.interval))
+        bounds = ", ".join(ends[::sign]) if np.isfinite(change.interval).all() else "one origin"
+        return f"{loss}{end} [{bounds}]"
 
 
 class Accuracy(Measure):
@@ -158,21 +163,68 @@ class Accuracy(Measure):
             origins=len(set(origin)),
         )
 
-    def amount(self, loss: float) -> str:
-        return f"{loss:.3f}"
-
-    def difference(self, change: Change) -> str:
-        low, high = change.interval
-        return f"{0 - change.loss:+.3f} [{0 - high:+.3f}, {0 - low:+.3f}]"
-
     def _with_interval(self, right: NDArray[np.bool_], origin: Sequence[str]) -> str:
         from lamina.maths.scores import accuracy_interval
 
         return _shown(self, float(right.mean()), accuracy_interval(right, origin))
 
 
-class MeanSquaredError(Measure):
-    """Mean squared error of predicted numbers, in squared units of the target."""
+class MeanMeasure(Measure):
+    """A mean over pictures.
+
+    Attributes:
+        same: Smaller differences of one picture, as a share of its value, are invisible.
+    """
+
+    same: ClassVar[float] = 1e-3
+
+    @abstractmethod
+    def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
+        """Return the measure of each picture."""
+
+    @abstractmethod
+    def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+        """Whether the cells of a picture say that its true answer has changed."""
+
+    def value(self, answers: Answers) -> float:
+        return math.fsum(self.of_each(answers, [*answers])) / len(answers)
+
+    def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
+        from lamina.maths.means import mean_interval, paired_mean_test
+
+        keys = sorted(after)
+        changed = [key for key in keys if self.another_truth(before[key], after[key])]
+        if changed:
+            raise UserError(
+                f"{len(changed)} pictures have other true answers ({changed[0]}, ...); --accept renews the baseline"
+            )
+        first, second = (self.of_each(answers, keys) for answers in (before, after))
+        origin, mean = [origins[key] for key in keys], float(first.mean())
+        losses = first - second if self.higher_is_better else second - first
+        visible = np.maximum(self.same * first, self.same)
+        unit = 1.0 if self.share else mean or sys.float_info.min  # without any error before, each is infinitely more
+        low, high = map(float, mean_interval(losses, origin))
+        return Change(
+            before=mean,
+            after=float(second.mean()),
+            shown=(self._with_interval(first, origin), self._with_interval(second, origin)),
+            better=int(np.sum(losses < -visible)),
+            worse=int(np.sum(losses > visible)),
+            loss=float(losses.mean()) / unit,
+            interval=(low / unit, high / unit),
+            error=1 - mean if self.share else 1.0,
+            p=float(paired_mean_test(first, second, origin)),
+            origins=len(set(origin)),
+        )
+
+    def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
+        from lamina.maths.means import mean_interval
+
+        return _shown(self, float(values.mean()), mean_interval(values, origin))
+
+
+class MeanSquaredError(MeanMeasure):
+    """Mean squared error of predicted pictures, in squared units of the target."""
 
     name = "mse"
     title = "MSE"
@@ -188,69 +240,97 @@ class MeanSquaredError(Measure):
         "(worse) by more than 0.1 %; p of a paired test over origins, after Holm's correction for the number of runs."
     )
     decimals: ClassVar[int] = 4
-    same: ClassVar[float] = 1e-3  # smaller differences of one picture are invisible
 
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
-        try:
-            numbers = [float(value) for value in values]
-        except TypeError as error:
-            raise ValueError(str(error)) from None
+        numbers = _numbers(values)
         if not all(0 <= number < math.inf for number in numbers):
             raise ValueError(f"expected an MSE of 0 or more, got {numbers}")
         return tuple(f"{number:.{self.decimals}f}" for number in numbers)
 
-    def value(self, answers: Answers) -> float:
-        return math.fsum(float(cells[0]) for cells in answers.values()) / len(answers)
+    def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([float(answers[key][0]) for key in keys])
 
-    def change(self, before: Answers, after: Answers, origins: Mapping[str, str]) -> Change:
-        from lamina.maths.means import mean_interval, paired_mean_test
-
-        keys = sorted(after)
-        repainted = [key for key in keys if self._another_truth(before[key], after[key])]
-        if repainted:
-            raise UserError(
-                f"{len(repainted)} pictures have other true colors ({repainted[0]}, ...); --accept renews the baseline"
-            )
-        first, second = (np.array([float(answers[key][0]) for key in keys]) for answers in (before, after))
-        origin = [origins[key] for key in keys]
-        rises, visible, mean = second - first, np.maximum(self.same * first, self.same), float(first.mean())
-        unit = mean or sys.float_info.min  # without any error before, each is infinitely more
-        low, high = map(float, mean_interval(rises, origin))
-        return Change(
-            before=mean,
-            after=float(second.mean()),
-            shown=(self._with_interval(first, origin), self._with_interval(second, origin)),
-            better=int(np.sum(rises < -visible)),
-            worse=int(np.sum(rises > visible)),
-            loss=float(rises.mean()) / unit,
-            interval=(low / unit, high / unit),
-            error=1.0,
-            p=float(paired_mean_test(first, second, origin)),
-            origins=len(set(origin)),
-        )
-
-    def amount(self, loss: float) -> str:
-        return f"{100 * loss:.2g} %"
-
-    def difference(self, change: Change) -> str:
-        low, high = change.interval
-        bounds = f"{100 * low:+.2f}, {100 * high:+.2f}" if np.isfinite(high) else "one origin"
-        return f"{100 * change.loss:+.2f} % [{bounds}]"
-
-    def _another_truth(self, before: Sequence[str], after: Sequence[str]) -> bool:
+    def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
         """Whether the truth differs visibly; False if a baseline of an older version does not hold it."""
         return any(
             abs(float(new) - float(old)) > max(self.same * float(old), self.same)
             for old, new in zip(before[1:], after[1:], strict=False)
         )
 
-    def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
-        from lamina.maths.means import mean_interval
 
-        return _shown(self, float(values.mean()), mean_interval(values, origin))
+class MeanAbsoluteError(MeanMeasure):
+    """Mean absolute error of predicted numbers, in units of the target."""
+
+    name = "mae"
+    title = "MAE"
+    spec = ".4g"
+    higher_is_better = False
+    share = False
+    columns = ("target", "predicted")
+    margin = 0.02
+    legend = (
+        "Mean absolute error on the test pictures, in units of the target, and its difference, with 95 % intervals "
+        "over origins: lower is better; pictures whose error fell (better) and rose (worse) by more than 0.1 %; p of a "
+        "paired test over origins, after Holm's correction for the number of runs."
+    )
+
+    def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
+        numbers = _numbers(values)
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"expected finite numbers, got {numbers}")
+        return tuple(f"{number:.7g}" for number in numbers)
+
+    def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([abs(float(answers[key][0]) - float(answers[key][1])) for key in keys])
+
+    def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+        return before[0] != after[0]
 
 
-MEASURES: Final[Mapping[MeasureName, Measure]] = MappingProxyType({"accuracy": Accuracy(), "mse": MeanSquaredError()})
+class MeanF1(MeanMeasure):
+    """Mean F1 of the labels of each picture."""
+
+    name = "f1"
+    title = "F1 per picture"
+    spec = ".3f"
+    higher_is_better = True
+    share = True
+    columns = ("labels", "predicted")
+    margin = 0.1
+    legend = (
+        "Mean over the test pictures of the F1 of their labels, and its difference, with 95 % intervals over origins; "
+        "pictures whose F1 rose (better) and fell (worse); p of a paired test over origins, after Holm's correction "
+        "for the number of runs."
+    )
+
+    def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"expected labels, got {list(values)}")
+        return tuple(values)
+
+    def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
+        return np.array([_f1(*(set(filter(None, cell.split("|"))) for cell in answers[key])) for key in keys])
+
+    def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
+        return before[0] != after[0]
+
+
+MEASURES: Final[Mapping[MeasureName, Measure]] = MappingProxyType(
+    {measure.name: measure for measure in (Accuracy(), MeanF1(), MeanAbsoluteError(), MeanSquaredError())}
+)
+
+
+def _numbers(values: Sequence[Any]) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _f1(true: set[str], predicted: set[str]) -> float:
+    """F1 of the labels of one picture; 1 where there is none and none is predicted."""
+    count = len(true) + len(predicted)
+    return 2 * len(true & predicted) / count if count else 1.0
 
 
 def _right(answers: Answers, keys: Sequence[str]) -> NDArray[np.bool_]:

@@ -105,7 +105,7 @@ def assess(
     """
     learner, crossed, judged = retrainer.learner, None, NOT_JUDGED
     if config.folds:
-        rows = crossvalidation_rows(retrainer.setup, config.folds, stratify=learner.tests_labels, seed=split_seed)
+        rows = crossvalidation_rows(retrainer.setup, config.folds, of_split=learner.uses_parts, seed=split_seed)
         crossed, judged = cross_validate(retrainer, rows, config.folds, validation=validation, split_seed=split_seed)
     repeats = config.repeats if learner.is_random else 0  # the same model again would look like certainty
     found = Assessment(
@@ -142,20 +142,20 @@ def control(retrainer: Retrainer) -> Control:
     return Control(**found, n=len(test))
 
 
-def crossvalidation_rows(setup: Setup, folds: int, *, stratify: bool, seed: int) -> pd.DataFrame:
+def crossvalidation_rows(setup: Setup, folds: int, *, of_split: bool, seed: int) -> pd.DataFrame:
     """Return all rows with their planned copies, and the `part` of the cross-validation that tests each.
 
-    With labels the parts are those of the split, stratified by class. Without, whole origins are assigned here: a class
-    that is too rare for the parts is no obstacle then.
+    The parts are those of the split, stratified by class. Where classes do not matter, whole origins are assigned here:
+    a class that is too rare for the parts is no obstacle then.
 
     Raises:
         UserError: if the split has other parts, or there are too few origins.
     """
     split = setup.manifest
-    if stratify:
+    if of_split:
         if set(split["part"]) != set(range(folds)):
             raise UserError(f"data/split/manifest.parquet: not split into {folds} folds; run `dvc repro split`")
-        return split
+        return split.assign(label="") if split["label"].isna().all() else split
     rows = pd.read_parquet(setup.folders.augmented / "plan.parquet", columns=["id", "copy"])
     originals = split[split["copy"] == 0]
     part = partition(list(originals["origin"]), [""] * len(originals), folds, seed)

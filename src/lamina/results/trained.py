@@ -54,7 +54,7 @@ class TrainedRun:
     @property
     def settings(self) -> dict[str, Any]:
         """The run's settings that have a value, with the numbers that tuning found."""
-        given = {name: value for name, value in self.record.settings.items() if value is not None}
+        given = {name: value for name, value in self.record.settings.items() if value not in (None, {})}
         return {name: self.numbers.get(name, value) for name, value in given.items()}
 
 

@@ -26,12 +26,14 @@ from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.inputs.index import index_pixels
+from lamina.inputs.targets import write_targets
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.stages.folds import (
     MANIFEST,
+    METADATA,
     RAW,
     FoldsSummary,
     assign_folds,
@@ -39,6 +41,7 @@ from lamina.stages.folds import (
     wanted_folds,
     write_metadata,
 )
+from lamina.tasks.registry import TASKS
 
 SHEET_ROWS: Final = 24
 SHEET_PICTURES: Final = 10  # in a row
@@ -155,6 +158,13 @@ def _summary(originals: pd.DataFrame, joined: int, audit: Audit, suspicious_from
     )
 
 
+def split_targets(split: Path, out: Path) -> None:
+    """Write the targets of every task to `out`; see `lamina.inputs.targets`."""
+    metadata = pd.read_parquet(split / METADATA) if (split / METADATA).exists() else None
+    ids = sorted(set(pd.read_parquet(split / "manifest.parquet", columns=["id"])["id"]))
+    write_targets(out, metadata, ids, {task.name: task.uses_metadata for task in TASKS.values()})
+
+
 def main() -> None:
     params = read_params(Path())
     config = section(params, "split", SplitConfig)
@@ -163,6 +173,8 @@ def main() -> None:
     print(split(config, folders.lab, folders.augmented, folders.split, seed=entry.seed(params), parts=parts))
     with staged(folders.pixels, folder=True) as part:
         index_pixels(replace(folders, pixels=part))
+    with staged(folders.targets, folder=True) as part:
+        split_targets(folders.split, part)
 
 
 if __name__ == "__main__":

@@ -11,5 +11,7 @@ TASKS: Final[Mapping[str, Task]] = MappingProxyType(
         "classify": Task(name="classify", package="lamina.tasks.classify", measure="accuracy", averaged=True),
         "colorize": Task(name="colorize", package="lamina.tasks.colorize", measure="mse"),
         "lightness": Task(name="lightness", package="lamina.tasks.lightness", measure="mse", guarded=False),
+        "multilabel": Task(name="multilabel", package="lamina.tasks.multilabel", measure="f1", uses_metadata=True),
+        "regress": Task(name="regress", package="lamina.tasks.regress", measure="mae", uses_metadata=True),
     }
 )

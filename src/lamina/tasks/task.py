@@ -10,6 +10,7 @@ The package of a task has these modules:
 - `serving.py`: `serving(record)`, what a served model takes and gives;
 - `scores.py`, if evaluation measures more than what training imports of `results.py`: its own `Metrics`
   (`lamina.tasks.evaluated`);
+- `answers.py`, if `lamina predict` gives its answers: `open_answers(folder, record, wish)`;
 - `averaging.py`, if ensembles may average its runs: `average(...)`, `summarise(...)`;
 - `published.py`, if publications report more of its runs than its measure: `QUANTITIES`, `measured(...)`
   (`lamina.tasks.published`).
@@ -24,7 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from lamina.source_code import code_digest
+from lamina.source_code import code_digest, module_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
+    from lamina.tasks.answers import Answers
+    from lamina.tasks.wish import Wish
     from lamina.training.learner import Learner, Setup
     from lamina.training.settings import RunSettings
 
@@ -60,6 +63,7 @@ class Task:
         measure: what tuning optimises on the validation fold, and what the gate compares on the test fold.
         guarded: whether the gate compares its runs.
         averaged: whether ensembles may average the predictions of its runs.
+        uses_metadata: whether it learns from columns of `source.metadata` (`lamina.inputs.targets`).
     """
 
     name: str
@@ -67,11 +71,12 @@ class Task:
     measure: "MeasureName"
     guarded: bool = True
     averaged: bool = False
+    uses_metadata: bool = False
 
     @property
     def direction(self) -> Direction:
         """Where better values of the measure lie."""
-        return "maximize" if self.measure == "accuracy" else "minimize"
+        return "maximize" if self.measure in ("accuracy", "f1") else "minimize"
 
     def settings_class(self, given: Mapping[str, Any]) -> "type[RunSettings]":
         """Return the class of a run's settings; given: the run's mapping in `params.yaml`."""
@@ -124,6 +129,24 @@ class Task:
     def serving(self, record: "Record") -> "Serving":
         """Say what a served model of a run takes and gives."""
         return cast("Serving", self._module("serving").serving(record))
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether `lamina predict` gives its answers."""
+        return module_path(f"{self.package}.answers") is not None
+
+    def open_answers(self, folder: Path, record: "Record", wish: "Wish") -> "Answers":
+        """Open what turns the outputs of a run's model into answers, where `is_answered`.
+
+        Args:
+            folder: of the run or ensemble.
+            record: of it.
+            wish: what is wanted of the answers.
+
+        Raises:
+            UserError: if the wish cannot be met.
+        """
+        return cast("Answers", self._module("answers").open_answers(folder, record, wish))
 
     def deciding_modules(self, stage: str) -> tuple[str, ...]:
         """Name the modules of the task that decide what a stage writes about a run."""

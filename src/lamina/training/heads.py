@@ -1,4 +1,4 @@
-"""Heads over features in memory: Dense(256, ReLU) - Dropout - Dense(classes, softmax), in JAX.
+"""Heads over features in memory: Dense(256, ReLU) - Dropout - outputs (`lamina.training.objectives`), in JAX.
 
 An epoch is one compiled call. It takes a sixth of the processor time of `model.fit` (bench/heads.py) and a third of
 that of the same loop in TensorFlow, whose own XLA is no faster, and compiles within a second. Training many heads at
@@ -9,6 +9,7 @@ needs TensorFlow; a trained head is converted to a Keras model elsewhere.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import jax
@@ -21,6 +22,7 @@ from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
 from lamina.training.checkpoint import State as Saved
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
+from lamina.training.objectives import Objective, Values
 from lamina.training.settings import GradientNumbers, GradientSettings
 
 RHO, EPSILON = 0.9, 1e-7  # of Keras' RMSprop
@@ -28,17 +30,16 @@ ROWS_AT_ONCE: Final = 1024  # in an evaluation
 # streams of random numbers; the order of batches uses the seed and the epoch alone
 _STREAMS: Final = {"weights": 1, "dropout": 2}
 
-Values: TypeAlias = Array | np.ndarray  # NumPy until a compiled function first uses them
 Batches: TypeAlias = tuple[Any, Any]  # row numbers; 1 for real rows, 0 for padding
 
 
 class Weights(NamedTuple):
-    """Both layers: hidden (width, 256), hidden_bias (256,), classes (256, classes), classes_bias (classes,)."""
+    """Both layers: hidden (width, 256), hidden_bias (256,), outputs (256, units), outputs_bias (units,)."""
 
     hidden: Values
     hidden_bias: Values
-    classes: Values
-    classes_bias: Values
+    outputs: Values
+    outputs_bias: Values
 
 
 class State(NamedTuple):
@@ -50,9 +51,9 @@ class State(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """Rows of a fold in memory: features (n, width) float16, labels (n,) int32.
+    """Rows of a fold in memory: features (n, width) float16, and labels as the objective has them.
 
-    For training: targets (n, classes), smoothed labels, and factors (n,) of the losses.
+    targets: (n, units), what the losses compare with, such as smoothed labels. factors: (n,) of the training losses.
     """
 
     features: Values
@@ -70,10 +71,18 @@ class Rates(NamedTuple):
     average: float
 
 
-def make_fold(
+def make_fold(features: np.ndarray, labels: np.ndarray, targets: np.ndarray, factors: np.ndarray | None = None) -> Fold:
+    """Move the rows of a fold to JAX; see `Fold`. factors: 1 where there are none."""
+    ones = np.ones(len(features), np.float32)
+    return Fold(
+        *map(jax.device_put, (features, labels, targets.astype(np.float32), ones if factors is None else factors))
+    )
+
+
+def make_class_fold(
     features: np.ndarray, labels: np.ndarray, classes: int, *, smoothing: float = 0.0, weighting: ClassWeights = "none"
 ) -> Fold:
-    """Move the rows of a fold to JAX, with their targets.
+    """Move the rows of a fold to JAX, with classes as targets.
 
     Args:
         features: (n, width) float16.
@@ -83,11 +92,10 @@ def make_fold(
         weighting: of the classes in the losses (`lamina.maths.class_weights`).
     """
     targets = np.eye(classes, dtype=np.float32)[labels] * (1 - smoothing) + smoothing / classes
-    factors = class_weights(labels, classes, weighting)[labels]
-    return Fold(*map(jax.device_put, (features, labels, targets.astype(np.float32), factors)))
+    return make_fold(features, labels, targets, class_weights(labels, classes, weighting)[labels])
 
 
-def first_weights(width: int, classes: int, *, seed: int) -> Weights:
+def first_weights(width: int, units: int, *, seed: int) -> Weights:
     """Draw initial weights as Keras' Dense layers do: Glorot uniform, and zeros for the biases."""
     random = np.random.default_rng([seed, 0, _STREAMS["weights"]])
 
@@ -95,7 +103,7 @@ def first_weights(width: int, classes: int, *, seed: int) -> Weights:
         limit = math.sqrt(6 / (rows + columns))
         return random.uniform(-limit, limit, (rows, columns)).astype(np.float32), np.zeros(columns, np.float32)
 
-    return Weights(*layer(width, HEAD_UNITS), *layer(HEAD_UNITS, classes))
+    return Weights(*layer(width, HEAD_UNITS), *layer(HEAD_UNITS, units))
 
 
 def _standardised(features: Values, moments: Values) -> Values:
@@ -106,15 +114,7 @@ def _logits(weights: Weights, inputs: Values, kept: Array | None = None, dropout
     hidden = jax.nn.relu(inputs @ weights.hidden + weights.hidden_bias)
     if kept is not None:
         hidden = jnp.where(kept, hidden / (1 - dropout), 0)
-    return hidden @ weights.classes + weights.classes_bias
-
-
-def _losses(logits: Array, targets: Array) -> Array:
-    return -jnp.sum(targets * jax.nn.log_softmax(logits), axis=-1)
-
-
-def _correct(logits: Array, labels: Values) -> Array:
-    return (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return hidden @ weights.outputs + weights.outputs_bias
 
 
 def _take_step(state: State, gradients: Weights, step: Array, rates: Rates) -> State:
@@ -131,11 +131,19 @@ def _take_step(state: State, gradients: Weights, step: Array, rates: Rates) -> S
     return State(weights, slots, Weights(*(average + change * (weight - average) for average, weight in pairs)))
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="objective")
 def _train(
-    state: State, fold: Fold, moments: Values, batches: Batches, kept: Any, first: int, rates: Rates
+    state: State,
+    fold: Fold,
+    moments: Values,
+    batches: Batches,
+    kept: Any,
+    first: int,
+    rates: Rates,
+    *,
+    objective: Objective,
 ) -> tuple[State, Array]:
-    """Train on every batch; return the new state, and the sum of losses and number of correct predictions.
+    """Train on every batch; return the new state, and the sums of the losses and of the measure.
 
     moments: (2, width), mean of the features and 1 / standard deviation. batches: row numbers (steps, size), and 1 for
     real rows, 0 for padding. kept: (steps, size, 256), what dropout keeps. first: number of steps before.
@@ -147,8 +155,9 @@ def _train(
 
         def loss(weights: Weights) -> tuple[Array, tuple[Array, Array]]:
             logits = _logits(weights, inputs, kept, rates.dropout)
-            losses = _losses(logits, fold.targets[rows]) * fold.factors[rows] * is_real
-            return losses.sum() / is_real.sum(), (losses.sum(), (_correct(logits, fold.labels[rows]) * is_real).sum())
+            losses = objective.losses(logits, fold.targets[rows]) * fold.factors[rows] * is_real
+            measured = objective.measured(logits, fold.labels[rows]) * is_real
+            return losses.sum() / is_real.sum(), (losses.sum(), measured.sum())
 
         gradients, counts = jax.grad(loss, has_aux=True)(state.weights)
         return (_take_step(state, gradients, number, rates), sums + jnp.stack(counts)), None
@@ -158,22 +167,23 @@ def _train(
     return state, sums
 
 
-@jax.jit
-def _evaluate(weights: Weights, fold: Fold, moments: Values, batches: Batches) -> Array:
-    """Sum of losses and number of correct predictions, without dropout, smoothing or factors."""
+@partial(jax.jit, static_argnames="objective")
+def _evaluate(weights: Weights, fold: Fold, moments: Values, batches: Batches, *, objective: Objective) -> Array:
+    """Sums of the losses and of the measure, without dropout and factors."""
 
     def block(sums: Array, batch: Batches) -> tuple[Array, None]:
         rows, is_real = batch
         logits = _logits(weights, _standardised(fold.features[rows], moments))
-        losses = _losses(logits, jax.nn.one_hot(fold.labels[rows], logits.shape[-1]))
-        return sums + jnp.stack([(losses * is_real).sum(), (_correct(logits, fold.labels[rows]) * is_real).sum()]), None
+        losses = objective.losses(logits, fold.targets[rows])
+        measured = objective.measured(logits, fold.labels[rows])
+        return sums + jnp.stack([(losses * is_real).sum(), (measured * is_real).sum()]), None
 
     return lax.scan(block, jnp.zeros(2), batches)[0]
 
 
-@jax.jit
-def _probabilities(weights: Weights, features: Array, moments: Array) -> Array:
-    return jax.nn.softmax(_logits(weights, _standardised(features, moments)))
+@partial(jax.jit, static_argnames="objective")
+def _outputs(weights: Weights, features: Array, moments: Array, *, objective: Objective) -> Array:
+    return objective.outputs(_logits(weights, _standardised(features, moments)))
 
 
 def _in_batches(order: np.ndarray, size: int) -> Batches:
@@ -185,8 +195,8 @@ def _in_batches(order: np.ndarray, size: int) -> Batches:
 
 
 def _numbers(sums: Array) -> Sums:
-    loss, correct = np.asarray(sums).tolist()
-    return loss, correct
+    loss, measured = np.asarray(sums).tolist()
+    return loss, measured
 
 
 @dataclass
@@ -201,6 +211,7 @@ class Head:
         mean: (width,) mean of the features.
         variance: (width,) variance of the features.
         seed: of the weights, the order of batches and dropout.
+        objective: what it learns.
 
     Attributes:
         history: a row for each finished epoch (see `lamina.training.fit.fit`).
@@ -215,6 +226,7 @@ class Head:
     mean: np.ndarray
     variance: np.ndarray
     seed: int
+    objective: Objective
     history: list[EpochRow] = field(default_factory=list, init=False)
     kept: Weights = field(init=False)
 
@@ -258,18 +270,20 @@ class Head:
         self.kept, self._best = Weights(*saved.best), best["validation_loss"]
         self._waited = len(self.history) - int(best["epoch"])
 
-    def probabilities(self, features: np.ndarray) -> np.ndarray:
+    def predict(self, features: np.ndarray) -> np.ndarray:
         """Predict with the weights that are kept.
 
         Args:
             features: (n, width).
 
         Returns:
-            (n, classes).
+            (n, units).
         """
         blocks = (features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE))
-        parts = [_probabilities(self.kept, jnp.asarray(block), self._moments) for block in blocks]
-        return np.concatenate([np.asarray(part) for part in parts])
+        kept, moments, objective = self.kept, self._moments, self.objective
+        return np.concatenate(
+            [np.asarray(_outputs(kept, jnp.asarray(block), moments, objective=objective)) for block in blocks]
+        )
 
     def train_epoch(self, what: str = "train") -> EpochRow:
         """Train one epoch and return its row.
@@ -282,13 +296,14 @@ class Head:
         batches = _in_batches(order, min(self.settings.batch_size, count))
         steps = len(batches[0]) * epoch
         rates = Rates(self.numbers.learning_rate, self.numbers.decay, self.numbers.dropout, self.settings.ema_decay)
-        kept = self._dropout(epoch, batches[0].shape)
-        state, sums = _train(self._state, self.train, self._moments, batches, kept, steps - len(batches[0]), rates)
+        kept, moments, objective = self._dropout(epoch, batches[0].shape), self._moments, self.objective
+        before = steps - len(batches[0])
+        state, sums = _train(self._state, self.train, moments, batches, kept, before, rates, objective=objective)
         weights = state.weights if state.averages is None else state.averages
-        evaluated = _evaluate(weights, self.validation, self._moments, self._validation_batches)
+        evaluated = _evaluate(weights, self.validation, moments, self._validation_batches, objective=objective)
         row: EpochRow = {"epoch": epoch}
-        row |= averages("train", _numbers(sums), count)
-        row |= averages("validation", _numbers(evaluated), len(self.validation.labels))
+        row |= averages("train", _numbers(sums), count, objective.measure)
+        row |= averages("validation", _numbers(evaluated), len(self.validation.labels), objective.measure)
         row["learning_rate"] = self.numbers.learning_rate / (1 + self.numbers.decay * steps)
         if not (math.isfinite(row["train_loss"]) and math.isfinite(row["validation_loss"])):
             raise DivergedError(f"{what}: the loss is not finite in epoch {epoch}; lower learning_rate")

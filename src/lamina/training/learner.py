@@ -117,13 +117,19 @@ class Setup:
 class Learner(Setup, ABC):
     """What a run learns from and how; a task's `learning.py` opens it."""
 
-    tests_labels: ClassVar[bool] = False  # whether there are labels, which a control may shuffle
+    tests_labels: ClassVar[bool] = False  # whether there are classes, which a control may shuffle
+    uses_parts: ClassVar[bool] = False  # whether the parts of the split, stratified by class, serve cross-validation
     is_random: ClassVar[bool] = True  # whether training depends on the seed
 
     @property
     @abstractmethod
     def width(self) -> int:
         """Side of the pictures in pixels, or number of features."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run's input."""
+        return self.folders.of_input(self.settings.input)
 
     @property
     @abstractmethod
@@ -133,6 +139,10 @@ class Learner(Setup, ABC):
     @abstractmethod
     def examples(self, fold: str) -> Any:
         """Return the examples of a fold."""
+
+    def judged_examples(self, fold: str) -> Any:
+        """Return the examples that `learn_again` leaves a network for."""
+        return self.examples(fold)
 
     @property
     def classes(self) -> list[str]:

@@ -11,15 +11,16 @@ from lamina.errors import UserError
 from lamina.maths.calibration import calibration
 from lamina.maths.temperature import scaled
 from lamina.results.result_file import read_table
-from lamina.tasks.classify.answers import Answers, Wish
+from lamina.tasks.classify.answers import ClassAnswers
 from lamina.tasks.classify.uncertainty import columns
+from lamina.tasks.wish import Wish
 from uncertain import TWO, predicted, write_doubt
 
 THREE = ("cat", "dog", "owl")
 
 
-def answers_of(folder: Path, classes: Sequence[str], wish: Wish, *, key: str = "a") -> Answers:
-    return Answers(folder, finished_record("run", run_settings("head"), classes=classes, key=key), wish)
+def answers_of(folder: Path, classes: Sequence[str], wish: Wish, *, key: str = "a") -> ClassAnswers:
+    return ClassAnswers(folder, finished_record("run", run_settings("head"), classes=classes, key=key), wish)
 
 
 @pytest.fixture(scope="module")

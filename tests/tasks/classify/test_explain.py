@@ -8,7 +8,7 @@ from PIL import Image
 from lamina.models.networks import build_network
 from lamina.models.saliency import Saliency
 from lamina.tasks.classify.explain import answers_sheet, classes_sheet, example_predictions, highlighted
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 
 SIZE = 16
 NAMES = ["cat", "dog", "owl"]

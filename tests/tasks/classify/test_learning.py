@@ -20,7 +20,7 @@ from lamina.models.keras_runtime import keras
 from lamina.models.networks import build_head, build_network
 from lamina.models.saving import save_model
 from lamina.stages.extract import extract_features
-from lamina.tasks.classify.learning import HeadLearner, open_learner
+from lamina.tasks.classify.learning import ClassHeadLearner, open_learner
 from lamina.training.fit import fit
 from lamina.training.learner import Learned, TrainingOptions
 from lamina.training.settings import GradientNumbers, Recipe
@@ -106,7 +106,7 @@ def test_a_head_starts_from_the_head_of_another_run(tmp_path: Path, monkeypatch:
     pixels = keras.Input((24,))  # a saved classifier holds its head as a layer
     save_model(keras.Model(pixels, head(pixels), name="classifier"), Path("models/other/model.keras"))
     learner = learner_of(HEAD | {"weights": "models/other/model.keras"})
-    assert isinstance(learner, HeadLearner)
+    assert isinstance(learner, ClassHeadLearner)
     for mine, theirs in zip(learner.head(GIVEN).kept, weights_of(head), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     started, random = learner.learn(GIVEN).history, learner_of(HEAD).learn(GIVEN).history

@@ -24,9 +24,9 @@ from lamina.stages.evaluate import evaluate
 from lamina.stages.train import train
 from lamina.stages.tune import TuneConfig, tune
 from lamina.stages.words import read_settings
-from lamina.tasks.classify.results import probability
 from lamina.tasks.classify.settings import DenseSettings, LinearSettings
 from lamina.tasks.classify.words_learning import LinearLearner
+from lamina.tasks.columns import probability
 from lamina.tasks.runs import read_run
 from lamina.training.callbacks import NoCallbacks
 from systems import COLORS, HEAD, LIGHT, NETWORK, TUNE, learner_of, stage_of, train_run

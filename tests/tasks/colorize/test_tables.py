@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finished import color_scores
+from lamina.charts.comparison import MOST_TICKS
 from lamina.tasks.colorize import tables
 from lamina.tasks.colorize.results import Against, ColorScores
 
@@ -77,7 +78,7 @@ def test_the_axis_holds_all_that_is_drawn(
     assert scale.low <= min(values) + 1e-6
     assert scale.high >= max(values) - 1e-6
     assert scale.high > scale.low
-    assert 2 <= len(scale.ticks) <= tables.MOST_TICKS + 2
+    assert 2 <= len(scale.ticks) <= MOST_TICKS + 2
 
 
 def test_the_lower_baseline_is_the_one_to_beat() -> None:

@@ -126,5 +126,7 @@ def run_gate(system: Path, runs: Mapping[str, Any], *options: str) -> int:
 
 def test_the_gate_does_not_compare_them(tmp_path: Path) -> None:
     write_run(tmp_path, "light", 80.0)
-    with pytest.raises(UserError, match=r"no run of a task that the gate compares \(classify, colorize\)"):
+    with pytest.raises(
+        UserError, match=r"no run of a task that the gate compares \(classify, colorize, multilabel, regress\)"
+    ):
         run_gate(tmp_path, {"light": LIGHT})

@@ -6,7 +6,8 @@ from typing import Any
 
 from lamina.tasks.mean_color.results import Metrics
 
-from lamina.charts.chapter import Chapter, plain_chapter
+from lamina.charts.chapter import Chapter
+from lamina.charts.plain import plain_chapter
 from lamina.results.trained import read_trained
 
 

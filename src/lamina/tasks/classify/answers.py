@@ -1,9 +1,9 @@
 """Answers with their doubt, as `lamina predict` gives them: sets of any coverage, and decisions by cost or recall."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,36 +15,42 @@ from lamina.results.folders import made_by
 from lamina.results.record import Record
 from lamina.results.result_file import read_table
 from lamina.results.uncertainty import FOLDER, VALIDATION, Limit, find_judge, finite
-from lamina.tasks.classify.results import PREDICTED, probability
+from lamina.tasks.answers import Answers
+from lamina.tasks.classify.results import PREDICTED
 from lamina.tasks.classify.uncertainty import columns
+from lamina.tasks.columns import probability
+from lamina.tasks.wish import Wish
+from lamina.text import printable
+
+
+def open_answers(folder: Path, record: Record, wish: Wish) -> "ClassAnswers":
+    """Open what turns a run's outputs into answers; see `ClassAnswers`."""
+    return ClassAnswers(folder, record, wish)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is wanted of answers.
+class Prediction:
+    """The class and the probabilities of all, and how far they can be trusted; or why there is none.
 
     Attributes:
-        coverage: of sets; None: that of the evaluation.
-        by_class: whether the sets have this coverage within each class.
-        recall: a class of two, and the share of its pictures that are to be found.
-        cost: a class of two, and how many times worse it is to miss it than to name it wrongly.
+        scaled: calibrated probabilities.
+        set: the classes that hold the true one with the coverage.
+        distance, outlier: from the training pictures, and whether it is beyond the limit.
+
+    These are None where the run's evaluation does not say them.
     """
 
-    coverage: float | None = None
-    by_class: bool = False
-    recall: tuple[str, float] | None = None
-    cost: tuple[str, float] | None = None
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether nothing else than the most probable class and the usual sets is wanted."""
-        return self == Wish()
-
-
-PLAIN: Final = Wish()
+    path: str
+    predicted: str | None = None
+    probabilities: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    scaled: dict[str, float] | None = None
+    set: list[str] | None = None
+    distance: float | None = None
+    outlier: bool | None = None
 
 
-class Answers:
+class ClassAnswers(Answers):
     """Turns the probabilities of a run's model into answers.
 
     Args:
@@ -54,18 +60,19 @@ class Answers:
 
     Attributes:
         classes: of the model.
-        notes: what a reader must know about these answers.
 
     Raises:
         UserError: if the wish cannot be met: the run was not evaluated since it was trained, there are more than two
             classes, or too few origins in the validation fold.
     """
 
+    prediction = Prediction
+
     def __init__(self, folder: Path, record: Record, wish: Wish) -> None:
         self._folder, self.classes, self._wish = folder, record.classes, wish
         self._stage = made_by(folder, "evaluate")
         self.judge = find_judge(folder, record.key)
-        self.notes: list[str] = []
+        self.notes = []
         if self.judge is None:
             if not wish.is_plain:
                 raise UserError(
@@ -87,14 +94,15 @@ class Answers:
         judged = ("scaled", "set") if self.judge else ()
         return (*judged, "distance", "outlier") if self.needs_features else judged
 
-    def given(self, probabilities: np.ndarray, distance: np.ndarray | None) -> list[dict[str, Any]]:
+    def given(self, outputs: np.ndarray, distance: np.ndarray | None) -> list[dict[str, Any]]:
         """Return the answer for each row: `predicted`, `probabilities`, and, if they are known, `scaled` probabilities,
         `set`, `distance` and `outlier`.
 
         Args:
-            probabilities: (n, classes) of the model.
+            outputs: (n, classes) probabilities of the model.
             distance: (n,) of the judge; None for texts.
         """
+        probabilities = outputs
         rows = [dict(zip(self.classes, map(float, row), strict=True)) for row in probabilities]
         found: list[dict[str, Any]] = [
             {"predicted": max(row, key=row.__getitem__), "probabilities": row} for row in rows
@@ -113,6 +121,28 @@ class Answers:
             for row, far in zip(found, distance, strict=True):
                 row |= {"distance": float(far), "outlier": bool(far > known.neighborhood.limit)}
         return found
+
+    def cells(self, one: Prediction) -> dict[str, object]:
+        """Return `path`, `predicted`, `p:CLASS` of each class; of what is known `scaled:CLASS`, `set:CLASS` (1 or 0),
+        `distance` and `outlier` (1 or 0); `error`."""
+        row: dict[str, object] = {"path": one.path, "predicted": one.predicted}
+        row |= {probability(which): one.probabilities.get(which) for which in self.classes}
+        for name in self.known:
+            value = getattr(one, name)
+            if name == "scaled":
+                row |= {f"scaled:{which}": value and value[which] for which in self.classes}
+            elif name == "set":
+                row |= {f"set:{which}": None if value is None else int(which in value) for which in self.classes}
+            else:
+                row[name] = int(value) if isinstance(value, bool) else value
+        return row | {"error": one.error}
+
+    def in_words(self, one: Prediction) -> str:
+        ordered = sorted(one.probabilities.items(), key=lambda item: -item[1])
+        shown = [printable(one.predicted), *(f"{printable(name)} {share:.3f}" for name, share in ordered)]
+        if one.scaled and one.set is not None and one.predicted:
+            shown += [f"scaled {one.scaled[one.predicted]:.3f}", f"set {{{', '.join(map(printable, one.set))}}}"]
+        return "  ".join([*shown, *(["out of distribution"] if one.outlier else [])])
 
     @cached_property
     def _validation(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

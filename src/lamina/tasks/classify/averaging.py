@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.maths.scores import score
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 
 
 def average(tables: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:

@@ -16,9 +16,10 @@ from lamina.results.result_file import read_table
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.results.uncertainty import find_judge
 from lamina.tasks.classify import tables
-from lamina.tasks.classify.results import PREDICTED, ClassScores, probability
+from lamina.tasks.classify.results import PREDICTED, ClassScores
 from lamina.tasks.classify.scores import JudgedScores, Metrics
 from lamina.tasks.classify.uncertainty import columns
+from lamina.tasks.columns import probability
 
 PACKAGE: Final = "lamina.tasks.classify"
 MISTAKES: Final = 12

@@ -19,7 +19,7 @@ from lamina.models.loading import load_model
 from lamina.progress import progress
 from lamina.results.record import Record, read_record
 from lamina.results.uncertainty import Uncertainty
-from lamina.tasks.classify.results import PREDICTED, probability
+from lamina.tasks.classify.results import PREDICTED
 from lamina.tasks.classify.scores import JudgedScores, Metrics
 from lamina.tasks.classify.uncertainty import (
     columns,
@@ -28,6 +28,7 @@ from lamina.tasks.classify.uncertainty import (
     measure_uncertainty,
     write_uncertainty,
 )
+from lamina.tasks.columns import probability
 
 BATCH: Final = 256
 SHOWN: Final = 8  # right predictions, and wrong ones, in the sheet

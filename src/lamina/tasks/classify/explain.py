@@ -12,7 +12,7 @@ from lamina.data.sheets import contact_sheet
 from lamina.maths.color import RgbPixels
 from lamina.models.occlusion import Occlusion
 from lamina.models.saliency import Saliency
-from lamina.tasks.classify.results import probability
+from lamina.tasks.columns import probability
 from lamina.text import printable
 
 CELL: Final = 160

@@ -1,19 +1,16 @@
 """What every learner of classes has, whatever its input."""
 
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from lamina.errors import UserError
-from lamina.inputs.index import input_digest
 from lamina.maths.class_weights import class_weights
 from lamina.maths.scores import score
-from lamina.tasks.classify.results import probability
 from lamina.tasks.classify.settings import ClassifySettings
+from lamina.tasks.columns import probability
 from lamina.training.learner import Learned, Learner, NetworkLearner
 from lamina.training.settings import GradientNumbers, Recipe
 
@@ -30,25 +27,13 @@ class ClassLearner(Learner):
     """
 
     tests_labels = True
+    uses_parts = True
 
     names: list[str]
 
     @property
     def classes(self) -> list[str]:
         return self.names
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the run's input."""
-        return self.folders.of_input(self.settings.input)
-
-    @cached_property
-    def digest(self) -> str:
-        return input_digest(self.folder, self.folders)
-
-    def judged_examples(self, fold: str) -> Any:
-        """Return the examples that `learn_again` leaves a network for."""
-        return self.examples(fold)
 
     def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
         """Return `label`, `predicted`, and a column of probabilities per class."""

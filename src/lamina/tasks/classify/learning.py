@@ -4,227 +4,69 @@ Importing this imports no TensorFlow: a head trains without it (`lamina.training
 """
 
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from lamina.data.rows import open_rows
 from lamina.errors import UserError
-from lamina.files import json_digest
-from lamina.inputs.features import FeatureExamples, fold_rows
-from lamina.inputs.index import input_facts, input_width
+from lamina.inputs.features import FeatureExamples
 from lamina.inputs.mixing import Mixing
-from lamina.inputs.pixels import PictureExamples, growing_side
-from lamina.models.backbones import BACKBONES
-from lamina.models.layers import accept_any_size, compute_in, unfreeze
-from lamina.models.networks import build_head, build_network, join
-from lamina.models.views import with_views
-from lamina.source_code import code_digest
+from lamina.inputs.pixels import PictureExamples
+from lamina.models.networks import Outputs, class_outputs
 from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
 from lamina.tasks.classify.settings import DenseSettings, HeadSettings, LinearSettings, NetworkSettings
-from lamina.tasks.pixels_learner import PixelsLearner
+from lamina.tasks.output_learner import HeadLearner, OutputLearner, WholeNetworkLearner
 from lamina.text import one_line
-from lamina.training.environment import environment
-from lamina.training.history import DivergedError, EpochRow
-from lamina.training.learner import DEFAULT_OPTIONS, Learned, Setup, TrainingOptions, final
-from lamina.training.settings import GradientNumbers, Hyperparameters, gradient_numbers
+from lamina.training.learner import Setup
 
 if TYPE_CHECKING:
-    from lamina.training.heads import Fold, Head
+    from lamina.training.heads import Fold
+    from lamina.training.objectives import ClassObjective
 
-_CHUNK = 8192
 
-
-class PictureClassLearner(ClassNetworkLearner):
+class PictureClassLearner(ClassNetworkLearner, OutputLearner):
     """A network that classifies pictures."""
 
-    def pictures(self, fold: str) -> PictureExamples:
-        """Return a fold's examples as pixels."""
-        rows = self.manifest[self.manifest["fold"] == fold]
-        return PictureExamples(open_rows(rows, self.folders), class_numbers(rows, self.names))
+    @property
+    def outputs(self) -> Outputs:
+        return class_outputs(len(self.names))
+
+    def labels(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return class numbers, (rows,) int32."""
+        return class_numbers(rows, self.names)
 
 
-class HeadLearner(PictureClassLearner):
-    """A head over the features of a frozen backbone, which the stage `extract` wrote."""
+class ClassHeadLearner(PictureClassLearner, HeadLearner):
+    """A head that classifies."""
 
     settings: HeadSettings
 
-    @cached_property
-    def width(self) -> int:
-        return input_width(self.folders.pixels)
-
     @property
-    def facts(self) -> dict[str, Any]:
-        return super().facts | input_facts(self.folder)
+    def objective(self) -> "ClassObjective":
+        from lamina.training.objectives import ClassObjective
 
-    @cached_property
-    def _features(self) -> Any:
-        """(rows of the split, width) float16, memory-mapped."""
-        return np.load(self.folder / "features.npy", mmap_mode="r")
+        return ClassObjective()
 
-    @cached_property
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the training features, (features,) each."""
-        return _moments(self._features[self.manifest["fold"] == "train"])
+    def fold(self, examples: FeatureExamples, *, training: bool) -> "Fold":
+        from lamina.training.heads import make_class_fold
 
-    def examples(self, fold: str) -> FeatureExamples:
-        rows = fold_rows(self.manifest, fold)
-        return FeatureExamples(self._features[rows], class_numbers(self.manifest, self.names)[rows])
-
-    def build(self, numbers: GradientNumbers) -> Any:
-        (mean, variance), classes = self.moments, len(self.names)
-        return build_head(len(mean), classes, dropout=numbers.dropout, mean=mean, variance=variance, seed=self.seed)
-
-    def load_base(self) -> Any:
-        from lamina.models.loading import load_model
-
-        return load_model(self.folder / "backbone.keras")
-
-    def build_final_model(self, network: Any, base: Any) -> Any:
-        return join(base, network)
-
-    @cached_property
-    def _folds(self) -> "tuple[Fold, Fold]":
-        from lamina.training.heads import make_fold
-
+        features, labels, classes = examples.features, examples.labels, len(self.names)
+        if not training:
+            return make_class_fold(features, labels, classes)
         smoothing, weighting = self.settings.label_smoothing, self.settings.class_weights
-        train, validation, classes = self.train, self.validation, len(self.names)
-        return (
-            make_fold(train.features, train.labels, classes, smoothing=smoothing, weighting=weighting),
-            make_fold(validation.features, validation.labels, classes),
-        )
-
-    def head(self, numbers: GradientNumbers) -> "Head":
-        """Return a new head; with the weights of another run's where the settings say so."""
-        from lamina.training.heads import Head, Weights
-
-        mean, variance = self.moments
-        head = Head(self.settings, numbers, *self._folds, mean=mean, variance=variance, seed=self.seed)
-        if self.settings.starts_from_file:
-            from lamina.models.weights import load_weights
-
-            like = "a run with as many features and the same number of classes"
-            built = self.build(numbers)
-            load_weights(built, Path(self.settings.weights), layer=built.name, like=like)
-            layers = (built.get_layer(name).get_weights() for name in ("hidden", "classes"))
-            head.start_from(Weights(*(values for layer in layers for values in layer)))
-        return head
-
-    def learned(self, head: "Head") -> Learned:
-        """Return what a head has learned so far, with the weights that it keeps."""
-
-        def make() -> Any:
-            built = self.build(head.numbers)
-            built.get_layer("hidden").set_weights([head.kept.hidden, head.kept.hidden_bias])
-            built.get_layer("classes").set_weights([head.kept.classes, head.kept.classes_bias])
-            return built
-
-        return Learned(history=head.history, make=make, predict=lambda examples: head.probabilities(examples.features))
-
-    def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
-        """Train a new head; see `lamina.training.heads.train_head`.
-
-        Raises:
-            DivergedError: if the loss is no number any more; its `kept` is what was learned before.
-        """
-        from lamina.training.heads import train_head
-
-        head = self.head(gradient_numbers(numbers))
-        epochs, cache = options.epochs or self.settings.epochs, options.head_cache
-        key = self._key(numbers) if cache else ""
-        if cache and (saved := cache.load(key, epochs)):
-            head.restore(saved)
-        try:
-            train_head(head, epochs=epochs, on_epoch=options.on_epoch, what=options.what)
-        except DivergedError as error:
-            error.kept = self.learned(head)
-            raise
-        finally:
-            if cache and head.history:
-                cache.save(key, head.state())
-        return self.learned(head)
-
-    def learn_final(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
-        """Train the head, join it to its backbone, and, where the settings say so, fine-tune both from pixels.
-
-        The history of a run with `fine_tune` has one more column, `fine_tuning`: 0 while the head trains alone,
-        then 1; epochs count on. `options.epochs` are those of the head. A head is trained again if its fine-tuning
-        resumes from a checkpoint.
-        """
-        fine = self.settings.fine_tune
-        if fine is None:
-            return super().learn_final(numbers, options)
-        from lamina.training.fit import fit
-
-        joined = super().learn_final(numbers, replace(options, on_epoch=_marked(options, 0)))
-        history = [row | {"fine_tuning": 0} for row in joined.history]
-        unfreeze(joined.network, fine.layers)
-        slower = gradient_numbers(numbers).model_copy(update={"learning_rate": fine.learning_rate})
-        marked, what = _marked(options, 1), f"{options.what}, fine-tuning"
-        more = fit(
-            self.trainer(joined.network, slower, fine, self.steps(fine.epochs)),
-            self.pictures("train"),
-            self.pictures("validation"),
-            self.settings,
-            replace(options, epochs=fine.epochs, on_epoch=marked, what=what),
-            seed=self.seed,
-            first_epoch=len(history) + 1,
-        )
-        return final(joined.network, history + [row | {"fine_tuning": 1} for row in more])
-
-    def learn_again(self, numbers: Hyperparameters, options: TrainingOptions) -> Learned:
-        return self.learn_final(numbers, options) if self.settings.fine_tune else self.learn(numbers, options)
-
-    def judged_examples(self, fold: str) -> Any:
-        return self.pictures(fold) if self.settings.fine_tune else self.examples(fold)
-
-    def _key(self, numbers: Hyperparameters) -> str:
-        """Digest of what decides how a head trains, except for how long."""
-        settings = {key: value for key, value in self.settings.decides().items() if key not in ("epochs", "fine_tune")}
-        code = code_digest("lamina.training.heads")
-        return json_digest([settings, numbers.model_dump(), self.seed, self.digest, code, environment()])[:16]
+        return make_class_fold(features, labels, classes, smoothing=smoothing, weighting=weighting)
 
 
-class NetworkClassLearner(PixelsLearner, PictureClassLearner):
-    """A whole network over pictures."""
+class NetworkClassLearner(WholeNetworkLearner, PictureClassLearner):
+    """A whole network that classifies."""
 
     settings: NetworkSettings
 
-    def examples(self, fold: str) -> PictureExamples:
-        return self.pictures(fold)
-
-    def build(self, numbers: GradientNumbers) -> Any:
-        settings, classes, dropout = self.settings, len(self.names), numbers.dropout
-        weights = settings.weights
-        built = build_network(settings.network, self.width, classes, weights=weights, dropout=dropout, seed=self.seed)
-        compute_in(built, settings.precision)
-        if settings.first_size:
-            self._check_first_size(settings.first_size)
-            accept_any_size(built)
-        return built
-
-    def _check_first_size(self, first: int) -> None:
-        smallest = BACKBONES[self.settings.network].smallest
-        if not smallest <= first < self.width:
-            raise UserError(
-                f"first_size: {self.settings.network} starts with pictures of {smallest} pixels or more, and grows to "
-                f"convert.size, which is {self.width}; got {first}"
-            )
-
-    def build_final_model(self, network: Any, base: Any) -> Any:
-        return with_views(super().build_final_model(network, base), self.settings.views)
-
     def fresh_examples(self, epoch: int, epochs: int) -> PictureExamples:
-        """Return the training examples of an epoch: smaller, and mixed in batches, where the settings say so."""
-        settings = self.settings
-        examples: PictureExamples = super().fresh_examples(epoch, epochs)
-        if settings.first_size:
-            examples = replace(examples, side=growing_side(settings.first_size, self.width, epoch, epochs))
+        """Return the training examples of an epoch, mixed in batches where the settings say so."""
+        settings, examples = self.settings, super().fresh_examples(epoch, epochs)
         mixing = Mixing(mixup=settings.mixup, cutmix=settings.cutmix, classes=len(self.names))
         return replace(examples, mixing=mixing, draw=(self.seed, epoch)) if mixing else examples
 
@@ -241,16 +83,12 @@ def open_learner(setup: Setup) -> ClassLearner:
         case HeadSettings():
             import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
 
-            return HeadLearner(**vars(setup), names=names)
+            return ClassHeadLearner(**vars(setup), names=names)
         case DenseSettings() | LinearSettings():
             from lamina.tasks.classify.words_learning import open_words_learner
 
             return open_words_learner(setup, names)
     return NetworkClassLearner(**vars(setup), names=names)
-
-
-def _marked(options: TrainingOptions, fine_tuning: int) -> Callable[[EpochRow], None]:
-    return lambda row: options.on_epoch(row | {"fine_tuning": fine_tuning})
 
 
 def _demand_every_class(manifest: pd.DataFrame) -> None:
@@ -262,15 +100,3 @@ def _demand_every_class(manifest: pd.DataFrame) -> None:
             raise UserError(f"{problem}; add some of other origins, or leave the class out with source.classes")
         if missing:
             print(one_line(f"warning: {problem}; validation scores say nothing about it"), file=sys.stderr)
-
-
-def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and variance of each feature. No variance is far below the mean variance."""
-
-    def chunks() -> Iterator[np.ndarray]:
-        for start in range(0, len(features), _CHUNK):
-            yield features[start : start + _CHUNK].astype(np.float64)
-
-    mean = sum(chunk.sum(axis=0) for chunk in chunks()) / len(features)
-    variance = sum(((chunk - mean) ** 2).sum(axis=0) for chunk in chunks()) / len(features)
-    return mean.astype(np.float32), (variance + 1e-3 * variance.mean()).astype(np.float32)

@@ -9,11 +9,6 @@ from lamina.results.result_file import ResultFile
 PREDICTED = ("id", "origin", "label", "predicted")  # columns of predictions.parquet before those of the classes
 
 
-def probability(name: str) -> str:
-    """Return the column of a class's probabilities; the prefix keeps it apart from all others, as of a class `id`."""
-    return f"p:{name}"
-
-
 class ClassScore(ResultFile):
     """Precision, recall and F1 (0 to 1) of one class, and its number of pictures."""
 

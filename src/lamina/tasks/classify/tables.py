@@ -12,7 +12,8 @@ from lamina.charts.comparison import Comparison, Scale, compared, same_pictures
 from lamina.maths.comparison import differences
 from lamina.results.metrics import FEW_CLASSES
 from lamina.results.trained import TrainedRun
-from lamina.tasks.classify.results import ClassScore, ClassScores, probability
+from lamina.tasks.classify.results import ClassScore, ClassScores
+from lamina.tasks.columns import probability
 
 PAIRS: Final = 30  # of confused classes that are listed
 

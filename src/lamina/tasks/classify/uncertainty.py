@@ -18,7 +18,8 @@ from lamina.maths.temperature import fit_temperature
 from lamina.progress import progress
 from lamina.results import uncertainty as files
 from lamina.results.uncertainty import Limit, Neighborhood, Uncertainty
-from lamina.tasks.classify.results import PREDICTED, probability
+from lamina.tasks.classify.results import PREDICTED
+from lamina.tasks.columns import probability
 
 BATCH: Final = 256
 WITHIN: Final = 0.95  # share of the pictures like those of validation that must not be marked

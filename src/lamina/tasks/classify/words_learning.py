@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Final, cast
 import numpy as np
 
 from lamina.inputs.features import fold_rows
-from lamina.inputs.index import input_width
+from lamina.inputs.index import input_digest, input_width
 from lamina.inputs.word_examples import WordExamples
 from lamina.inputs.words import read_matrix
 from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_numbers
@@ -22,6 +22,10 @@ _SMALLEST: Final = 1e-7  # probability in a logarithm, as Keras has it
 
 class WordsLearner(ClassLearner):
     """A classifier over the matrix that the stage `words` wrote."""
+
+    @cached_property
+    def digest(self) -> str:
+        return input_digest(self.folder, self.folders)
 
     @cached_property
     def width(self) -> int:

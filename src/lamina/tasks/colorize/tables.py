@@ -1,6 +1,5 @@
 """Values of the report's tables of colorizers: ranking, axis, and comparison with two baselines."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
@@ -8,7 +7,7 @@ from typing import Final, cast
 import numpy as np
 import pandas as pd
 
-from lamina.charts.comparison import Comparison, Scale, compared, same_pictures
+from lamina.charts.comparison import Comparison, Scale, compared, number_scale, same_pictures
 from lamina.maths.color_scores import RANGES
 from lamina.maths.comparison import mean_differences
 from lamina.results.trained import TrainedRun
@@ -18,7 +17,6 @@ BASELINES: Final = {"grey": "grey", "mean": "training mean"}
 IN_WORDS: Final = {"grey": "grey", "mean": "the training mean"}
 MEASURES: Final = tuple(RANGES)
 SHOWN: Final = ("colorfulness", "auc_rebalanced", "auc", "ciede2000", "psnr", "ssim")  # in addition to the MSE
-MOST_TICKS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,12 +108,4 @@ def scale(runs: Sequence[TrainedRun]) -> Scale:
     """Return the narrowest axis for all MSEs, intervals and baselines, in steps of 1, 2 or 5 times 10**k."""
     scores = [test_scores(run).measures["mse"] for run in runs]
     values = [value for one in scores for value in (one.value, one.grey, one.mean, *(one.interval or ()))]
-    lowest, highest = min(values), max(values)
-    step = _step((highest - lowest) or abs(highest) or 1.0)
-    low = step * math.floor(lowest / step + 1e-9)
-    return Scale(low=low, high=max(step * math.ceil(highest / step - 1e-9), low + step), step=step)
-
-
-def _step(span: float) -> float:
-    decade = 10.0 ** math.floor(math.log10(span / MOST_TICKS))
-    return next((times * decade for times in (1, 2, 5) if span / (times * decade) <= MOST_TICKS), 10 * decade)
+    return number_scale(values)

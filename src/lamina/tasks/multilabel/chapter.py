@@ -1,0 +1,67 @@
+"""The report's chapter about runs that give labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, cast
+
+import numpy as np
+from markupsafe import Markup
+
+from lamina.charts.chapter import Chapter, ShownRows, render
+from lamina.charts.plain import Baseline, plain_chapter
+from lamina.maths.label_scores import f1_of_each
+from lamina.results.metrics import FEW_CLASSES
+from lamina.results.trained import TrainedRun, read_trained
+from lamina.tasks.multilabel.results import PREDICTED, LabelScores, Metrics, label_flags
+
+PACKAGE: Final = "lamina.tasks.multilabel"
+SCORES: Final = {
+    "mean_average_precision": "Mean average precision (no threshold)",
+    "roc_auc": "ROC AUC, mean over labels",
+    "macro_f1": "Macro F1",
+    "micro_f1": "Micro F1",
+    "subset_accuracy": "All labels of a picture right",
+    "label_accuracy": "Right decisions, one for each picture and label",
+}
+
+
+def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
+    """Lay out the chapter, highest test F1 first; see `lamina.tasks.task.Task.chapter`."""
+    return plain_chapter(
+        "Labels",
+        "multilabel",
+        [read_trained(system, name, Metrics, PREDICTED) for name in names],
+        higher_is_better=True,
+        of_each=_f1,
+        baseline=Baseline(
+            name="always the labels of most pictures", value=lambda run: _test(run).further["majority_f1"].value
+        ),
+        further=_further,
+        captions={
+            "labels": "Test pictures by the F1 of their labels: the true ones, then those that were missed or wrongly "
+            "given."
+        },
+    )
+
+
+def _test(run: TrainedRun) -> LabelScores:
+    return cast(LabelScores, run.metrics.test)
+
+
+def _f1(run: TrainedRun) -> np.ndarray:
+    held = (label_flags(run.predictions[column], run.record.classes) for column in ("labels", "predicted"))
+    return f1_of_each(*held)
+
+
+def _further(run: TrainedRun) -> Markup:
+    test = _test(run)
+    listed: list[Any] = sorted(test.per_label.items(), key=lambda item: (item[1].f1, item[0]))
+    few = len(listed) <= FEW_CLASSES
+    return render(
+        PACKAGE,
+        "further.html.jinja",
+        test=test,
+        scores={words: test.further[name] for name, words in SCORES.items() if name in test.further},
+        listed=list(test.per_label.items()) if few else listed[:FEW_CLASSES],
+        more=0 if few else len(listed) - FEW_CLASSES,
+    )

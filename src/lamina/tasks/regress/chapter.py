@@ -1,0 +1,69 @@
+"""The report's chapter about runs that predict a number."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+from markupsafe import Markup
+
+from lamina.charts import figures
+from lamina.charts.chapter import Chapter, ShownRows, render
+from lamina.charts.plain import Baseline, plain_chapter
+from lamina.results.trained import TrainedRun, read_trained
+from lamina.tasks.regress.results import PREDICTED, Metrics, NumberScores
+
+PACKAGE: Final = "lamina.tasks.regress"
+SCORES: Final = {
+    "rmse": "Root of the mean squared error",
+    "r2": "R\N{SUPERSCRIPT TWO}: share of the squared deviations that is gone",
+    "spearman": "Correlation of the ranks (Spearman)",
+    "bias": "Mean of predicted minus true",
+}
+DOTS: Final = 2000  # of a figure
+
+
+def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
+    """Lay out the chapter, lowest test MAE first; see `lamina.tasks.task.Task.chapter`."""
+    return plain_chapter(
+        "Numbers",
+        "numbers",
+        [read_trained(system, name, Metrics, PREDICTED) for name in names],
+        of_each=_errors,
+        baseline=Baseline(name="always the training mean", value=lambda run: _test(run).baseline or 0.0),
+        further=_further,
+        captions={
+            "numbers": "Test pictures from the lowest to the highest true number, and those whose prediction is "
+            "furthest off: the true number, and the predicted one."
+        },
+    )
+
+
+def _test(run: TrainedRun) -> NumberScores:
+    return cast(NumberScores, run.metrics.test)
+
+
+def _errors(run: TrainedRun) -> np.ndarray:
+    return np.asarray((run.predictions["target"] - run.predictions["predicted"]).abs(), np.float64)
+
+
+def _further(run: TrainedRun) -> Markup:
+    test, rows = _test(run), run.predictions.sort_values("id").head(DOTS)
+    true, found = rows["target"].to_numpy(float), rows["predicted"].to_numpy(float)
+    margin = test.held.margin if test.held else None
+    target = run.record.settings["target"]
+    drawn = {
+        "predicted over true": figures.predicted_over_true(true, found, margin),
+        "residuals over true": figures.residuals(true, found),
+    }
+    return render(
+        PACKAGE,
+        "further.html.jinja",
+        test=test,
+        target=target,
+        scores={words: test.further[name] for name, words in SCORES.items() if name in test.further},
+        drawn=[
+            figures.svg(figure, f"{target} of {run.name}: {what}, test fold", f"{run.name} {what}")
+            for what, figure in drawn.items()
+        ],
+    )
