@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from lamina.data.cluster import on_cluster
 from lamina.data.decoding import Inspected, inspect_picture, open_for
 from lamina.data.depth import FULL, Depth, depth_of
 from lamina.data.memory import alone_if_large
@@ -165,10 +166,12 @@ def _facts(
     cached = _read_facts(packs)
     missing = pictures[~keys.isin(cached["key"]) & ~keys.duplicated()].assign(key=keys)
     batches = _batches(missing, list_shards(raw))
-    tasks = [(raw, batch, config, packs) for batch in batches]
+    tasks = [(raw.absolute(), batch, config, packs.absolute()) for batch in batches]
     sizes = [sum(len(keys) for _, keys in batch) for batch in batches]
     shards = [shard for batch in batches for shard, _ in batch]
-    made = list(map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what))
+    packs.mkdir(parents=True, exist_ok=True)
+    with on_cluster(packs.absolute(), __name__):
+        made = list(map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what))
     facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
     return facts.set_index(pictures.index)
 

@@ -114,7 +114,7 @@ def map_shards(
     """Call `work(*task)` for every task on all cores.
 
     Large pictures use threads, because decoding them releases Python's lock; small ones use processes. Within
-    `joblib.parallel_config(backend="dask")` the same calls run on several machines.
+    `lamina.data.cluster.on_cluster` the same calls run on several machines.
 
     Args:
         work: A module-level function from files to small facts or arrays.
