@@ -84,7 +84,7 @@ def main() -> None:
             archive.extractall(folder / "pictures", files[: arguments.pictures])
         system = make_system(folder / "system", arguments.network, arguments.size)
         pictures = find_pictures([folder / "pictures"])
-        prepared, _ = prepare_batch(pictures[:ALONE], read_learned(system, "run", "classify").convert)
+        prepared, _ = prepare_batch(pictures[:ALONE], read_learned(system, "run", ["classify"]).convert)
         squares = np.stack(list(prepared.values()))
         start = command(system, pictures[0], folder / "start.csv")
         print(f"{len(pictures)} pictures, {arguments.network} at {arguments.size} pixels; start {start.seconds:.1f} s")

@@ -91,6 +91,7 @@ def test_some_rooms_of_one_floor_do_not_know_each_other(low: str, high: str) -> 
     ("package", "only_in"),
     [
         ("cleanlab", ("maths",)),
+        ("distributed", ("data",)),
         ("dvc", ()),
         ("mlflow", ("tracking",)),
         ("great_expectations", ("tracking",)),

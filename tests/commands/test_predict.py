@@ -82,7 +82,7 @@ def test_every_picture_of_a_folder_gets_the_probabilities_of_the_model(
     assert found["broken.png"]["predicted"] is None
     model = load_model(system / "models/small/model.keras")
     squares, _ = predict.prepare_batch(
-        [system / "mine/a.png"], predict.read_learned(system, "small", "classify").convert
+        [system / "mine/a.png"], predict.read_learned(system, "small", ["classify"]).convert
     )
     expected = model.predict(np.stack(list(squares.values())), verbose=0)[0]
     probabilities = found["a.png"]["probabilities"]
@@ -197,7 +197,7 @@ def test_the_depth_is_that_of_the_training_or_of_all_pictures(
     for name, largest in {"dark": 100, "light": 1000}.items():
         Image.fromarray(np.full((9, 9), largest, np.uint16)).save(tmp_path / f"{name}.png")
     paths = sorted(tmp_path.glob("*.png"))
-    learned = predict.with_depth(predict.read_learned(tmp_path, "small", "classify"), paths)
+    learned = predict.with_depth(predict.read_learned(tmp_path, "small", ["classify"]), paths)
     assert learned.convert.depth == expected
     assert ("of which the largest is 1000: read as 10 bits" in capsys.readouterr().err) is (not trained_with)
     squares, _ = predict.prepare_batch(paths, learned.convert)

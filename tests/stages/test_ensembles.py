@@ -258,7 +258,7 @@ def test_predict_knows_the_names_of_ensembles(system: Path, picture: Path) -> No
     with pytest.raises(UserError, match=r"there is no run 'bothe'; did you mean 'both'\?; known: first, second, both"):
         predict.predict(system, "bothe", [picture])
     with pytest.raises(UserError, match=r"'both' has the task classify, but this command needs colorize"):
-        predict.read_learned(system, "both", "colorize")
+        predict.read_learned(system, "both", ["colorize"])
 
 
 def test_a_request_and_a_sheet_of_an_ensemble(

@@ -64,8 +64,10 @@ class Networks:
     def answer(self, pixels: np.ndarray) -> list[dict[str, Any]]:
         """Return the fields of the predictions for pictures, (n, S, S, 3) uint8."""
         judge = self.answers.judge
-        distance = judge.distances(self.features(pixels)) if self.features and judge else None
-        return self.answers.given(self.predictor(pixels), distance)
+        if not (self.features and judge):
+            return self.answers.given(self.predictor(pixels), None)
+        outputs, features = self.features.with_answers(pixels)
+        return self.answers.given(outputs, judge.distances(features))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,9 @@ class Penultimate:
     """
 
     def __init__(self, model: Any) -> None:
-        self._networks = [as_tf_function(_without_last(single_view(member))) for member in members_of(model)]
+        singles = [single_view(member) for member in members_of(model)]
+        self._networks = [as_tf_function(_divided(single)) for single in singles]
+        self._whole = None if singles[0] is model else as_tf_function(model)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Compute the features of pictures, of each as it is, without other views.
@@ -30,12 +32,34 @@ class Penultimate:
         Returns:
             (n, width) float32, rows of length 1.
         """
-        found = [[network(batch).numpy() for network in self._networks] for batch in tensor_batches(pixels)]
-        return unit_rows(np.concatenate([np.hstack([unit_rows(part) for part in parts]) for parts in found]))
+        return np.concatenate([_joined(self._parts(batch)) for batch in tensor_batches(pixels)])
+
+    def with_answers(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Predict pictures and compute their features, in one go where the model has one view.
+
+        Returns:
+            (n, classes) probabilities of the model, and the features.
+        """
+        found = [(self._parts(batch), self._whole and self._whole(batch)) for batch in tensor_batches(pixels)]
+        answers = [parts[0][1] if whole is None else whole for parts, whole in found]
+        return np.concatenate([one.numpy() for one in answers]), np.concatenate([_joined(parts) for parts, _ in found])
+
+    def _parts(self, batch: Any) -> list[Any]:
+        return [network(batch) for network in self._networks]
 
 
-def _without_last(single: Any) -> Any:
-    """Return a classifier without its last layer, also where that is inside a nested network, as a head is."""
+def _joined(parts: list[Any]) -> np.ndarray:
+    return unit_rows(np.hstack([unit_rows(features.numpy()) for features, _ in parts]))
+
+
+def _divided(single: Any) -> Any:
+    """Return a classifier with two outputs: what its last layer sees, and the probabilities."""
+    features, last = _without_last(single)
+    return keras.Model(features.input, [features.output, last(features.output)])
+
+
+def _without_last(single: Any) -> tuple[Any, Any]:
+    """Return a classifier without its last layer, and that, also where it is inside a nested network, as a head is."""
     seen = {}
 
     def call(layer: Any, *arguments: Any, **named: Any) -> Any:
@@ -46,4 +70,7 @@ def _without_last(single: Any) -> Any:
     keras.models.clone_model(single, input_tensors=single.input, clone_function=lambda layer: layer, call_function=call)
     last = single.layers[-1]
     before = seen[last]
-    return keras.Model(single.input, _without_last(last)(before) if isinstance(last, keras.Model) else before)
+    if isinstance(last, keras.Model):
+        inner, last = _without_last(last)
+        before = inner(before)
+    return keras.Model(single.input, before), last

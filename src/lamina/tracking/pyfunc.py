@@ -46,13 +46,17 @@ class Served(PythonModel):
             judged, the columns of `lamina.results.uncertainty.Judge`; or an array.
         """
         config = context.model_config
-        found = self._of_texts(model_input) if self.vectorizer else self.network.predict(model_input, verbose=0)
+        distance = None
+        if self.vectorizer:
+            found = self._of_texts(model_input)
+        elif self.features:
+            found, features = self.features.with_answers(model_input)
+            distance = self.judge.distances(features)
+        else:
+            found = self.network.predict(model_input, verbose=0)
         if config["columns"]:
             table = pd.DataFrame(found, columns=config["columns"])
-            if self.judge is None:
-                return table
-            distance = self.judge.distances(self.features(model_input)) if self.features else None
-            return table.join(self.judge.table(found, distance))
+            return table if self.judge is None else table.join(self.judge.table(found, distance))
         return np.rint(np.clip(found, 0, 255)).astype(np.uint8) if config["output_type"] == "uint8" else found
 
     def _of_texts(self, table: Any) -> np.ndarray:

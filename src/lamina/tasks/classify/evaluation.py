@@ -16,7 +16,6 @@ from lamina.maths.calibration import calibration
 from lamina.maths.further_scores import further_scores
 from lamina.maths.scores import score
 from lamina.models.loading import load_model
-from lamina.progress import progress
 from lamina.results.record import Record, read_record
 from lamina.results.uncertainty import Uncertainty
 from lamina.tasks.classify.results import PREDICTED
@@ -24,13 +23,12 @@ from lamina.tasks.classify.scores import JudgedScores, Metrics
 from lamina.tasks.classify.uncertainty import (
     columns,
     judge_uncertainty,
-    measure_distances,
     measure_uncertainty,
+    predict_with_distances,
     write_uncertainty,
 )
 from lamina.tasks.columns import probability
 
-BATCH: Final = 256
 SHOWN: Final = 8  # right predictions, and wrong ones, in the sheet
 WORDS: Final = 20  # shown of each class
 CLASSES: Final = 8
@@ -45,12 +43,13 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     """
     record = read_record(models)
     split, model, is_text = read_split(folders), load_model(models / "model.keras"), record.input.startswith("words/")
-    manifest = split[split["fold"].isin(["validation", "test"])]
-    table, sheets = (_words if is_text else _pictures)(model, manifest, folders, record)
-    reference = None
-    if not is_text:
-        reference, distance = measure_distances(model, split, table, folders)
-        table = table.assign(distance=distance)
+    manifest, reference = split[split["fold"].isin(["validation", "test"])], None
+    if is_text:
+        table, sheets = _words(model, manifest, folders, record)
+    else:
+        shares, distance, reference = predict_with_distances(model, split, manifest, folders)
+        table = predicted_rows(manifest.assign(distance=distance), shares, record.classes)
+        sheets = {"looked_at": looked_at(model, table[table["fold"] == "test"], folders, record.classes)}
     test, validation = (table[table["fold"] == fold] for fold in ("test", "validation"))
     known = measure_uncertainty(validation, record.classes, record.key)
     write_uncertainty(models, known, validation, record.classes, reference)
@@ -72,21 +71,14 @@ def judge(rows: pd.DataFrame, classes: list[str], known: Uncertainty | None = No
     return JudgedScores.model_validate(scores | (judge_uncertainty(rows, classes, known) if known else {}))
 
 
-def _pictures(
-    model: Any, manifest: pd.DataFrame, folders: Folders, record: Record
-) -> tuple[pd.DataFrame, dict[str, Image.Image]]:
-    """The predictions from pixels, and a sheet of what the network looked at."""
+def looked_at(model: Any, test: pd.DataFrame, folders: Folders, classes: list[str]) -> Image.Image:
+    """Draw what the network looked at in some test pictures. test: of `predicted_rows`."""
     from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import answers_sheet, example_predictions
 
-    saliency, rows = explainer(model), open_rows(manifest, folders)
-    sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
-    found = progress(map(saliency.answers, rows.batches(BATCH)), what="evaluate", unit="pictures", sizes=sizes)
-    table = predicted_rows(manifest, np.concatenate(list(found)), record.classes)
-    chosen = example_predictions(table[table["fold"] == "test"], record.classes, SHOWN)
+    chosen = example_predictions(test, classes, SHOWN)
     shown = open_rows(chosen, folders)
-    sheet = answers_sheet(saliency, chosen, shown.read(np.arange(len(shown))), record.classes)
-    return table, {"looked_at": sheet}
+    return answers_sheet(explainer(model), chosen, shown.read(np.arange(len(shown))), classes)
 
 
 def _words(

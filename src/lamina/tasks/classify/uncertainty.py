@@ -25,30 +25,31 @@ BATCH: Final = 256
 WITHIN: Final = 0.95  # share of the pictures like those of validation that must not be marked
 
 
-def measure_distances(
-    model: Any, manifest: pd.DataFrame, table: pd.DataFrame, folders: Folders
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the distance of pictures from those of training, by the features of a classifier.
+def predict_with_distances(
+    model: Any, split: pd.DataFrame, rows: pd.DataFrame, folders: Folders
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Predict pictures, and compute their distance from those of training by the features of the classifier.
 
     Args:
         model: from pictures to probabilities.
-        manifest: the split.
-        table: rows of the split, of other folds.
+        split: all rows.
+        rows: of the split, of other folds than training.
         folders: where the pictures lie.
 
     Returns:
-        (m, width) float16 features of training pictures, and the (rows,) distances.
+        (rows, classes) probabilities, the (rows,) distances, and (m, width) float16 features of training pictures.
     """
     from lamina.models.penultimate import Penultimate
 
-    features = Penultimate(model)
-    chosen = pd.concat([reference_rows(manifest), table[["id", "label", "copy"]]])
-    rows = open_rows(chosen, folders)
-    sizes = [min(BATCH, len(rows) - start) for start in range(0, len(rows), BATCH)]
-    found = progress(map(features, rows.batches(BATCH)), what="doubt", unit="pictures", sizes=sizes)
-    every = np.concatenate(list(found))
-    reference = every[: len(rows) - len(table)].astype(np.float16)
-    return reference, distances(every[len(reference) :], reference)
+    chosen = pd.concat([reference_rows(split), rows[["id", "label", "copy"]]])
+    pictures = open_rows(chosen, folders)
+    sizes = [min(BATCH, len(pictures) - start) for start in range(0, len(pictures), BATCH)]
+    answered = map(Penultimate(model).with_answers, pictures.batches(BATCH))
+    found = list(progress(answered, what="evaluate", unit="pictures", sizes=sizes))
+    shares, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    known = len(chosen) - len(rows)
+    reference = features[:known].astype(np.float16)
+    return shares[known:], distances(features[known:], reference), reference
 
 
 def reference_rows(manifest: pd.DataFrame, most: int = REFERENCE) -> pd.DataFrame:
