@@ -9,8 +9,9 @@ import pytest
 
 from lamina.config import section
 from lamina.errors import UserError
+from lamina.tuning.places import SHARED, place_of
 from lamina.tuning.search import TuneConfig, search
-from lamina.tuning.studies import SHARED, place_of, resume
+from lamina.tuning.studies import resume
 from searching import EPOCHS, IDENTITY, RANGES, Hill, config, searched
 from systems import HEAD, TUNE, learner_of, write_classes_as_features
 
