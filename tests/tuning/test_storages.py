@@ -151,12 +151,16 @@ def test_a_lock_that_a_killed_worker_left_is_removed(shared: Journal, tmp_path: 
 
 
 @only_journal
-def test_a_journal_that_is_deleted_is_reported_in_one_line(shared: Journal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", [False, True])
+def test_a_journal_that_is_deleted_is_reported_in_one_line(shared: Journal, again: bool, tmp_path: Path) -> None:
+    """Also if another worker has made the file again."""
+
     def delete(numbers: object) -> None:
         shared.path.unlink()
+        if again:
+            shared.path.touch()
 
     with pytest.raises(
         UserError, match=r"studies.log: the study cannot be reached \(.*\); finished trials are kept; run"
     ):
         searched(tmp_path, 2, Hill(on_begin=delete))
-    assert not shared.path.exists()
