@@ -152,10 +152,12 @@ def test_a_lock_that_a_killed_worker_left_is_removed(shared: Journal, tmp_path: 
 
 @only_journal
 @pytest.mark.parametrize("again", [False, True])
-def test_a_journal_that_is_deleted_is_reported_in_one_line(shared: Journal, again: bool, tmp_path: Path) -> None:
+def test_a_journal_that_is_deleted_is_reported_at_once(shared: Journal, again: bool, tmp_path: Path) -> None:
     """Also if another worker has made the file again."""
+    trials = []
 
     def delete(numbers: object) -> None:
+        trials.append(numbers)
         shared.path.unlink()
         if again:
             shared.path.touch()
@@ -164,3 +166,4 @@ def test_a_journal_that_is_deleted_is_reported_in_one_line(shared: Journal, agai
         UserError, match=r"studies.log: the study cannot be reached \(.*\); finished trials are kept; run"
     ):
         searched(tmp_path, 2, Hill(on_begin=delete))
+    assert len(trials) == 1
