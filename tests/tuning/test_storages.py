@@ -151,8 +151,10 @@ def test_a_lock_that_a_killed_worker_left_is_removed(shared: Journal, tmp_path: 
 
 
 @only_journal
-@pytest.mark.parametrize("again", [False, True])
-def test_a_journal_that_is_deleted_is_reported_at_once(shared: Journal, again: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("again", "reason"), [(False, "No such file"), (True, "deleted or replaced")])
+def test_a_journal_that_is_deleted_is_reported_at_once(
+    shared: Journal, again: bool, reason: str, tmp_path: Path
+) -> None:
     """Also if another worker has made the file again."""
     trials = []
 
@@ -163,7 +165,7 @@ def test_a_journal_that_is_deleted_is_reported_at_once(shared: Journal, again: b
             shared.path.touch()
 
     with pytest.raises(
-        UserError, match=r"studies.log: the study cannot be reached \(.*\); finished trials are kept; run"
+        UserError, match=rf"studies.log: the study cannot be reached \(.*{reason}.*\); finished trials are kept; run"
     ):
         searched(tmp_path, 2, Hill(on_begin=delete))
     assert len(trials) == 1
