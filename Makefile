@@ -44,6 +44,7 @@ ui: .venv/run
 
 bench: .venv/dev
 	python bench/pipeline.py
+	python bench/profiling.py
 	python bench/preparation.py
 	python bench/delivery.py
 	python bench/warping.py
@@ -59,6 +60,7 @@ bench: .venv/dev
 
 # small sizes and one repeat: shows that every bench works, and ratios only roughly
 bench-quick: .venv/dev
+	python bench/profiling.py --small
 	python bench/preparation.py --copies 4 --repeats 1
 	python bench/delivery.py --copies 1
 	python bench/warping.py --pictures 50 --repeats 1

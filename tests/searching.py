@@ -18,9 +18,10 @@ from lamina.stages import entry
 from lamina.tasks.runs import read_run
 from lamina.training.learner import TrainingOptions
 from lamina.training.settings import GradientNumbers, Hyperparameters, RunSettings
-from lamina.tuning import studies
+from lamina.tuning import storages
+from lamina.tuning.places import place_of
 from lamina.tuning.search import TuneConfig, search
-from lamina.tuning.studies import place_of, resume
+from lamina.tuning.studies import resume
 
 EPOCHS = 20
 GRACE = 6  # seconds: a busy machine may leave a process without its turn for some
@@ -66,7 +67,7 @@ def config(trials: int, **changes: Any) -> TuneConfig:
 def searched(
     folder: Path, trials: int, learner: Hill, *, name: str = "hill", identity: dict[str, Any] = IDENTITY, **changes: Any
 ) -> tuple[Hyperparameters, pd.DataFrame]:
-    """Search in a study of `folder`, or of the database that the environment names."""
+    """Search in a study of `folder`, or where the environment says."""
     place = dataclasses.replace(place_of(name, "tests", identity, folder, "maximize"), grace=GRACE)
     resume(place)
     numbers, _, trials = search(learner, config(trials, **changes), place, measure="accuracy", name=name, seed=7)
@@ -75,7 +76,7 @@ def searched(
 
 def main() -> None:
     name, folder, trials, pause = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-    studies.PATIENCE = 4.0
+    storages.PATIENCE = 4.0
     begun = folder / f"begun-{sys.argv[5]}.txt"
 
     def note(numbers: GradientNumbers) -> None:

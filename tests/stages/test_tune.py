@@ -20,8 +20,8 @@ from lamina.stages.tune import TuneSummary, tune
 from lamina.tasks.runs import read_run
 from lamina.training.settings import GradientNumbers
 from lamina.tuning.importance import number_columns
+from lamina.tuning.places import SHARED
 from lamina.tuning.search import TuneConfig
-from lamina.tuning.studies import SHARED
 from systems import (
     COLORS,
     HEAD,

@@ -9,8 +9,9 @@ import pytest
 
 from lamina.config import section
 from lamina.errors import UserError
+from lamina.tuning.places import place_of
 from lamina.tuning.search import TuneConfig, search
-from lamina.tuning.studies import SHARED, place_of, resume
+from lamina.tuning.studies import resume
 from searching import EPOCHS, IDENTITY, RANGES, Hill, config, searched
 from systems import HEAD, TUNE, learner_of, write_classes_as_features
 
@@ -31,11 +32,6 @@ def cut_off(after: int) -> Hill:
             raise Killed
 
     return Hill(on_epoch=pause)
-
-
-@pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(SHARED, raising=False)
 
 
 @pytest.mark.parametrize("pruner", PRUNERS)

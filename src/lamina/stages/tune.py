@@ -23,8 +23,9 @@ from lamina.training.environment import environment
 from lamina.training.learner import Learner
 from lamina.training.settings import Hyperparameters
 from lamina.tuning.numbers import write_numbers
+from lamina.tuning.places import place_of
 from lamina.tuning.search import TuneConfig, no_trials, search
-from lamina.tuning.studies import place_of, resume
+from lamina.tuning.studies import resume
 
 STUDIES = Path(".lamina/studies")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 
@@ -49,8 +50,8 @@ def tune(stage: RunStage, config: TuneConfig, *, studies: Path = STUDIES) -> Tun
         stage: the run and its surroundings.
         config: section `tune`.
         studies: folder of the studies, so that one that was killed resumes. Where the environment variable
-            LAMINA_STUDIES names a database, the study is kept there, and whoever calls this with the same settings on
-            another machine shares its trials.
+            LAMINA_STUDIES names a shared place, the study is kept there, and whoever calls this with the same settings
+            on another machine shares its trials.
 
     Raises:
         UserError: if a number is left open and no trial is allowed, or the study cannot be reached.

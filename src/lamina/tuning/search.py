@@ -11,7 +11,8 @@ from lamina.training.history import DivergedError, kept_row
 from lamina.training.learner import Learner, TrainingOptions
 from lamina.training.settings import MOST_EPOCHS, Dropout, Hyperparameters, RunSettings
 from lamina.tuning.numbers import LINEAR
-from lamina.tuning.studies import ENDED, Place, open_study, storage_errors
+from lamina.tuning.places import Place
+from lamina.tuning.studies import ENDED, open_study
 
 STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
 DIVERGED: Final = {"maximize": 0.0, "minimize": 1e5}  # worse than any network: no two sRGB colors differ that much
@@ -86,8 +87,10 @@ def search(
     """
     import optuna
 
+    from lamina.tuning.storages import storage_errors
+
     # the trial was taken over by another worker, or its report failed: it will be run again
-    lost: tuple[type[Exception], ...] = (optuna.exceptions.UpdateFinishedTrialError, *storage_errors())
+    lost: tuple[type[Exception], ...] = (optuna.exceptions.UpdateFinishedTrialError, *storage_errors(place))
     settings, measured = learner.settings, f"validation_{measure}"
     with open_study(place, _pruner(config.pruner, _epochs(settings, config))) as opened:
         while taken := opened.take(config.trials):
