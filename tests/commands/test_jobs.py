@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,13 @@ from ruamel.yaml import YAML
 from checkout import ROOT
 from lamina.commands.jobs import ENGINES, read_jobs, write_jobs
 from lamina.errors import UserError
-from lamina.source_code import PACKAGE
 from projects import change_params, environment, stages_run
-from texts import opinions
 
 OPTIONS: dict[str, dict[str, str]] = {
     "argo": {"image": "registry.example.org/lamina:1"}, "github": {"install": "pip install ./lamina"}
 }  # fmt: skip
 RUNS = ("one", "t-wo", "Th_ree")
-FLAG = "LAMINA_TEST_FLAG"  # a file without which the stage `summary` fails
-PAIR = {"common": {"vocabulary": 100, "ngrams": 1, "values": "binary"}, "pairs": {"vocabulary": 50, "ngrams": 2,
-        "values": "counts"}}  # fmt: skip
+FLAG = "LAMINA_TEST_FLAG"  # names the file without which the stage `left` fails
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -52,18 +49,36 @@ def start_repository(system: Path, remote: Path) -> None:
     commit(system)
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A system of pictures with three runs, in a folder of a repository; nothing has run."""
-    system = tmp_path / "repository" / "systems" / "cells"
+    place = tmp_path_factory.mktemp("pictures")
+    system = place / "repository" / "systems" / "cells"
     system.mkdir(parents=True)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / name, system)
     run = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["runs"]["small_cnn"]
-    change_params(system, {"runs": dict.fromkeys(RUNS, run)}, replace=("runs",))
-    start_repository(tmp_path / "repository", tmp_path / "store")
+    change_params(system, {"runs": dict.fromkeys(RUNS, run), "assess": {}}, replace=("runs", "assess"))
+    start_repository(place / "repository", place / "store")
     git(system, "remote", "add", "origin", "https://git.example.org/me/repository.git")
     return system
+
+
+@pytest.fixture
+def copy(pictures: Path, tmp_path: Path) -> Path:
+    """A copy of the system of pictures, to change it."""
+    root = shutil.copytree(pictures.parents[1], tmp_path / "repository")
+    return root / pictures.relative_to(pictures.parents[1])
+
+
+@cache
+def graph(system: Path) -> dict[str, list[str]]:
+    return read_jobs(system)
+
+
+@cache
+def text_for(system: Path, engine: str) -> str:
+    return written(system, engine)
 
 
 def written(system: Path, engine: str) -> str:
@@ -78,7 +93,7 @@ def loaded(text: str) -> Any:
 
 
 def test_jobs_are_the_stages_of_dvc_in_their_order(pictures: Path) -> None:
-    jobs = read_jobs(pictures)
+    jobs = graph(pictures)
     listed = {line.split()[0] for line in command(pictures, "dvc", "stage", "list").splitlines()}
     assert set(jobs) == listed
     assert {f"train@{run}" for run in RUNS} <= set(jobs)
@@ -89,7 +104,7 @@ def test_jobs_are_the_stages_of_dvc_in_their_order(pictures: Path) -> None:
 
 
 def test_a_job_waits_only_for_those_that_nothing_between_waits_for(pictures: Path) -> None:
-    jobs = read_jobs(pictures)
+    jobs = graph(pictures)
     assert jobs["watch"] == []
     assert jobs["train@t-wo"] == ["tune@t-wo"]  # which waits for all the data
     assert jobs["evaluate@one"] == ["train@one"]
@@ -119,17 +134,17 @@ def waiting(engine: str, text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_stage_is_a_job_that_waits_for_those_before(pictures: Path, engine: str) -> None:
-    text = written(pictures, engine)
-    assert waiting(engine, text) == read_jobs(pictures)
+    text = text_for(pictures, engine)
+    assert waiting(engine, text) == graph(pictures)
     for line in ('dvc repro --pull "$', 'dvc push --quiet "$', 'dvc push --quiet --run-cache "$'):
         assert line in text
 
 
 def test_the_script_for_slurm_and_the_makefile_are_valid(pictures: Path) -> None:
-    (pictures / "jobs.sh").write_text(written(pictures, "slurm"))
+    (pictures / "jobs.sh").write_text(text_for(pictures, "slurm"))
     for shell in ("sh", "bash"):
         command(pictures, shell, "-n", "jobs.sh")
-    (pictures / "jobs.mk").write_text(written(pictures, "make"))
+    (pictures / "jobs.mk").write_text(text_for(pictures, "make"))
     plan = command(pictures, "make", "--dry-run", "-f", "jobs.mk", "evaluate@Th_ree")
     planned = re.findall("stage='(.*?)'", plan)
     assert planned[0] == "watch"
@@ -138,7 +153,7 @@ def test_the_script_for_slurm_and_the_makefile_are_valid(pictures: Path) -> None
 
 
 def test_the_workflow_of_github_is_valid_and_may_only_read(pictures: Path) -> None:
-    text = written(pictures, "github")
+    text = text_for(pictures, "github")
     workflow = loaded(text)
     assert workflow["permissions"] == {"contents": "read"}
     steps = workflow["jobs"]["report"]["steps"]
@@ -153,13 +168,13 @@ def test_the_workflow_of_github_is_valid_and_may_only_read(pictures: Path) -> No
 
 def test_the_schema_of_github_takes_the_workflow(pictures: Path, tmp_path: Path) -> None:
     pytest.importorskip("check_jsonschema", reason="check-jsonschema, which has the schema, is not installed")
-    (tmp_path / "jobs.yml").write_text(written(pictures, "github"))
+    (tmp_path / "jobs.yml").write_text(text_for(pictures, "github"))
     command(tmp_path, "check-jsonschema", "--builtin-schema", "vendor.github-workflows", "jobs.yml")
 
 
 def test_the_models_of_argo_take_the_workflow(pictures: Path) -> None:
     models = pytest.importorskip("hera.workflows.models", reason="hera, which has Argo's models, is not installed")
-    text = written(pictures, "argo")
+    text = text_for(pictures, "argo")
     workflow = models.Workflow.model_validate(loaded(text))
     assert workflow.model_dump(by_alias=True, exclude_none=True, mode="json") == loaded(text) | {
         "metadata": {"generateName": "lamina-"}
@@ -167,8 +182,8 @@ def test_the_models_of_argo_take_the_workflow(pictures: Path) -> None:
 
 
 def test_names_of_argo_and_github_have_letters_digits_and_hyphens(pictures: Path) -> None:
-    tasks = loaded(written(pictures, "argo"))["spec"]["templates"][0]["dag"]["tasks"]
-    names = [*(task["name"] for task in tasks), *loaded(written(pictures, "github"))["jobs"]]
+    tasks = loaded(text_for(pictures, "argo"))["spec"]["templates"][0]["dag"]["tasks"]
+    names = [*(task["name"] for task in tasks), *loaded(text_for(pictures, "github"))["jobs"]]
     assert not [name for name in names if not re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,89}", name)]
     assert len(set(names)) == len(tasks)
 
@@ -182,7 +197,7 @@ def test_sbatch_gets_each_job_after_those_that_it_waits_for(pictures: Path, tmp_
         'cat > "script-$number"\n[ "$number" != "$FAIL" ] || exit 1\necho "$number;cluster"\n'
     )
     sbatch.chmod(0o755)
-    (pictures / "jobs.sh").write_text(written(pictures, "slurm"))
+    (pictures / "jobs.sh").write_text(text_for(pictures, "slurm"))
     path = f"{sbatch.parent}:{environment(ROOT / 'src')['PATH']}"
     command(pictures, "sh", "jobs.sh", "--mem=1G", PATH=path, FAIL="none")
     calls = (tmp_path / "calls").read_text().splitlines()
@@ -190,7 +205,7 @@ def test_sbatch_gets_each_job_after_those_that_it_waits_for(pictures: Path, tmp_
     names = [re.findall(r"--job-name=(\S+)", line)[0] for line in calls]
     numbers = [re.findall(r"--dependency=afterok:(\S+)", line) for line in calls]
     before = [[names[int(one) - 1] for one in found[0].split(":")] if found else [] for found in numbers]
-    assert dict(zip(names, before, strict=True)) == read_jobs(pictures) | {"gather": ["report"]}
+    assert dict(zip(names, before, strict=True)) == graph(pictures) | {"gather": ["report"]}
     assert "stage=watch commit=" in (tmp_path / "script-1").read_text().splitlines()[2]
     for shell in ("sh", "bash"):  # nothing is submitted after the first refusal
         (tmp_path / "calls").unlink()
@@ -235,11 +250,11 @@ def break_pipeline(system: Path) -> None:
     [
         (rename, "make", r"params.yaml: runs: '\$\(touch x\)': expected a name of letters"),
         (add_stage("größe"), "make", r"dvc.yaml: 'größe': expected a stage .* named with letters"),
-        (break_pipeline, "make", r"`dvc dag` failed: ERROR"),
+        (break_pipeline, "make", r"`dvc dag` failed: .*dvc.yaml. is invalid"),
         (configure("remote", "remove", "store"), "slurm", r"no default DVC remote.*`dvc remote add --default"),
         (configure("remote", "modify", "store", "url", "https://example.org/x"), "make", "HTTP has no run cache"),
         (configure("remote", "modify", "store", "version_aware", "true"), "make", "cloud versioning has no run cache"),
-        (configure("remote", "modify", "store", "url", "../there"), "make", r"relative path .*`dvc remote modify store"),
+        (configure("remote", "modify", "store", "url", "../there"), "make", r"a relative path .*`dvc remote modify"),
         (take_out_of_git, "make", r"cells/cells: not in git, and every job works in a clone"),
         (lambda system: git(system, "remote", "remove", "origin"), "argo", "git knows no `origin`"),
         (
@@ -251,13 +266,13 @@ def break_pipeline(system: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_in_a_line(
-    pictures: Path, change: Callable[[Path], None], engine: str, words: str
+    copy: Path, change: Callable[[Path], None], engine: str, words: str
 ) -> None:
-    change(pictures)
+    change(copy)
     with pytest.raises(UserError, match=words) as caught:
-        written(pictures, engine)
+        written(copy, engine)
     assert "secret" not in str(caught.value)
-    assert not [*pictures.parents[1].rglob("x")]
+    assert not [*copy.parents[1].rglob("x")]
 
 
 @pytest.mark.parametrize(
@@ -281,71 +296,53 @@ def test_a_folder_that_not_every_machine_has_is_noted(pictures: Path, capsys: py
     assert capsys.readouterr().err.startswith("note: the DVC remote store is a folder, ")
 
 
-# ---- a system of texts, over a remote
+# ---- jobs that run, over a remote
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("remote")
-
-
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Path:
-    """A system of 40 texts up to its words, with a stage `summary` that fails without a file, and one after it."""
-    system = tmp_path_factory.mktemp("jobs") / "my texts"
-    for name, text in opinions(20).items():
-        (system / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
-        (system / "texts" / name).write_text(text)
-    shutil.copy(ROOT / "pipelines" / "reviews" / "params.yaml", system)
-    source = {"content": "texts", "kind": "folder", "location": "texts", "labels": "folder", "classes": None}
-    run = {"task": "classify", "input": "words/common", "network": "logistic_regression", "penalty": 1.0}
-    change_params(
-        system, {"source": source, "words": PAIR, "runs": {"linear": run}}, replace=("source", "words", "runs")
-    )
-    change_params(system, {"split": {"test_pattern": None}})
-    pipeline = YAML(typ="safe", pure=True).load(PACKAGE / "texts.dvc.yaml")
-    stages = {name: pipeline["stages"][name] for name in ("watch", "download", "filter", "split", "words")}
-    stages["words"]["do"]["deps"].remove("data/validation/verdict.json")
-    stages["summary"] = {
-        "cmd": f'test -e "${FLAG}" && cat data/words/*/words.json | wc -c > data/summary.txt',
-        "deps": ["data/words"], "outs": ["data/summary.txt"],
-    }  # fmt: skip
-    stages["after"] = {"cmd": "cp data/summary.txt data/after.txt", "deps": ["data/summary.txt"],
-                       "outs": ["data/after.txt"]}  # fmt: skip
+def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system with `watch` and quick stages: `left`, which fails without a file, `right`, and `both`."""
+    system = tmp_path_factory.mktemp("jobs") / "my system"
+    system.mkdir()
+    shutil.copy(ROOT / "params.yaml", system)
+    stages = {"watch": YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]["watch"]}
+    for name, command, deps in (
+        ("left", f'test -e "${FLAG}" && cp data/source.txt data/left.txt', ["source"]),
+        ("right", "cat data/code/*.txt data/source.txt > data/right.txt", ["code/download", "source"]),
+        ("both", "cat data/left.txt data/right.txt > data/both.txt", ["left", "right"]),
+    ):
+        paths = [f"data/{path}.txt" for path in deps]
+        stages[name] = {"cmd": command, "deps": paths, "outs": [f"data/{name}.txt"]}
     YAML().dump({"stages": stages}, system / "dvc.yaml")
-    start_repository(system, store)
+    start_repository(system, system.parent / "store")
     return system
 
 
 def test_jobs_of_make_end_in_the_bytes_of_one_dvc_repro(system: Path, tmp_path: Path) -> None:
-    """The job of `summary` fails at first: what depends on it does not run, and the second time nothing runs twice."""
+    """The job of `left` fails at first: what depends on it does not run, and the second time nothing runs twice."""
     command(system, "lamina", "jobs", "--to", "make", "--out", "jobs.mk")
     flag = {FLAG: str(tmp_path / "flag")}
     output = command(system, "make", "-j2", "-f", "jobs.mk", expect=2, **flag)
-    assert stages_run(output) == {"watch", "download", "filter", "split", "words@common", "words@pairs", "summary"}
-    assert [path.name for path in (system / ".lamina" / "jobs").iterdir()] == ["summary"]
+    assert stages_run(output) == {"watch", "left", "right"}
+    assert [path.name for path in (system / ".lamina" / "jobs").iterdir()] == ["left"]
     assert not (system / "dvc.lock").exists()
     Path(flag[FLAG]).touch()
     output = command(system, "make", "-j2", "-f", "jobs.mk", **flag)
-    assert stages_run(output) == {"watch", "summary", "after"}
+    assert stages_run(output) == {"watch", "left", "both"}
     assert not [*(system / ".lamina" / "jobs").iterdir()]
 
     alone = tmp_path / system.name
     git(tmp_path, "clone", "--quiet", str(system), str(alone))
     command(alone, "dvc", "repro", **flag)
-    assert (system / "dvc.lock").read_bytes() == (alone / "dvc.lock").read_bytes()
-    assert (system / "data" / "after.txt").read_bytes() == (alone / "data" / "after.txt").read_bytes()
-    assert stages_run(command(system, "dvc", "repro", **flag)) == {"watch"}
+    for name in ("dvc.lock", "data/both.txt"):
+        assert (system / name).read_bytes() == (alone / name).read_bytes()
 
 
-def test_a_job_does_not_make_what_other_jobs_have_to_make(system: Path, tmp_path: Path) -> None:
-    clone = tmp_path / system.name
-    git(tmp_path, "clone", "--quiet", str(system), str(clone))
-    change_params(clone, {"filter": {"min_words": 2}})
-    output = command(clone, "dvc", "repro", "--pull", "words@pairs", expect=255, LAMINA_ONLY="words@pairs")
-    assert "error: the DVC remote has no result of filter for this code, source and params.yaml" in output
-    assert "LAMINA_ONLY=words@pairs forbids to run it here" in output
-    assert not (clone / "data" / "filtered").exists()
+def test_a_job_does_not_make_what_other_jobs_have_to_make(copy: Path) -> None:
+    output = command(copy, "dvc", "repro", "--pull", "filter", expect=255, LAMINA_ONLY="filter")
+    assert "error: the DVC remote has no result of download for this code, source and params.yaml" in output
+    assert "LAMINA_ONLY=filter forbids to run it here" in output
+    assert not (copy / "data" / "raw").exists()
 
 
 def test_jobs_do_not_start_from_changes_that_are_not_committed(system: Path) -> None:
