@@ -20,6 +20,7 @@ from projects import change_params, environment, stages_run
 OPTIONS: dict[str, dict[str, str]] = {
     "argo": {"image": "registry.example.org/lamina:1"}, "github": {"install": "pip install ./lamina"}
 }  # fmt: skip
+PARAMS = (ROOT / "params.yaml").read_text()
 RUNS = ("one", "t-wo", "Th_ree")
 FLAG = "LAMINA_TEST_FLAG"  # names the file without which the stage `left` fails
 
@@ -41,13 +42,13 @@ def commit(folder: Path) -> None:
     git(folder, "commit", "--quiet", "--message", "system")
 
 
-def start_repository(system: Path, remote: Path) -> None:
-    """Make a system a repository of git and DVC, with a remote."""
-    (system / ".gitignore").write_text("/data/\n/models/\n/.lamina/\n/jobs.*\n")
-    git(system, "init", "--quiet")
-    command(system, "dvc", "init", "--quiet")
-    command(system, "dvc", "remote", "add", "--quiet", "--default", "store", str(remote))
-    commit(system)
+def start_repository(folder: Path, *remote: str) -> None:
+    """Make a folder a repository of git and DVC, with a remote."""
+    (folder / ".gitignore").write_text("data/\n.lamina/\njobs.*\n")
+    git(folder, "init", "--quiet")
+    command(folder, "dvc", "init", "--quiet")
+    command(folder, "dvc", "remote", "add", "--quiet", "--default", "store", *remote)
+    commit(folder)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, system)
     run = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["runs"]["small_cnn"]
     change_params(system, {"runs": dict.fromkeys(RUNS, run), "assess": {}}, replace=("runs", "assess"))
-    start_repository(place / "repository", place / "store")
+    start_repository(place / "repository", str(place / "store"))
     git(system, "remote", "add", "origin", "https://git.example.org/me/repository.git")
     return system
 
@@ -262,6 +263,8 @@ def break_pipeline(system: Path) -> None:
             "argo",
             "`origin` in git holds a name or password",
         ),
+        (lambda system: (system / "params.yaml").write_text(PARAMS + "\n"), "argo", "changes that are not committed"),
+        (lambda system: git(system, "rm", "-q", "--cached", "../../.dvc/config"), "make", r"\.dvc/config: not in git"),
         (lambda system: shutil.rmtree(system.parents[1] / ".git"), "make", "expected a repository of git and of DVC"),
     ],
 )  # fmt: skip
@@ -302,8 +305,9 @@ def test_a_folder_that_not_every_machine_has_is_noted(pictures: Path, capsys: py
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A system with `watch` and quick stages: `left`, which fails without a file, `right`, and `both`."""
-    system = tmp_path_factory.mktemp("jobs") / "my system"
-    system.mkdir()
+    place = tmp_path_factory.mktemp("jobs")
+    system = place / "a repository" / "systems" / "my system"
+    system.mkdir(parents=True)
     shutil.copy(ROOT / "params.yaml", system)
     stages = {"watch": YAML(typ="safe", pure=True).load(ROOT / "dvc.yaml")["stages"]["watch"]}
     for name, command, deps in (
@@ -314,8 +318,14 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paths = [f"data/{path}.txt" for path in deps]
         stages[name] = {"cmd": command, "deps": paths, "outs": [f"data/{name}.txt"]}
     YAML().dump({"stages": stages}, system / "dvc.yaml")
-    start_repository(system, system.parent / "store")
+    start_repository(place / "a repository", "--local", str(place / "store"))  # in .dvc/config.local
     return system
+
+
+def clone(system: Path, place: Path) -> Path:
+    """Clone the repository of a system into a folder; return the system there."""
+    git(place, "clone", "--quiet", str(system.parents[1]), str(place / "clone"))
+    return place / "clone" / system.relative_to(system.parents[1])
 
 
 def test_jobs_of_make_end_in_the_bytes_of_one_dvc_repro(system: Path, tmp_path: Path) -> None:
@@ -331,8 +341,7 @@ def test_jobs_of_make_end_in_the_bytes_of_one_dvc_repro(system: Path, tmp_path: 
     assert stages_run(output) == {"watch", "left", "both"}
     assert not [*(system / ".lamina" / "jobs").iterdir()]
 
-    alone = tmp_path / system.name
-    git(tmp_path, "clone", "--quiet", str(system), str(alone))
+    alone = clone(system, tmp_path)
     command(alone, "dvc", "repro", **flag)
     for name in ("dvc.lock", "data/both.txt"):
         assert (system / name).read_bytes() == (alone / name).read_bytes()
@@ -343,8 +352,7 @@ def test_jobs_of_slurm_end_in_the_same_bytes(system: Path, tmp_path: Path) -> No
         pytest.skip("no Slurm is running here")
     (tmp_path / "flag").touch()
     flag = {FLAG: str(tmp_path / "flag")}
-    alone = tmp_path / system.name
-    git(tmp_path, "clone", "--quiet", str(system), str(alone))
+    alone = clone(system, tmp_path)
     command(alone, "dvc", "repro", **flag)
     command(system, "lamina", "jobs", "--to", "slurm", "--out", "jobs.sh")
     (system / "dvc.lock").unlink(missing_ok=True)

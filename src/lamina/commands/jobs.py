@@ -87,7 +87,7 @@ def write_jobs(system: Path, engine: str, *, image: str | None = None, install: 
     root, project = above(system, ".git"), above(system, ".dvc")
     if root is None or project is None:
         raise UserError(f"{system}: expected a repository of git and of DVC, since every job works in a clone")
-    check_in_git(system, params)
+    check_in_git(system, project, params)
     check_remote(system, project, everywhere=engine in CLONED)
     jobs = read_jobs(system)
     values: dict[str, Any] = {"dvc": Path(os.path.relpath(project / ".dvc", system.resolve())).as_posix()}
@@ -98,7 +98,7 @@ def write_jobs(system: Path, engine: str, *, image: str | None = None, install: 
     if engine == "github":
         values["install"] = install or _install(root)
     if engine == "argo":
-        values |= {"image": _image(image), "repository": _origin(root), "commit": _git(root, "rev-parse", "HEAD")}
+        values |= {"image": _image(image), "repository": _origin(root), "commit": _commit(root)}
     return _render(engine, jobs, values)
 
 
@@ -132,8 +132,13 @@ def read_jobs(system: Path) -> Jobs:
     return jobs
 
 
-def check_in_git(system: Path, params: Params) -> None:
-    """Refuse a system whose clone would lack the pipeline, the parameters, or the files of the source.
+def check_in_git(system: Path, project: Path, params: Params) -> None:
+    """Refuse a system whose clone would lack the pipeline, the parameters, DVC's settings, or the files of the source.
+
+    Args:
+        system: folder of the system.
+        project: folder that holds `.dvc`.
+        params: content of `params.yaml`.
 
     Raises:
         UserError: one of them is not in git.
@@ -141,9 +146,9 @@ def check_in_git(system: Path, params: Params) -> None:
     source = params["source"]
     local = ["location"] if source.get("kind") in ("folder", "archive") else []
     named = [source.get(key) for key in (*local, "corrections", "metadata")]
-    files = ["dvc.yaml", "params.yaml", *(name for name in named if isinstance(name, str))]
-    for file in files:
-        if not Path(file).is_absolute() and not _is_in_git(system, file):
+    settings = os.path.relpath(project / ".dvc" / "config", system.resolve())
+    for file in ("dvc.yaml", "params.yaml", settings, *(name for name in named if isinstance(name, str))):
+        if not Path(file).is_absolute() and _git(system, "ls-files", "--error-unmatch", "--", file) is None:
             raise UserError(
                 f"{system / file}: not in git, and every job works in a clone: commit it, or name in params.yaml an "
                 "absolute path that all machines have"
@@ -221,24 +226,28 @@ def _image(image: str | None) -> str:
 
 def _origin(root: Path) -> str:
     """Return the address of the repository, from which a container clones it."""
-    try:
-        url = _git(root, "remote", "get-url", "origin")
-    except subprocess.CalledProcessError:
+    url = _git(root, "remote", "get-url", "origin")
+    if not url:
         raise UserError(
             f"{root}: git knows no `origin`, from which Argo's containers clone; `git remote add origin ADDRESS`"
-        ) from None
+        )
     if urlsplit(url).scheme in ("http", "https") and "@" in urlsplit(url).netloc:
         raise UserError(f"{root}: the address of `origin` in git holds a name or password; keep it out of the workflow")
     return url
 
 
-def _is_in_git(system: Path, file: str) -> bool:
-    command = ["git", "ls-files", "--error-unmatch", "--", file]
-    return subprocess.run(command, cwd=system, capture_output=True, check=False).returncode == 0
+def _commit(root: Path) -> str:
+    """Return the commit of the repository, which holds all that jobs need."""
+    commit = _git(root, "rev-parse", "HEAD")
+    if not commit or _git(root, "diff", "--quiet", "HEAD", "--", ":/", ":(top,exclude)*dvc.lock") is None:
+        raise UserError(f"{root}: there are changes that are not committed, and jobs work in clones; commit them first")
+    return commit
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git prints; None if it fails."""
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    return None if done.returncode else done.stdout.strip()
 
 
 def _dvc(system: Path, *arguments: str) -> str:
