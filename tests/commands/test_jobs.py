@@ -362,6 +362,21 @@ def test_jobs_of_slurm_end_in_the_same_bytes(system: Path, tmp_path: Path) -> No
     assert (system / "dvc.lock").read_bytes() == (alone / "dvc.lock").read_bytes()
 
 
+def test_the_steps_of_argo_and_github_bring_a_result_from_one_to_the_other(system: Path, tmp_path: Path) -> None:
+    """Run here, as the engines would in a container and on a runner."""
+    secret = {"DVC_CONFIG_LOCAL": (system.parents[1] / ".dvc" / "config.local").read_text()}
+    git(system, "remote", "add", "origin", str(system.parents[1]))
+    container = loaded(written(system, "argo"))["spec"]["templates"][1]["container"]
+    inside = {"REPOSITORY": str(system.parents[1]), "COMMIT": "HEAD", "SYSTEM": "systems/my system", "stage": "right"}
+    assert set(inside) == {one["name"] for one in container["env"]} - set(secret)
+    output = command(tmp_path, *container["command"], *container["args"], **inside, **secret)
+    assert stages_run(output) <= {"watch", "right"}
+
+    *_, step = loaded(written(system, "github"))["jobs"]["right"]["steps"]
+    output = command(clone(system, tmp_path), "bash", "-e", "-c", step["run"], stage="right", **secret)
+    assert "Stage 'right' is cached" in output
+
+
 def test_a_job_does_not_make_what_other_jobs_have_to_make(copy: Path) -> None:
     output = command(copy, "dvc", "repro", "--pull", "filter", expect=255, LAMINA_ONLY="filter")
     assert "error: the DVC remote has no result of download for this code, source and params.yaml" in output
