@@ -97,7 +97,7 @@ def test_some_rooms_of_one_floor_do_not_know_each_other(low: str, high: str) -> 
         ("great_expectations", ("tracking",)),
         ("optuna", ("tuning",)),
         ("jax", ("training",)),
-        ("jinja2", ("charts",)),
+        ("jinja2", ("charts", "commands")),
         ("openTSNE", ("maths",)),
         ("matplotlib", ("charts", "tasks", "tracking")),
         ("skimage", ("maths",)),

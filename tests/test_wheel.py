@@ -145,7 +145,7 @@ def test_the_wheel_has_pipelines_and_templates(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     assert archive.read("lamina/dvc.yaml") == (ROOT / "dvc.yaml").read_bytes()
     names = {Path(name).name for name in archive.namelist() if name.startswith("lamina/")}
-    assert {"dvc.yaml", "params_template.yaml", "text_params_template.yaml", "py.typed"} <= names
+    assert {"dvc.yaml", "params_template.yaml", "text_params_template.yaml", "py.typed", "slurm.jinja"} <= names
     if (ROOT / "texts.dvc.yaml").exists():
         assert "texts.dvc.yaml" in names
 

@@ -12,7 +12,7 @@ from lamina.stages import entry
 # each is a module of `lamina.commands`, with _ in place of -
 COMMANDS = (
     "new", "check", "profile", "predict", "colorize", "explain", "serve", "export", "bench-model", "card", "gate",
-    "track",
+    "track", "jobs",
 )  # fmt: skip
 
 

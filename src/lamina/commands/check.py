@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from lamina.commands.checked_params import check_params
-from lamina.config import named, read_params
+from lamina.config import Params, named, read_params
 from lamina.errors import UserError
 from lamina.tasks.published import read_published
 
@@ -24,12 +24,22 @@ def run(arguments: Namespace) -> int:
         UserError: the first mistake, with its place.
     """
     system: Path = arguments.system
+    params = check_system(system)
+    print(f"{system / 'params.yaml'}: valid, {len(named(params, 'runs'))} runs")
+    return 0
+
+
+def check_system(system: Path) -> Params:
+    """Check what a system's stages read before they run; return the content of `params.yaml`.
+
+    Raises:
+        UserError: the first mistake, with its place.
+    """
     params = read_params(system)
     check_params(params)
     read_published(system, params)
     check_pipeline(system / "dvc.yaml")
-    print(f"{system / 'params.yaml'}: valid, {len(named(params, 'runs'))} runs")
-    return 0
+    return params
 
 
 def check_pipeline(path: Path) -> None:

@@ -1,13 +1,19 @@
 """`python -m lamina.stages NAME`: the command of every stage in `dvc.yaml`.
 
 A stage runs in a process that has its libraries loaded already (`lamina.stages.warm`), or else in this one.
+Where `LAMINA_ONLY` names a stage, no other one runs, except for `watch`: a job of `lamina jobs` takes the results of
+the stages before from the DVC remote. If they are not there, it must not make them again.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Final
 
 from lamina.stages import warm
+
+ONLY: Final = "LAMINA_ONLY"
 
 
 def main() -> None:
@@ -15,13 +21,23 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         sys.exit(f"error: expected the name of a stage, one of {', '.join(names)}, got {sys.argv[1:]}")
     name = sys.argv[1]
+    stage, only = os.environ.get("DVC_STAGE", name).rpartition(":")[2], os.environ.get(ONLY)
+    if only and stage != only and name not in warm.COLD:
+        print(
+            f"error: the DVC remote has no result of {stage} for this code, source and params.yaml, and {ONLY}={only} "
+            f"forbids to run it here; run the job of {stage} again, with the same lamina on all machines",
+            file=sys.stderr,
+        )
+        from lamina.stages.entry import USER_ERROR
+
+        sys.exit(USER_ERROR)
     if (code := warm.run(name, sys.argv[2:])) is not None:
         sys.exit(code)
-    stage = import_module(f"lamina.stages.{name}")
+    module = import_module(f"lamina.stages.{name}")
     from lamina.stages import entry
 
     sys.argv = [name, *sys.argv[2:]]
-    entry.run_stage(stage.main)
+    entry.run_stage(module.main)
 
 
 if __name__ == "__main__":

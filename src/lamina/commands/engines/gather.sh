@@ -1,0 +1,2 @@
+rm -f dvc.lock
+LAMINA_ONLY=watch dvc repro --pull
