@@ -27,7 +27,20 @@ NOTEBOOK = ROOT / "docs" / "tour.ipynb"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^( *)```([\w{}-]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]+)`")
-FOREIGN = {"cd", "git", "source", "export", "cp", "curl", "docker", "mlflow", "sh", "argo"}  # commands of others
+FOREIGN = {
+    "cd",
+    "dask",
+    "pip",
+    "git",
+    "source",
+    "export",
+    "cp",
+    "curl",
+    "docker",
+    "mlflow",
+    "sh",
+    "argo",
+}  # commands of others
 
 
 def name(page: Path) -> str:
