@@ -37,7 +37,7 @@ def exclusive(path: Path, what: str, *, patience: float = PATIENCE) -> Iterator[
             "wait until it has ended, or end it, and run again"
         ) from None
     try:
-        holder.write_text(str(os.getpid()), encoding="ascii")
+        holder.write_text(str(os.getpid()), encoding="ascii", newline="\n")
         yield
     finally:
         lock.release()

@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     markdown = _markdown(verdicts, system_name(arguments.system))
     if arguments.markdown:
         with staged(arguments.markdown) as part:
-            part.write_text(markdown, encoding="utf-8")
+            part.write_text(markdown, encoding="utf-8", newline="\n")
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(markdown + "\n")

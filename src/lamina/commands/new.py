@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -83,7 +83,7 @@ def new(folder: Path, source: str, *, sha256: str | None = None) -> list[str]:
         _write_pipeline(folder, pipeline)
         lines += _make_repository(folder)
         with staged(folder / "params.yaml") as part:
-            part.write_text(text, encoding="utf-8")
+            part.write_text(text, encoding="utf-8", newline="\n")
     lines.append(f"wrote {folder / 'params.yaml'}: read it through; every line has a comment")
     if look and look.labels.choices:
         lines.append(f"then choose source.labels there: {' or '.join(look.labels.choices)}")
@@ -128,10 +128,12 @@ def _write_pipeline(folder: Path, pipeline: Path) -> None:
     """Link the pipeline within a checkout of lamina; copy it everywhere else."""
     root = installation.checkout()
     if root and repository(folder) == root:
-        (folder / "dvc.yaml").symlink_to(os.path.relpath(pipeline, folder.resolve()))
-    else:
-        with staged(folder / "dvc.yaml") as part:
-            part.write_text(installation.stamped(pipeline.read_text(encoding="utf-8")), encoding="utf-8")
+        with suppress(OSError):  # Windows lets not everybody make links
+            (folder / "dvc.yaml").symlink_to(os.path.relpath(pipeline, folder.resolve()))
+            return
+    text = installation.stamped(pipeline.read_text(encoding="utf-8"))
+    with staged(folder / "dvc.yaml") as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _ignore(path: Path, patterns: Iterable[str]) -> None:
@@ -140,7 +142,7 @@ def _ignore(path: Path, patterns: Iterable[str]) -> None:
     missing = [line for line in patterns if line not in lines]
     if missing:
         with staged(path) as part:
-            part.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8")
+            part.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8", newline="\n")
 
 
 def _make_repository(folder: Path) -> list[str]:

@@ -66,7 +66,7 @@ def switch(system: Path, name: str) -> list[str]:
         return [f"{PARAMS}: unchanged, it has the profile {name} already"]
     with staged(system / PARAMS) as part:
         text = (system / PARAMS).read_text(encoding="utf-8")
-        part.write_text(rewrite(text, wanted, overlays[file]), encoding="utf-8")
+        part.write_text(rewrite(text, wanted, overlays[file]), encoding="utf-8", newline="\n")
         new = _read(part, name=PARAMS)
         if new != wanted:
             raise UserError(f"{PARAMS}: {file} does not go with its anchors (&, *, <<); write out what they stand for")

@@ -194,7 +194,8 @@ def write_words(folder: Path, vectorizer: Vectorizer, matrix: Any) -> None:
     from scipy.sparse import save_npz
 
     save_npz(folder / MATRIX, matrix)
-    (folder / VOCABULARY).write_text("".join(f"{word}\n" for word in vectorizer.vocabulary), encoding="utf-8")
+    words = "".join(f"{word}\n" for word in vectorizer.vocabulary)
+    (folder / VOCABULARY).write_text(words, encoding="utf-8", newline="\n")
     if vectorizer.idf is not None:
         np.save(folder / IDF, vectorizer.idf)
     index = {

@@ -122,7 +122,7 @@ def validate(
         drifted = {content.drift_suite.table: pd.DataFrame(map(asdict, moved))} if moved else {}
         findings += check([content.drift_suite], drifted)
     with staged(docs.parent, folder=True) as part:
-        (part / docs.name).write_text(page(findings), encoding="utf-8")
+        (part / docs.name).write_text(page(findings), encoding="utf-8", newline="\n")
     if basic.broken:
         raise UserError(_broken_message(basic.broken, docs))
     if findings.broken:

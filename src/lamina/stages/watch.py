@@ -52,7 +52,7 @@ def list_code(out: Path, cache: Path, system: str) -> int:
         for name, lines in lists.items():
             (part / name).parent.mkdir(exist_ok=True)
             written = [*lines, f"the system: {system}"] if name == "report.txt" else lines
-            (part / name).write_text("".join(f"{line}\n" for line in written), encoding="utf-8")
+            (part / name).write_text("".join(f"{line}\n" for line in written), encoding="utf-8", newline="\n")
     return len({line for lines in lists.values() for line in lines})
 
 
@@ -148,7 +148,8 @@ def main() -> None:
     source = params.get("source") or {}
     Path("data/features").mkdir(parents=True, exist_ok=True)  # the stage inspect reads it, even without `features`
     with staged(Path("data/source.txt")) as part:
-        part.write_text(watch_source(source, system, Path(".lamina/source.json")) + "\n", encoding="utf-8")
+        digest = watch_source(source, system, Path(".lamina/source.json"))
+        part.write_text(f"{digest}\n", encoding="utf-8", newline="\n")
     count = list_code(Path("data/code"), Path(".lamina/code.json"), system_name(system))
     print(f"watching {count} files of code, and the source")
     read_ensembles(params)

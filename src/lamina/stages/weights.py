@@ -60,7 +60,7 @@ def weights(config: WeightsConfig, out: Path) -> WeightsSummary:
     wanted = [(kind, name) for kind, names in config for name in names]
     fetched = {}
     with staged(out, folder=True) as part:
-        (part / "random").write_text("random initial weights, drawn from the seed\n", encoding="utf-8")
+        (part / "random").write_text("random initial weights, drawn from the seed\n", encoding="utf-8", newline="\n")
         for kind, name in progress(wanted, what="weights", unit="networks"):
             (part / kind).mkdir(exist_ok=True)
             path = part / kind / f"{name}.weights.h5"

@@ -45,6 +45,6 @@ def machine() -> dict[str, Any]:
 def _processor() -> dict[str, str]:
     """What Linux says about the first processor; empty elsewhere."""
     path = Path("/proc/cpuinfo")
-    first = path.read_text().split("\n\n")[0] if path.exists() else ""
+    first = path.read_text(encoding="utf-8", errors="replace").split("\n\n")[0] if path.exists() else ""
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,7 +1,6 @@
 """The training loop: shuffled batches, one row of history per epoch."""
 
 import math
-import resource
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -146,10 +145,12 @@ def free_memory() -> int:
     """
     if not Path("/proc/meminfo").exists():
         return sys.maxsize
-    machine = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    import resource  # Windows has none
+
+    machine = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     available = int(machine["MemAvailable"].split()[0]) * 1024
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit == resource.RLIM_INFINITY:
         return available
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
     return max(0, min(available, limit - used))
