@@ -103,6 +103,7 @@ def test_workers_make_the_same_bytes_even_if_one_dies(
         assert workers[0].wait(10) < 0
         assert workers[1].poll() is None
     assert files_of(system / "together") == alone
+    prepare(Path("data/raw"), CONVERT, Path("together"), what="test")  # nothing is left to do: nobody is asked
 
 
 def test_a_worker_with_other_code_is_refused(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

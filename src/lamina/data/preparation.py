@@ -169,9 +169,11 @@ def _facts(
     tasks = [(raw.absolute(), batch, config, packs.absolute()) for batch in batches]
     sizes = [sum(len(keys) for _, keys in batch) for batch in batches]
     shards = [shard for batch in batches for shard, _ in batch]
-    packs.mkdir(parents=True, exist_ok=True)
-    with on_cluster(packs.absolute(), __name__):
-        made = list(map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what))
+    made: list[pd.DataFrame] = []
+    if tasks:
+        packs.mkdir(parents=True, exist_ok=True)
+        with on_cluster(packs.absolute(), __name__):
+            made += map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
     facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
     return facts.set_index(pictures.index)
 
