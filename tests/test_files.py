@@ -1,13 +1,18 @@
 """Atomic writes: each of several processes writes in a place of its own, and what killed ones left is removed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lamina.files import staged
+
+WRITERS, MANY = 4, 1000  # processes, and files of each
 
 # writes five files in turn, each when a file of that number appears in `go`, and prints that it has written it
 WRITER = """
@@ -89,6 +94,28 @@ def test_what_a_killed_process_left_is_removed_and_a_live_one_keeps_its_place(
     live.write(4)
     assert live.ends() == 0
     assert contents(tmp_path) == dict.fromkeys("01234", "b")
+
+
+def write_many(folder: Path, name: int) -> None:
+    for number in range(MANY):
+        with staged(folder / f"{name}-{number}") as part:
+            part.write_text("whole")
+
+
+def test_processes_that_write_into_one_folder_never_take_a_new_place_for_an_abandoned_one(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(WRITERS) as pool:
+        list(pool.map(partial(write_many, tmp_path), range(WRITERS)))
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"whole"}
+    assert len(list(tmp_path.iterdir())) == WRITERS * MANY
+
+
+def test_a_place_without_a_lock_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    young, old = tmp_path / ".part-1-young", tmp_path / ".part-1-old"
+    for place in (young, old):
+        place.mkdir()
+    os.utime(old, (0, 0))
+    write_many(tmp_path, 1)
+    assert (young.exists(), old.exists()) == (True, False)
 
 
 def interrupted(out: Path, *, folder: bool) -> None:

@@ -7,6 +7,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PIECE: Final = 2**16  # bytes copied or written at a time; this fits the processor's cache
 _PLACE: Final = ".part-"  # begins the name of a writer's folder
 _LOCK: Final = "lock"  # file in it
+_YOUNG: Final = 60.0  # seconds
 
 
 def discard(path: Path) -> None:
@@ -76,8 +78,11 @@ def _remove_abandoned(parent: Path) -> None:
     """Remove the places of processes that were killed."""
     for place in parent.glob(f"{_PLACE}*"):
         # held by a live process, gone meanwhile, or of another user
-        with suppress(Timeout, OSError), FileLock(place / _LOCK, thread_local=False).acquire(blocking=False):
-            shutil.rmtree(place, ignore_errors=True)
+        with suppress(Timeout, OSError):
+            if not (place / _LOCK).exists() and time.time() - place.stat().st_mtime < _YOUNG:
+                continue  # its process is about to lock it
+            with FileLock(place / _LOCK, thread_local=False).acquire(blocking=False):
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, count: int) -> None:

@@ -79,7 +79,8 @@ def test_the_next_save_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     seen: list[list[str]] = []
     left = tmp_path / ".part-1-of_a_process_that_was_killed"
     left.mkdir()
-    (left / "half").touch()
+    for name in ("lock", "half"):
+        (left / name).touch()
     save_model(Model(), tmp_path / "model.keras")
     assert seen == [["lock", "model.keras"]]
     assert [there.name for there in tmp_path.iterdir()] == ["model.keras"]
