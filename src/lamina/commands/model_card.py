@@ -145,7 +145,9 @@ def _plain(scores: Scores) -> dict[str, float]:
     """Return the scores by name, without counts, ends of intervals and those of single classes."""
     scalars = scores.scalars()
     single = _by_name(scores, "per_class") | _by_name(scores, "per_label")
-    of_classes = {f"{kind}_{label}" for label, score in single.items() for kind, _ in score}
+    of_classes = {
+        f"{kind}_{middle}{label}" for label, score in single.items() for kind, _ in score for middle in ("", "label_")
+    }
     ends = {f"{name}_{end}" for name in scalars for end in ("low", "high")}
     return {name: value for name, value in scalars.items() if name not in {"n", "origins"} | of_classes | ends}
 
