@@ -141,6 +141,10 @@ def test_a_table_of_several_labels_becomes_metadata_to_learn_from(project: Path)
     assert (source.labels, source.metadata) == ("none", "../../pets/seen.csv")
     summary = download(source, system, project / "raw", seed=params["seed"])
     assert "metadata of 24 of 24 by ../../pets/seen.csv: cat, dog" in summary.notes
+    packed = archive(project / "pets.zip", {path.name: path.read_bytes() for path in folder.iterdir()})
+    params, lines = make(project, packed, "systems/packed")
+    assert params["source"]["metadata"] == "seen.csv"
+    assert f"then copy seen.csv out of the archive into {project / 'systems/packed'}" in lines
 
 
 def test_the_pipeline_is_copied_with_the_version(project: Path) -> None:

@@ -68,6 +68,13 @@ def test_numbers_are_stratified_by_their_quarters(rows: pd.DataFrame, metadata: 
     assert pd.crosstab(quarter, folds["part"]).to_numpy().min() >= 6
 
 
+def test_a_held_out_site_may_lack_some_numbers(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    metadata["count"] = [str(n if site == "2" else 100 + n) for n, site in enumerate(metadata["site"])]
+    chosen = config(stratify="count", hold_out={"site": "2"}, validation=0.3)
+    folds = split(rows[rows["name"].isin(metadata.index)].assign(label=None), metadata, chosen)["fold"]
+    assert folds.value_counts()["validation"] == pytest.approx(0.3 * len(folds), abs=2)
+
+
 def test_label_lists_of_few_origins_are_one_stratum(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
     held = np.where(np.arange(COUNT - 1) % 3, "red", "red | blue").astype(object)
     held[[3, 40, 80, 100, 110, 118]] = ["x", "y", "z", "x | red", "y | z", "z | red"]

@@ -135,6 +135,7 @@ def _values(name: str, column: "pd.Series[str]") -> View:
     cut = cut_numbers(column)
     if cut is None:
         return _most_common(name, column.fillna(UNKNOWN).astype(str), "values")
+    cut = cut.cat.remove_unused_categories()
     legend = [(f"c{number}" if value != UNKNOWN else _GREY, value) for number, value in enumerate(cut.cat.categories)]
     return View(name=name, legend=legend, values=cut.cat.codes.tolist())
 

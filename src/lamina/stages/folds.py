@@ -85,17 +85,23 @@ def given_test(config: SplitConfig, metadata: pd.DataFrame | None) -> GivenTest 
 
 
 def strata(
-    rows: pd.DataFrame, config: SplitConfig, metadata: pd.DataFrame | None, *, fewest: int = len(FOLDS)
+    rows: pd.DataFrame,
+    config: SplitConfig,
+    metadata: pd.DataFrame | None,
+    published: Flags | None = None,
+    *,
+    fewest: int = len(FOLDS),
 ) -> "pd.Series[str]":
     """Return what the folds of a split are to have equal shares of: the label, and the value of `split.stratify`.
 
     Columns of many numbers are cut at their quartiles (`cut_numbers`). Of those, and of columns whose cells list
-    labels, the values that too few origins of a class have are one.
+    labels, the values that cannot be in all folds of a class are one.
 
     Args:
         rows: `name`, `origin`, `label`.
         config: Section `split`.
         metadata: Of `read_metadata`.
+        published: As of `assign_folds`.
         fewest: Origins that a value needs.
     """
     labels = class_labels(rows)
@@ -105,18 +111,24 @@ def strata(
     cut = cut_numbers(column)
     values = column.fillna(UNKNOWN) if cut is None else cut.astype(str)
     if cut is not None or find_separator(column.dropna()):
-        values = _join_rare(values, labels, rows["origin"], fewest)
+        common = values.groupby(labels).transform(lambda own: own.mode()[0])
+        for joined in (pd.Series(OTHERS, values.index), common):  # where even all of them together are too few
+            few = _too_few([labels, values], rows["origin"], published, fewest)
+            values = values.mask(few, joined)
     return labels + f" of {config.stratify} " + values
 
 
-def _join_rare(
-    values: "pd.Series[str]", labels: "pd.Series[str]", origins: "pd.Series[str]", fewest: int
-) -> "pd.Series[str]":
-    """Join values of too few origins of a class; where even all of them are too few, to the most common value there."""
-    for joined in (pd.Series(OTHERS, values.index), values.groupby(labels).transform(lambda own: own.mode()[0])):
-        found = origins.groupby([labels, values]).transform("nunique")
-        values = values.mask(found < fewest, joined)
-    return values
+def _too_few(
+    keys: Sequence["pd.Series[str]"], origins: "pd.Series[str]", published: Flags | None, fewest: int
+) -> "pd.Series[bool]":
+    """Whether the group of each row has too few origins for all folds, or for those around a given test set."""
+    few: pd.Series[bool] = origins.groupby(list(keys)).transform("nunique") < fewest
+    if published is None:
+        return few
+    is_test = pd.Series(published, origins.index)
+    rest = origins.mask(is_test.groupby(origins).transform("any"))
+    untested = ~is_test.groupby(list(keys)).transform("any")
+    return few | untested | (rest.groupby(list(keys)).transform("nunique") < len(FOLDS) - 1)
 
 
 def wanted_folds(rows: pd.DataFrame, config: SplitConfig, raw: Path) -> tuple[Flags | None, pd.DataFrame | None]:
@@ -175,7 +187,7 @@ def assign_folds(
         UserError: If a class has fewer origins than folds or parts, or the published test set leaves it without rows
             in a fold.
     """
-    classes = list(strata(rows, config, metadata, fewest=max(parts, len(FOLDS))))
+    classes = list(strata(rows, config, metadata, published, fewest=max(parts, len(FOLDS))))
     origins = list(rows["origin"])
     fold: Any
     if published is None:
