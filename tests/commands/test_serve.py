@@ -24,6 +24,7 @@ from PIL import Image
 from browser import Browser
 from finished import CONVERT, finished_record, run_settings, write_params
 from lamina.commands import serve
+from lamina.commands.explain import explain
 from lamina.commands.nearest import KEPT
 from lamina.commands.predict import predict
 from lamina.commands.predict_texts import predict_texts
@@ -406,6 +407,14 @@ def test_labels_are_bars_with_thresholds_places_and_neighbors(
     said = {near["label"] for near in more["nearest"]}
     assert said <= {"no label", "blue, red", "pink, red", "red"}
     assert len(said) > 1
+
+
+def test_labels_are_explained_on_a_sheet(asked: Path, tmp_path: Path) -> None:
+    assert explain(asked, "seen", [asked / "mine.png"], tmp_path / "why") == {}
+    with Image.open(tmp_path / "why/mine.png") as sheet:
+        assert sheet.width > 3 * sheet.height, "the picture, and one for each label"
+    with pytest.raises(UserError, match="'count' has the task regress, but this command needs classify or multilabel"):
+        explain(asked, "count", [asked / "mine.png"], tmp_path / "why")
 
 
 def test_a_number_is_shown_with_its_margin(browser: Browser, session: requests.Session, asked: Path) -> None:
