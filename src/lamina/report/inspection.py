@@ -109,12 +109,9 @@ def learned_columns(system: Path, chapters: Sequence[Chapter]) -> pd.DataFrame:
     metadata = read_metadata(system)
     if metadata is None:
         return pd.DataFrame()
-    names = [
-        name
-        for chapter in chapters
-        for name in targets_of(read_record(results_folder(system, next(iter(chapter.runs)))))
-    ]
-    return metadata[list(dict.fromkeys(names))[:LEARNED]]
+    records = [read_record(results_folder(system, next(iter(chapter.runs)))) for chapter in chapters]
+    names = dict.fromkeys(name for record in records for name in targets_of(record) if name in metadata)
+    return metadata[list(names)[:LEARNED]]
 
 
 def script_digest(script: str) -> str:

@@ -132,6 +132,7 @@ def _most_common(name: str, values: "pd.Series[str]", noun: str) -> View:
 
 
 def _values(name: str, column: "pd.Series[str]") -> View:
+    """Color numbers by their quarters, texts by their most common values."""
     cut = cut_numbers(column)
     if cut is None:
         return _most_common(name, column.fillna(UNKNOWN).astype(str), "values")
