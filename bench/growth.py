@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.maths.splits import SplitConfig
-from lamina.stages.folds import assign_folds, class_labels
+from lamina.stages.folds import assign_folds
 from system import Measured, run_measured
 
 SHARES = {"test": 0.3, "validation": 0.15}
@@ -64,7 +64,7 @@ def draw_system(folder: Path, manifest: pd.DataFrame, side: int, parts: int) -> 
 def assign_alone(manifest: Path, parts: int) -> None:
     """Assign the folds of a manifest: the part of `split` that does not see pictures."""
     rows = pd.read_parquet(manifest)
-    assign_folds(rows, class_labels(rows), None, SplitConfig(**SHARES), parts=parts, seed=SEED)
+    assign_folds(rows, None, None, SplitConfig(**SHARES), parts=parts, seed=SEED)
 
 
 def show(size: str, pictures: int, what: str, took: Measured) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -22,8 +23,11 @@ from finished import (
     write_params,
 )
 from lamina.files import write_json
+from lamina.maths.label_scores import label_scores
+from lamina.maths.number_scores import number_scores, score_margin
 from lamina.results.record import Record
 from lamina.tasks.columns import probability
+from lamina.tasks.multilabel.results import joined_labels
 from lamina.tracking import live, runs, store
 from lamina.training.callbacks import Callbacks
 
@@ -79,6 +83,43 @@ def write_color_run(
         predictions=pd.DataFrame(errors),
         trials=trials,
         sheets={place: Image.new("RGB", (4, 4), (len(place), 0, 0)) for place in sheets},
+    )
+
+
+def write_label_run(system: Path, run: str = "seen", key: str = "a", model: bytes = b"not opened") -> Path:
+    """Write a finished run that gives the labels `CLASSES` to pictures of 8 x 8."""
+    draw, names = np.random.default_rng(0), [f"{number:016x}" for number in range(8)]
+    truth, shares = draw.integers(0, 2, (8, 2)) > 0, draw.random((8, 2))
+    scores = label_scores(shares, truth, names, [0.5, 0.25], CLASSES)
+    held = {"labels": joined_labels(truth, CLASSES), "predicted": joined_labels(shares >= [0.5, 0.25], CLASSES)}
+    columns = {probability(name): shares[:, at] for at, name in enumerate(CLASSES)}
+    return write_finished_run(
+        system,
+        finished_record(
+            run, run_settings("head", task="multilabel", targets=["seen"], epochs=EPOCHS), classes=CLASSES, key=key
+        ),
+        metrics={"test": scores, "validation": scores},
+        history=finished_history("f1", EPOCHS),
+        predictions=pd.DataFrame({"id": names, "origin": names, **held, **columns}),
+        model=model,
+    )
+
+
+def write_number_run(system: Path, run: str = "count", key: str = "a", model: bytes = b"not opened") -> Path:
+    """Write a finished run that predicts a number from pictures of 8 x 8."""
+    target, names = np.arange(40.0), [f"{number:016x}" for number in range(40)]
+    predicted = target + np.random.default_rng(0).normal(size=40)
+    held = score_margin(target, predicted, names, 2.5, 0.9)
+    scores = number_scores(target, predicted, names, 19.5) | {"held": held}
+    settings = run_settings("head", task="regress", target="count", epochs=EPOCHS)
+    data = {"digest": "d" * 64, "rows": {"train": 10}, "target_mean": 19.5, "target_deviation": 12.0}
+    return write_finished_run(
+        system,
+        finished_record(run, settings, key=key, data=data),
+        metrics={"test": scores, "validation": scores},
+        history=finished_history("mae", EPOCHS),
+        predictions=pd.DataFrame({"id": names, "origin": names, "target": target, "predicted": predicted}),
+        model=model,
     )
 
 

@@ -14,13 +14,15 @@ from lamina.commands import card
 from lamina.errors import UserError
 from lamina.files import write_json
 from pages import write_pictures
-from tracked import CLASSES, write_color_run, write_lightness_run, write_run
+from tracked import CLASSES, write_color_run, write_label_run, write_lightness_run, write_number_run, write_run
 
 RUNS = {
     "tiny": run_settings("head"),
     "colors": run_settings("colorizer"),
     "light": run_settings("lightness"),
     "later": run_settings("network"),
+    "seen": run_settings("head", task="multilabel", targets=["seen"]),
+    "count": run_settings("head", task="regress", target="count"),
 }
 
 
@@ -33,6 +35,8 @@ def system(tmp_path: Path) -> Path:
     write_run(folder)
     write_color_run(folder)
     write_lightness_run(folder)
+    write_label_run(folder)
+    write_number_run(folder)
     return folder
 
 
@@ -96,6 +100,32 @@ def test_every_task_has_a_card(run: str, system: Path, capsys: pytest.CaptureFix
     assert "## Limits" in text
 
 
+def test_labels_are_no_classes(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head, text = made(capsys, system, "seen")
+    assert head["pipeline_tag"] == "image-classification"
+    assert head["metrics"][0] == "f1"
+    assert len(set(head["metrics"])) == len(head["metrics"]), "two means of F1 have two names"
+    assert not [one for one in head["metrics"] if CLASSES[0] in one or "majority" in one]
+    assert f"gives pictures any number of 2 labels: {CLASSES[0]}, {CLASSES[1]}. F1 per picture on 8" in text
+    assert f"| {CLASSES[1]} | 0.25 |" in text
+    assert "| targets | seen |" in text
+    assert "classifies" not in text
+    assert "always answers" not in text
+    assert "lamina predict new/ --run seen\n" in text
+
+
+def test_a_number_has_its_range_and_its_margin(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head, text = made(capsys, system, "count")
+    assert head["pipeline_tag"] == "other"
+    assert {"mae", "rmse", "r_squared", "spearmanr"} <= {*head["metrics"]}
+    assert "predicts a number from pictures: `count`. MAE on 40 pictures" in text
+    assert "numbers around 19.5, with a standard deviation of 12, in the unit of `count`" in text
+    assert "About 90 % of new numbers lie within 2.5 of its answer; of the test fold" in text
+    scored = text.partition("| score |")[2].partition("\n\n")[0].splitlines()[2:]
+    assert not [line for line in scored if line.endswith("|  |")], "every score has a meaning"
+    assert "gives numbers, (n, 1)" in text
+
+
 def test_a_card_of_published_weights_names_their_license(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"trained_on": "ImageNet", "source": "a package", "license": "Apache-2.0", "reference": "Tan and Le"}
     record = finished_record("tiny", RUNS["tiny"], classes=("a|b", "c"), data={"digest": "d", "weights": facts})
@@ -106,7 +136,9 @@ def test_a_card_of_published_weights_names_their_license(system: Path, capsys: p
 
 
 def test_the_champion_is_the_default(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match="no champion was accepted yet; name a run, of tiny, colors, light, later"):
+    with pytest.raises(
+        UserError, match="no champion was accepted yet; name a run, of tiny, colors, light, later, seen, count"
+    ):
         call(system)
     accepted = {"run": "tiny", "key": "a", "model": "b", "measure": "accuracy", "validation": 0.75}
     write_json(system / "baselines/champion.json", accepted)

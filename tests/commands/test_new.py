@@ -124,6 +124,29 @@ def test_a_system_is_complete_and_its_params_are_valid(project: Path) -> None:
     assert summary.labels == {"cat": 12, "dog": 11}
 
 
+def test_a_table_of_several_labels_becomes_metadata_to_learn_from(project: Path) -> None:
+    folder = project / "pets"
+    folder.mkdir()
+    for number in range(24):
+        (folder / f"{number:03d}.png").write_bytes(picture(100 + number, grey=True))
+    rows = [f"{number:03d},{number % 2},{int(number % 3 > 0)}\n" for number in range(24)]
+    (folder / "seen.csv").write_text("id,cat,dog\n" + "".join(rows))
+    params, lines = make(project, folder)
+    assert "seen.csv: 8 of 24 rows have several of the labels that 2 columns stand for" in "\n".join(lines)
+    assert not any("passed over" in line for line in lines)
+    runs = list(params["runs"].values())
+    assert [(run["task"], run["targets"]) for run in runs] == [("multilabel", ["cat", "dog"])] * 2
+    system = project / "systems/pets"
+    source = section(params, "source", SourceConfig)
+    assert (source.labels, source.metadata) == ("none", "../../pets/seen.csv")
+    summary = download(source, system, project / "raw", seed=params["seed"])
+    assert "metadata of 24 of 24 by ../../pets/seen.csv: cat, dog" in summary.notes
+    packed = archive(project / "pets.zip", {path.name: path.read_bytes() for path in folder.iterdir()})
+    params, lines = make(project, packed, "systems/packed")
+    assert params["source"]["metadata"] == "seen.csv"
+    assert f"then copy seen.csv out of the archive into {project / 'systems/packed'}" in lines
+
+
 def test_the_pipeline_is_copied_with_the_version(project: Path) -> None:
     make(project, "smear")
     pipeline = project / "systems/pets/dvc.yaml"

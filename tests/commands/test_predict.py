@@ -238,7 +238,9 @@ def test_every_picture_gets_a_sheet_of_its_own(
 def test_commands_refuse_other_tasks(system: Path, command: Any, options: tuple[str, ...], run: str) -> None:
     placed = [name if name.startswith("-") else system / "mine" / name for name in options]
     task = RUNS[run]["task"]
-    needed = {predict: f"{ANSWERED}; ", explain: "classify; ", export: f"{ANSWERED} or colorize; "}[command]
+    needed = {predict: f"{ANSWERED}; ", explain: "classify or multilabel; ", export: f"{ANSWERED} or colorize; "}[
+        command
+    ]
     others = "small, untrained, colors" if command is export else "small, untrained"
     match = rf"^run '{run}' has the task {task}, but this command needs {needed}runs that do: {others}$"
     with pytest.raises(UserError, match=match):

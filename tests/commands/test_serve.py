@@ -13,8 +13,10 @@ import zlib
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 from PIL import Image
@@ -22,13 +24,15 @@ from PIL import Image
 from browser import Browser
 from finished import CONVERT, finished_record, run_settings, write_params
 from lamina.commands import serve
+from lamina.commands.explain import explain
 from lamina.commands.nearest import KEPT
 from lamina.commands.predict import predict
 from lamina.commands.predict_texts import predict_texts
 from lamina.commands.serve import about, listen
-from lamina.commands.served import OfPicture, RefusedError, find_run, open_served
+from lamina.commands.served import OfPicture, RefusedError, Served, find_run, open_served
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.inputs.targets import write_targets
 from pages import CELLS, write_pictures, write_plan
 from scans import SIZE, linear, saved
 from serving import serving, wait_until_ready
@@ -42,6 +46,12 @@ RUNS = {
     "light": run_settings("lightness"),
     "untrained": run_settings("head"),
 }
+LABELS = ("blue", "pink", "red")
+ASKED = {
+    "seen": run_settings("network", task="multilabel", targets=["seen"]),
+    "count": run_settings("network", task="regress", target="count"),
+}
+TASKS = "a task of classify, multilabel, regress, colorize"
 
 
 def encoded(pixels: np.ndarray, form: str = "PNG") -> bytes:
@@ -103,8 +113,8 @@ def small(system: Path) -> OfPicture:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("smal", "run 'smal' is not there; expected one that classifies or colors: small, colors, untrained"),
-     ("light", "run 'light' has the task lightness; expected one that classifies or colors: small, colors, untrained"),
+    [("smal", f"run 'smal' is not there; expected one with {TASKS}: small, colors, untrained"),
+     ("light", f"run 'light' has the task lightness; expected one with {TASKS}: small, colors, untrained"),
      (None, "no champion is accepted here; name a run (small, colors, untrained), or accept with")],
 )  # fmt: skip
 def test_a_run_that_cannot_be_served_is_refused_with_those_that_can(name: str | None, words: str, system: Path) -> None:
@@ -310,6 +320,117 @@ def test_a_text_is_classified(browser: Browser, session: requests.Session, tmp_p
         browser.wait("!document.querySelector('#answer').hidden")
         assert browser.js("document.querySelector('#predicted').textContent") == expected.predicted
         assert bars(browser) == pytest.approx(expected.probabilities, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks that nobody trained for labels and a number, training pictures with both, and a picture to send."""
+    from lamina.models.keras_runtime import keras
+    from lamina.models.networks import Outputs, build_network
+    from lamina.models.saving import save_model
+    from lamina.tasks.multilabel.results import Thresholds
+    from lamina.tasks.regress.results import Margin
+
+    folder = tmp_path_factory.mktemp("asked")
+    write_params(folder, ASKED, convert=CONVERT | {"size": SIDE}, source={"labels": "none"})
+    originals = write_pictures(folder, origins=24, side=SIDE)
+    write_plan(folder, originals)
+    cells = [f"{LABELS[number % 3]} | red" if number % 4 else "-" for number in range(len(originals))]
+    metadata = pd.DataFrame({"id": originals["id"], "seen": cells, "count": [str(n) for n in range(len(cells))]})
+    (folder / "data/targets").mkdir()
+    write_targets(
+        folder / "data/targets", metadata.iloc[1:], list(originals["id"]), {"multilabel": True, "regress": True}
+    )
+    labels, number = (
+        Outputs(units=3, activation="sigmoid", name="labels"),
+        Outputs(units=1, activation="linear", name="n"),
+    )
+    network = build_network("small_cnn", SIDE, number, dropout=0.5, seed=3)
+    units = keras.layers.Rescaling(4.0, offset=10.0, name="units")(network.output)
+    models = {
+        "seen": build_network("small_cnn", SIDE, labels, dropout=0.5, seed=3),
+        "count": keras.Model(network.input, units, name="number"),
+    }
+    for name, model in models.items():
+        (folder / "models" / name / "uncertainty").mkdir(parents=True)
+        record = finished_record(name, ASKED[name], classes=LABELS if name == "seen" else (), width=SIDE)
+        record.write(folder / "models" / name / "record.json")
+        save_model(model, folder / "models" / name / "model.keras")
+    thresholds = Thresholds(key="a" * 64, thresholds=dict(zip(LABELS, (0.0, 1.0, 0.2), strict=True)))
+    write_json(folder / "models/seen/uncertainty/thresholds.json", thresholds.model_dump())
+    margin = Margin(key="a" * 64, coverage=0.9, value=2.5, origins=40)
+    write_json(folder / "models/count/uncertainty/margin.json", margin.model_dump())
+    write_json(
+        folder / "models/count/metrics.json", {"test": {"mae": 1.25, "baseline": 3, "interval": [1, 1.5], "n": 40}}
+    )
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)).save(folder / "mine.png")
+    return folder
+
+
+def shown(browser: Browser, session: requests.Session, system: Path, name: str) -> tuple[Served, dict[str, Any]]:
+    """Drop a picture on the page of a run; returns what answered, and its JSON."""
+    answers, upload = open_served(system, name), (system / "mine.png").read_bytes()
+    answers.load()
+    while answers.prepare_more():
+        pass
+    with serving(answers, about=about(system, answers)) as address:
+        wait_until_ready(session, address)
+        found: dict[str, Any] = session.post(f"{address}/predict", data=upload).json()
+        browser.show(width=360)
+        browser.open(address)
+        browser.wait("document.querySelector('#status')?.textContent === 'Ready'")
+        browser.drop(system / "mine.png", ".drop")
+        browser.wait("!document.querySelector('#near').hidden")
+        assert browser.js("document.documentElement.scrollWidth") <= 360
+    (expected,) = predict(system, name, [system / "mine.png"])
+    assert found == {key: pytest.approx(getattr(expected, key), rel=1e-4) if key != "predicted" or name == "count"
+                     else expected.predicted for key in found}  # fmt: skip
+    return answers, found
+
+
+def test_labels_are_bars_with_thresholds_places_and_neighbors(
+    browser: Browser, session: requests.Session, asked: Path
+) -> None:
+    answers, found = shown(browser, session, asked, "seen")
+    assert found["predicted"] == ["blue", "red"]
+    assert bars(browser) == pytest.approx(found["probabilities"], abs=0.01)
+    marked = browser.js("[...document.querySelectorAll('.given .class')].map((name) => name.textContent).sort()")
+    assert marked == ["blue", "red"]
+    assert browser.js("document.querySelector('#predicted').textContent") == "blue, red"
+    left = "[...document.querySelectorAll('.bar b')].map((line) => line.style.left).sort()"
+    assert browser.js(left) == ["0%", "100%", "20%"]
+    assert browser.js("[...document.querySelectorAll('#classes button:enabled')].length") == 3
+    assert "Gives any of 3 labels: blue, pink, red." in browser.js("document.body.innerText")
+    more = answers.explain((asked / "mine.png").read_bytes())
+    assert sorted(more["supports"]) == sorted(LABELS)
+    assert len(set(more["supports"].values())) == 3, "each label has its own places"
+    said = {near["label"] for near in more["nearest"]}
+    assert said <= {"no label", "blue, red", "pink, red", "red"}
+    assert len(said) > 1
+
+
+def test_labels_are_explained_on_a_sheet(asked: Path, tmp_path: Path) -> None:
+    assert explain(asked, "seen", [asked / "mine.png"], tmp_path / "why") == {}
+    with Image.open(tmp_path / "why/mine.png") as sheet:
+        assert sheet.width > 3 * sheet.height, "the picture, and one for each label"
+    with pytest.raises(UserError, match="'count' has the task regress, but this command needs classify or multilabel"):
+        explain(asked, "count", [asked / "mine.png"], tmp_path / "why")
+
+
+def test_a_number_is_shown_with_its_margin(browser: Browser, session: requests.Session, asked: Path) -> None:
+    answers, found = shown(browser, session, asked, "count")
+    assert found["high"] - found["low"] == pytest.approx(5)
+    assert float(browser.js("document.querySelector('#predicted').textContent")) == pytest.approx(
+        found["predicted"], rel=1e-3
+    )
+    assert browser.js("document.querySelector('#doubt').textContent").split()[:2] == [f"{found['low']:.4g}", "to"]
+    assert "Predicts the number count. On 40 test pictures it was off by 1.25" in browser.js("document.body.innerText")
+    assert isinstance(answers, OfPicture)
+    pictures = answers._pictures
+    assert pictures
+    train = pd.read_parquet(asked / "data/split/manifest.parquet").query("fold == 'train' and copy == 0")
+    assert pictures.labels == ["", *(f"{int(name, 16)}" for name in train["id"][1:])], "the first has none"
+    assert answers._embed(pictures.rows.read([0, 1])).shape[1] > 1, "not the number itself"
 
 
 # ---- the command

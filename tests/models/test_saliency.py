@@ -63,6 +63,18 @@ def test_under_average_pooling_and_one_linear_layer_it_is_the_class_activation_m
     np.testing.assert_allclose(logits, ratio, atol=1e-4)
 
 
+def test_of_sigmoid_outputs_it_is_the_logit_of_each_label(tmp_path: Path) -> None:
+    import keras
+
+    body = extractor("avg")
+    last = keras.layers.Dense(CLASSES, activation="sigmoid", name="labels")
+    model = reloaded(keras.Model(body.input, last(body.output)), tmp_path)
+    _, bias = model.get_layer("labels").get_weights()
+    found = Saliency(model).shares(pictures(), np.tile(np.arange(CLASSES), (4, 1)))
+    given = model.predict(pictures().astype(np.float32), verbose=0)
+    np.testing.assert_allclose(found.sum((2, 3)) + bias, np.log(given / (1 - given)), atol=1e-4)
+
+
 @pytest.mark.parametrize("pool", ["avg", "flatten"])
 def test_through_a_head_it_is_the_map_times_its_gradient(pool: str, tmp_path: Path) -> None:
     """Compared with NumPy: differences of the head's logit, one place of the map at a time."""

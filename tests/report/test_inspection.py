@@ -11,12 +11,15 @@ import pandas as pd
 import pytest
 
 from browser import QUIET, chromium
+from finished import run_settings, write_params
 from lamina.data.rows import Folders
 from lamina.report import map as drawing
 from lamina.report.data_files import read_pictures
-from lamina.report.inspection import read_inspection, script_digest
+from lamina.report.inspection import best_predictions, learned_columns, read_inspection, script_digest
 from lamina.stages.inspect import inspect_pictures
+from lamina.tasks.registry import TASKS
 from pages import page_of, words, write_classifier, write_colorizer, write_pictures
+from tracked import write_label_run
 
 RUNS = {"mobilenet_v2": "classify", "colors": "colorize"}
 
@@ -121,6 +124,37 @@ def test_of_many_pictures_a_sample_with_all_suspects_is_shown(system: Path, monk
     assert (len(drawn.dots), drawn.pictures) == (100, 240)
     special = table[table["suspect"] | (table["odd"] >= drawing.ODD)]
     assert set(special["file"]) <= set(drawn.data["files"])
+
+
+def test_the_map_is_colored_by_what_runs_learn(system: Path) -> None:
+    table = pd.read_parquet(system / "data/inspection/map.parquet")
+    count, many = np.arange(len(table)), len(table) // 2
+    texts = {
+        "count": [str(n) if n else None for n in count],
+        "seen": [f"value {n}" if n > many else "-" for n in count],
+    }
+    learned = pd.DataFrame(texts, index=pd.Index(table["id"]), dtype="str")
+    drawn = drawing.draw_map(table, read_pictures(system), None, learned)
+    assert drawn is not None
+    views = {view.name: view for view in drawn.views}
+    assert list(views)[:3] == ["class", "count", "seen"]
+    assert [style for style, _ in views["count"].legend] == ["c0", "c1", "c2", "c3", "none"]
+    assert list(views["count"].values[:3]) == [4, 0, 0], "the first has no number"
+    assert ("c0", "-") in views["seen"].legend
+    assert views["seen"].legend[-1] == ("none", f"{len(table) - many - 1 - drawing.COLORS + 1} other values")
+
+
+def test_the_map_judges_only_answers_that_are_classes(system: Path, tmp_path: Path) -> None:
+    write_label_run(tmp_path)
+    write_params(tmp_path, {"seen": run_settings("head", task="multilabel", targets=["seen"])})
+    labels = TASKS["multilabel"].chapter(tmp_path, ["seen"], read_pictures(system))
+    assert best_predictions(tmp_path, [labels]) is None
+    shutil.copytree(tmp_path / "models/seen", system / "models/seen")
+    classes = TASKS["classify"].chapter(system, ["mobilenet_v2"], read_pictures(system))
+    best = best_predictions(system, [labels, classes])
+    assert best
+    assert best[0] == "mobilenet_v2"
+    assert learned_columns(system, [labels, classes]).empty, "without metadata"
 
 
 def test_small_pictures_fit_into_their_room(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lamina.report.slices import slice_run
+from lamina.results.measures import MEASURES
 from pages import page_of, write_classifier, write_colorizer, write_pictures
+from tracked import write_label_run
 
 RUNS = {"mobilenet_v2": "classify", "colors": "colorize"}
 
@@ -51,3 +54,21 @@ def test_without_metadata_origins_are_slices_where_they_are_few(system: Path, tm
         (tmp_path / "away").rename(system / "data/split/metadata.parquet")
     assert "slide 0" in text
     assert "camera" not in text
+
+
+def test_what_a_run_learns_from_and_what_names_single_pictures_are_no_slices(tmp_path: Path) -> None:
+    write_label_run(tmp_path)
+    path = tmp_path / "models/seen/predictions.parquet"
+    table = pd.concat([pd.read_parquet(path)] * 10, ignore_index=True)
+    table["id"] = table["origin"] = [f"{number:03d}" for number in range(len(table))]
+    table.to_parquet(path)
+    metadata = pd.DataFrame({
+        "id": table["id"], "seen": table["labels"], "name": [f"picture {one}" for one in table["id"]],
+        "age": [f"{number / 7:.3f}" for number in range(len(table))], "camera": [*"AABB"] * 20,
+    }, dtype="str").set_index("id")  # fmt: skip
+    found = slice_run(tmp_path, "seen", MEASURES["f1"], metadata).slices
+    assert {one.column for one in found} == {"age", "camera"}, "numbers are cut into quarters"
+    assert len(found) == 6
+    for one in found:
+        assert one.interval
+        assert 0 <= one.interval[0] <= one.mean <= one.interval[1] <= 1, "F1 is no share of right pictures"

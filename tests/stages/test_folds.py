@@ -10,7 +10,7 @@ from lamina.config import validated
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
-from lamina.stages.folds import METADATA, assign_folds, given_test, read_metadata, strata, write_metadata
+from lamina.stages.folds import METADATA, assign_folds, given_test, read_metadata, write_metadata
 
 COUNT = 120
 
@@ -37,10 +37,10 @@ def config(**given: object) -> SplitConfig:
     return validated({"test": 0.3, "validation": 0.1, **given}, "split", SplitConfig)
 
 
-def split(rows: pd.DataFrame, metadata: pd.DataFrame | None, chosen: SplitConfig) -> pd.DataFrame:
+def split(rows: pd.DataFrame, metadata: pd.DataFrame | None, chosen: SplitConfig, parts: int = 0) -> pd.DataFrame:
     find = given_test(chosen, metadata)
     published = find and find(list(rows["name"]))
-    return assign_folds(rows, strata(rows, chosen, metadata), published, chosen, parts=0, seed=1)
+    return assign_folds(rows, metadata, published, chosen, parts=parts, seed=1)
 
 
 def test_a_site_is_held_out(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
@@ -58,6 +58,33 @@ def test_every_fold_gets_its_share_of_each_site_and_class(rows: pd.DataFrame, me
     assert share.between(0.25, 0.35).all(), share
     with pytest.raises(UserError, match="class 'cat of site unknown' comes from 1 origins"):
         split(rows, metadata, config(stratify="site"))
+
+
+def test_numbers_are_stratified_by_their_quarters(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    metadata["count"] = pd.Series(np.arange(COUNT - 1).astype(str), metadata.index)
+    folds = split(rows.assign(label=None), metadata, config(stratify="count"), parts=4)  # one has no number
+    quarter = pd.Series((np.arange(COUNT) // 30).astype(str), folds.index)
+    assert pd.crosstab(quarter, folds["fold"])["test"].between(8, 10).all()
+    assert pd.crosstab(quarter, folds["part"]).to_numpy().min() >= 6
+
+
+def test_a_held_out_site_may_lack_some_numbers(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    metadata["count"] = [str(n if site == "2" else 100 + n) for n, site in enumerate(metadata["site"])]
+    chosen = config(stratify="count", hold_out={"site": "2"}, validation=0.3)
+    folds = split(rows[rows["name"].isin(metadata.index)].assign(label=None), metadata, chosen)["fold"]
+    assert folds.value_counts()["validation"] == pytest.approx(0.3 * len(folds), abs=2)
+
+
+def test_label_lists_of_few_origins_are_one_stratum(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    held = np.where(np.arange(COUNT - 1) % 3, "red", "red | blue").astype(object)
+    held[[3, 40, 80, 100, 110, 118]] = ["x", "y", "z", "x | red", "y | z", "z | red"]
+    metadata["held"] = pd.Series(held, metadata.index)
+    folds = split(rows.assign(label=None), metadata, config(stratify="held"))
+    place = metadata["held"].reindex(folds["name"]).set_axis(folds.index)
+    share = pd.crosstab(place, folds["fold"], normalize="index")["test"]
+    assert share[["red", "red | blue"]].between(0.25, 0.35).all(), share
+    rare = folds["fold"][~place.isin(["red", "red | blue"])]
+    assert set(rare) == {"train", "validation", "test"}, "7 of 120, and each fold has some"
 
 
 def test_the_metadata_follow_the_rows(rows: pd.DataFrame, metadata: pd.DataFrame, tmp_path: Path) -> None:

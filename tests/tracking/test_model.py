@@ -15,7 +15,16 @@ from lamina.tasks.registry import TASKS
 from lamina.tracking import store
 from lamina.tracking.sync import sync
 from onnx_files import pooled
-from tracked import CLASSES, SIDE, class_record, shown, write_color_run, write_lightness_run
+from tracked import (
+    CLASSES,
+    SIDE,
+    class_record,
+    shown,
+    write_color_run,
+    write_label_run,
+    write_lightness_run,
+    write_number_run,
+)
 from uncertain import WIDTH, predicted, write_doubt
 
 # MLflow warns of its own types when it is imported, and wants an example of the input
@@ -175,6 +184,27 @@ def test_a_run_that_learned_lightness_gives_numbers(system: Path, monkeypatch: p
     found = served.predict(pictures(SIDE))
     assert (found.dtype, found.shape) == (np.float32, (5, SIDE, SIDE, 1))
     np.testing.assert_array_equal(found, network.predict(pictures(SIDE), verbose=0))
+
+
+def test_labels_are_columns_and_a_number_is_one(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The saved models of both tasks; what decides by thresholds, or knows margins, is `lamina predict`."""
+    from lamina.models.keras_runtime import keras
+
+    pixels = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
+    labels = keras.Model(pixels, keras.layers.Dense(2, activation="sigmoid")(flat))
+    number = keras.Model(pixels, keras.layers.Rescaling(4.0, offset=10.0)(keras.layers.Dense(1)(flat)))
+    labels.save(write_label_run(system, key="b") / "model.keras")
+    number.save(write_number_run(system, key="c") / "model.keras")
+    given = {}
+    for name in ("seen", "count"):
+        sync(system, name)
+        run = next(one for one in shown(system) if one.info.run_name == name)
+        given[name] = loaded(system, f"runs:/{run.info.run_id}/model", monkeypatch).predict(pictures(8))
+    assert list(given["seen"].columns) == list(CLASSES)
+    np.testing.assert_array_equal(given["seen"].to_numpy(), labels.predict(pictures(8), verbose=0))
+    np.testing.assert_array_equal(given["count"], number.predict(pictures(8), verbose=0))
+    assert given["count"].shape == (5, 1)
 
 
 @pytest.mark.parametrize("kind", RUNS)

@@ -24,13 +24,16 @@ from lamina.tracking import sync as completion
 from lamina.tracking.records import read_tracked
 from lamina.tracking.sync import assessed, sync
 from tracked import (
+    CLASSES,
     artifacts,
     assert_history,
     follow,
     shown,
     trials,
     write_color_run,
+    write_label_run,
     write_lightness_run,
+    write_number_run,
     write_run,
 )
 
@@ -437,3 +440,43 @@ def test_a_run_that_learned_lightness_is_logged_in_full(system: Path) -> None:
     assert (run.data.tags["task"], run.info.status) == ("lightness", "FINISHED")
     assert {"test_mse": 90, "validation_mse": 95, "test_baseline": 300}.items() <= run.data.metrics.items()
     assert {path.name for path in (artifacts(system, run) / "figures").iterdir()} == {"loss.png", "mse.png"}
+
+
+def test_a_run_that_gives_labels_is_logged_in_full(system: Path) -> None:
+    folder = write_label_run(system)
+    assert sync(system, "seen") == "tracked"
+    (run,) = shown(system)
+    assert (run.data.tags["task"], run.info.status) == ("multilabel", "FINISHED")
+    scores = json.loads((folder / "metrics.json").read_text())["test"]
+    expected = {
+        "test_f1": scores["f1"],
+        "test_f1_low": scores["interval"][0],
+        "test_mean_average_precision": scores["further"]["mean_average_precision"]["value"],
+        f"test_recall_{CLASSES[0]}": scores["per_label"][CLASSES[0]]["recall"],
+    }
+    assert expected.items() <= run.data.metrics.items()
+    assert {path.name for path in (artifacts(system, run) / "figures").iterdir()} == {"loss.png", "f1.png"}
+
+
+def test_a_label_with_the_name_of_a_bound_has_numbers_of_its_own(system: Path) -> None:
+    folder = write_label_run(system)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for fold in metrics.values():
+        fold["per_label"] = {"low": fold["per_label"][CLASSES[0]]}
+    found = scalars("multilabel", metrics["test"])
+    assert found["test_f1_low"] == metrics["test"]["interval"][0]
+    assert found["test_f1_label_low"] == metrics["test"]["per_label"]["low"]["f1"]
+
+
+def test_a_run_that_predicts_a_number_is_logged_in_full(system: Path) -> None:
+    folder = write_number_run(system)
+    assert sync(system, "count") == "tracked"
+    (run,) = shown(system)
+    assert (run.data.tags["task"], run.info.status) == ("regress", "FINISHED")
+    scores = json.loads((folder / "metrics.json").read_text())["test"]
+    names = {"test_mae": scores["mae"], "test_held": scores["held"]["coverage"], "test_baseline": scores["baseline"]}
+    names |= {f"test_{name}": one["value"] for name, one in scores["further"].items()}
+    assert names.items() <= run.data.metrics.items()
+    assert {path.name for path in (artifacts(system, run) / "figures").iterdir()} == {"loss.png", "mae.png"}
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.name == "cells/features/small_cnn"

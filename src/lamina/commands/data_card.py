@@ -15,6 +15,7 @@ from lamina.maths.splits import FOLDS
 from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
 from lamina.report.tables import Census, census
 from lamina.results.record import system_name
+from lamina.tasks.ensembles import result_tasks
 
 WHY: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -77,14 +78,20 @@ def data_card(system: Path, license_id: str = "unknown") -> str:
         "license": license_id,
         "pretty_name": about,
         "tags": ["lamina"],
-        "task_categories": [f"{kind}-classification" if counted.classes else "image-to-image"],
+        "task_categories": [f"{kind}-classification" if counted.classes else _category(system)],
         "size_categories": [next((name for most, name in SIZES if counted.kept < most), "n>1M")],
     }
     return front_matter(head) + "\n" + "\n\n".join(parts) + "\n"
 
 
+def _category(system: Path) -> str:
+    """The Hub's name of what is learned from pictures without classes."""
+    tasks = {task.name for task in result_tasks(read_params(system)).values()}
+    return "image-classification" if "multilabel" in tasks else "other" if "regress" in tasks else "image-to-image"
+
+
 def _summary(data: Pictures | Texts, counted: Census) -> str:
-    classes = f" of {len(counted.classes)} classes" if counted.classes else ", without labels"
+    classes = f" of {len(counted.classes)} classes" if counted.classes else ", without classes"
     refused = sum(counted.rejected.values())
     return (
         f"{counted.kept:,} {data.noun}s{classes}, of {counted.kept + refused:,} that were found. "
@@ -101,6 +108,7 @@ def _source(system: Path, source: SourceConfig) -> str:
         "SHA-256 of the list of its files": source.members,
         "digest of its files": _digest(digest),
         "labels": source.labels,
+        "metadata of each": source.metadata,
         "boxes": source.boxes,
         "digest of what is learned from": read_json(index)["digest"] if index.exists() else None,
         "an origin is": source.origin or "what the source says, or each file; what shows the same shares one",

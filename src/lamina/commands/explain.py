@@ -1,4 +1,4 @@
-"""Show which places of a picture support each class, with a run's model."""
+"""Show which places of a picture support each class or label, with a run's model."""
 
 import sys
 from argparse import ArgumentParser, Namespace
@@ -13,7 +13,7 @@ from lamina.files import staged
 from lamina.progress import progress
 from lamina.text import one_line
 
-TASK: Final = "classify"
+TASKS: Final = ("classify", "multilabel")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     Raises:
         UserError: If the run or its model is missing.
     """
-    learned = with_depth(read_learned(system, name, [TASK]), pictures)
+    learned = with_depth(read_learned(system, name, TASKS), pictures)
     from lamina.models.loading import load_model
     from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import classes_sheet

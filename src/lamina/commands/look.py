@@ -97,6 +97,11 @@ class Look:
     test_pattern: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def is_labeled(self) -> bool:
+        """Whether there are classes to learn, or other targets."""
+        return self.labels.labels != NO_LABELS or self.labels.targets is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextLook:
@@ -199,8 +204,9 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             return _look_into_texts(members, place, name)
         found = count_labels(IDX, map(read_idx_labels(packed, files), members.pictures)) if files else None
         labels = found or survey_labels(members)
-        if labels is None or not (labels.classes or labels.choices):
-            labels = count_labels(NO_LABELS, (() for _ in members.pictures))
+        if labels is None or not (labels.classes or labels.choices or labels.targets):
+            unlabeled = count_labels(NO_LABELS, (() for _ in members.pictures))
+            labels = replace(unlabeled, notes=labels.notes if labels else ())
         if labels.labels == IDX:
             labels_of: Callable[[str], Labels] = read_idx_labels(packed, files)
         else:
@@ -234,11 +240,17 @@ def _notes(
     by_folder = next(iter(labels.choices), labels.labels)
     found = {"labels": by_folder, "boxes": boxes.boxes if boxes else None, "content": members.content}
     config = SourceConfig.model_validate({"kind": "folder", "location": "here", **found})
-    notes = [passed_over(members, used_names(members, config)), *labels.notes]
+    used = {*used_names(members, config), *([labels.targets.table] if labels.targets else [])}
+    notes = [passed_over(members, used), *labels.notes]
     if layout and layout.parts:
         notes.append(f"the folders {some(sorted(layout.levels[layout.parts[0]]))} are parts, not classes")
     if len({name.casefold() for name in labels.classes}) < len(labels.classes):
         notes.append("warning: some classes differ only in upper and lower case; rename them if they are the same")
+    if labels.targets:
+        notes.append(
+            f"{posixpath.basename(labels.targets.table)}: {labels.targets.found}: source.labels is none, and the runs "
+            f"have the task {labels.targets.task}; if these are classes, put pictures into one folder per class"
+        )
     if pixels and pixels.grey_tells_classes:
         notes.append(f"warning: color alone may tell classes apart: in a sample, grey are {grey_classes(pixels)}")
     return tuple(filter(None, notes))
@@ -252,7 +264,7 @@ def _test_images(names: list[str]) -> str | None:
 
 def _check_use(labels: LabelSurvey, pixels: PixelSurvey, where: str, remedy: str) -> None:
     """Refuse pictures from which neither classes nor colors can be learned."""
-    if labels.labels == NO_LABELS and pixels.mostly_grey:
+    if labels.labels == NO_LABELS and not labels.targets and pixels.mostly_grey:
         raise UserError(
             f"{where}: nothing to learn: no labels found for its pictures, and {pixels.grey} of {pixels.readable} "
             f"in a sample are grey, without color to learn; {remedy}"

@@ -17,11 +17,14 @@ from lamina.results.record import Record, read_record, system_name
 from lamina.results.result_file import read_result
 from lamina.results.serving import Serving
 from lamina.tasks.ensembles import task_and_input
+from lamina.tasks.registry import TASKS
 
 # how the Hub names measures, where it does so otherwise
-HUB_MEASURES: Final[Mapping[str, str]] = MappingProxyType({"macro_f1": "f1", "brier": "brier_score"})
+HUB_MEASURES: Final[Mapping[str, str]] = MappingProxyType(
+    {"macro_f1": "f1", "brier": "brier_score", "r2": "r_squared", "spearman": "spearmanr"}
+)
 # what a score is compared with, and no score of the model itself
-BASELINES: Final = ("majority", "baseline")
+BASELINES: Final = ("majority", "majority_f1", "baseline")
 BASELINE_SUFFIXES: Final = ("_grey", "_mean", "_true", "_difference")
 
 ORIGINS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "a patient or a plant", "texts": "their author"})
@@ -29,11 +32,24 @@ OTHERS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "camera, labora
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accuracy": "share of correct answers",
-        "macro_f1": "mean over the classes of F1, in which each class counts the same",
+        "f1": "F1 of the labels of each picture, mean: 1 where all are right",
+        "macro_f1": "mean over the classes (or labels) of F1, in which each counts the same",
+        "micro_f1": "F1 over all decisions about a label together",
+        "mean_average_precision": "average precision, mean over the labels; it needs no threshold",
+        "roc_auc": "area under the ROC curve, mean over the labels; 0.5: chance",
+        "subset_accuracy": "share of pictures with exactly the right labels",
+        "label_accuracy": "share of right decisions, one for each picture and label",
+        "majority_f1": "for comparison: F1 of always giving the labels that at least half of the pictures have",
         "majority": "for comparison: the accuracy of always answering the most frequent class",
         "ece": "expected calibration error: how far probabilities are from the rates of correct answers",
         "brier": "squared error of the probabilities, 0 to 2",
         "log_loss": "minus the logarithm of the probability of the true class, mean",
+        "mae": "mean absolute error, in the unit of the number: lower is better",
+        "rmse": "root of the mean squared error, in the same unit: large errors count more",
+        "r2": "share of the squared deviations from the mean that is gone; 0 or less: no better than it",
+        "spearman": "correlation of the ranks, -1 to 1",
+        "bias": "mean of prediction minus true number",
+        "held": "share of the numbers that lie between the two that are given with each prediction",
         "mse": "mean squared error",
         "baseline": "for comparison: the error of always answering the mean",
         "psnr": "peak signal-to-noise ratio, dB: higher is better",
@@ -70,6 +86,7 @@ def model_card(system: Path, name: str, license_id: str = "unknown") -> str:
         "## Scores",
         _scores(metrics, _noun(serving)),
         *_per_class(metrics.test),
+        *_per_label(metrics.test),
         *_again(assessment, metrics.test.measure),
         "## What it learned from",
         _learned(record, _noun(serving)),
@@ -86,8 +103,9 @@ def model_card(system: Path, name: str, license_id: str = "unknown") -> str:
 def _head(about: str, record: Record, license_id: str, serving: Serving, test: Scores) -> dict[str, Any]:
     """The front matter: the Hub shows the measured values in its own tables."""
     measured = {key: value for key, value in _plain(test).items() if not _is_baseline(key)}
+    hub = {key: key if (named := HUB_MEASURES.get(key, key)) in measured else named for key in measured}
     entries = [
-        {"type": HUB_MEASURES.get(key, key), "value": round(value, 4), "name": title_of(key)} | _interval_of(test, key)
+        {"type": hub[key], "value": round(value, 4), "name": title_of(key)} | _interval_of(test, key)
         for key, value in measured.items()
     ]
     tag = pipeline_tag(record, serving)
@@ -98,13 +116,13 @@ def _head(about: str, record: Record, license_id: str, serving: Serving, test: S
         "pipeline_tag": tag,
         "tags": ["lamina"],
         "datasets": [about],
-        "metrics": [HUB_MEASURES.get(key, key) for key in measured],
+        "metrics": list(hub.values()),
         "model-index": [{"name": record.run, "results": [result]}],
     }
 
 
 def pipeline_tag(record: Record, serving: Serving) -> str:
-    """Return the Hub's name of what a model does."""
+    """Return the Hub's name of what a model does; it has none for numbers of pictures."""
     if record.classes:
         return "text-classification" if serving.inputs is None else "image-classification"
     return "image-to-image" if serving.outputs and len(serving.outputs) == 4 else "other"
@@ -126,14 +144,17 @@ def _is_baseline(key: str) -> bool:
 def _plain(scores: Scores) -> dict[str, float]:
     """Return the scores by name, without counts, ends of intervals and those of single classes."""
     scalars = scores.scalars()
-    of_classes = {f"{kind}_{label}" for label in _classes(scores) for kind in ("precision", "recall", "f1", "n")}
+    single = _by_name(scores, "per_class") | _by_name(scores, "per_label")
+    of_classes = {
+        f"{kind}_{middle}{label}" for label, score in single.items() for kind, _ in score for middle in ("", "label_")
+    }
     ends = {f"{name}_{end}" for name in scalars for end in ("low", "high")}
     return {name: value for name, value in scalars.items() if name not in {"n", "origins"} | of_classes | ends}
 
 
-def _classes(scores: Scores) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(scores, "per_class", {})
-    return found
+def _by_name(scores: Scores, key: str) -> dict[str, Any]:
+    """Return the scores of single classes (`per_class`) or labels (`per_label`); of other tasks none."""
+    return dict(getattr(scores, key, {}))
 
 
 def _noun(serving: Serving) -> str:
@@ -143,12 +164,18 @@ def _noun(serving: Serving) -> str:
 def _summary(record: Record, serving: Serving, test: Scores) -> str:
     what = _noun(serving)
     does = f"does the task `{record.task}` on {what}"
-    if record.classes:
-        does = f"classifies {what} into {len(record.classes)} classes: {', '.join(map(escaped, record.classes))}"
+    names = ", ".join(map(escaped, record.classes))
+    if "targets" in record.settings:
+        does = f"gives {what} any number of {len(record.classes)} labels: {names}"
+    elif target := record.settings.get("target"):
+        does = f"predicts a number from {what}: `{target}`"
+    elif record.classes:
+        does = f"classifies {what} into {len(record.classes)} classes: {names}"
     made = f" It is the mean of the runs {', '.join(record.members)}." if record.members else ""
     interval = f" (95 % interval {span(test.interval)})" if test.interval else ""
+    title = title_of(test.measure)
     return (
-        f"A model that {does}.{made} {title_of(test.measure).capitalize()} on {test.n:,} {what} that neither training "
+        f"A model that {does}.{made} {title[0].upper()}{title[1:]} on {test.n:,} {what} that neither training "
         f"nor any choice has seen: **{number(test.value)}**{interval}."
     )
 
@@ -177,9 +204,26 @@ def _scores(metrics: Metrics, what: str) -> str:
 def _per_class(test: Scores) -> list[str]:
     rows = [
         (label, number(score.precision), number(score.recall), number(score.f1), score.n)
-        for label, score in _classes(test).items()
+        for label, score in _by_name(test, "per_class").items()
     ]
     return ["### By class", table(("class", "precision", "recall", "F1", "in the test fold"), rows)] if rows else []
+
+
+def _per_label(test: Scores) -> list[str]:
+    rows = [
+        (
+            label,
+            f"{score.threshold:.3g}",
+            *(
+                "" if value is None else number(value)
+                for value in (score.average_precision, score.precision, score.recall, score.f1)
+            ),
+            score.n,
+        )
+        for label, score in _by_name(test, "per_label").items()
+    ]
+    head = ("label", "given from", "average precision", "precision", "recall", "F1", "in the test fold")
+    return ["### By label", table(head, rows)] if rows else []
 
 
 def _again(assessment: Assessment, measure: str) -> list[str]:
@@ -216,7 +260,8 @@ def _learned(record: Record, what: str) -> str:
     settings = {
         name: record.numbers.get(name, value) for name, value in record.settings.items() if value not in (None, {})
     }
-    lines.append(table(("setting", "value"), settings.items()))
+    shown = [(name, ", ".join(value) if isinstance(value, list) else value) for name, value in settings.items()]
+    lines.append(table(("setting", "value"), shown))
     lines.append("`lamina card --data` writes the card of the data.")
     return "\n\n".join(lines)
 
@@ -228,8 +273,7 @@ def _limits(system: Path, record: Record, serving: Serving, test: Scores) -> str
         f"{OTHERS[what]} or year, measure again before you rely on it.",
         f"- The test fold has {test.origins:,} origins: the interval says how far off the score may be.",
     ]
-    if record.classes:
-        lines.append(f"- It always answers with one of its classes, also for {what} that show none of them.")
+    lines += _limits_of(record, test, what)
     if serving.inputs is not None:
         isolate = section(read_params(system), "convert", ConvertConfig).isolate
         cuts = {"box": "pictures cut to their boxes", "cell": "single cells, cut out of the picture"}
@@ -238,9 +282,32 @@ def _limits(system: Path, record: Record, serving: Serving, test: Scores) -> str
     return "\n".join(lines)
 
 
+def _limits_of(record: Record, test: Scores, what: str) -> list[str]:
+    """What its answers cannot be, by what they are."""
+    if "targets" in record.settings:
+        return [
+            "- It knows no other labels than these. Each has a threshold of its own, chosen on the validation fold, so "
+            "that probabilities of different labels are not to be compared."
+        ]
+    if target := record.settings.get("target"):
+        mean, deviation = (float(record.data[key]) for key in ("target_mean", "target_deviation"))
+        held: Any = getattr(test, "held", None)
+        return [
+            f"- It learned from numbers around {mean:.4g}, with a standard deviation of {deviation:.4g}, in the unit "
+            f"of `{target}`, which lamina does not know. It is unlikely to answer far from them.",
+            f"- About {100 * held.wanted:.0f} % of new numbers lie within {held.margin:.4g} of its answer; of the test "
+            f"fold {100 * held.coverage:.0f} % did."
+            if held and held.margin is not None
+            else "- How far a single answer may be off is not known: the validation fold has too few origins.",
+        ]
+    if record.classes:
+        return [f"- It always answers with one of its classes, also for {what} that show none of them."]
+    return []
+
+
 def _use(record: Record, serving: Serving) -> str:
     name = record.run
-    if not record.classes:
+    if not TASKS[record.task].is_answered:
         call, then = f"lamina predict new/ --run {name} --request", "what to send to the model that MLflow serves"
         return f"In the folder of the system; {then}:\n\n```console\n{call}\n```\n\n{_keras(record, serving)}"
     python = f'import lamina\n\nlamina.open(".").runs["{name}"].predict("new/")'
@@ -256,6 +323,10 @@ def _keras(record: Record, serving: Serving) -> str:
         return "`model.keras` takes rows of words, as the stage `words` makes them, and gives probabilities."
     shape = f"(n, {record.width}, {record.width}, 3)"
     gives = "probabilities in the order of the classes" if record.classes else "pictures"
+    if "targets" in record.settings:
+        gives = "probabilities in the order of the labels"
+    elif "target" in record.settings:
+        gives = "numbers, (n, 1), in the unit of the target"
     return f"`model.keras` takes RGB pictures, float32 {shape} from 0 to 255, and gives {gives}."
 
 

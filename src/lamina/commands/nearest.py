@@ -26,7 +26,7 @@ class TrainingPictures:
 
     Attributes:
         rows: Their pixels.
-        labels: (n,) class of each.
+        labels: (n,) class of each, or what else is true of it.
         total: Number of originals in the training fold.
         digest: Of the split.
     """
@@ -37,8 +37,13 @@ class TrainingPictures:
     digest: str
 
     @classmethod
-    def open(cls, system: Path) -> Self | None:
-        """Open those of a system; None if its data are not on this machine."""
+    def open(cls, system: Path, truth: "pd.Series[str] | None" = None) -> Self | None:
+        """Open those of a system; None if its data are not on this machine.
+
+        Args:
+            system: Its folder.
+            truth: What to say of each picture instead of its class, by id; nothing where it has none.
+        """
         data = system / "data"
         folders = Folders(lab=data / "lab", augmented=data / "augmented", split=data / "split")
         manifest = folders.split / "manifest.parquet"
@@ -48,7 +53,7 @@ class TrainingPictures:
         table = pd.read_parquet(manifest, columns=["id", "copy", "label", "fold"])
         train = table[(table["fold"] == "train") & (table["copy"] == 0)]
         chosen = train.iloc[np.unique(np.linspace(0, len(train) - 1, min(MOST, len(train))).round().astype(int))]
-        labels = chosen["label"].astype(str).tolist()
+        labels = (chosen["label"] if truth is None else chosen["id"].map(truth).fillna("")).astype(str).tolist()
         return cls(rows=open_rows(chosen, folders), labels=labels, total=len(train), digest=file_digest(manifest))
 
 

@@ -7,6 +7,8 @@ const PIXELS = 2 ** 21; // of the grey picture that is drawn
 const get = (id) => document.getElementById(id);
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
+const fine = (share) => share < 0.001 ? `${Number((100 * share).toPrecision(1))} %` : percent(share);
+const short = (number) => String(Number(number.toPrecision(4)));
 
 let facts = {};
 let ready = false;
@@ -60,9 +62,9 @@ async function ask(body, name) {
     if (number !== current) return;
     hideAnswers();
     if (facts.kind === "colors") await showColored(shown);
-    else showClasses(shown, body);
+    else showAnswer(shown);
     say(name);
-    if (facts.kind === "classes") {
+    if (facts.kind !== "colors" && facts.kind !== "text") {
       const more = await (await send("explain", body)).json();
       if (number === current) showMore(more);
     }
@@ -73,33 +75,49 @@ async function ask(body, name) {
   }
 }
 
-function showClasses(found, body) {
-  const ordered = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
-  get("predicted").textContent = found.predicted;
+function showAnswer(found) {
+  const ordered = Object.entries(found.probabilities ?? {}).sort((one, other) => other[1] - one[1]);
+  const given = [found.predicted ?? []].flat();
+  get("predicted").textContent = facts.kind === "number" ? short(found.predicted) : given.join(", ") || "no label";
   get("classes").replaceChildren(...ordered.slice(0, MOST_BARS).map(([name, share]) => {
     const bar = element("i");
     bar.style.width = `${100 * share}%`;
-    return element("li", {}, element("button", { type: "button", disabled: true },
+    return element("li", { className: given.includes(name) ? "given" : "" }, element("button", { type: "button", disabled: true },
       element("span", { className: "class", textContent: name }),
-      element("span", { className: "share", textContent: percent(share) }),
-      element("span", { className: "bar" }, bar)));
+      element("span", { className: "share", textContent: facts.kind === "labels" ? fine(share) : percent(share) }),
+      element("span", { className: "bar" }, bar, ...threshold(name))));
   }));
   get("doubt").textContent = inDoubt(found);
   const hidden = ordered.length - MOST_BARS;
-  get("hint").textContent = hidden > 0 ? `and ${hidden} more classes` : "";
-  get("shown").hidden = facts.kind !== "classes";
+  get("hint").textContent = hidden > 0 ? `and ${hidden} more ${facts.kind === "labels" ? "labels" : "classes"}` : "";
+  get("shown").hidden = facts.kind === "text";
   get("seen").removeAttribute("src");
   get("caption").textContent = "";
   get("answer").hidden = false;
 }
 
+/** A line in the bar of a label, where its threshold is. */
+function threshold(name) {
+  if (facts.kind !== "labels") return [];
+  const line = element("b");
+  line.style.left = `${100 * (facts.thresholds?.[name] ?? 0.5)}%`;
+  return [line];
+}
+
 /** Say how far the answer can be trusted, where the run's evaluation knows. */
 function inDoubt(found) {
+  const share = facts.coverage == null ? "" : ` (right for ${(100 * facts.coverage).toFixed(0)} % of new pictures)`;
+  if (facts.kind === "labels") {
+    return facts.thresholds ? "A label is given (✓) if its bar reaches the line: the threshold that suits it best."
+      : "Not evaluated: a label is given (✓) from 50 % on.";
+  }
+  if (facts.kind === "number") {
+    return found.low == null ? "How far it may be off is not known." : `${short(found.low)} to ${short(found.high)}${share}`;
+  }
   if (!found.scaled) return "";
   if (found.outlier) return "Unlike the training pictures: this answer may mean nothing.";
   const rate = percent(found.scaled[found.predicted]);
   if (found.set.length === 0) return `Calibrated: ${rate}. No class is likely enough: look yourself.`;
-  const share = facts.coverage == null ? "" : ` (right for ${(100 * facts.coverage).toFixed(0)} % of new pictures)`;
   return `Calibrated: ${rate}. One of${share}: ${found.set.slice(0, MOST_BARS).join(", ")}.`;
 }
 
@@ -119,10 +137,10 @@ function showMore(more) {
     button.disabled = !(button.querySelector(".class").textContent in more.supports);
     button.onclick = () => show(button.ariaPressed === "true" ? null : button);
   }
-  if (Object.keys(more.supports).length) get("hint").append(" Choose a class to see which places of the picture support it.");
+  if (Object.keys(more.supports).length) get("hint").append(` Choose a ${facts.kind === "labels" ? "label" : "class"} to see which places of the picture support it.`);
   show(null);
   get("neighbors").replaceChildren(...more.nearest.map(({ picture, label }) => element("li", {},
-    element("img", { src: picture, alt: `Training picture of ${label}` }), element("span", { textContent: label }))));
+    element("img", { src: picture, alt: label ? `Training picture of ${label}` : "Training picture" }), element("span", { textContent: label }))));
   get("near-note").textContent = {
     waiting: "The training pictures are still being compared; send the picture again in a while.",
     missing: "The training pictures are not on this machine.",
@@ -190,15 +208,29 @@ function introduce() {
   document.title = `${facts.run} - ${facts.system}`;
   get("system").textContent = facts.system;
   get("run").textContent = facts.run;
-  const items = facts.kind === "text" ? "texts" : "pictures";
-  const score = facts.accuracy == null ? "" :
-    ` It was right for ${(100 * facts.accuracy).toFixed(0)} % of ${facts.tested} test ${items}` +
-    (facts.interval ? ` (95 % interval ${facts.interval.map((end) => (100 * end).toFixed(0)).join(" to ")}).` : ".");
-  const names = facts.classes.slice(0, MOST_BARS).join(", ") + (facts.classes.length > MOST_BARS ? ", ..." : "");
-  get("about").textContent = facts.kind === "colors"
-    ? "Gives color to grey pictures. The colors are likely ones, not the true ones."
-    : `Tells ${facts.classes.length} classes apart: ${names}.${score}`;
+  document.body.dataset.kind = facts.kind;
+  get("about").textContent = inOneSentence();
   get(facts.kind === "text" ? "writing" : "picture").hidden = false;
+}
+
+/** Say what the run does, and how well it did on its test pictures. */
+function inOneSentence() {
+  const within = (shown) => facts.interval ? ` (95 % interval ${facts.interval.map(shown).join(" to ")})` : "";
+  const names = facts.classes.slice(0, MOST_BARS).join(", ") + (facts.classes.length > MOST_BARS ? ", ..." : "");
+  const items = `${facts.tested} test ${facts.kind === "text" ? "texts" : "pictures"}`;
+  const whole = (share) => (100 * share).toFixed(0);
+  if (facts.kind === "colors") return "Gives color to grey pictures. The colors are likely ones, not the true ones.";
+  if (facts.kind === "labels") {
+    return `Gives any of ${facts.classes.length} labels: ${names}.` + (facts.f1 == null ? "" :
+      ` On ${items} its F1 was ${facts.f1.toFixed(2)}${within((end) => end.toFixed(2))}; 1: all labels right.`);
+  }
+  if (facts.kind === "number") {
+    return `Predicts the number ${facts.target}.` + (facts.mae == null ? "" :
+      ` On ${items} it was off by ${short(facts.mae)} on average${within(short)}` +
+      (facts.baseline == null ? "." : `; always saying the mean: by ${short(facts.baseline)}.`));
+  }
+  return `Tells ${facts.classes.length} classes apart: ${names}.` + (facts.accuracy == null ? "" :
+    ` It was right for ${whole(facts.accuracy)} % of ${items}${within(whole)}.`);
 }
 
 async function start() {

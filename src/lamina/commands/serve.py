@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from lamina.commands.served import Served, find_run, open_served
+from lamina.commands.served import OfLabels, OfNumber, Served, find_run, open_served
 from lamina.data.memory import MIB
 from lamina.errors import UserError
 from lamina.files import read_json
@@ -104,9 +104,14 @@ def about(system: Path, answers: Served) -> dict[str, object]:
         "system": system_name(system),
         "classes": list(answers.classes),
         "accuracy": test.get("accuracy"),
-        "interval": test.get("interval") if "accuracy" in test else None,
+        "interval": test.get("interval"),
         "tested": test.get("n"),
-        "coverage": (test.get("sets") or {}).get("wanted"),
+        "coverage": (test.get("sets") or test.get("held") or {}).get("wanted"),
+        "f1": test.get("f1"),
+        "thresholds": answers.thresholds if isinstance(answers, OfLabels) else None,
+        "target": answers.target if isinstance(answers, OfNumber) else None,
+        "mae": test.get("mae"),
+        "baseline": test.get("baseline"),
     }
 
 

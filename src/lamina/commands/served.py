@@ -1,15 +1,17 @@
-"""What a served run answers for a picture or a text: classes and the places that support them, or a colored picture."""
+"""What a served run answers for a picture or a text: classes, labels, a number, or a colored picture."""
 
 import base64
 import io
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from lamina.commands.nearest import Nearest, TrainingPictures, embeddings_of
@@ -21,15 +23,16 @@ from lamina.data.depth import depth_of
 from lamina.data.opening import UnreadableError
 from lamina.data.originals import read_original
 from lamina.data.pixels import ConvertConfig
+from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import file_digest
+from lamina.inputs.targets import read_label_sets, read_numbers, read_targets
 from lamina.maths.color import RgbPixels
 from lamina.results.champion import read_champion
 from lamina.tasks.ensembles import result_tasks, task_and_input
+from lamina.tasks.multilabel.results import find_thresholds
 
-LIKELIEST: Final = 4  # classes whose support is shown
 NEIGHBORS: Final = 8
-SERVED: Final = ("classify", "colorize")  # tasks
 
 
 class RefusedError(Exception):
@@ -40,9 +43,9 @@ class Served(ABC):
     """What answers for uploads. `load` comes before all else, and may take seconds; one call at a time.
 
     Attributes:
-        kind: What the page shows: `classes`, `colors` or `text`.
+        kind: What the page shows: `classes`, `labels`, `number`, `colors` or `text`.
         run: Name of the run.
-        classes: Of a classifier.
+        classes: Of a classifier; or the labels.
     """
 
     kind: ClassVar[str]
@@ -78,8 +81,9 @@ def find_run(system: Path, name: str | None) -> str:
     """
     params = read_params(system)
     names = [run for run, task in result_tasks(params).items() if task.name in SERVED]
+    tasks = ", ".join(SERVED)
     if not names:
-        raise UserError(f"{system / 'params.yaml'}: no run classifies or colors; add one under runs")
+        raise UserError(f"{system / 'params.yaml'}: no run has a task that is served ({tasks}); add one under runs")
     if name is None:
         champion = read_champion(system)
         if champion is None:
@@ -92,7 +96,7 @@ def find_run(system: Path, name: str | None) -> str:
     if name not in names:
         known = result_tasks(params)
         problem = f"has the task {known[name].name}" if name in known else "is not there"
-        raise UserError(f"run {name!r} {problem}; expected one that classifies or colors: {', '.join(names)}")
+        raise UserError(f"run {name!r} {problem}; expected one with a task of {tasks}: {', '.join(names)}")
     return name
 
 
@@ -106,17 +110,21 @@ def open_served(system: Path, name: str) -> Served:
     if kind.startswith("words/"):
         answers: OfText | OfPicture | OfGrey = OfText(read_text_model(system, name))
     else:
-        learned = read_learned(system, name, [task.name])
-        answers = OfPicture(learned, system) if task.name == "classify" else OfGrey(learned)
+        answers = SERVED[task.name](read_learned(system, name, [task.name]), system)
     if not answers.model.exists():
         raise UserError(f"{answers.model}: no model; train the run first (`dvc repro`) or fetch it (`dvc pull`)")
     return answers
 
 
 class OfPicture(Served):
-    """Classes of a picture, what supports them, and the training pictures that look most alike."""
+    """Classes of a picture, what supports them, and the training pictures that look most alike.
+
+    Attributes:
+        likeliest: Number of classes whose support is shown.
+    """
 
     kind = "classes"
+    likeliest: ClassVar[int] = 4
 
     def __init__(self, learned: Learned, system: Path) -> None:
         self.model, self._learned, self._system = learned.model, learned, system
@@ -137,15 +145,15 @@ class OfPicture(Served):
         self._networks = Networks(
             self._predict, Penultimate(network) if self._doubt.needs_features else None, self._doubt
         )
-        try:
-            self._saliency: Any = explainer(network)
-        except UserError:
-            self._saliency = None  # no feature map
+        self._saliency: Any = None
+        if self.likeliest:
+            with suppress(UserError):  # no feature map
+                self._saliency = explainer(network)
         side = self._learned.convert.size
         blank = np.zeros((1, side, side, 3), np.uint8)
         self._networks.answer(blank)
         self._embed(blank)
-        self._highlighted(blank[0], np.arange(min(LIKELIEST, len(self.classes))))
+        self._highlighted(blank[0], np.arange(min(self.likeliest, len(self.classes))))
 
     def predict(self, upload: bytes) -> Mapping[str, Any]:
         (found,) = self._networks.answer(self._square(upload)[None])
@@ -153,7 +161,7 @@ class OfPicture(Served):
 
     def explain(self, upload: bytes) -> Mapping[str, Any]:
         square = self._square(upload)
-        order = np.argsort(-self._predict(square[None])[0], kind="stable")[:LIKELIEST]
+        order = np.argsort(-self._predict(square[None])[0], kind="stable")[: self.likeliest]
         supports = self._highlighted(square, order)
         near = self._nearest.find(self._embed(square[None])[0], NEIGHBORS) if self._nearest else []
         return {
@@ -163,6 +171,10 @@ class OfPicture(Served):
             "nearest": [{"picture": data_uri(pixels), "label": label} for pixels, label in near],
             "training_pictures": self.training_pictures,
         }
+
+    def true_answers(self) -> "pd.Series[str] | None":
+        """Return what is said of each training picture, by id; None: its class."""
+        return None
 
     def prepare_more(self) -> bool:
         for embeddings in self._steps:
@@ -178,7 +190,11 @@ class OfPicture(Served):
 
     @cached_property
     def _pictures(self) -> TrainingPictures | None:
-        return TrainingPictures.open(self._system)
+        try:
+            truth = self.true_answers()
+        except (OSError, UserError):  # their table is not on this machine, or is another one
+            truth = pd.Series(dtype=str)
+        return TrainingPictures.open(self._system, truth)
 
     @cached_property
     def _steps(self) -> Any:
@@ -186,6 +202,9 @@ class OfPicture(Served):
         if pictures is None or not len(pictures.rows):
             return iter(())
         return embeddings_of(pictures, self._embed, file_digest(self.model), self._system)
+
+    def _targets(self) -> pd.DataFrame:
+        return read_targets(Folders(targets=self._system / "data/targets"), self._learned.record.task)
 
     def _square(self, upload: bytes) -> RgbPixels:
         try:
@@ -203,12 +222,44 @@ class OfPicture(Served):
         return overlays(self._saliency, square[None], classes[None])[0]
 
 
+class OfLabels(OfPicture):
+    """Labels of a picture, as `OfPicture`."""
+
+    kind = "labels"
+    likeliest = 12
+
+    def true_answers(self) -> "pd.Series[str]":
+        sets = read_label_sets(self._targets(), self._learned.record.settings["targets"])
+        return sets.apply(lambda row: ", ".join(row.index[row]) or "no label", axis=1)
+
+    @property
+    def thresholds(self) -> Mapping[str, float] | None:
+        """From which probability on each label is given; None: not evaluated."""
+        found = find_thresholds(self.model.parent, self._learned.record.key)
+        return found.thresholds if found else None
+
+
+class OfNumber(OfPicture):
+    """A number, and the training pictures that look most alike."""
+
+    kind = "number"
+    likeliest = 0
+
+    def true_answers(self) -> "pd.Series[str]":
+        return read_numbers(self._targets(), self.target).map("{:.4g}".format)
+
+    @property
+    def target(self) -> str:
+        """Name of the number."""
+        return str(self._learned.record.settings["target"])
+
+
 class OfGrey(Served):
     """A picture in color, at its full size."""
 
     kind = "colors"
 
-    def __init__(self, learned: Learned) -> None:
+    def __init__(self, learned: Learned, system: Path) -> None:
         self.model, self.run = learned.model, learned.record.run
         # all of a picture needs color, so it must not be cropped
         resize = {} if learned.convert.resize == "pad" else {"resize": "stretch"}
@@ -256,6 +307,14 @@ class OfText(Served):
         rows = predict_words(self._network, vectorizer.transform([decoded.text]))
         (found,) = self._text_model.answers.given(rows, None)
         return found
+
+
+SERVED: Final[Mapping[str, type[OfPicture | OfGrey]]] = {
+    "classify": OfPicture,
+    "multilabel": OfLabels,
+    "regress": OfNumber,
+    "colorize": OfGrey,
+}  # by task
 
 
 def _with_depth(convert: ConvertConfig, upload: bytes) -> ConvertConfig:

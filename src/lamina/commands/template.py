@@ -2,6 +2,7 @@
 
 import io
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
 from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.survey import LabelSurvey, OriginSurvey, grey_classes
+from lamina.data.sources.target_survey import TargetSurvey
 from lamina.text import cut
 
 FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
@@ -24,6 +26,8 @@ SMALLEST_SIDE: Final = 8  # what convert.size allows
 BACKBONE_SIDE: Final = 32  # the smallest picture that efficientnet_lite0 takes
 # up to so many pictures, so many copies: the number of rows to learn from stays near 20,000
 COPIES: Final = ((2_000, 4), (10_000, 2), (30_000, 1))
+
+TARGETS: Final = {"regress": "numbers", "multilabel": "several labels each"}  # by task
 
 PICTURES: Final = "params_template.yaml"
 TEXTS: Final = "text_params_template.yaml"
@@ -44,6 +48,7 @@ class Filling:
         notes: what was found, by path of keys; added to the comment there.
         dropped: paths of features and runs that do not suit the source, each with the reason.
         examples: paths of runs that stay as comments.
+        targets: what the runs learn in place of classes.
     """
 
     template: str
@@ -52,12 +57,15 @@ class Filling:
     notes: Mapping[str, str] = field(default_factory=dict)
     dropped: Mapping[str, str] = field(default_factory=dict)
     examples: tuple[str, ...] = ()
+    targets: TargetSurvey | None = None
 
 
 def story(look: Look | TextLook) -> str:
     """Describe in one line what was found in a source."""
     if isinstance(look, TextLook):
         return f"{look.texts} texts, {_labeled(look.labels)}"
+    if look.labels.targets:
+        return f"{look.pictures} pictures with {TARGETS[look.labels.targets.task]}"
     if look.labels.labels == NO_LABELS:
         return f"{look.pictures} pictures without labels, to learn colors from"
     return f"{look.pictures} pictures, {_labeled(look.labels)}"
@@ -71,6 +79,8 @@ def _labeled(labels: LabelSurvey) -> str:
 
 
 def _kinds(labels: LabelSurvey) -> str:
+    if labels.targets:
+        return f"with {TARGETS[labels.targets.task]}"
     if labels.labels == NO_LABELS:
         return "without labels"
     return "of classes that you choose" if labels.choices else f"of {len(labels.classes)} classes"
@@ -90,7 +100,7 @@ def _counted(classes: Mapping[str, int], most: int = 12) -> str:
 
 def picture_filling(look: Look) -> Filling:
     """Choose values, notes and runs for a source of pictures."""
-    labeled = look.labels.labels != NO_LABELS
+    labeled, targets = look.is_labeled, look.labels.targets
     kinds = _kinds(look.labels)
     found = {
         **_place_found(look.place, f"holds {look.pictures} pictures"),
@@ -105,12 +115,18 @@ def picture_filling(look: Look) -> Filling:
         found["split.merge_near_duplicates"] = False, "a digit that is turned or mirrored may be another one"
     if look.test_pattern:
         found["split.test_pattern"] = look.test_pattern, "the source has a test part"
+    if targets:
+        in_folder = look.place.kind == "folder"
+        path = posixpath.join(look.place.location, targets.table) if in_folder else posixpath.basename(targets.table)
+        found["source.metadata"] = path, "" if in_folder else "copy it out of the archive to here"
     if look.splits:
         found["source.splits"] = KEEP, f"there are {_counted(look.splits)}"
     size, _ = found["convert.size"]
     if not labeled or size < BACKBONE_SIDE:
         found["weights.imagenet"] = [], "no run needs any"
-    return _filling(PICTURES, f"{word(look.name)}: {look.pictures} pictures {kinds}.", found, **_runs(labeled, size))
+    return _filling(
+        PICTURES, f"{word(look.name)}: {look.pictures} pictures {kinds}.", found, **_runs(labeled, size, targets)
+    )
 
 
 def _filling(template: str, title: str, found: Found, **runs: Any) -> Filling:
@@ -129,13 +145,13 @@ def smear_filling() -> Filling:
     )
 
 
-def _runs(labeled: bool, size: int) -> dict[str, Any]:
+def _runs(labeled: bool, size: int, targets: TargetSurvey | None = None) -> dict[str, Any]:
     """What to drop, and what to keep as an example."""
     if not labeled:
         why = "no labels, so there are no classes to learn"
         return {"dropped": dict.fromkeys(("features.lite0", "runs.frozen", "runs.small_cnn"), why)}
     small = dict.fromkeys(("features.lite0", "runs.frozen"), f"these networks need at least {BACKBONE_SIDE} pixels")
-    return {"dropped": small if size < BACKBONE_SIDE else {}, "examples": ("runs.colors",)}
+    return {"dropped": small if size < BACKBONE_SIDE else {}, "examples": ("runs.colors",), "targets": targets}
 
 
 def _place_found(place: Place, note: str) -> Found:
@@ -148,7 +164,8 @@ def _place_found(place: Place, note: str) -> Found:
 
 def _labels_found(labels: LabelSurvey, items: str) -> Found:
     if labels.labels == NO_LABELS:
-        return {"source.labels": (NO_LABELS, "none found"), "source.classes": (KEEP, "there are none")}
+        why = "the runs learn from source.metadata" if labels.targets else "none found"
+        return {"source.labels": (NO_LABELS, why), "source.classes": (KEEP, "there are none")}
     if labels.choices:
         return {"source.labels": (CHOOSE, f"choose one: {_choices(labels)}"), "source.classes": (KEEP, "labels first")}
     few = {name: count for name, count in labels.classes.items() if count < FEWEST}
@@ -171,7 +188,7 @@ def _boxes_found(look: Look) -> Found:
             "source.target": (KEEP, "no boxes found"),
             "convert.isolate": (KEEP, "there are no boxes"),
         }
-    single = boxes.single and look.labels.labels != NO_LABELS
+    single = boxes.single and look.is_labeled
     isolate = "box cuts out the subject" if single else "most pictures have no single box"
     if boxes.single and not single:
         isolate = "colors are learned from whole pictures"
@@ -193,7 +210,7 @@ def _origins_found(found: OriginSurvey | None) -> Found:
 
 def _pixels_found(look: Look) -> Found:
     pixels = look.pixels
-    colors = look.labels.labels == NO_LABELS
+    colors = not look.is_labeled
     size = min(USUAL_SIDE, max(SMALLEST_SIDE, pixels.median_side))
     copies = next((copies for most, copies in COPIES if look.pictures <= most), 0)
     grey = f"{pixels.grey} of {pixels.readable} in a sample are grey"
@@ -268,6 +285,8 @@ def fill(filling: Filling) -> str:
         if not section:
             section.fa.set_flow_style()  # else {} is on a line of its own
             _add_to_comment(params, path.partition(".")[0], f"none: {why}")
+    if filling.targets:
+        _learn(params["runs"], filling.targets)
     for path in filling.examples:
         _to_comment(params, path)
     for name in [*params][1:]:
@@ -276,6 +295,14 @@ def fill(filling: Filling) -> str:
         f"{filling.title}\n`dvc repro` in this folder runs every stage that a change affects."
     )
     return dump_yaml(params)
+
+
+def _learn(runs: CommentedMap, targets: TargetSurvey) -> None:
+    """Let the runs that classify learn something else."""
+    for run in runs.values():
+        if run["task"] == "classify":
+            run["task"] = targets.task
+            run.insert(1, targets.key, _written(targets.value), comment="what is learned: from source.metadata")
 
 
 def round_trip_yaml() -> YAML:

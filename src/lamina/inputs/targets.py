@@ -90,6 +90,11 @@ def read_label_sets(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame
     return found
 
 
+def find_separator(cells: "pd.Series[str]") -> str | None:
+    """Return what separates the labels in cells that list some; None if no cell has several."""
+    return next((one for one in SEPARATORS if cells.str.contains(one, regex=False).any()), None)
+
+
 def targets_digest(table: "pd.DataFrame | pd.Series[float]") -> str:
     """Return the SHA-256 of targets by id."""
     frame = table.to_frame() if isinstance(table, pd.Series) else table
@@ -106,7 +111,7 @@ def _column(table: pd.DataFrame, name: str, key: str) -> "pd.Series[str]":
 
 
 def _listed(cells: "pd.Series[str]") -> pd.DataFrame:
-    separator = next((one for one in SEPARATORS if cells.str.contains(one, regex=False).any()), SEPARATORS[0])
+    separator = find_separator(cells) or SEPARATORS[0]
     labels = [
         {part.strip() for part in cell.split(separator) if part.strip() and part.strip().lower() not in NONE}
         for cell in cells

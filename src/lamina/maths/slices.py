@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -12,11 +11,11 @@ from scipy.special import stdtr
 
 from lamina.maths.comparison import holm
 from lamina.maths.means import mean_interval
+from lamina.maths.quarters import cut_numbers
 from lamina.maths.scores import accuracy_interval
 from lamina.maths.splits import UNKNOWN
 
 FEWEST: Final = 5  # origins of a slice, and of the rest, from which on they are tested
-DISTINCT: Final = 8  # numbers of a column from which on it is cut into quarters
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +50,7 @@ def find_slices(scores: npt.ArrayLike, origin: npt.ArrayLike, columns: pd.DataFr
 
     A slice and the rest may hold pictures of the same origins, which are not independent; the variance of the
     difference is linearized, and counts whole origins (W. G. Cochran, Sampling Techniques, 1977, section 9A). Columns
-    of at least `DISTINCT` numbers are cut at their quarters.
+    of many numbers are cut at their quartiles (`cut_numbers`).
 
     Args:
         scores: (n,) of each picture: 0 or 1 for a share of right answers, or an error.
@@ -78,12 +77,9 @@ def find_slices(scores: npt.ArrayLike, origin: npt.ArrayLike, columns: pd.DataFr
 
 def _cut(column: "pd.Series[str]") -> "pd.Series[Any]":
     """Return the value of each row as an ordered category."""
-    numbers = pd.to_numeric(column, errors="coerce")
-    if numbers.isna().equals(column.isna()) and numbers.nunique() >= DISTINCT:
-        edges = np.unique(numbers.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy()).tolist()
-        names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
-        cut: pd.Series[Any] = pd.cut(numbers, edges, labels=names, include_lowest=True)
-        return cut.cat.add_categories(UNKNOWN).fillna(UNKNOWN)
+    cut = cut_numbers(column)
+    if cut is not None:
+        return cut
     texts = column.fillna(UNKNOWN).astype(str)
     return texts.astype(pd.CategoricalDtype(sorted(set(texts), key=lambda text: (text == UNKNOWN, text)), ordered=True))
 

@@ -39,7 +39,8 @@ class SplitConfig(Config):
         test_pattern: regular expression for the names of the test pictures, as published data sets define them. It is
             searched in each name, with or without a top folder that all names share. None: test pictures are drawn.
         hold_out: column of `source.metadata`, and the values of the pictures that are the test set.
-        stratify: column of `source.metadata`: each fold gets as much of each of its values, in each class.
+        stratify: column of `source.metadata`: each fold gets as much of each of its values, in each class
+            (of each quarter, where they are many numbers).
     """
 
     test: float = Field(gt=0, lt=1)

@@ -15,12 +15,15 @@ from lamina.charts.inlined import Drawn, inlined_sheet
 from lamina.report.data_files import Pictures
 from lamina.report.map import draw_map
 from lamina.report.page import DataChapter
+from lamina.report.slices import read_metadata, targets_of
 from lamina.results.folders import results_folder
 from lamina.results.inspection import MAP_COLUMNS, Inspection
+from lamina.results.record import read_record
 from lamina.results.result_file import read_result, read_table
 
 STAGE: Final = "inspect"
 LISTED: Final = 12  # rows of a table in the page
+LEARNED: Final = 6  # columns of which the map shows the values
 VARIANTS: Final = {
     "given": "as given",
     "corrected": "suspects with the likelier label",
@@ -64,13 +67,14 @@ def with_inspection(about: DataChapter, system: Path, chapters: Sequence[Chapter
     Args:
         about: The chapter.
         system: The system's folder.
-        chapters: Of the tasks; the map shows what the best run that predicts classes got wrong.
+        chapters: Of the tasks; the map shows what the best run that predicts classes got wrong, and what the best run
+            of another task learned.
         pictures: Of the data.
     """
     found = read_inspection(system)
     if found is None:
         return about
-    drawn = draw_map(found.table, pictures, best_predictions(system, chapters))
+    drawn = draw_map(found.table, pictures, best_predictions(system, chapters), learned_columns(system, chapters))
     script = Path(__file__).with_name(SCRIPT).read_text(encoding="utf-8")
     body = render(
         "lamina.report",
@@ -95,9 +99,19 @@ def best_predictions(system: Path, chapters: Sequence[Chapter]) -> tuple[str, "p
     for chapter in chapters:
         name = next(iter(chapter.runs))
         table = read_table(results_folder(system, name) / "predictions.parquet", ("id",), f"evaluate@{name}")
-        if "predicted" in table.columns:
+        if {"label", "predicted"} <= {*table.columns}:
             return name, table.set_index("id")["predicted"]
     return None
+
+
+def learned_columns(system: Path, chapters: Sequence[Chapter]) -> pd.DataFrame:
+    """Return the columns of the metadata that the best run of each task learns from, by id of the picture."""
+    metadata = read_metadata(system)
+    if metadata is None:
+        return pd.DataFrame()
+    records = [read_record(results_folder(system, next(iter(chapter.runs)))) for chapter in chapters]
+    names = dict.fromkeys(name for record in records for name in targets_of(record) if name in metadata)
+    return metadata[list(names)[:LEARNED]]
 
 
 def script_digest(script: str) -> str:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from lamina.data.oddities import ODD
 from lamina.maths.color import lab_to_srgb
-from lamina.maths.splits import FOLDS
+from lamina.maths.quarters import cut_numbers
+from lamina.maths.splits import FOLDS, UNKNOWN
 from lamina.report.data_files import Pictures
 
 MOST: Final = 2_000  # dots; of more pictures the suspects, the odd ones and a random sample
@@ -61,20 +62,28 @@ class Map:
     data: Mapping[str, Any]
 
 
-def draw_map(table: pd.DataFrame, pictures: Pictures, best: "tuple[str, pd.Series[str]] | None") -> Map | None:
+def draw_map(
+    table: pd.DataFrame,
+    pictures: Pictures,
+    best: "tuple[str, pd.Series[str]] | None",
+    learned: pd.DataFrame | None = None,
+) -> Map | None:
     """Lay out the map; None where there are too few pictures.
 
     Args:
         table: Of `map.parquet`.
         pictures: Of the data.
         best: Name of a run, and the class that it predicts by the id of test pictures.
+        learned: Further columns to color by, by id of the picture: numbers by their quarters, texts by their value.
     """
     shown = _choose(table[table["x"].notna()])
     if len(shown) < 2:
         return None
     x = np.rint(MARGIN + (shown["x"] + 1) / 2 * (WIDTH - 2 * MARGIN)).astype(int)
     y = np.rint(MARGIN + (shown["y"] + 1) / 2 * (HEIGHT - 2 * MARGIN)).astype(int)
-    views = [*filter(None, [_classes(shown), _doubts(shown), _verdicts(shown, best), _folds(shown), _odd(shown)])]
+    others = [] if learned is None else [_values(str(name), shown["id"].map(learned[name])) for name in learned]
+    known = [_classes(shown), *others, _doubts(shown), _verdicts(shown, best), _folds(shown), _odd(shown)]
+    views = [view for view in known if view]
     sprite, side, columns = _sprite(shown, pictures)
     first = views[0]
     return Map(
@@ -108,14 +117,28 @@ def _choose(table: pd.DataFrame) -> pd.DataFrame:
 def _classes(shown: pd.DataFrame) -> View | None:
     if shown["label"].isna().all():
         return None
-    labels = shown["label"].fillna("no label").astype(str)
-    counts = labels.value_counts()
-    largest = sorted(sorted(counts.index, key=lambda label: (-counts[label], label))[:COLORS])
+    return _most_common("class", shown["label"].fillna("no label").astype(str), "classes")
+
+
+def _most_common(name: str, values: "pd.Series[str]", noun: str) -> View:
+    """Color the `COLORS` most common values."""
+    counts = values.value_counts()
+    largest = sorted(sorted(counts.index, key=lambda value: (-counts[value], value))[:COLORS])
     others = len(counts) - len(largest)
-    legend = [(f"c{number}", label) for number, label in enumerate(largest)]
-    legend += [(_GREY, f"{others} other classes")] if others else []
-    places = {label: number for number, label in enumerate(largest)}
-    return View(name="class", legend=legend, values=[places.get(label, len(largest)) for label in labels])
+    legend = [(f"c{number}", value) for number, value in enumerate(largest)]
+    legend += [(_GREY, f"{others} other {noun}")] if others else []
+    places = {value: number for number, value in enumerate(largest)}
+    return View(name=name, legend=legend, values=[places.get(value, len(largest)) for value in values])
+
+
+def _values(name: str, column: "pd.Series[str]") -> View:
+    """Color numbers by their quarters, texts by their most common values."""
+    cut = cut_numbers(column)
+    if cut is None:
+        return _most_common(name, column.fillna(UNKNOWN).astype(str), "values")
+    cut = cut.cat.remove_unused_categories()
+    legend = [(f"c{number}" if value != UNKNOWN else _GREY, value) for number, value in enumerate(cut.cat.categories)]
+    return View(name=name, legend=legend, values=cut.cat.codes.tolist())
 
 
 def _doubts(shown: pd.DataFrame) -> View | None:

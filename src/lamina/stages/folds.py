@@ -11,11 +11,14 @@ import pandas as pd
 
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
+from lamina.inputs.targets import find_separator
 from lamina.maths.crossvalidation import SPARE, partition
 from lamina.maths.published_split import Flags, find_published_test, split_around
+from lamina.maths.quarters import cut_numbers
 from lamina.maths.splits import FOLDS, UNKNOWN, SplitConfig, split_origins
 
 RAW: Final = Path("data/raw")
+OTHERS: Final = "others"  # values of a column that few origins have
 METADATA: Final = "metadata.parquet"  # in data/split
 GivenTest: TypeAlias = Callable[[Sequence[str]], Flags]  # from names to whether each is of the given test set
 MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
@@ -81,26 +84,64 @@ def given_test(config: SplitConfig, metadata: pd.DataFrame | None) -> GivenTest 
     return find
 
 
-def strata(rows: pd.DataFrame, config: SplitConfig, metadata: pd.DataFrame | None) -> "pd.Series[str]":
-    """Return what the folds of a split are to have equal shares of: the label, and the value of `split.stratify`."""
+def strata(
+    rows: pd.DataFrame,
+    config: SplitConfig,
+    metadata: pd.DataFrame | None,
+    published: Flags | None = None,
+    *,
+    fewest: int = len(FOLDS),
+) -> "pd.Series[str]":
+    """Return what the folds of a split are to have equal shares of: the label, and the value of `split.stratify`.
+
+    Columns of many numbers are cut at their quartiles (`cut_numbers`). Of those, and of columns whose cells list
+    labels, the values that cannot be in all folds of a class are one.
+
+    Args:
+        rows: `name`, `origin`, `label`.
+        config: Section `split`.
+        metadata: Of `read_metadata`.
+        published: As of `assign_folds`.
+        fewest: Origins that a value needs.
+    """
     labels = class_labels(rows)
     if config.stratify is None:
         return labels
-    column = _column(metadata, config.stratify, "split.stratify").reindex(rows["name"]).fillna(UNKNOWN)
-    return labels + f" of {config.stratify} " + column.set_axis(rows.index)
+    column = _column(metadata, config.stratify, "split.stratify").reindex(rows["name"]).set_axis(rows.index)
+    cut = cut_numbers(column)
+    values = column.fillna(UNKNOWN) if cut is None else cut.astype(str)
+    if cut is not None or find_separator(column.dropna()):
+        common = values.groupby(labels).transform(lambda own: own.mode()[0])
+        for joined in (pd.Series(OTHERS, values.index), common):  # where even all of them together are too few
+            few = _too_few([labels, values], rows["origin"], published, fewest)
+            values = values.mask(few, joined)
+    return labels + f" of {config.stratify} " + values
 
 
-def wanted_folds(
-    rows: pd.DataFrame, config: SplitConfig, raw: Path
-) -> tuple["pd.Series[str]", Flags | None, pd.DataFrame | None]:
-    """Return what `assign_folds` needs of rows (`strata`, `given_test`), and the metadata that it comes from.
+def _too_few(
+    keys: Sequence["pd.Series[str]"], origins: "pd.Series[str]", published: Flags | None, fewest: int
+) -> "pd.Series[bool]":
+    """Whether the group of each row has too few origins for all folds, or for those around a given test set."""
+    few: pd.Series[bool] = origins.groupby(list(keys)).transform("nunique") < fewest
+    if published is None:
+        return few
+    is_test = pd.Series(published, origins.index)
+    rest = origins.mask(is_test.groupby(origins).transform("any"))
+    untested = ~is_test.groupby(list(keys)).transform("any")
+    return few | untested | (rest.groupby(list(keys)).transform("nunique") < len(FOLDS) - 1)
+
+
+def wanted_folds(rows: pd.DataFrame, config: SplitConfig, raw: Path) -> tuple[Flags | None, pd.DataFrame | None]:
+    """Return the flags of `given_test` for rows, and the metadata, before anything that takes long.
 
     Raises:
         UserError: If `config` names pictures or a column that are not there.
     """
     metadata = read_metadata(raw)
+    if config.stratify is not None:
+        _column(metadata, config.stratify, "split.stratify")
     find_test = given_test(config, metadata)
-    return strata(rows, config, metadata), find_test and find_test(list(rows["name"])), metadata
+    return find_test and find_test(list(rows["name"])), metadata
 
 
 def _column(metadata: pd.DataFrame | None, name: str, key: str) -> "pd.Series[str]":
@@ -122,7 +163,7 @@ def write_metadata(metadata: pd.DataFrame | None, rows: pd.DataFrame, folder: Pa
 
 def assign_folds(
     rows: pd.DataFrame,
-    labels: "pd.Series[str]",
+    metadata: pd.DataFrame | None,
     published: Flags | None,
     config: SplitConfig,
     *,
@@ -132,8 +173,8 @@ def assign_folds(
     """Assign whole origins to folds, and to the parts of a cross-validation.
 
     Args:
-        rows: Column `origin`.
-        labels: Of `strata`.
+        rows: `name`, `origin`, `label`.
+        metadata: Of `read_metadata`.
         published: Whether each row is of the given test set; None if that is drawn.
         config: Section `split`.
         parts: Of a cross-validation; 0 for none.
@@ -146,7 +187,8 @@ def assign_folds(
         UserError: If a class has fewer origins than folds or parts, or the published test set leaves it without rows
             in a fold.
     """
-    origins, classes = list(rows["origin"]), list(labels)
+    classes = list(strata(rows, config, metadata, published, fewest=max(parts, len(FOLDS))))
+    origins = list(rows["origin"])
     fold: Any
     if published is None:
         fold = rows["origin"].map(split_origins(origins, classes, config.shares, seed))

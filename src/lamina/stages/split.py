@@ -86,13 +86,13 @@ def split(
             pictures in a fold, `config` names a column that the metadata lack, or its name is reserved.
     """
     pictures, pixels = pd.read_parquet(lab / "manifest.parquet"), np.load(lab / "pixels.npy", mmap_mode="r")
-    labels, published, metadata = wanted_folds(pictures, config, raw)
+    published, metadata = wanted_folds(pictures, config, raw)
     described = describe_pictures(pictures["id"], pixels)
     bounds = same_content_bounds(pictures, pixels)
     pairs = same_content_pairs(pictures, pixels, described, bounds) if config.merge_near_duplicates else NO_PAIRS
     pictures["origin"] = merge_pair_origins(pictures, pairs)
     with _explaining_shared_origins(pictures):
-        pictures = assign_folds(pictures, labels, published, config, parts=parts, seed=seed)
+        pictures = assign_folds(pictures, metadata, published, config, parts=parts, seed=seed)
     audit = audit_folds(pictures, pixels, described, bounds)
     summary = _summary(pictures, len(pairs), audit, float(bounds.min()))
     with staged(out, folder=True) as part:

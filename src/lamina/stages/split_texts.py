@@ -72,14 +72,14 @@ def split_texts(
             in a fold.
     """
     kept = pd.read_parquet(filtered / "kept.parquet")
-    labels, published, metadata = wanted_folds(kept, config, raw)
+    published, metadata = wanted_folds(kept, config, raw)
     ids = list(kept["id"])
     joined = pd.DataFrame(columns=JOINED)
     if config.merge_near_duplicates:
         pairs = similar_pairs(signatures(texts_of(ids, texts)))
         joined = _named(pairs, kept)
         kept["origin"] = merge_similar(kept["origin"], pairs)
-    kept = assign_folds(kept, labels, published, config, parts=parts, seed=seed).assign(copy=np.int8(0))
+    kept = assign_folds(kept, metadata, published, config, parts=parts, seed=seed).assign(copy=np.int8(0))
     audit = audit_texts(kept, describe_texts(texts_of(ids, texts)))
     summary = _summary(kept, len(joined), audit)
     with staged(out, folder=True) as part:

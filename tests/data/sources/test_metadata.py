@@ -24,6 +24,8 @@ def written(folder: Path, text: str, names: list[str] = NAMES) -> pd.DataFrame:
 def test_rows_are_found_by_name_or_by_a_base_name_of_one_picture(tmp_path: Path) -> None:
     found = written(tmp_path, "File;Camera;age\nsite/a/1.png;A;61\n2.png;;7\nnot here.png;C;9\n")
     assert found.fillna("-").to_dict("list") == {"name": NAMES[:2], "Camera": ["A", "-"], "age": ["61", "7"]}
+    other = written(tmp_path, "age,picture\n61,site/b/1\n7,2\n")
+    assert other.to_dict("list") == {"name": NAMES[1:], "age": ["7", "61"]}, "without the column file, and suffixes"
     shared = written(tmp_path, "file,camera\n1.png,A\n2.png,B\n")
     assert shared["name"].tolist() == [NAMES[1]], "two pictures are called 1.png"
 

@@ -31,7 +31,11 @@ Locate = Callable[[str], str | None]  # from a cell to the full name of a pictur
 
 
 class UnclearColumnsError(UserError):
-    """A table names pictures, but which of its columns hold the label is not clear."""
+    """A table names pictures, but which of its columns hold the label is not clear; others: places of those columns."""
+
+    def __init__(self, message: str, others: Sequence[int]) -> None:
+        super().__init__(message)
+        self.others = tuple(others)
 
 
 def find_labels(members: Members, labels: str) -> Callable[[str], Labels]:
@@ -83,7 +87,7 @@ def other_readings(members: Members, labels: str) -> list[str]:
 def read_labels(members: Members, table: str) -> dict[str, Labels]:
     """Read the labels of the pictures from a table.
 
-    Its columns are found by `_find_columns`. A cell that names a picture is relative to the folder of the table or to
+    Its columns are found by `find_columns`. A cell that names a picture is relative to the folder of the table or to
     the root, or is a base name that only one picture has, with or without the suffix. A picture of two cells has two
     labels, even equal ones; `split_labels` separates them. Equal rows count once; the labels of different rows are
     combined.
@@ -99,7 +103,7 @@ def read_labels(members: Members, table: str) -> dict[str, Labels]:
         UserError: If the table is broken, its columns are not clear, or a row names no picture or several.
     """
     place = f"{members.where}: {table}"
-    locate = _locator(members, table)
+    locate = locator(members, table)
     found: dict[str, Counter[str]] = defaultdict(Counter)
     lost = []
     for file, cell in parse_labels(members.read(table), place, locate):
@@ -117,7 +121,7 @@ def read_labels(members: Members, table: str) -> dict[str, Labels]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Columns:
+class Columns:
     """Places of columns: of the file, and either of the label or of the classes, of which one holds 1 in each row."""
 
     file: int
@@ -140,7 +144,7 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
         UserError: With the line number of the error.
     """
     header, rows = read_rows(decode_text(data), place)
-    columns = _find_columns(header, [row for _, row in rows], locate, place)
+    columns = find_columns(header, [row for _, row in rows], locate, place)
     for line, row in rows:
         if len(row) > len(header) or len(row) <= columns.file or not row[columns.file].strip():
             raise UserError(
@@ -196,7 +200,7 @@ def read_rows(
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
 
 
-def _find_columns(header: list[str], rows: list[list[str]], locate: Locate, place: str) -> _Columns:
+def find_columns(header: list[str], rows: list[list[str]], locate: Locate, place: str) -> Columns:
     """Find the columns that name the picture and its label.
 
     The file is in the column `file`, or else in the one whose cells name most pictures, at least half as many as there
@@ -205,7 +209,7 @@ def _find_columns(header: list[str], rows: list[list[str]], locate: Locate, plac
     """
     lower = [name.lower() for name in header]
     if {*COLUMNS} <= {*lower}:
-        return _Columns(file=lower.index("file"), label=lower.index("label"))
+        return Columns(file=lower.index("file"), label=lower.index("label"))
     found = {at: [locate(_cell(row, at)) for row in rows] for at in range(len(header)) if lower[at] not in LABEL_NAMES}
     counts = {at: len({*names} - {None}) for at, names in found.items()}
     seen = ", ".join(map(repr, header)) or "no columns"
@@ -218,12 +222,13 @@ def _find_columns(header: list[str], rows: list[list[str]], locate: Locate, plac
     others = [at for at in range(len(header)) if at != file and found.get(at) != found.get(file)]
     named = [at for at in others if lower[at] in LABEL_NAMES]
     if len(named) == 1 or len(others) == 1:
-        return _Columns(file=file, label=(named or others)[0])
+        return Columns(file=file, label=(named or others)[0])
     if others and rows and all(_is_one_hot([_cell(row, at) for at in others]) for row in rows):
-        return _Columns(file=file, label=None, classes=tuple(others))
+        return Columns(file=file, label=None, classes=tuple(others))
     raise UnclearColumnsError(
         f"{place}: the column {header[file]!r} names the pictures, but which of the others holds the label is not "
-        f"clear ({', '.join(header[at] for at in others)[:200] or 'there is none'}); rename that column to label"
+        f"clear ({', '.join(header[at] for at in others)[:200] or 'there is none'}); rename that column to label",
+        others,
     )
 
 
@@ -254,7 +259,7 @@ def header_cells(cells: list[str]) -> list[str]:
     return [cell.strip().lower() for cell in cells]
 
 
-def _locator(members: Members, table: str) -> Locate:
+def locator(members: Members, table: str) -> Locate:
     """Return a function from a `file` cell to the full name of the picture, or None."""
     full = {to_nfc(name): name for name in members.pictures}
     bases: dict[str, list[str]] = defaultdict(list)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from lamina.data.sources.labels import header_cells, read_rows
-from lamina.data.sources.members import decode_text, some, to_nfc
+from lamina.data.sources.members import decode_text, some, stem, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
 
@@ -19,7 +19,8 @@ class Metadata:
     """The table of `source.metadata`.
 
     Args:
-        path: CSV with the column `file` and others, separated by comma, semicolon or tab.
+        path: CSV with the column `file`, or another one that names the pictures, and others, separated by comma,
+            semicolon or tab.
         where: Its name in messages.
 
     Raises:
@@ -32,57 +33,97 @@ class Metadata:
         except OSError as error:
             raise UserError(f"source.metadata: {where}: cannot read: {error.strerror}; correct the path") from None
         self._where = where
-        self._columns, self._rows = _read(text, where)
+        self._header, self._lines = _read(text, where)
+        lower = header_cells(self._header)
+        self._file = lower.index(FILE) if FILE in lower else None
+        self._rows = {} if self._file is None else self._by_file(self._file)
         self._found = 0, 0
 
     def __str__(self) -> str:
         found, names = self._found
         return f"metadata of {found} of {names} by {self._where}: {', '.join(self._columns)}"
 
+    @property
+    def _columns(self) -> list[str]:
+        return [name for at, name in enumerate(self._header) if at != self._file]
+
     def write(self, names: Sequence[str], folder: Path) -> None:
         """Write the metadata of these pictures to `_metadata.parquet`: `name`, and the columns as text.
 
-        A row of the table belongs to the picture of this name, or to the only one of this base name. Rows of other
-        files are left out; so are pictures without a row, and cells without text are missing.
+        A row of the table belongs to the picture of this name, or to the only one of this base name, with or without
+        the suffix. Rows of other files are left out; so are pictures without a row, and cells without text are missing.
 
         Raises:
             UserError: If no row belongs to a picture.
         """
-        bases = Counter(posixpath.basename(to_nfc(name)) for name in names)
-        rows = {}
-        for name in names:
-            full = to_nfc(name)
-            base = posixpath.basename(full)
-            row = self._rows.get(full) or (self._rows.get(base) if bases[base] == 1 else None)
-            if row:
-                rows[name] = row
+        aliases = _aliases(names)
+        if self._file is None:
+            self._file = self._find_file({alias for its in aliases.values() for alias in its})
+            self._rows = self._by_file(self._file)
+        rows = {
+            name: self._rows[alias]
+            for name, its in aliases.items()
+            if (alias := next((one for one in its if one in self._rows), None)) is not None
+        }
         if not rows:
             raise UserError(
                 f"{self._where}: none of its {len(self._rows)} files is in the source ({some(sorted(self._rows))}), "
-                f"which has {some(list(names))}; correct the column {FILE}"
+                f"which has {some(list(names))}; correct the column {self._header[self._file]}"
             )
         self._found = len(rows), len(names)
         import pandas as pd  # few sources have metadata
 
-        table = pd.DataFrame(list(rows.values()), columns=list(self._columns), dtype="str")
+        table = pd.DataFrame(list(rows.values()), columns=self._columns, dtype="str")
         table.insert(0, "name", list(rows))
         table.to_parquet(folder / TABLE, index=False)
 
+    def _find_file(self, known: set[str]) -> int:
+        """Find the column whose cells name most pictures, in at least half of the rows."""
+        named = [len({row[at] for _, row in self._lines} & known) for at in range(len(self._header))]
+        if 2 * max(named) < max(2, len(self._lines)):
+            raise _no_file(self._where, ",".join(self._header))
+        return named.index(max(named))
 
-def _read(text: str, where: str) -> tuple[tuple[str, ...], dict[str, tuple[str | None, ...]]]:
-    """Return the columns other than the file, and their cells by file."""
+    def _by_file(self, at: int) -> dict[str, tuple[str | None, ...]]:
+        """Return the other cells of each row by its file, in column `at`."""
+        rows: dict[str, tuple[str | None, ...]] = {}
+        for line, row in self._lines:
+            if row[at] is None:
+                raise UserError(f"{self._where}, line {line}: expected {len(row)} cells with a file, got {quoted(row)}")
+            file, others = str(row[at]).replace("\\", "/"), tuple(row[:at] + row[at + 1 :])
+            if rows.setdefault(file, others) != others:
+                raise UserError(
+                    f"{self._where}, line {line}: {file!r} has other values than in a line above; keep one of them"
+                )
+        return rows
+
+
+def _read(text: str, where: str) -> tuple[list[str], list[tuple[int, list[str | None]]]]:
+    """Return the columns, and the rows with their line numbers; cells without text are None."""
     header, lines = read_rows(text, where, (FILE,))
-    lower = header_cells(header)
-    if FILE not in lower or len(header) < 2 or len({*lower}) < len(lower) or "" in header:
-        first = text.partition("\n")[0].strip()
-        raise UserError(f"{where}: expected a first line with the column {FILE} and others, got {quoted(first)}")
-    at = lower.index(FILE)
-    rows: dict[str, tuple[str | None, ...]] = {}
+    if len(header) < 2 or len({*header_cells(header)}) < len(header) or "" in header:
+        raise _no_file(where, text.partition("\n")[0].strip())
+    rows = []
     for line, row in lines:
-        cells = [to_nfc(cell.strip()) or None for cell in row]
-        if len(cells) != len(header) or cells[at] is None:
+        if len(row) != len(header):
             raise UserError(f"{where}, line {line}: expected {len(header)} cells with a file, got {quoted(row)}")
-        file, others = str(cells[at]).replace("\\", "/"), tuple(cells[:at] + cells[at + 1 :])
-        if rows.setdefault(file, others) != others:
-            raise UserError(f"{where}, line {line}: {file!r} has other values than in a line above; keep one of them")
-    return tuple(header[:at] + header[at + 1 :]), rows
+        rows.append((line, [to_nfc(cell.strip()) or None for cell in row]))
+    return header, rows
+
+
+def _no_file(where: str, first: str) -> UserError:
+    return UserError(f"{where}: expected a first line with the column {FILE} and others, got {quoted(first)}")
+
+
+def _aliases(names: Sequence[str]) -> dict[str, list[str]]:
+    """Return what a table may call each picture: its name, and what no other one is called, the best first."""
+    found = {name: _called(to_nfc(name)) for name in names}
+    counts = Counter(alias for its in found.values() for alias in its)
+    return {
+        name: [alias for at, alias in enumerate(its) if at == 0 or counts[alias] == 1] for name, its in found.items()
+    }
+
+
+def _called(name: str) -> list[str]:
+    base = posixpath.basename(name)
+    return list(dict.fromkeys([name, base, posixpath.splitext(name)[0], stem(base)]))

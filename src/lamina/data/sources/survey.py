@@ -19,6 +19,7 @@ from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.labels import COLUMNS, UnclearColumnsError, read_labels, separator_of
 from lamina.data.sources.layout import Labels, find_layout, folder_level
 from lamina.data.sources.members import Members, Picture, decode_text, stem
+from lamina.data.sources.target_survey import TargetSurvey, survey_targets
 from lamina.errors import UserError
 
 T = TypeVar("T")
@@ -47,6 +48,7 @@ class LabelSurvey:
         unlabeled: Pictures without a label.
         ambiguous: Pictures with several labels.
         choices: Where `labels` is `choose`, pictures by class, by possible value of `source.labels`.
+        targets: What is there in place of classes, where `labels` is `none`.
         notes: What users must know, in words.
     """
 
@@ -55,6 +57,7 @@ class LabelSurvey:
     unlabeled: int
     ambiguous: int
     choices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    targets: TargetSurvey | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -132,26 +135,45 @@ def survey_labels(members: Members) -> LabelSurvey | None:
     """Find the labels: a table that names pictures and labels, or else at least two folders.
 
     Returns:
-        The labels, or None if there are neither. They are `choose` if the folders may mean different classes.
+        The labels, or None if there are neither. They are `choose` if the folders may mean different classes, and
+        `none`, with targets, if the table holds numbers or several labels a picture.
 
     Raises:
         UserError: If a table with the columns file and label is broken, or one names pictures, but its label is not
             clear and the folders tell no classes.
     """
     tables, unclear = _read_tables(members)
+    wanted = [table for table in _tables(members) if not SUBMISSION.search(stem(table))]
+    targets = [found for table in wanted if (found := survey_targets(members, table))]
+    notes = tuple(one.advice for one in targets)
     if tables:
         table = max(sorted(tables), key=lambda name: len(tables[name]))
-        return count_labels(table.removeprefix(members.top), (tables[table].get(name, ()) for name in members.pictures))
-    found = survey_folders(members)
-    if found is None and unclear:
+        if certain := [one for one in targets if one.table == table and one.certain]:
+            return _no_classes(members, targets=certain[0])
+        labels = (tables[table].get(name, ()) for name in members.pictures)
+        return replace(count_labels(table.removeprefix(members.top), labels), notes=notes)
+    if folders := survey_folders(members):
+        return replace(folders, notes=tuple(f"labels are not from a table: {one}" for one in unclear) + notes)
+    if certain := [one for one in targets if one.certain]:
+        return _no_classes(members, targets=certain[0])
+    if unclear:
         raise unclear[0]
-    return found and replace(found, notes=tuple(f"labels are not from a table: {one}" for one in unclear))
+    return _no_classes(members, notes=notes) if notes else None
+
+
+def _no_classes(members: Members, *, targets: TargetSurvey | None = None, notes: tuple[str, ...] = ()) -> LabelSurvey:
+    count = len(members.pictures)
+    return LabelSurvey(labels="none", classes={}, unlabeled=count, ambiguous=0, targets=targets, notes=notes)
+
+
+def _tables(members: Members) -> list[str]:
+    return [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
 
 
 def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[UnclearColumnsError]]:
     """The labels of each table that has some for the pictures, and what is wrong with tables that may have some."""
     found, unclear = dict[str, dict[str, Labels]](), list[UnclearColumnsError]()
-    for table in (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)):
+    for table in _tables(members):
         if separator_of(decode_text(members.read(table)), COLUMNS):
             found[table] = read_labels(members, table)
         elif not SUBMISSION.search(stem(table)):

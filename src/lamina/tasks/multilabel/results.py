@@ -47,13 +47,16 @@ class LabelScores(Scores):
     per_label: Mapping[str, LabelScore] = {}
 
     def scalars(self) -> dict[str, float]:
-        """Return all scores as plain numbers by name; those of single labels only of at most `FEW_CLASSES`."""
+        """Return all scores as plain numbers by name; those of single labels only of at most `FEW_CLASSES`.
+
+        Of a label such as `low`, `f1_low` is the end of an interval, and its own F1 is `f1_label_low`.
+        """
         found = super().scalars()
         for name, one in self.further.items():
             found |= {name: one.value} | bounds(name, one.interval)
         if len(self.per_label) <= FEW_CLASSES:
             found |= {
-                f"{name}_{label}": float(value)
+                f"{name}_label_{label}" if f"{name}_{label}" in found else f"{name}_{label}": float(value)
                 for label, score in self.per_label.items()
                 for name, value in score
                 if value is not None

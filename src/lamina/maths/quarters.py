@@ -1,0 +1,25 @@
+"""Columns of text that hold numbers, cut at their quartiles."""
+
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from lamina.maths.splits import UNKNOWN
+
+DISTINCT: Final = 8  # numbers of a column from which on it is cut
+
+
+def cut_numbers(column: "pd.Series[str]") -> "pd.Series[Any] | None":
+    """Return the quarter of each row as an ordered category, `UNKNOWN` where the cell is missing.
+
+    None if another text than a number is there, or fewer than `DISTINCT` numbers are.
+    """
+    numbers = pd.to_numeric(column, errors="coerce")
+    if not numbers.isna().equals(column.isna()) or numbers.nunique() < DISTINCT:
+        return None
+    edges = np.unique(numbers.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy()).tolist()
+    names = [f"{low:g} to {high:g}" for low, high in pairwise(edges)]
+    cut: pd.Series[Any] = pd.cut(numbers, edges, labels=names, include_lowest=True)
+    return cut.cat.add_categories(UNKNOWN).fillna(UNKNOWN)
