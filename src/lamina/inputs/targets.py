@@ -90,11 +90,10 @@ def read_label_sets(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame
     return found
 
 
-def targets_digest(table: "pd.DataFrame | pd.Series[float]") -> str:
-    """Return the SHA-256 of targets by id."""
-    frame = table.to_frame() if isinstance(table, pd.Series) else table
-    values = pd.util.hash_pandas_object(frame.sort_index()).to_numpy()
-    return json_digest([list(map(str, frame.columns)), values.tolist()])
+def targets_digest(table: pd.DataFrame) -> str:
+    """Return the SHA-256 of targets by id, whatever the order of the rows."""
+    values = pd.util.hash_pandas_object(table.sort_index()).to_numpy()
+    return json_digest([list(map(str, table.columns)), values.tolist()])
 
 
 def _column(table: pd.DataFrame, name: str, key: str) -> "pd.Series[str]":
