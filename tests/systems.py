@@ -138,8 +138,8 @@ def write_target_table(system: Path, task: str, columns: Mapping[str, Sequence[o
 def write_answered_stripes(system: Path, *, train: int = 40, validation: int = 24, test: int = 24) -> Path:
     """Write pictures of 16 pixels of one of two directions, dark to light, and what the metadata say about them.
 
-    Column `seen` lists the labels `upright` and `light`, `level` holds 1000 + the lightness, -50 to 50. The first picture
-    of each fold has neither.
+    Column `seen` lists the labels `upright` and `light`, `level` holds 1000 + the lightness, -50 to 50. The first
+    picture of each fold has neither.
     """
     count, random = train + validation + test, np.random.default_rng(3)
     kinds, levels = random.choice(["upright", "lying"], count), random.uniform(-50, 50, count)

@@ -24,7 +24,10 @@ def table(**columns: Sequence[str | None]) -> pd.DataFrame:
 
 
 def labels_of(found: pd.DataFrame) -> dict[str, list[str]]:
-    return {str(name): [str(label) for label in found.columns[row]] for name, row in zip(found.index, found.to_numpy())}
+    return {
+        str(name): [str(label) for label in found.columns[row]]
+        for name, row in zip(found.index, found.to_numpy(), strict=True)
+    }
 
 
 # ---- labels in a list
@@ -66,7 +69,11 @@ def test_each_column_says_yes_or_no() -> None:
     ("columns", "wanted", "message"),
     [
         ({"seen": ["a|b"]}, ["sen"], r"^targets: no column 'sen' in source.metadata; its columns are seen$"),
-        ({"a": ["1", "2", "maybe"], "b": ["1", "0", "0"]}, ["a", "b"], r"2 of 3 cells of the column 'a' .*\('2', 'maybe'\)"),
+        (
+            {"a": ["1", "2", "maybe"], "b": ["1", "0", "0"]},
+            ["a", "b"],
+            r"2 of 3 cells .* 'a' .*\('2', 'maybe'\)",
+        ),
         ({"seen": ["cat", "cat", "-"]}, ["seen"], r"expected two labels or more in source.metadata, found cat; for"),
         ({"seen": [None, None]}, ["seen"], r"found none; for one class a picture take task: classify"),
         ({"a": ["1"], "b|c": ["0"]}, ["a", "b|c"], r"a label cannot be called 'b\|c'; rename it"),
@@ -80,7 +87,7 @@ def test_what_are_no_labels_is_refused(columns: dict[str, list[str | None]], wan
 
 
 def test_without_metadata_the_setting_to_add_is_named() -> None:
-    with pytest.raises(UserError, match="^target: no column 'age'.* columns are none: set source.metadata$"):
+    with pytest.raises(UserError, match=r"^target: no column 'age'.* columns are none: set source.metadata$"):
         read_numbers(pd.DataFrame(index=pd.Index(["id 0"], name="id")), "age")
 
 

@@ -47,9 +47,7 @@ def test_values_are_those_of_scikit_learn(pictures: int, seed: int) -> None:
     assert further["subset_accuracy"]["value"] == pytest.approx((truth == named).all(axis=1).mean())
     assert further["label_accuracy"]["value"] == pytest.approx((truth == named).mean())
     usual = np.tile(truth.mean(axis=0) >= 0.5, (pictures, 1))
-    assert further["majority_f1"]["value"] == pytest.approx(
-        f1_score(truth, usual, average="samples", zero_division=1)
-    )
+    assert further["majority_f1"]["value"] == pytest.approx(f1_score(truth, usual, average="samples", zero_division=1))
     for one in [{"value": found["f1"], "interval": found["interval"]}, *further.values()]:
         if one["interval"] is not None:
             low, high = one["interval"]

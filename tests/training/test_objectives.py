@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lamina.inputs.index import read_split
 from lamina.data.rows import Folders
+from lamina.inputs.index import read_split
 from lamina.tasks.output_learner import HeadLearner
 from lamina.training.settings import GradientNumbers
 from systems import HEAD, LABELS, LEVEL, learner_of, write_classes_as_features, write_target_table

@@ -125,7 +125,7 @@ def test_a_label_that_no_validation_picture_has_is_named(
 
 @pytest.mark.parametrize("targets", [[], [""], "seen", None], ids=str)
 def test_targets_that_name_no_column_are_refused(targets: object) -> None:
-    with pytest.raises(UserError, match="^params.yaml: runs.run.targets.*: expected a list of columns of source.metadata"):
+    with pytest.raises(UserError, match=r"^params.yaml: runs.run.targets: expected a list of columns of source.meta"):
         opened(targets=targets)
 
 
