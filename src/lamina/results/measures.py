@@ -288,7 +288,7 @@ class MeanAbsoluteError(MeanMeasure):
         return np.array([abs(float(answers[key][0]) - float(answers[key][1])) for key in keys])
 
     def visible(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self.same * np.maximum(values, values.mean())  # a target has any unit
+        return np.maximum(self.same * values, self.same * float(values.mean()))  # a target has any unit
 
     def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
         return before[0] != after[0]
