@@ -22,7 +22,9 @@ from systems import LABELS, NETWORK
 PICTURES = 60
 
 
-def write_run(system: Path, name: str, labels: int, noise: float, *, origins: int = 30, pictures: int = PICTURES) -> Path:
+def write_run(
+    system: Path, name: str, labels: int, noise: float, *, origins: int = 30, pictures: int = PICTURES
+) -> Path:
     """Write what training and evaluation leave of a run whose labels are guessed with some noise."""
     random, names = np.random.default_rng(labels), [f"label {place:02d} & <co>" for place in range(labels)]
     truth = random.random((pictures, labels)) < 0.4

@@ -16,7 +16,9 @@ from systems import LEVEL, NETWORK
 PICTURES = 60
 
 
-def write_run(system: Path, name: str, noise: float, *, margin: float = 8.0, spread: float = 10.0) -> Path:
+def write_run(
+    system: Path, name: str, noise: float, *, margin: float = 8.0, spread: float = 10.0, target_name: str = "level"
+) -> Path:
     """Write what training and evaluation leave of a run that is off by some noise."""
     random = np.random.default_rng(5)
     target = 1000 + spread * random.normal(size=PICTURES)
@@ -27,7 +29,7 @@ def write_run(system: Path, name: str, noise: float, *, margin: float = 8.0, spr
     ids = [f"{n:016x}" for n in range(PICTURES)]
     return write_finished_run(
         system,
-        finished_record(name, NETWORK | LEVEL),
+        finished_record(name, NETWORK | LEVEL | {"target": target_name}),
         metrics={"test": scores | held, "validation": scores},
         history=finished_history("mae"),
         predictions=pd.DataFrame({"id": ids, "origin": origin, "target": target, "predicted": predicted}),
@@ -80,3 +82,23 @@ def test_equal_targets_have_a_chapter_without_r2(tmp_path: Path) -> None:
     shown = words(chapter_of(tmp_path, "run").runs["run"])
     assert "Root of the mean squared error" in shown
     assert "share of the squared deviations" not in shown
+
+
+def test_runs_of_other_targets_are_not_compared(tmp_path: Path) -> None:
+    for name, noise, target in (("old", 12.0, "age"), ("sharp", 3.0, "level"), ("vague", 6.0, "level")):
+        folder = write_run(tmp_path, name, noise, target_name=target)
+    table = pd.read_parquet(folder / "predictions.parquet")
+    table.iloc[3:].to_parquet(tmp_path / "models" / "old" / "predictions.parquet")  # of three the age is not known
+    chapter = chapter_of(tmp_path, "old", "sharp", "vague")
+    assert list(chapter.runs) == ["old", "sharp", "vague"]
+    assert (chapter.title, chapter.anchor) == ("Numbers", "numbers")
+    age, level = chapter.board.split('<section id="numbers-2"')
+    assert "Numbers: age" in age
+    assert "#run-old" in age
+    assert "#run-sharp" not in age
+    assert "Group" not in age
+    assert "Group" in level
+    assert chapter.lead.count("best <a") == 2
+    assert chapter.best.startswith("best old with a test mae of ")
+    assert ", best sharp with" in chapter.best
+    assert "Numbers: level: test MAE of the row less that of the column" in words(chapter.certainty)
