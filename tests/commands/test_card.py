@@ -5,15 +5,19 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from finished import finished_record, run_settings, write_params
+from finished import finished_record, run_settings, write_finished_run, write_params
 from lamina.commands import card
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.maths.label_scores import label_scores
+from lamina.maths.number_scores import number_scores
 from pages import write_pictures
+from systems import LABELS, LEVEL
 from tracked import CLASSES, write_color_run, write_lightness_run, write_run
 
 RUNS = {
@@ -150,3 +154,33 @@ def test_the_card_of_the_data_counts_what_was_kept_and_left_out(
     counts = split.query("label == @label").groupby("fold")["id"].nunique()
     assert f"| {label} | {counts['train']} (" in text
     assert "2 pairs are suspicious" in text
+
+
+def test_labels_and_numbers_are_described_as_what_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {name: run_settings("network") | more for name, more in (("seen", LABELS), ("level", LEVEL))}
+    write_params(tmp_path, runs)
+    truth = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], bool)
+    labels = label_scores(truth * 0.5 + 0.25, truth, list("abcd"), [0.5, 0.5], ["cat", "dog"])
+    numbers = number_scores([1, 2, 3, 4], [1.5, 2, 3, 4], list("abcd"), 2.0)
+    for name, classes, scores in (("seen", ["cat", "dog"], labels), ("level", [], numbers)):
+        write_finished_run(
+            tmp_path,
+            finished_record(name, runs[name], classes=classes),
+            metrics={"test": scores, "validation": scores},
+            history=pd.DataFrame(),
+            predictions=pd.DataFrame(),
+        )
+    head, text = made(capsys, tmp_path, "seen")
+    assert "A model that gives pictures any of 2 labels: cat, dog. F1 per picture on 4 pictures" in text
+    assert "| cat | 1.00 | 1.00 | 1.00 | 2 |" in text
+    assert "threshold" not in text.split("### By label")[0].replace("it needs no threshold", "")
+    assert "| targets | seen |" in text
+    assert "always answers with one of its classes" not in text
+    assert "probabilities in the order of the labels" in text
+    assert head["metrics"].count("f1") == 1
+    assert "majority_f1" not in head["metrics"]
+    head, text = made(capsys, tmp_path, "level")
+    assert "A model that predicts level from pictures. MAE on 4 pictures" in text
+    assert "lamina predict new/ --run level\n" in text
+    assert "gives numbers." in text
+    assert head["pipeline_tag"] == "other"

@@ -17,15 +17,24 @@ from lamina.results.record import Record, read_record, system_name
 from lamina.results.result_file import read_result
 from lamina.results.serving import Serving
 from lamina.tasks.ensembles import task_and_input
+from lamina.tasks.registry import TASKS
 
 # how the Hub names measures, where it does so otherwise
 HUB_MEASURES: Final[Mapping[str, str]] = MappingProxyType({"macro_f1": "f1", "brier": "brier_score"})
 # what a score is compared with, and no score of the model itself
-BASELINES: Final = ("majority", "baseline")
+BASELINES: Final = ("majority", "majority_f1", "baseline")
 BASELINE_SUFFIXES: Final = ("_grey", "_mean", "_true", "_difference")
 
 ORIGINS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "a patient or a plant", "texts": "their author"})
 OTHERS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "camera, laboratory", "texts": "author, subject"})
+CLASSIFY: Final = "classify"
+DOES: Final[Mapping[str, str]] = MappingProxyType(  # by task
+    {
+        CLASSIFY: "classifies {what} into {count} classes: {names}",
+        "multilabel": "gives {what} any of {count} labels: {names}",
+        "regress": "predicts {target} from {what}",
+    }
+)
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accuracy": "share of correct answers",
@@ -34,6 +43,19 @@ MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
         "ece": "expected calibration error: how far probabilities are from the rates of correct answers",
         "brier": "squared error of the probabilities, 0 to 2",
         "log_loss": "minus the logarithm of the probability of the true class, mean",
+        "f1": "mean over the pictures of the F1 of their labels",
+        "micro_f1": "F1 over all decisions together, one for each picture and label",
+        "mean_average_precision": "average precision of each label, mean; it needs no threshold",
+        "roc_auc": "area under the ROC curve of each class or label, mean",
+        "subset_accuracy": "share of pictures with exactly the right labels",
+        "label_accuracy": "share of right decisions, one for each picture and label",
+        "majority_f1": "for comparison: F1 of always giving the labels that at least half of the pictures have",
+        "mae": "mean absolute error, in units of the target",
+        "rmse": "root of the mean squared error, in units of the target",
+        "r2": "share of the squared deviations from the mean that is gone",
+        "spearman": "correlation of the ranks",
+        "bias": "mean of predicted minus true",
+        "held": "share of the numbers within the margin of their answer; 90 % is wanted",
         "mse": "mean squared error",
         "baseline": "for comparison: the error of always answering the mean",
         "psnr": "peak signal-to-noise ratio, dB: higher is better",
@@ -69,7 +91,7 @@ def model_card(system: Path, name: str, license_id: str = "unknown") -> str:
         _summary(record, serving, metrics.test),
         "## Scores",
         _scores(metrics, _noun(serving)),
-        *_per_class(metrics.test),
+        *_each(metrics.test, "class" if record.task == CLASSIFY else "label"),
         *_again(assessment, metrics.test.measure),
         "## What it learned from",
         _learned(record, _noun(serving)),
@@ -98,7 +120,7 @@ def _head(about: str, record: Record, license_id: str, serving: Serving, test: S
         "pipeline_tag": tag,
         "tags": ["lamina"],
         "datasets": [about],
-        "metrics": [HUB_MEASURES.get(key, key) for key in measured],
+        "metrics": list(dict.fromkeys(HUB_MEASURES.get(key, key) for key in measured)),
         "model-index": [{"name": record.run, "results": [result]}],
     }
 
@@ -124,15 +146,16 @@ def _is_baseline(key: str) -> bool:
 
 
 def _plain(scores: Scores) -> dict[str, float]:
-    """Return the scores by name, without counts, ends of intervals and those of single classes."""
+    """Return the scores by name, without counts, ends of intervals and those of single classes or labels."""
     scalars = scores.scalars()
-    of_classes = {f"{kind}_{label}" for label in _classes(scores) for kind in ("precision", "recall", "f1", "n")}
+    of_classes = {f"{kind}_{label}" for label, score in _singles(scores).items() for kind, _ in score}
     ends = {f"{name}_{end}" for name in scalars for end in ("low", "high")}
     return {name: value for name, value in scalars.items() if name not in {"n", "origins"} | of_classes | ends}
 
 
-def _classes(scores: Scores) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = getattr(scores, "per_class", {})
+def _singles(scores: Scores) -> Mapping[str, Any]:
+    """Return the scores of each class or label."""
+    found: Mapping[str, Any] = getattr(scores, "per_class", {}) or getattr(scores, "per_label", {})
     return found
 
 
@@ -142,13 +165,18 @@ def _noun(serving: Serving) -> str:
 
 def _summary(record: Record, serving: Serving, test: Scores) -> str:
     what = _noun(serving)
-    does = f"does the task `{record.task}` on {what}"
-    if record.classes:
-        does = f"classifies {what} into {len(record.classes)} classes: {', '.join(map(escaped, record.classes))}"
+    does = DOES.get(record.task, "does the task `{task}` on {what}").format(
+        what=what,
+        task=record.task,
+        count=len(record.classes),
+        names=", ".join(map(escaped, record.classes)),
+        target=escaped(str(record.settings.get("target"))),
+    )
     made = f" It is the mean of the runs {', '.join(record.members)}." if record.members else ""
     interval = f" (95 % interval {span(test.interval)})" if test.interval else ""
+    measure = title_of(test.measure)
     return (
-        f"A model that {does}.{made} {title_of(test.measure).capitalize()} on {test.n:,} {what} that neither training "
+        f"A model that {does}.{made} {measure[0].upper()}{measure[1:]} on {test.n:,} {what} that neither training "
         f"nor any choice has seen: **{number(test.value)}**{interval}."
     )
 
@@ -174,12 +202,12 @@ def _scores(metrics: Metrics, what: str) -> str:
     )
 
 
-def _per_class(test: Scores) -> list[str]:
+def _each(test: Scores, kind: str) -> list[str]:
     rows = [
         (label, number(score.precision), number(score.recall), number(score.f1), score.n)
-        for label, score in _classes(test).items()
+        for label, score in _singles(test).items()
     ]
-    return ["### By class", table(("class", "precision", "recall", "F1", "in the test fold"), rows)] if rows else []
+    return [f"### By {kind}", table((kind, "precision", "recall", "F1", "in the test fold"), rows)] if rows else []
 
 
 def _again(assessment: Assessment, measure: str) -> list[str]:
@@ -216,7 +244,11 @@ def _learned(record: Record, what: str) -> str:
     settings = {
         name: record.numbers.get(name, value) for name, value in record.settings.items() if value not in (None, {})
     }
-    lines.append(table(("setting", "value"), settings.items()))
+    rows_of_settings = [
+        (name, ", ".join(map(str, value)) if isinstance(value, list | tuple) else value)
+        for name, value in settings.items()
+    ]
+    lines.append(table(("setting", "value"), rows_of_settings))
     lines.append("`lamina card --data` writes the card of the data.")
     return "\n\n".join(lines)
 
@@ -228,7 +260,7 @@ def _limits(system: Path, record: Record, serving: Serving, test: Scores) -> str
         f"{OTHERS[what]} or year, measure again before you rely on it.",
         f"- The test fold has {test.origins:,} origins: the interval says how far off the score may be.",
     ]
-    if record.classes:
+    if record.task == CLASSIFY:
         lines.append(f"- It always answers with one of its classes, also for {what} that show none of them.")
     if serving.inputs is not None:
         isolate = section(read_params(system), "convert", ConvertConfig).isolate
@@ -240,7 +272,7 @@ def _limits(system: Path, record: Record, serving: Serving, test: Scores) -> str
 
 def _use(record: Record, serving: Serving) -> str:
     name = record.run
-    if not record.classes:
+    if not TASKS[record.task].is_answered:
         call, then = f"lamina predict new/ --run {name} --request", "what to send to the model that MLflow serves"
         return f"In the folder of the system; {then}:\n\n```console\n{call}\n```\n\n{_keras(record, serving)}"
     python = f'import lamina\n\nlamina.open(".").runs["{name}"].predict("new/")'
@@ -255,7 +287,10 @@ def _keras(record: Record, serving: Serving) -> str:
     if serving.inputs is None:
         return "`model.keras` takes rows of words, as the stage `words` makes them, and gives probabilities."
     shape = f"(n, {record.width}, {record.width}, 3)"
-    gives = "probabilities in the order of the classes" if record.classes else "pictures"
+    if record.classes:
+        gives = f"probabilities in the order of the {'classes' if record.task == CLASSIFY else 'labels'}"
+    else:
+        gives = "pictures" if serving.outputs and len(serving.outputs) == 4 else "numbers"
     return f"`model.keras` takes RGB pictures, float32 {shape} from 0 to 255, and gives {gives}."
 
 
