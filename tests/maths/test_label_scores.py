@@ -109,6 +109,12 @@ def test_shifted_probabilities_get_thresholds_between_the_pictures() -> None:
     assert find_thresholds(shares, truth) == pytest.approx([0.2, 0.8])
 
 
+def test_labels_of_no_picture_or_of_every_picture_keep_a_half() -> None:
+    truth = np.array([[0, 1, 0], [0, 1, 1]], bool)
+    shares = np.array([[0.7, 0.2, 0.6], [0.6, 0.3, 0.8]])
+    assert find_thresholds(shares, truth)[:2].tolist() == [0.5, 0.5]
+
+
 def test_a_threshold_that_no_other_beats_stays() -> None:
     truth = np.array([[0, 1], [1, 0]], bool)
     assert find_thresholds(np.where(truth, 0.6, 0.1), truth).tolist() == [0.5, 0.5]
