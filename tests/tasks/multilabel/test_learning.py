@@ -129,6 +129,13 @@ def test_targets_that_name_no_column_are_refused(targets: object) -> None:
         opened(targets=targets)
 
 
+def test_texts_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pixel"
+    ):
+        opened(NETWORK_RUN, input="words/bow")
+
+
 # ---- learning
 
 

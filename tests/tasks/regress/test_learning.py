@@ -75,6 +75,13 @@ def test_equal_numbers_are_refused(cell: str, tmp_path: Path, monkeypatch: pytes
         opened(NETWORK_RUN)
 
 
+def test_texts_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pixel"
+    ):
+        opened(NETWORK_RUN, input="words/bow")
+
+
 def test_a_head_learns_the_number() -> None:
     learner = opened()
     learned = learner.learn(GIVEN)

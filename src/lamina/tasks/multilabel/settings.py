@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, Strict, ValidationError, WrapValidator
 
 from lamina.tasks import output_settings
-from lamina.training.settings import GradientSettings, RunSettings
+from lamina.training.settings import RunSettings
 
 
 def _check_columns(value: Any, validate: Callable[[Any], Any]) -> Any:
@@ -24,7 +24,7 @@ Columns: TypeAlias = Annotated[
 ]
 
 
-class LabelSettings(GradientSettings):
+class LabelSettings(output_settings.MetadataSettings):
     """A run that learns labels.
 
     Attributes:
