@@ -155,3 +155,30 @@ def test_an_export_is_exact_and_8_bits_are_refused(trained: Path) -> None:
 def test_a_served_model_has_a_column_per_label() -> None:
     serving = TASKS["multilabel"].serving(read_record(Path("models/seen")))
     assert (serving.inputs, serving.columns) == ((-1, 16, 16, 3), ("light", "upright"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:mlflow")
+def test_mlflow_has_the_scores_and_serves_a_column_per_label(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow.pyfunc
+
+    from lamina.tracking import store
+    from lamina.tracking.sync import sync
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert sync(trained, "seen") == "tracked"
+    opened = store.open_store(trained)
+    (run,) = opened.client.search_runs([one.experiment_id for one in opened.client.search_experiments()])
+    test = Metrics.model_validate_json(Path("models/seen/metrics.json").read_text()).test
+    expected = {
+        "test_f1": test.f1,
+        "test_micro_f1": test.further["micro_f1"].value,
+        "test_threshold_light": thresholds()["light"],
+    }
+    assert expected.items() <= run.data.metrics.items()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", opened.uri)
+    model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    table = pd.read_parquet("models/seen/predictions.parquet").head(4)
+    pictures = np.stack([np.asarray(Image.open(f"{place}.png")) for place in range(4)])
+    found = model.predict(pictures)
+    assert list(found) == NAMES
+    np.testing.assert_allclose(found, table[["p:light", "p:upright"]], atol=1e-5)

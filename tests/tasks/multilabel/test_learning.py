@@ -130,9 +130,7 @@ def test_targets_that_name_no_column_are_refused(targets: object) -> None:
 
 
 def test_texts_are_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pix"
-    ):
+    with pytest.raises(UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pix"):
         opened(NETWORK_RUN, input="words/bow")
 
 

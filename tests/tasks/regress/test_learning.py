@@ -76,9 +76,7 @@ def test_equal_numbers_are_refused(cell: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_texts_are_refused() -> None:
-    with pytest.raises(
-        UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pix"
-    ):
+    with pytest.raises(UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pix"):
         opened(NETWORK_RUN, input="words/bow")
 
 
