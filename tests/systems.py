@@ -36,6 +36,8 @@ LIGHT: Final = {
     "task": "lightness", "input": "pixels", "encoder": "small_cnn", "decoder": "unet",
     **TRAINING, "learning_rate": 2e-3, "dropout": 0.0,
 }  # fmt: skip
+LABELS: Final = {"task": "multilabel", "targets": ["seen"]}  # and input and training
+LEVEL: Final = {"task": "regress", "target": "level"}
 TUNE: Final = {
     "trials": 3, "epochs": 2, "learning_rate": [1e-4, 1e-2], "dropout": [0.0, 0.5], "decay": [1e-5, 1e-2]
 }  # fmt: skip
@@ -46,7 +48,7 @@ AUGMENT: Final = {
 
 def folders_of(system: Path) -> Folders:
     """Return the data folders of a system that is not the working folder."""
-    names = ("lab", "augmented", "split", "pixels", "features", "words")
+    names = ("lab", "augmented", "split", "pixels", "features", "words", "targets")
     return Folders(**{name: system / getattr(Folders(), name) for name in names})
 
 
@@ -121,6 +123,38 @@ def write_blots(system: Path, *, train: int = 50, validation: int = 20, test: in
     count = train + validation + test
     write_pictures(system, draw_blots(count, side), [None] * count, augment=AUGMENT | {"color": 0.3})
     write_split(system, ["train"] * train + ["validation"] * validation + ["test"] * test)
+    return system
+
+
+def write_target_table(system: Path, task: str, columns: Mapping[str, Sequence[object]]) -> None:
+    """Write the metadata of all pictures for a task: cells as text, None where they are missing."""
+    folder = folders_of(system).targets
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(next(iter(columns.values())))
+    cells = {name: [None if pd.isna(cell) else str(cell) for cell in cells] for name, cells in columns.items()}
+    pd.DataFrame({"id": hex_ids(count)} | cells).to_parquet(folder / f"{task}.parquet")
+
+
+def write_answered_stripes(system: Path, *, train: int = 40, validation: int = 24, test: int = 24) -> Path:
+    """Write pictures of 16 pixels of one of two directions, dark to light, and what the metadata say about them.
+
+    Column `seen` lists the labels `upright` and `light`, `level` holds 1000 + the lightness, -50 to 50. The first
+    picture of each fold has neither.
+    """
+    count, random = train + validation + test, np.random.default_rng(3)
+    kinds, levels = random.choice(["upright", "lying"], count), random.uniform(-50, 50, count)
+    rgb = np.clip(draw_stripes(kinds, 16) + levels[:, None, None, None], 0, 255).astype(np.uint8)
+    write_pictures(system, rgb, [None] * count, augment=AUGMENT | {"color": 0.0, "rotation": 5.0})
+    write_split(system, ["train"] * train + ["validation"] * validation + ["test"] * test)
+    named = [
+        [label for label, has in (("upright", kind == "upright"), ("light", level > 0)) if has]
+        for kind, level in zip(kinds, levels, strict=True)
+    ]
+    known = [place not in (0, train, train + validation) for place in range(count)]
+    seen = [" | ".join(labels) or "-" if is_known else None for labels, is_known in zip(named, known, strict=True)]
+    level = [1000 + level if is_known else None for level, is_known in zip(levels, known, strict=True)]
+    for task in ("multilabel", "regress"):
+        write_target_table(system, task, {"seen": seen, "level": level})
     return system
 
 

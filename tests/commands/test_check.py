@@ -45,6 +45,11 @@ def test_the_systems_here_are_valid(system: Path, capsys: pytest.CaptureFixture[
         ("trials: 8", "trials: 1000000000", r"tune.trials: .*less than or equal to 100000"),
         ("  small_cnn:\n", "  $(touch x):\n", r"runs: '\$\(touch x\)': expected a name of letters"),
         ("  small_cnn:\n", "  Frozen:\n", r"runs: frozen and Frozen differ only in upper and lower case"),
+        (
+            "task: classify ",
+            "task: regress\n    target: age ",
+            r"frozen: the task regress learns from columns of",
+        ),
         ("ensembles: {} ", "ensembles: {FROZEN: {runs: [frozen, small_cnn]}} ", "frozen and FROZEN differ only"),
     ],
 )

@@ -598,3 +598,14 @@ def test_gate_imports_nothing_heavy():
     heavy = {"tensorflow", "mlflow", "sklearn", "pandas"}
     code = f"import sys, lamina.commands.gate; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_champion_is_of_the_first_target(tmp_path, capsys):
+    settings = {"task": "regress", "target": "age"}
+    write_params(tmp_path, {"old": settings, "young": settings, "small": settings | {"target": "size"}})
+    write_profile(tmp_path)
+    for run, mae in (("old", 9.0), ("young", 4.0), ("small", 0.01)):
+        write_errors(tmp_path, run, target=np.zeros(N), predicted=ERRORS)
+        write_json(tmp_path / "models" / run / "metrics.json", {"validation": {"mae": mae}})
+    assert run_gate(tmp_path, "--accept") == 0
+    assert "champion: young, best by validation MAE (4)" in capsys.readouterr().out

@@ -1,7 +1,7 @@
 """The report's chapter of a task that has no page of its own: a table of the runs, and a section of each."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -80,6 +80,40 @@ def plain_chapter(
         },
         record=best.record,
         best=f"best {best.name} with a test {measure} of {value:.4g}",
+    )
+
+
+def chapter_by_group(
+    title: str,
+    anchor: str,
+    runs: Sequence[TrainedRun],
+    group_of: Callable[[TrainedRun], str],
+    lay_out: Callable[[str, str, Sequence[TrainedRun]], Chapter],
+) -> Chapter:
+    """Lay out runs that learned different things, such as two targets, each group by itself: they are not compared.
+
+    Args:
+        title: of the section, or of all sections.
+        anchor: of the first section.
+        runs: at least one.
+        group_of: what a run learned, in words.
+        lay_out: of title, anchor and the runs of a group.
+    """
+    groups: dict[str, list[TrainedRun]] = {}
+    for run in runs:
+        groups.setdefault(group_of(run), []).append(run)
+    if len(groups) == 1:
+        return lay_out(title, anchor, runs)
+    places = enumerate(groups.items(), start=1)
+    parts = [lay_out(f"{title}: {name}", anchor if n == 1 else f"{anchor}-{n}", some) for n, (name, some) in places]
+    return replace(
+        parts[0],
+        title=title,
+        lead=Markup().join(part.lead for part in parts),
+        board=Markup().join(part.board for part in parts),
+        certainty=Markup().join(part.certainty for part in parts),
+        runs={name: section for part in parts for name, section in part.runs.items()},
+        best=", ".join(part.best for part in parts),
     )
 
 

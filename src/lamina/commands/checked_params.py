@@ -11,6 +11,7 @@ from lamina.data.filters import FilterConfig
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
 from lamina.data.text_filters import TextFilterConfig
+from lamina.errors import UserError
 from lamina.inputs.features import FeaturesSettings
 from lamina.maths.splits import SplitConfig
 from lamina.stages import assess, entry, watch, words
@@ -37,7 +38,8 @@ def check_params(params: Params) -> None:
         UserError: the first mistake, with its place.
     """
     entry.seed(params)
-    texts = section(params, "source", SourceConfig).content == "texts"
+    source = section(params, "source", SourceConfig)
+    texts = source.content == "texts"
     for name, kind in (OF_TEXTS if texts else OF_PICTURES).items():
         section(params, name, kind)
     validated(params.get("validate", {}), "validate", ValidateConfig)
@@ -50,8 +52,17 @@ def check_params(params: Params) -> None:
         for name, given in named(params, "features").items():
             validated(given, f"features.{name}", FeaturesSettings)
     for name in named(params, "runs"):
-        read_run(params, name)
+        _check_run(params, name, source)
     assess.read_config(params)
     watch.check_folds(params.get("assess") or {})
     read_ensembles(params)
     check_references(params)
+
+
+def _check_run(params: Params, name: str, source: SourceConfig) -> None:
+    task = read_run(params, name).task
+    if task.uses_metadata and source.metadata is None:
+        raise UserError(
+            f"params.yaml: runs.{name}: the task {task.name} learns from columns of source.metadata, which is null; "
+            "name a CSV there"
+        )

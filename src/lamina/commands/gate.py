@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lamina.commands.markdown import escaped, table
-from lamina.config import read_params
+from lamina.config import named, read_params
 from lamina.data.drift import DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.files import staged, write_json
@@ -215,10 +215,17 @@ def _measures(system: Path) -> dict[str, MeasureName]:
 
 
 def _champion(system: Path, runs: Collection[str]) -> Champion:
-    """Return the champion among the runs of the first task that has runs."""
-    tasks = result_tasks(read_params(system))
+    """Return the champion among the runs of the first task that has runs, and of its first target if it has several."""
+    params = read_params(system)
+    tasks = result_tasks(params)
     leading = next(task for task in TASKS.values() if any(tasks[name] == task for name in runs))
-    return choose(system, [name for name in runs if tasks[name] == leading], leading.measure)
+    targets = {
+        name: [(named(params, "runs").get(name) or {}).get(key) for key in ("target", "targets")]
+        for name, task in tasks.items()
+        if name in runs and task == leading
+    }
+    first = next(iter(targets.values()))
+    return choose(system, [name for name, of_run in targets.items() if of_run == first], leading.measure)
 
 
 def _data_baseline(system: Path) -> Path:

@@ -95,11 +95,10 @@ def find_separator(cells: "pd.Series[str]") -> str | None:
     return next((one for one in SEPARATORS if cells.str.contains(one, regex=False).any()), None)
 
 
-def targets_digest(table: "pd.DataFrame | pd.Series[float]") -> str:
-    """Return the SHA-256 of targets by id."""
-    frame = table.to_frame() if isinstance(table, pd.Series) else table
-    values = pd.util.hash_pandas_object(frame.sort_index()).to_numpy()
-    return json_digest([list(map(str, frame.columns)), values.tolist()])
+def targets_digest(table: pd.DataFrame) -> str:
+    """Return the SHA-256 of targets by id, whatever the order of the rows."""
+    values = pd.util.hash_pandas_object(table.sort_index()).to_numpy()
+    return json_digest([list(map(str, table.columns)), values.tolist()])
 
 
 def _column(table: pd.DataFrame, name: str, key: str) -> "pd.Series[str]":

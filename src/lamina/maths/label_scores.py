@@ -51,7 +51,7 @@ def _best_threshold(probabilities: Floats, truth: Flags, thresholds: Floats, at:
     named[:, at] = False
     both, count = (truth & named).sum(axis=1), truth.sum(axis=1) + named.sum(axis=1)
     score, has = probabilities[:, at], truth[:, at]
-    levels = np.unique(np.quantile(np.unique(score), np.linspace(0, 1, TRIED)))
+    levels = np.unique(np.quantile(np.unique(score), np.linspace(0, 1, TRIED), method="nearest"))
     tried = np.array([thresholds[at], *(levels[1:] + levels[:-1]) / 2])  # the present one first: of equal ones it stays
     given = score[:, None] >= tried
     hits, total = both[:, None] + (given & has[:, None]), count[:, None] + given

@@ -13,6 +13,7 @@ from lamina.maths.scores import accuracy_interval
 
 Floats = NDArray[np.float64]
 SCORES: Final = 4  # of the bootstrap, by which it has fewer samples
+ROUNDING: Final = 1e-12
 
 
 def find_margin(target: ArrayLike, predicted: ArrayLike, origin: ArrayLike, coverage: float = COVERAGE) -> float:
@@ -104,13 +105,11 @@ def _rates(true: Floats, found: Floats, weights: Floats) -> dict[str, Floats]:
     with np.errstate(divide="ignore", invalid="ignore"):
         total = weights.sum(axis=1)
         squares = weights @ np.square(true - found)
-        means = (weights @ true) / total
-        spread = weights @ np.square(true) - total * np.square(means)
+        centered = true - true.mean()  # without it, the spread of large numbers is lost in rounding
+        spread = weights @ np.square(centered) - np.square(weights @ centered) / total
         return {
             "rmse": np.sqrt(squares / total),
-            "r2": np.where(
-                spread > 1e-12 * np.maximum(weights @ np.square(true), 1e-300), 1 - squares / spread, np.nan
-            ),
+            "r2": np.where(spread > ROUNDING * (weights @ np.square(centered)), 1 - squares / spread, np.nan),
             "spearman": _spearman(true, found, weights),
         }
 

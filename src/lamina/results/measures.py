@@ -178,6 +178,10 @@ class MeanMeasure(Measure):
 
     same: ClassVar[float] = 1e-3
 
+    def visible(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return which difference of each picture is visible, (n,), by the values before it."""
+        return np.maximum(self.same * values, self.same)
+
     @abstractmethod
     def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
         """Return the measure of each picture."""
@@ -201,7 +205,7 @@ class MeanMeasure(Measure):
         first, second = (self.of_each(answers, keys) for answers in (before, after))
         origin, mean = [origins[key] for key in keys], float(first.mean())
         losses = first - second if self.higher_is_better else second - first
-        visible = np.maximum(self.same * first, self.same)
+        visible = self.visible(first)
         unit = 1.0 if self.share else mean or sys.float_info.min  # without any error before, each is infinitely more
         low, high = map(float, mean_interval(losses, origin))
         return Change(
@@ -283,6 +287,9 @@ class MeanAbsoluteError(MeanMeasure):
     def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
         return np.array([abs(float(answers[key][0]) - float(answers[key][1])) for key in keys])
 
+    def visible(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(self.same * values, self.same * float(values.mean()))  # a target has any unit
+
     def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
         return before[0] != after[0]
 
@@ -309,10 +316,10 @@ class MeanF1(MeanMeasure):
         return tuple(values)
 
     def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
-        return np.array([_f1(*(set(filter(None, cell.split("|"))) for cell in answers[key])) for key in keys])
+        return np.array([_f1(*map(_labels, answers[key])) for key in keys])
 
     def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
-        return before[0] != after[0]
+        return _labels(before[0]) != _labels(after[0])
 
 
 MEASURES: Final[Mapping[MeasureName, Measure]] = MappingProxyType(
@@ -325,6 +332,10 @@ def _numbers(values: Sequence[Any]) -> list[float]:
         return [float(value) for value in values]
     except TypeError as error:
         raise ValueError(str(error)) from None
+
+
+def _labels(cell: str) -> set[str]:
+    return set(filter(None, cell.split("|")))
 
 
 def _f1(true: set[str], predicted: set[str]) -> float:

@@ -15,7 +15,7 @@ from lamina.tasks.output_learner import OutputLearner
 from lamina.text import one_line
 from lamina.training.learner import Setup
 
-FOLDS: Final = ("train", "validation")
+FOLDS: Final = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def with_truth(setup: Setup, truth: pd.DataFrame) -> dict[str, Any]:
     The manifest has another column, `place`: that of a row in the split. How many pictures are not used is printed.
 
     Raises:
-        UserError: if no picture of the training or the validation fold is left.
+        UserError: if no picture of a fold is left, also of the test fold, so that it does not fail after the training.
     """
     manifest = setup.manifest.assign(place=np.arange(len(setup.manifest)))
     known = manifest["id"].isin(truth.index)
@@ -62,9 +62,9 @@ def with_truth(setup: Setup, truth: pd.DataFrame) -> dict[str, Any]:
         print(one_line(f"note: {left_out} of {of} pictures have no answer in source.metadata"), file=sys.stderr)
     rows = manifest[known]
     for fold in FOLDS:
-        if not (rows["fold"] == fold).any():
+        if (manifest["fold"] == fold).any() and not (rows["fold"] == fold).any():
             raise UserError(
-                f"source.metadata: no picture of the fold {fold} has an answer; complete the table, or look at its "
+                f"source.metadata: no picture of the fold {fold} has an answer; complete the table, or correct its "
                 "column file"
             )
     return vars(setup) | {"manifest": rows, "truth": truth}

@@ -135,7 +135,7 @@ class HeadLearner(OutputLearner):
         if self.settings.starts_from_file:
             from lamina.models.weights import load_weights
 
-            like = "a run with as many features and the same number of classes"
+            like = "a run with as many features and outputs"
             built = self.build(numbers)
             load_weights(built, Path(self.settings.weights), layer=built.name, like=like)
             layers = (built.get_layer(name).get_weights() for name in ("hidden", self.outputs.name))

@@ -2,17 +2,11 @@
 
 from collections.abc import Mapping
 
-from lamina.results.metrics import Interval, bounds
+from lamina.results.estimate import Estimate
+from lamina.results.metrics import bounds
 from lamina.results.result_file import ResultFile
 from lamina.tasks.classify import results
 from lamina.tasks.classify.results import Calibration, ClassScores
-
-
-class Estimate(ResultFile):
-    """A score and its 95 % interval, None for one origin."""
-
-    value: float
-    interval: Interval = None
 
 
 class SetScores(ResultFile):

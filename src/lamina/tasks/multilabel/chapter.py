@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lamina.charts.chapter import Chapter, ShownRows, render
-from lamina.charts.plain import Baseline, plain_chapter
+from lamina.charts.plain import Baseline, chapter_by_group, plain_chapter
 from lamina.maths.label_scores import f1_of_each
 from lamina.results.metrics import FEW_CLASSES
 from lamina.results.trained import TrainedRun, read_trained
@@ -26,11 +26,16 @@ SCORES: Final = {
 
 
 def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
-    """Lay out the chapter, highest test F1 first; see `lamina.tasks.task.Task.chapter`."""
+    """Lay out the chapter, highest test F1 of the same targets first; see `lamina.tasks.task.Task.chapter`."""
+    runs = [read_trained(system, name, Metrics, PREDICTED) for name in names]
+    return chapter_by_group("Labels", "multilabel", runs, _targets, _lay_out)
+
+
+def _lay_out(title: str, anchor: str, runs: Sequence[TrainedRun]) -> Chapter:
     return plain_chapter(
-        "Labels",
-        "multilabel",
-        [read_trained(system, name, Metrics, PREDICTED) for name in names],
+        title,
+        anchor,
+        runs,
         higher_is_better=True,
         of_each=_f1,
         baseline=Baseline(
@@ -42,6 +47,10 @@ def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
             "given."
         },
     )
+
+
+def _targets(run: TrainedRun) -> str:
+    return ", ".join(run.record.settings["targets"])
 
 
 def _test(run: TrainedRun) -> LabelScores:

@@ -8,21 +8,15 @@ import numpy as np
 import pandas as pd
 
 from lamina.inputs.targets import FORBIDDEN
+from lamina.results.estimate import Estimate
 from lamina.results.folders import made_by
-from lamina.results.metrics import FEW_CLASSES, Interval, Scores, bounds
+from lamina.results.metrics import FEW_CLASSES, Scores, bounds
 from lamina.results.metrics import Metrics as BaseMetrics
 from lamina.results.result_file import ResultFile, read_result
 from lamina.results.uncertainty import FOLDER
 
 PREDICTED: Final = ("id", "origin", "labels", "predicted")  # columns of predictions.parquet before probabilities
 THRESHOLDS: Final = "thresholds.json"
-
-
-class Estimate(ResultFile):
-    """A score and its 95 % interval, None for one origin."""
-
-    value: float
-    interval: Interval = None
 
 
 class LabelScore(ResultFile):

@@ -1,15 +1,30 @@
 """Settings of runs that give a picture any number of labels."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, ValidationError, WrapValidator
 
 from lamina.tasks import output_settings
-from lamina.training.settings import GradientSettings, RunSettings
+from lamina.training.settings import RunSettings
 
 
-class LabelSettings(GradientSettings):
+def _check_columns(value: Any, validate: Callable[[Any], Any]) -> Any:
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("expected a list of columns of source.metadata, as [seen] or [cat, dog]") from None
+
+
+Columns: TypeAlias = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    Strict(False),
+    Field(min_length=1),
+    WrapValidator(_check_columns),
+]
+
+
+class LabelSettings(output_settings.MetadataSettings):
     """A run that learns labels.
 
     Attributes:
@@ -17,7 +32,7 @@ class LabelSettings(GradientSettings):
             (`lamina.inputs.targets.read_label_sets`).
     """
 
-    targets: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Strict(False), Field(min_length=1)]
+    targets: Columns
 
 
 class HeadSettings(output_settings.HeadSettings, LabelSettings):

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from lamina.charts import figures
 from lamina.charts.chapter import Chapter, ShownRows, render
-from lamina.charts.plain import Baseline, plain_chapter
+from lamina.charts.plain import Baseline, chapter_by_group, plain_chapter
 from lamina.results.trained import TrainedRun, read_trained
 from lamina.tasks.regress.results import PREDICTED, Metrics, NumberScores
 
@@ -24,11 +24,16 @@ DOTS: Final = 2000  # of a figure
 
 
 def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
-    """Lay out the chapter, lowest test MAE first; see `lamina.tasks.task.Task.chapter`."""
+    """Lay out the chapter, lowest test MAE of a target first; see `lamina.tasks.task.Task.chapter`."""
+    runs = [read_trained(system, name, Metrics, PREDICTED) for name in names]
+    return chapter_by_group("Numbers", "numbers", runs, _target, _lay_out)
+
+
+def _lay_out(title: str, anchor: str, runs: Sequence[TrainedRun]) -> Chapter:
     return plain_chapter(
-        "Numbers",
-        "numbers",
-        [read_trained(system, name, Metrics, PREDICTED) for name in names],
+        title,
+        anchor,
+        runs,
         of_each=_errors,
         baseline=Baseline(name="always the training mean", value=lambda run: _test(run).baseline or 0.0),
         further=_further,
@@ -37,6 +42,10 @@ def chapter(system: Path, names: Sequence[str], data: ShownRows) -> Chapter:
             "furthest off: the true number, and the predicted one."
         },
     )
+
+
+def _target(run: TrainedRun) -> str:
+    return str(run.record.settings["target"])
 
 
 def _test(run: TrainedRun) -> NumberScores:
@@ -51,7 +60,7 @@ def _further(run: TrainedRun) -> Markup:
     test, rows = _test(run), run.predictions.sort_values("id").head(DOTS)
     true, found = rows["target"].to_numpy(float), rows["predicted"].to_numpy(float)
     margin = test.held.margin if test.held else None
-    target = run.record.settings["target"]
+    target = _target(run)
     drawn = {
         "predicted over true": figures.predicted_over_true(true, found, margin),
         "residuals over true": figures.residuals(true, found),

@@ -64,8 +64,8 @@ class NumberLearner(MetadataLearner):
     def judge(self, learned: Learned, fold: str) -> pd.DataFrame:
         """Return `target` and `predicted`, in units of the target."""
         predicted = learned.predict(self.judged_examples(fold))[:, 0]
-        true = self.labels(self.rows(fold))[:, 0]
-        return pd.DataFrame({"target": true.astype(np.float64), "predicted": predicted.astype(np.float64)})
+        true = self.truth.loc[self.rows(fold)["id"]].to_numpy()[:, 0]
+        return pd.DataFrame({"target": true, "predicted": predicted.astype(np.float64)})
 
     def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
         errors = (judged["target"] - judged["predicted"]).abs()

@@ -4,21 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
+from lamina.results.estimate import Estimate
 from lamina.results.folders import made_by
-from lamina.results.metrics import Interval, Scores, bounds
 from lamina.results.metrics import Metrics as BaseMetrics
+from lamina.results.metrics import Scores, bounds
 from lamina.results.result_file import ResultFile, read_result
 from lamina.results.uncertainty import FOLDER
 
 PREDICTED: Final = ("id", "origin", "target", "predicted")  # columns of predictions.parquet
 MARGIN: Final = "margin.json"
-
-
-class Estimate(ResultFile):
-    """A score and its 95 % interval, None for one origin."""
-
-    value: float
-    interval: Interval = None
 
 
 class Coverage(ResultFile):

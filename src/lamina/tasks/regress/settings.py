@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from lamina.tasks import output_settings
-from lamina.training.settings import GradientSettings, RunSettings
+from lamina.training.settings import RunSettings
 
 
-class NumberSettings(GradientSettings):
+class NumberSettings(output_settings.MetadataSettings):
     """A run that learns a number. target: a column of `source.metadata`, in any unit."""
 
     target: Annotated[str, Field(min_length=1)]
