@@ -123,6 +123,11 @@ def test_some_libraries_are_imported_by_one_module_alone() -> None:
     assert {module for module in importing("keras") if room(module) == "tracking"} == {"lamina.tracking.pyfunc"}
 
 
+def test_the_warm_process_loads_no_library_past_the_module_that_tames_it() -> None:
+    loaded = {name.partition(".")[0] for names in LIBRARIES.values() for name in names}
+    assert not loaded & {"openvino", "keras", "tensorflow"}
+
+
 @pytest.mark.parametrize("module", [module for module in all_modules() if room(module) in ("maths", "data")])
 def test_the_data_side_does_not_need_tensorflow(module: str) -> None:
     assert "lamina.models.keras_runtime" not in closure(module)

@@ -40,9 +40,10 @@ NUMBER: Final = struct.Struct("!i")
 HELPERS: Final = ("entry", "folds", "run_stage", "warm")  # modules next to this one that are no stages
 COLD: Final = ("watch",)  # it always runs, and mostly alone
 KERAS: Final = "lamina.models.keras_runtime"  # before jax, which it would import more of
+OPENVINO: Final = "lamina.models.openvino_runtime"  # which keeps its telemetry from starting a process
 # what stages import while they run, in addition to the imports of their modules
 LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "extract": (KERAS, "openvino"),
+    "extract": (KERAS, OPENVINO),
     "tune": (KERAS, "jax", "optuna"),
     "train": (KERAS, "jax", "mlflow.tracking"),
     "assess": (KERAS, "jax", "sklearn"),
