@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from checkout import ROOT
 from lamina.source_code import PACKAGE, all_modules, closure, imported_modules, named_imports, source
+from lamina.stages.warm import LIBRARIES
 from lamina.stages.watch import stages as stage_modules
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
