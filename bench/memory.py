@@ -31,12 +31,13 @@ def take(archive: Path, count: int, out: Path) -> int:
 
 
 def draw(count: int, side: int, out: Path) -> int:
-    """Write an archive of `count` different pictures of colored patches; return their number."""
+    """Write an archive of `count` different pictures of colored patches, as bright as photographs; return the number."""
     random = np.random.default_rng(13)
     patches = side // PATCH
     with zipfile.ZipFile(out, "w") as target:
         for number in range(count):
-            colors = random.integers(0, 256, (patches, patches, 3), np.uint8)
+            low, high = np.sort(random.integers(0, 256, 2))
+            colors = random.integers(low, high + 1, (patches, patches, 3), np.uint8)
             pixels = colors.repeat(PATCH, axis=0).repeat(PATCH, axis=1)
             _, encoded = cv2.imencode(".png", pixels)
             target.writestr(f"{number % CLASSES:04}/{number}.png", encoded.tobytes())
