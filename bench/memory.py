@@ -31,7 +31,7 @@ def take(archive: Path, count: int, out: Path) -> int:
 
 
 def draw(count: int, side: int, out: Path) -> int:
-    """Write an archive of `count` different pictures of colored patches, as bright as photographs; return the number."""
+    """Write an archive of different pictures of colored patches, as bright as photographs; return their number."""
     random = np.random.default_rng(13)
     patches = side // PATCH
     with zipfile.ZipFile(out, "w") as target:
