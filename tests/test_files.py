@@ -12,7 +12,7 @@ import pytest
 
 from lamina.files import staged
 
-WRITERS, MANY = 4, 1000  # processes, and files of each
+WRITERS, MANY = 4, 400  # processes, and files of each
 
 # writes five files in turn, each when a file of that number appears in `go`, and prints that it has written it
 WRITER = """

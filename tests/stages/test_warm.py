@@ -79,7 +79,7 @@ def ended(output: str) -> list[str]:
     return [line.removeprefix("ended ") for line in output.splitlines() if line.startswith("ended ")]
 
 
-def wait_for(what: object, seconds: float = 60) -> None:
+def wait_for(what: object, seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not what():  # type: ignore[operator]
         assert time.monotonic() < end, "waited in vain"

@@ -6,14 +6,19 @@ the stages before from the DVC remote. If they are not there, it must not make t
 """
 
 import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from lamina.stages import warm
 
 ONLY: Final = "LAMINA_ONLY"
+SECONDS_TO_END: Final = 10.0  # for a stage that was interrupted
 
 
 def main() -> None:
@@ -37,7 +42,26 @@ def main() -> None:
     from lamina.stages import entry
 
     sys.argv = [name, *sys.argv[2:]]
+    signal.signal(signal.SIGINT, _interrupted)
     entry.run_stage(module.main)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    """Interrupt the stage, and end it soon even if a library swallows that, or waits for processes that are gone."""
+    timer = threading.Timer(SECONDS_TO_END, _end)
+    timer.daemon = True
+    timer.start()
+    raise KeyboardInterrupt
+
+
+def _end() -> None:
+    """End this process and those that work for it."""
+    import psutil
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.terminate()
+    os._exit(warm.INTERRUPTED)
 
 
 if __name__ == "__main__":
