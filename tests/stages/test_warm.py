@@ -142,7 +142,7 @@ def test_a_worker_ends_when_nobody_waits_for_it(system: Path, who: str) -> None:
 
 
 def test_a_worker_outlives_the_server_and_a_new_one_comes(system: Path) -> None:
-    (system / "params.yaml").write_text(PARAMS.replace("4000", "400"))
+    (system / "params.yaml").write_text(PARAMS.replace("4000", "150"))
     dvc = start(system, "download", "filter")
     server = worker_of(system, "download").parent()
     server.kill()
