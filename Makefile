@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS := 1
 # compile libraries once, not again in every process: that takes half of the time of their import
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run repository test ui bench bench-quick docs notebook sbom lock clean
+.PHONY: run repository test types tests ui bench bench-quick docs notebook sbom lock clean
 
 run: repository .venv/run
 	lamina check
@@ -28,12 +28,17 @@ repository:
 	@git rev-parse --git-dir >/dev/null 2>&1 || \
 	  { echo "error: DVC needs a git repository, and this is none: clone lamina, or run: git init" >&2; exit 2; }
 
-# one process more than two cores have: some tests wait for servers and timeouts
 test: .venv/dev
 	ruff check .
 	ruff format --check .
+	$(MAKE) --jobs 2 types tests
+
+types: .venv/dev
 	mypy
-	pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
+
+# more processes than two cores: some tests wait for servers and timeouts
+tests: .venv/dev
+	pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 30
 
 ui: .venv/run
 	@python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$(PORT)" 2>/dev/null || \

@@ -362,6 +362,7 @@ def test_jobs_of_slurm_end_in_the_same_bytes(system: Path, tmp_path: Path) -> No
     assert (system / "dvc.lock").read_bytes() == (alone / "dvc.lock").read_bytes()
 
 
+@pytest.mark.nightly
 def test_the_steps_of_argo_and_github_bring_a_result_from_one_to_the_other(system: Path, tmp_path: Path) -> None:
     """Run here, as the engines would in a container and on a runner."""
     secret = {"DVC_CONFIG_LOCAL": (system.parents[1] / ".dvc" / "config.local").read_text()}

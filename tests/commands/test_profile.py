@@ -229,6 +229,7 @@ def prepare_run(texts: Path) -> None:
     call(texts, "git", "commit", "-qm", "start")
 
 
+@pytest.mark.nightly
 def test_an_experiment_runs_the_runs_of_the_profile(texts: Path) -> None:
     prepare_run(texts)
     call(texts, "lamina", "profile", "quick")

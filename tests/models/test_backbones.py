@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import keras
@@ -24,6 +25,12 @@ RUN = (
     "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_v3", "mobilenet",
     "mobilenet_v2", "mobilenet_v3_small", "resnet50", "vgg16", "vgg19",
 )  # fmt: skip
+SLOW = ("densenet121", "efficientnet_v2_b0", "inception_v3", "vgg19")  # their conventions are those of others
+
+
+def by_time(names: Iterable[str], quick: Collection[str]) -> list[object]:
+    """The names as parameters; those that are not quick are tested at night."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.nightly) for name in names]
 
 
 def extractor(name: str, **change: object) -> Any:
@@ -52,7 +59,7 @@ def test_every_network_of_keras_is_there_and_nothing_else() -> None:
         assert name.replace("_", "") == spec.builder.lower().replace("_", "")
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", by_time(BACKBONES, RUN))
 def test_a_backbone_is_as_the_table_and_the_page_describe(name: str) -> None:
     spec = BACKBONES[name]
     with keras.StatelessScope(initialize_variables=False):  # shapes alone: the largest would take gigabytes
@@ -82,7 +89,7 @@ def test_smaller_pictures_than_the_smallest_are_refused(name: str) -> None:
 # ---- features
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", by_time(RUN, set(RUN) - set(SLOW)))
 def test_features_follow_from_pixels_and_seed_alone(name: str) -> None:
     """At the smallest size: their shape and type, and the same values as from Keras' own functions."""
     spec = BACKBONES[name]

@@ -109,6 +109,7 @@ def test_names_and_labels_are_escaped(tmp_path: Path) -> None:
     assert "a &amp; b" in text
 
 
+@pytest.mark.nightly
 def test_sixteen_runs_stay_below_three_megabytes(tmp_path: Path) -> None:
     originals = write_pictures(tmp_path, side=128)
     write_classifier(tmp_path, "run_0", originals, 0.6)

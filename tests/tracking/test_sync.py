@@ -317,6 +317,7 @@ def test_other_results_replace_those_of_the_same_key(system: Path) -> None:
     assert sync(system, "tiny") == "already there"
 
 
+@pytest.mark.nightly
 def test_two_processes_at_once_are_once_even_where_no_store_was(tmp_path: Path) -> None:
     system = tmp_path / "cells"
     write_run(system)

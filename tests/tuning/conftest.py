@@ -42,7 +42,8 @@ def installed() -> Iterator[Server]:
         yield Server(folder, free_port(), user)
 
 
-@pytest.fixture(params=["postgresql", "journal", "grpc"])
+# a proxy passes on what its database does
+@pytest.fixture(params=["postgresql", "journal", pytest.param("grpc", marks=pytest.mark.nightly)])
 def shared(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shared]:
     """A place that workers share, named by the environment; by `indirect` parameters only some kinds."""
     there: Shared

@@ -5,6 +5,9 @@ forks the worker that runs it, so that the next stage finds it loaded. The proce
 folder, arguments and environment over, waits, and ends with the worker's exit code. The server computes nothing, and
 serves one `dvc`, one folder and one user.
 
+The server's allocator asks for large pages of memory: a step of a wide head, which streams its weights through memory,
+takes a seventh less time with them. That can only be chosen when a process starts.
+
 Any of the three may be killed: a worker ends when its client does; a client ends when its worker or `dvc` does; the
 server ends with `dvc`. Where there can be no server, the stage runs in the process that DVC started: on other systems
 than Linux, where forking is not safe, without DVC, and with `LAMINA_WARM=0`.
@@ -38,6 +41,8 @@ SECONDS_TO_END: Final = 10.0  # for a worker that has said its exit code, or was
 NUMBER: Final = struct.Struct("!i")
 
 HELPERS: Final = ("entry", "folds", "run_stage", "warm")  # modules next to this one that are no stages
+# glibc has it since 2.35, others ignore it; where the kernel gives no large pages it changes nothing
+TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 COLD: Final = ("watch",)  # it always runs, and mostly alone
 KERAS: Final = "lamina.models.keras_runtime"  # before jax, which it would import more of
 OPENVINO: Final = "lamina.models.openvino_runtime"  # which keeps its telemetry from starting a process
@@ -146,7 +151,7 @@ def _is_own(connection: socket.socket) -> bool:
 
 
 def _start(address: str, dvc: Any) -> None:
-    """Fork the server. A worker of it comes back from here, runs its stage, and raises SystemExit."""
+    """Start the server."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(address)
@@ -161,7 +166,29 @@ def _start(address: str, dvc: Any) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)  # so that nobody waits for the server
-    _work(*_serve(listener, dvc))
+    listener.set_inheritable(True)
+    tunables = ":".join(filter(None, (os.environ.get(TUNABLES), LARGE_PAGES)))
+    command = [sys.executable, "-m", __name__, str(listener.fileno()), str(dvc.pid), str(dvc.create_time())]
+    try:
+        os.execve(sys.executable, command, os.environ | {TUNABLES: tunables})  # noqa: S606 - ourselves
+    finally:  # without Python there is no server: the client runs its stage itself
+        os._exit(1)
+
+
+def main() -> None:
+    """Be the server, for a listening socket and the pid and time of creation of `dvc`.
+
+    A worker of it comes back from `_serve`, runs its stage, and raises SystemExit.
+    """
+    import psutil
+
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    listener.set_inheritable(False)
+    os.environ.pop(TUNABLES)
+    with suppress(psutil.NoSuchProcess):
+        dvc = psutil.Process(int(sys.argv[2]))
+        if str(dvc.create_time()) == sys.argv[3]:
+            _work(*_serve(listener, dvc))
 
 
 def _serve(listener: socket.socket, dvc: Any) -> tuple[socket.socket, dict[str, Any], list[int]]:
@@ -263,3 +290,7 @@ def _end_group() -> None:
     """
     os.killpg(0, signal.SIGTERM)
     os._exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
