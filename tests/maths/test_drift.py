@@ -379,7 +379,12 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("quantity", CHANGES)
+QUICK = ("brightness", "classes", "rejected: grayscale")  # one of each kind
+
+
+@pytest.mark.parametrize(
+    "quantity", [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in CHANGES]
+)
 def test_what_drifted_is_named_with_its_amount_and_stops_the_pipeline(
     quantity: str, accepted: Path, tmp_path: Path
 ) -> None:

@@ -63,7 +63,8 @@ def test_colors_are_predicted_at_a_fraction_of_the_side(size: int, loss: str, le
     [
         *(("small_cnn", size, decoder) for size in (32, 77) for decoder in ("dense", "conv", "unet")),
         *(("vgg16", 33, decoder) for decoder in ("dense", "conv", "unet")),
-        *(("lenet5", 33, "unet"), ("mobilenet_v2", 50, "unet"), ("inception_v3", 75, "unet")),
+        *(("lenet5", 33, "unet"), ("mobilenet_v2", 50, "unet")),
+        pytest.param("inception_v3", 75, "unet", marks=pytest.mark.nightly),
     ],
 )
 def test_every_decoder_fits_encoders_and_sizes(backbone: str, size: int, decoder: str) -> None:
@@ -76,7 +77,12 @@ def test_every_decoder_fits_encoders_and_sizes(backbone: str, size: int, decoder
 
 @pytest.mark.parametrize(
     ("backbone", "scales"),
-    [("small_cnn", [2, 4, 8]), ("vgg16", [2, 4, 8, 16]), ("resnet50", [2, 4, 8, 16]), ("densenet121", [2, 4, 8, 16])],
+    [
+        ("small_cnn", [2, 4, 8]),
+        ("vgg16", [2, 4, 8, 16]),
+        ("resnet50", [2, 4, 8, 16]),
+        pytest.param("densenet121", [2, 4, 8, 16], marks=pytest.mark.nightly),
+    ],
 )
 def test_skips_come_from_every_scale_of_the_encoder(backbone: str, scales: list[int]) -> None:
     trunk = load_trunk(backbone, weights="weights/random", size=64, seed=1)
