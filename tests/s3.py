@@ -13,6 +13,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 BUCKET = "shards"
 ACCOUNT = "123456789012"  # moto's
+BUSY = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate</Message></Error>"
 FULL = b"<Error><Code>XMinioStorageFull</Code><Message>Storage backend is full</Message></Error>"
 
 
@@ -22,11 +23,13 @@ class Storage:
 
     Attributes:
         log: a pair for each request so far: its method and path.
+        busy: how many of the next files it does not take, and asks the client to come again.
         full: whether it has no room for files that workers write.
         on_request: called with method and path, before the answer.
     """
 
     log: list[tuple[str, str]] = field(default_factory=list)
+    busy: int = 0
     full: bool = False
     on_request: Callable[[str, str], None] = lambda method, path: None
     server: BaseWSGIServer | None = None
@@ -54,10 +57,11 @@ class Storage:
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         self.log.append((method, path))
         self.on_request(method, path)
-        if self.full and method == "PUT" and "/out/" in path:
-            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response("507 Insufficient Storage", [("Content-Type", "application/xml")])
-            return [FULL]
+        if method == "PUT" and self.busy:
+            self.busy -= 1
+            return refusal("503 Slow Down", BUSY, environ, start_response)
+        if method == "PUT" and self.full and "/out/" in path:
+            return refusal("507 Insufficient Storage", FULL, environ, start_response)
         answer: Iterable[bytes] = self.app(environ, start_response)
         return answer
 
@@ -84,3 +88,9 @@ class Storage:
     def held(self) -> list[str]:
         """Names of all files in the bucket."""
         return sorted(s3_backends[ACCOUNT]["aws"].buckets[BUCKET].keys)
+
+
+def refusal(status: str, body: bytes, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    start_response(status, [("Content-Type", "application/xml")])
+    return [body]

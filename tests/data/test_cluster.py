@@ -6,6 +6,7 @@ They share the file system, or a real S3 server that the tests start.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -174,6 +175,7 @@ def test_workers_that_share_no_files_make_the_same_bytes_even_if_one_dies(
                 other.kill()
 
         shards.on_request = kill_at_first_pack
+        shards.busy = 2  # the library tries again
         prepare(HERE / "data/raw", CONVERT, HERE / "apart", what="test")
         assert other.wait(10) < 0
     assert files_of(system / "apart") == alone
@@ -213,41 +215,55 @@ def test_what_a_killed_stage_left_is_used_and_removed(
     assert not shards.held
 
 
-def gone_at_first_pack(storage: Storage, *, full: bool) -> None:
-    def act(method: str, path: str) -> None:
-        if method == "PUT" and "/out/" in path:
-            storage.on_request = lambda method, path: None
-            threading.Thread(target=storage.stop).start()
-
-    storage.full = full
-    if not full:
-        storage.on_request = act
-
-
-@pytest.mark.parametrize(
-    ("full", "said"),
-    [
-        (
-            True,
-            r"LAMINA_SHARDS: the worker tcp://.*s3://shards/systems/\w+: .*Storage backend is full.*run `dvc repro`",
-        ),
-        (False, r"LAMINA_SHARDS: .*s3://shards/systems/\w+: .*; check AWS_ENDPOINT_URL and the storage"),
-    ],
-)
-def test_storage_that_fails_while_workers_use_it_is_named(
-    raw: Path, alone: dict[str, bytes], shards: Storage, tmp_path: Path, full: bool, said: str
-) -> None:
-    gone_at_first_pack(shards, full=full)
-    with pytest.raises(UserError, match=said):
+def test_full_storage_is_named(raw: Path, shards: Storage, tmp_path: Path) -> None:
+    shards.full = True
+    with pytest.raises(
+        UserError, match=r"the worker tcp://.*s3://shards/systems/\w+: .*Storage backend is full; check"
+    ):
         prepare(raw, CONVERT, tmp_path, what="test")
-    assert bool(shards.held) is not full
-    gone_at_first_pack(shards, full=False)
-    shards.on_request = lambda method, path: None
-    if not full:
-        shards.start()
+    assert not shards.held
+
+
+def test_storage_that_goes_away_is_named_and_what_is_done_stays(
+    raw: Path, alone: dict[str, bytes], shards: Storage, tmp_path: Path
+) -> None:
+    def stop_when_a_pack_is_here(method: str, path: str) -> None:
+        if method == "POST":  # delete: the files have been taken
+            shards.on_request = lambda method, path: None
+            shards.stop()
+
+    shards.on_request = stop_when_a_pack_is_here
+    with pytest.raises(UserError, match=r"LAMINA_SHARDS: .*s3://shards/systems/\w+: .*; check AWS_ENDPOINT_URL"):
+        prepare(raw, CONVERT, tmp_path, what="test")
+    assert shards.held
+    done = [path for path in tmp_path.rglob("*.npy") if path.with_suffix(".parquet").exists()]
+    shards.start()
+    shards.log.clear()
     prepare(raw, CONVERT, tmp_path, what="test")
     assert files_of(tmp_path) == alone
+    assert len(outputs(shards)) == len(alone) - 2 * len(done) < len(alone)
     assert not shards.held
+
+
+def test_what_a_worker_puts_after_ctrl_c_is_removed(raw: Path, shards: Storage, tmp_path: Path) -> None:
+    def interrupt_at_first_pack(method: str, path: str) -> None:
+        if method == "PUT" and "/out/" in path:
+            shards.on_request = lambda method, path: None
+            os.kill(os.getpid(), signal.SIGINT)
+
+    shards.on_request = interrupt_at_first_pack
+    with pytest.raises(KeyboardInterrupt):
+        prepare(raw, CONVERT, tmp_path, what="test")
+    with Client(os.environ[ADDRESS]) as client:
+        while any(client.processing().values()):
+            time.sleep(0.02)
+    assert outputs(shards)
+    assert not shards.held
+
+
+def outputs(storage: Storage) -> list[str]:
+    """The files that workers put so far."""
+    return [path for method, path in storage.log if method == "PUT" and "/out/" in path]
 
 
 @pytest.mark.parametrize(
@@ -298,6 +314,21 @@ def test_a_missing_package_is_named_here_and_on_a_worker(
     assert not shards.held
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(UserError, match=r"LAMINA_SHARDS: the package s3fs is missing; run `pip install"):
+        prepare(raw, CONVERT, tmp_path / "packs", what="test")
+
+
+def test_a_worker_without_lamina_is_named(
+    raw: Path, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without/lamina.py").write_text("raise ModuleNotFoundError('No module named lamina')\n")
+    monkeypatch.setenv(ADDRESS, elsewhere)
+    with (
+        worker(elsewhere, tmp_path / "elsewhere", tmp_path / "without"),
+        pytest.raises(
+            UserError, match=r"the worker tcp://.* cannot use lamina \(.*; run `pip install 'lamina\[cluster\]'"
+        ),
+    ):
         prepare(raw, CONVERT, tmp_path / "packs", what="test")
 
 

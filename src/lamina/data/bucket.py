@@ -89,9 +89,11 @@ class Bucket:
             self._storage.rm([self._path(name) for name in names])
 
     def clear(self) -> None:
-        """Delete the folder with all that is in it."""
-        with self._in_one_line(), suppress(FileNotFoundError):
-            self._storage.rm(self._folder, recursive=True)
+        """Delete the folder with all that is in it, and first what workers read: see `lamina.data.remote_calls`."""
+        with self._in_one_line():
+            for folder in (self._path("in"), self._folder):
+                with suppress(FileNotFoundError):
+                    self._storage.rm(folder, recursive=True)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
@@ -151,4 +153,4 @@ def own_folder(url: str, folder: Path) -> Iterator[Bucket]:
     finally:
         with suppress(UserError):  # what cannot be reached cannot be cleared: the next process tries again
             bucket.clear()
-            note.unlink()
+            note.unlink(missing_ok=True)

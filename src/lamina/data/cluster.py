@@ -101,7 +101,11 @@ def _check_code(client: Any, address: str, module: str) -> None:
             f"{ADDRESS}: the scheduler {address} has no worker; start some with `dask worker {address}`"
         ) from None
     expected = code_digest(module)
-    for worker, code in sorted(client.run(code_digest, module).items()):
+    for worker, code in sorted(client.run(code_digest, module, on_error="return").items()):
+        if isinstance(code, Exception):
+            raise UserError(
+                f"{ADDRESS}: the worker {worker} cannot use lamina ({code}); run `pip install 'lamina[cluster]'` there"
+            )
         if code != expected:
             raise UserError(f"{ADDRESS}: the worker {worker} has another version of {module}; install the same lamina")
 

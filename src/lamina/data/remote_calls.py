@@ -127,9 +127,10 @@ def _work(work: Callable[..., R], arguments: tuple[Any, ...], url: str, put: str
             bucket.take(put, place / name)
             result = work(place, *arguments, out)
             written = sorted(out.iterdir())
-            if bucket.holds(put):  # otherwise nobody waits for the files any more, and nobody would remove them
-                for path in written:
-                    bucket.put(f"out/{path.name}", path)
+            for path in written:
+                bucket.put(f"out/{path.name}", path)
+            if not bucket.holds(put):  # nobody waits for the files any more, and nobody else would remove them
+                bucket.remove(*(f"out/{path.name}" for path in written))
             return result, [path.name for path in written]
     except OSError as error:
         raise UserError(f"{SHARDS}: {who}{error}; it works in {worker.local_directory}") from None
