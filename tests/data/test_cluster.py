@@ -23,7 +23,7 @@ from checkout import ROOT
 from lamina.data.bucket import SHARDS, Bucket
 from lamina.data.cluster import ADDRESS
 from lamina.data.pixels import ConvertConfig
-from lamina.data.preparation import pack_parcel, prepare
+from lamina.data.preparation import Batch, make_pack, pack_parcel, prepare
 from lamina.data.shards import list_shards, read_pictures
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
@@ -37,7 +37,7 @@ from distributed import Client
 from s3fs import S3FileSystem
 
 CONVERT = ConvertConfig(size=24, isolate="none")
-PICTURES, SIDE = 1200, 32
+PICTURES, SIDE = 800, 32
 HERE = Path("/proc/self/cwd")  # an absolute path that is the system's folder in this process alone
 WORKER = ("dask", "worker", "--nworkers", "1", "--nthreads", "1", "--no-nanny", "--no-dashboard")
 
@@ -193,6 +193,26 @@ def test_workers_that_share_no_files_need_a_bucket(raw: Path, elsewhere: str, mo
         prepare(HERE / "data/raw", CONVERT, HERE / "unseen", what="test")
 
 
+def some_pictures(raw: Path, *, every: int) -> Batch:
+    """Some pictures of each of the first two shards."""
+    pictures = read_pictures(raw, ["sha256"])[::every]
+    groups = {
+        shard: (pictures["part"] == shard.part) & (pictures["group"] == shard.group) for shard in list_shards(raw)
+    }
+    return [(shard, pictures[its].set_index("row")["sha256"]) for shard, its in [*groups.items()][:2]]
+
+
+def test_a_parcel_makes_the_same_pack(raw: Path, tmp_path: Path) -> None:
+    batch = some_pictures(raw, every=7)
+    assert len({shard for shard, _ in batch}) == 2
+    parcel = pack_parcel(raw, batch, CONVERT, tmp_path)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / parcel.name).write_bytes(parcel.content)
+    make_pack(tmp_path / "raw", *parcel.arguments, tmp_path / "there")
+    make_pack(raw, batch, CONVERT, tmp_path / "here")
+    assert files_of(tmp_path / "there") == files_of(tmp_path / "here")
+
+
 def test_what_a_killed_stage_left_is_used_and_removed(
     raw: Path, alone: dict[str, bytes], shards: Storage, tmp_path: Path
 ) -> None:
@@ -201,12 +221,7 @@ def test_what_a_killed_stage_left_is_used_and_removed(
     (packs / ".bucket").write_text("0123456789abcdef")
     bucket = Bucket(f"{os.environ[SHARDS]}/0123456789abcdef")
     bucket.put("out/half.npy", b"of a pack")
-    pictures = read_pictures(raw, ["sha256"])[:256]
-    batch = [
-        (shard, rows.set_index("row")["sha256"])
-        for shard in list_shards(raw)
-        if len(rows := pictures[(pictures["part"] == shard.part) & (pictures["group"] == shard.group)])
-    ]
+    batch = some_pictures(raw, every=1)[:1]  # which is the first pack
     name = bucket.put_once(pack_parcel(raw, batch, CONVERT, packs).content)
     assert len(shards.held) == 2
     prepare(raw, CONVERT, tmp_path, what="test")
@@ -246,19 +261,24 @@ def test_storage_that_goes_away_is_named_and_what_is_done_stays(
 
 
 def test_what_a_worker_puts_after_ctrl_c_is_removed(raw: Path, shards: Storage, tmp_path: Path) -> None:
+    ended = threading.Event()
+
     def interrupt_at_first_pack(method: str, path: str) -> None:
         if method == "PUT" and "/out/" in path:
             shards.on_request = lambda method, path: None
             os.kill(os.getpid(), signal.SIGINT)
+            assert ended.wait(30)
 
     shards.on_request = interrupt_at_first_pack
     with pytest.raises(KeyboardInterrupt):
         prepare(raw, CONVERT, tmp_path, what="test")
-    with Client(os.environ[ADDRESS]) as client:
-        while any(client.processing().values()):
-            time.sleep(0.02)
+    before = len(shards.log)
+    ended.set()
+    end = time.monotonic() + 10
+    while [method for method, path in shards.log[before:] if method != "PUT"][-1:] != ["POST"] or shards.held:
+        assert time.monotonic() < end, shards.held
+        time.sleep(0.02)
     assert outputs(shards)
-    assert not shards.held
 
 
 def outputs(storage: Storage) -> list[str]:
