@@ -291,6 +291,7 @@ def outputs(storage: Storage) -> list[str]:
     [
         (SHARDS, "s3:/shards", r"expected s3://BUCKET/PREFIX.* got 's3:/shards'"),
         (SHARDS, "s3://shards/*", r"expected s3://BUCKET/PREFIX.* got 's3://shards/\*'"),
+        (SHARDS, "s3://key:secret@host/shards", r"expected s3://BUCKET/PREFIX.* got 's3://...@host/shards'"),
         (SHARDS, "s3://nowhere/x", r"s3://nowhere/x/\w+: The specified bucket does not exist; create it"),
         (
             "AWS_ENDPOINT_URL",

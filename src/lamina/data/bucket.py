@@ -32,7 +32,8 @@ def check_url(url: str) -> str:
         UserError: If it is none, or the package for it is missing.
     """
     if not _URL.fullmatch(url):
-        raise UserError(f"{SHARDS}: expected {FORM}, with letters, digits and . _ = - in PREFIX, got {quoted(url)}")
+        shown = quoted(re.sub("//.*@", "//...@", url))  # what is before an @ may be a password
+        raise UserError(f"{SHARDS}: expected {FORM}, with letters, digits and . _ = - in PREFIX, got {shown}")
     if find_spec("s3fs") is None:
         raise UserError(f"{SHARDS}: the package s3fs is missing; run `pip install 'lamina[cluster]'`")
     return url.rstrip("/")
