@@ -281,6 +281,25 @@ def test_what_a_worker_puts_after_ctrl_c_is_removed(raw: Path, shards: Storage, 
     assert outputs(shards)
 
 
+def test_storage_that_hangs_is_named(
+    raw: Path, shards: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+
+    def hang(method: str, path: str) -> None:
+        if method == "PUT" and "/in/" in path:
+            ended.wait(30)
+            raise ConnectionError
+
+    shards.on_request = hang
+    monkeypatch.setattr("lamina.data.bucket.LONGEST", 1.0)
+    with pytest.raises(UserError, match=r"s3://shards/systems/\w+: no answer within 1 seconds; check AWS_ENDPOINT_URL"):
+        prepare(raw, CONVERT, tmp_path, what="test")
+    ended.set()
+    assert not shards.held
+    assert [*tmp_path.rglob(".bucket")]  # something may still arrive: the next run looks for it
+
+
 def outputs(storage: Storage) -> list[str]:
     """The files that workers put so far."""
     return [path for method, path in storage.log if method == "PUT" and "/out/" in path]

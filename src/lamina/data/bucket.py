@@ -20,6 +20,10 @@ from lamina.text import quoted
 
 SHARDS: Final = "LAMINA_SHARDS"
 FORM: Final = "s3://BUCKET/PREFIX"
+LONGEST: Final = (
+    600.0  # seconds for one file; the library alone waits forever where a storage hangs before it takes one
+)
+_CLEARING: Final = 60.0  # seconds
 _URL: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.=-]+)*/?", re.ASCII)
 _NOTE: Final = ".bucket"  # file with the name of a system's own folder, for as long as something may be in there
 _NAME: Final = re.compile(r"[0-9a-f]{16}")
@@ -63,9 +67,9 @@ class Bucket:
         """Write bytes, or the content of a local file, to the file of that name: completely or not at all."""
         with self._in_one_line():
             if isinstance(data, bytes):
-                self._storage.pipe_file(self._path(name), data)
+                self._storage.pipe_file(self._path(name), data, timeout=LONGEST)
             else:
-                self._storage.put_file(str(data), self._path(name))
+                self._storage.put_file(str(data), self._path(name), timeout=LONGEST)
 
     def put_once(self, data: bytes) -> str:
         """Write bytes to a file with their digest as name, unless it is there; return its name."""
@@ -77,24 +81,24 @@ class Bucket:
     def holds(self, name: str) -> bool:
         """Whether there is a file of that name."""
         with self._in_one_line():
-            return bool(self._storage.exists(self._path(name)))
+            return bool(self._storage.exists(self._path(name), timeout=LONGEST))
 
     def take(self, name: str, file: Path) -> None:
         """Copy a file to a local one."""
         with self._in_one_line():
-            self._storage.get_file(self._path(name), str(file))
+            self._storage.get_file(self._path(name), str(file), timeout=LONGEST)
 
     def remove(self, *names: str) -> None:
         """Delete files."""
         with self._in_one_line():
-            self._storage.rm([self._path(name) for name in names])
+            self._storage.rm([self._path(name) for name in names], timeout=LONGEST)
 
     def clear(self) -> None:
         """Delete the folder with all that is in it, and first what workers read: see `lamina.data.remote_calls`."""
         with self._in_one_line():
             for folder in (self._path("in"), self._folder):
                 with suppress(FileNotFoundError):
-                    self._storage.rm(folder, recursive=True)
+                    self._storage.rm(folder, recursive=True, timeout=_CLEARING)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
@@ -111,7 +115,7 @@ class Bucket:
             of_library = (BotoCoreError, HTTPClientError, ClientError, ConnectionFailed, TimeoutError, ValueError)
             if not isinstance(error, of_library) and not isinstance(error.__cause__, of_library):
                 raise
-            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            reason = " ".join(str(error).split()).rstrip(".") or f"no answer within {LONGEST:.0f} seconds"
             raise UserError(f"{SHARDS}: {self._who}{self.url}: {reason}; {_remedy(error)}") from None
 
 
@@ -131,8 +135,8 @@ def _remedy(error: Exception) -> str:
 def own_folder(url: str, folder: Path) -> Iterator[Bucket]:
     """Yield a folder on S3 of a system's own, and remove it at the end.
 
-    A file in the local folder holds its name for as long as something may be in there: what a killed process left is
-    used by the next one, and removed.
+    A file in the local folder holds its name for as long as something may be in there: what a killed or failed process
+    left is used by the next one, and removed.
 
     Args:
         url: Address of the place in which it is made.
@@ -151,7 +155,10 @@ def own_folder(url: str, folder: Path) -> Iterator[Bucket]:
     try:
         bucket.put("probe", b"")
         yield bucket
-    finally:
-        with suppress(UserError):  # what cannot be reached cannot be cleared: the next process tries again
-            bucket.clear()
-            note.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(UserError):
+            bucket.clear()  # the note stays: something may still be on its way
+        raise
+    with suppress(UserError):  # what cannot be reached cannot be cleared: the next process tries again
+        bucket.clear()
+        note.unlink(missing_ok=True)
