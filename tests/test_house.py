@@ -93,6 +93,7 @@ def test_some_rooms_of_one_floor_do_not_know_each_other(low: str, high: str) -> 
     [
         ("cleanlab", ("maths",)),
         ("distributed", ("data",)),
+        ("s3fs", ("data",)),
         ("dvc", ()),
         ("mlflow", ("tracking",)),
         ("great_expectations", ("tracking",)),

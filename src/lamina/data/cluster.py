@@ -1,7 +1,8 @@
 """Shards of a data stage on the workers of a Dask cluster that someone runs, instead of this machine's processes.
 
 The workers read and write the same files: they need the system's folder under the same path, on a shared file system,
-and the same lamina. Without `LAMINA_DASK` nothing here is used.
+and the same lamina. Or they share no files, and `LAMINA_SHARDS` names a place on S3 through which the files go
+(`lamina.data.remote_calls`). Without `LAMINA_DASK` nothing here is used.
 """
 
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any, Final
 
+from lamina.data.bucket import SHARDS, check_url, own_folder
+from lamina.data.remote_calls import RemoteCalls
 from lamina.errors import UserError
 from lamina.source_code import code_digest
 from lamina.text import quoted
@@ -22,29 +25,41 @@ PATIENCE: Final = 10.0  # seconds to wait for the scheduler, and for a worker
 
 
 @contextmanager
-def on_cluster(folder: Path, module: str) -> Iterator[None]:
-    """Have `joblib.Parallel` inside send its calls to the workers, where `LAMINA_DASK` names a scheduler.
+def on_cluster(folder: Path, module: str) -> Iterator[RemoteCalls | None]:
+    """Have calls made by the workers, where `LAMINA_DASK` names a scheduler.
 
     Args:
         folder: absolute, in which the calls work.
         module: whose code they run.
 
+    Yields:
+        What makes the calls, if `LAMINA_SHARDS` is set. Otherwise None: `joblib.Parallel` inside sends its calls to
+        the workers.
+
     Raises:
         UserError: if no scheduler answers or it has no worker; if a worker does not see the folder, or has other code;
-            or if all workers are lost while they work.
+            if the storage on S3 cannot be used, here or by a worker; or if all workers are lost while they work.
     """
-    address = os.environ.get(ADDRESS)
+    address, shards = os.environ.get(ADDRESS), os.environ.get(SHARDS)
     if not address:
-        yield
+        yield None
         return
     if find_spec("distributed") is None:
         raise UserError(f"{ADDRESS}: the package distributed is missing; run `pip install 'lamina[cluster]'`")
+    url = check_url(shards) if shards else None
     with _client(address) as client, _lost_in_one_line(address):
-        _check(client, address, folder, module)
+        _check_code(client, address, module)
+        if url:
+            with own_folder(url, folder) as bucket:
+                calls = RemoteCalls(client, bucket)
+                calls.check()
+                yield calls
+            return
+        _check_folder(client, folder)
         import joblib
 
         with joblib.parallel_config(backend="dask"):
-            yield
+            yield None
 
 
 def _client(address: str) -> Any:
@@ -77,30 +92,40 @@ def _lost_in_one_line(address: str) -> Iterator[None]:
         raise UserError(f"{ADDRESS}: the scheduler {address} went away; start it again and run `dvc repro`") from None
 
 
-def _check(client: Any, address: str, folder: Path, module: str) -> None:
-    """Compare every worker with this process: the shared folder, and the code."""
+def _check_code(client: Any, address: str, module: str) -> None:
+    """Compare the code of every worker with that of this process."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         raise UserError(
             f"{ADDRESS}: the scheduler {address} has no worker; start some with `dask worker {address}`"
         ) from None
-    token = folder / f".cluster-{token_hex(8)}"
-    token.touch()
-    try:
-        found: dict[str, tuple[bool, str]] = client.run(_seen, token, module)
-    finally:
-        token.unlink()
     expected = code_digest(module)
-    for worker, (sees, code) in sorted(found.items()):
-        if not sees:
+    for worker, code in sorted(client.run(code_digest, module, on_error="return").items()):
+        if isinstance(code, Exception):
             raise UserError(
-                f"{ADDRESS}: the worker {worker} does not see {folder}; share it under the same path with all workers"
+                f"{ADDRESS}: the worker {worker} cannot use lamina ({code}); run `pip install 'lamina[cluster]'` there"
             )
         if code != expected:
             raise UserError(f"{ADDRESS}: the worker {worker} has another version of {module}; install the same lamina")
 
 
-def _seen(token: Path, module: str) -> tuple[bool, str]:
-    """Whether a worker sees a file, and the digest of its code."""
-    return token.exists(), code_digest(module)
+def _check_folder(client: Any, folder: Path) -> None:
+    """Check that every worker sees the folder."""
+    token = folder / f".cluster-{token_hex(8)}"
+    token.touch()
+    try:
+        found: dict[str, bool] = client.run(_sees, token)
+    finally:
+        token.unlink()
+    for worker, sees in sorted(found.items()):
+        if not sees:
+            raise UserError(
+                f"{ADDRESS}: the worker {worker} does not see {folder}; share it under the same path with all workers, "
+                f"or set {SHARDS}"
+            )
+
+
+def _sees(token: Path) -> bool:
+    """Whether a worker sees a file."""
+    return token.exists()

@@ -25,7 +25,8 @@ from lamina.data.depth import FULL, Depth, depth_of
 from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError
 from lamina.data.pixels import Box, ConvertConfig, box_fits, cut_square, square_around, whole_picture
-from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard
+from lamina.data.remote_calls import Parcel
+from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard, shard_table
 from lamina.files import copy_bytes, discard, json_digest, staged
 from lamina.maths.color import RgbPixels, srgb_to_lab
 from lamina.progress import progress
@@ -172,8 +173,12 @@ def _facts(
     made: list[pd.DataFrame] = []
     if tasks:
         packs.mkdir(parents=True, exist_ok=True)
-        with on_cluster(packs.absolute(), __name__):
-            made += map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
+        with on_cluster(packs.absolute(), __name__) as remote:
+            if remote:
+                results = remote.map(make_pack, tasks, pack_parcel, packs)
+                made += progress(results, what=what, unit="pictures", sizes=sizes)
+            else:
+                made += map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
     facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
     return facts.set_index(pictures.index)
 
@@ -299,6 +304,17 @@ def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd
     with staged(packs / f"{pack}.parquet") as part:
         pq.write_table(table, part)
     return _with_places([table], [pack])
+
+
+def pack_parcel(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> Parcel:
+    """Pack what `make_pack` needs on a machine without these folders: a raw folder of the batch alone, in one shard."""
+    columns = ["encoded", "boxes"]
+    pictures = pa.concat_tables([shard_table(raw, shard, columns, keys.index) for shard, keys in batch])
+    file = pa.BufferOutputStream()
+    pq.write_table(pictures, file, row_group_size=pictures.num_rows, compression="none", use_dictionary=False)
+    keys = pd.concat([keys for _, keys in batch], ignore_index=True)
+    shard = Shard(part="part-00000.parquet", group=0, rows=len(keys), size=pictures.nbytes)
+    return Parcel(name=shard.part, content=file.getvalue().to_pybytes(), arguments=([(shard, keys)], config))
 
 
 def _square_and_facts(encoded: bytes, boxes: Sequence[Box], config: ConvertConfig) -> tuple[RgbPixels, dict[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
@@ -93,10 +94,15 @@ def read_shard(raw: Path, shard: Shard, columns: Sequence[str], rows: ArrayLike)
     Returns:
         A row per picture, in the order of `rows`.
     """
+    pictures: pd.DataFrame = shard_table(raw, shard, columns, rows).to_pandas()
+    return pictures
+
+
+def shard_table(raw: Path, shard: Shard, columns: Sequence[str], rows: ArrayLike) -> pa.Table:
+    """`read_shard`, as a table of Arrow."""
     path = raw / shard.part
     with pq.ParquetFile(path, metadata=_footer(path, path.stat().st_mtime_ns)) as file:
-        table: pd.DataFrame = file.read_row_group(shard.group, columns=list(columns)).take(np.asarray(rows)).to_pandas()
-    return table
+        return file.read_row_group(shard.group, columns=list(columns)).take(np.asarray(rows))
 
 
 @lru_cache(maxsize=64)
