@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from finished import CONVERT, finished_record, run_settings, write_params
-from lamina.commands.export import EXACT, INT8, export, originals_of
+from lamina.commands.export import EXACT, INT8, export, folders_of, originals_of
 from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from pages import CELLS, write_pictures, write_plan
@@ -30,7 +30,7 @@ def system(tmp_path: Path) -> Path:
     record.write(tmp_path / "models/small/record.json")
     network = build_network("small_cnn", SIDE, len(CELLS), dropout=0.5, seed=3)
     save_model(network, tmp_path / "models/small/model.keras")
-    originals, folders = originals_of(tmp_path, "test")
+    originals, folders = originals_of(tmp_path, "test"), folders_of(tmp_path)
     rows = open_rows(originals, folders)
     answers = np.array(CELLS)[inference(network)(rows.read(np.arange(len(rows)))).argmax(axis=1)]
     split = folders.split / "manifest.parquet"
@@ -90,6 +90,7 @@ def test_a_colorizer_is_exported_as_it_colors(system: Path) -> None:
         found = FORMATS[name].load(system / "exported/tint" / name)(pixels)
         np.testing.assert_allclose(found, expected, atol=0.03)
     with pytest.raises(
-        UserError, match="--format int8: is judged by the accuracy of classes, but run 'tint' has the task colorize"
+        UserError,
+        match="--format int8: is judged by the accuracy of classes, but run 'tint' has the task colorize",
     ):
         export(system, "tint", [INT8])

@@ -1,26 +1,27 @@
 """Networks with whole numbers of 8 bits in place of float32: a quarter of the size, and faster where processors can."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from lamina.models.export_rows import float_batches
 from lamina.quiet_stderr import quiet_stderr
 
 EXAMPLES: Final = 128  # pictures whose values set the ranges
 BATCH: Final = 16
 
 
-def quantize(network: Any, examples: np.ndarray) -> Any:
+def quantize(network: Any, examples: Any) -> Any:
     """Quantize the weights and values of a network, after training: symmetric weights by channel, values by range.
 
     The same network and examples give the same result.
 
     Args:
-        network: In ONNX, from pictures to probabilities.
-        examples: (n, S, S, 3) float32 pictures like those that it will see.
+        network: In ONNX, of one input.
+        examples: Rows like those that it will see: (n, S, S, 3) pictures, or (n, width) sparse words of texts.
 
     Returns:
         The network in ONNX; its input and output are float32 as before.
@@ -37,7 +38,8 @@ def quantize(network: Any, examples: np.ndarray) -> Any:
         """Batches of the examples, once."""
 
         def __init__(self) -> None:
-            self._batches = _batches(network.graph.input[0].name, examples)
+            name = network.graph.input[0].name
+            self._batches = ({name: batch} for batch in float_batches(examples, BATCH))
 
         def get_next(self) -> Mapping[str, np.ndarray] | None:
             return next(self._batches, None)
@@ -56,8 +58,3 @@ def quantize(network: Any, examples: np.ndarray) -> Any:
             per_channel=True,
         )
         return onnx.load(done)
-
-
-def _batches(name: str, examples: np.ndarray) -> Iterator[Mapping[str, np.ndarray]]:
-    for start in range(0, len(examples), BATCH):
-        yield {name: examples[start : start + BATCH]}
