@@ -30,7 +30,6 @@ NEEDED: Final[Mapping[str, str]] = MappingProxyType(
 )
 FORMATS = tuple(NEEDED)
 COLORIZE: Final = "colorize"
-JUDGED: Final = "classify"  # the task whose exports to 8 bits are judged
 INT8: Final = "int8"  # the only one that is not exact
 EXACT = tuple(name for name in FORMATS if name != INT8)
 PICTURES = 32  # or texts of the test fold, to check an export
@@ -82,10 +81,10 @@ def export(system: Path, name: str, formats: Sequence[str], out: Path | None = N
                 f"--format {wanted}: the package {NEEDED[wanted]} is not installed; run `pip install 'lamina[export]'`"
             )
     task, _ = task_and_input(read_params(system), name)
-    if task.name != JUDGED and INT8 in formats:
+    if not task.is_answered and INT8 in formats:
         raise UserError(
-            f"--format {INT8}: is judged by the accuracy of classes, but run {name!r} has the task {task.name}; "
-            "leave it out"
+            f"--format {INT8}: is judged by the answers of `lamina predict`, but run {name!r} has the task "
+            f"{task.name}; leave it out"
         )
     model, record, kind = find_model(system, name, [*answered(), COLORIZE])
     from lamina.models.exporting import Trial, export_model

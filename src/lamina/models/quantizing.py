@@ -12,10 +12,14 @@ from lamina.quiet_stderr import quiet_stderr
 
 EXAMPLES: Final = 128  # pictures whose values set the ranges
 BATCH: Final = 16
+HEAVY: Final = ("Conv", "Gemm", "MatMul")  # where the weights are
 
 
 def quantize(network: Any, examples: Any) -> Any:
     """Quantize the weights and values of a network, after training: symmetric weights by channel, values by range.
+
+    The last layer stays in float32: of 8 bits, an answer would be one of 256 values, and none beyond those of the
+    examples. A linear classifier has no other layer: its weights have 8 bits, too.
 
     The same network and examples give the same result.
 
@@ -48,6 +52,10 @@ def quantize(network: Any, examples: Any) -> Any:
         given, prepared, done = (Path(temporary) / name for name in ("given.onnx", "prepared.onnx", "done.onnx"))
         onnx.save(network, given)
         quant_pre_process(given, prepared, skip_symbolic_shape=True)
+        ready = onnx.load(prepared)
+        for number, node in enumerate(ready.graph.node):
+            node.name = f"{node.op_type}_{number}"
+        onnx.save(ready, prepared)
         quantize_static(
             prepared,
             done,
@@ -56,5 +64,19 @@ def quantize(network: Any, examples: Any) -> Any:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            nodes_to_exclude=_last_layer(ready.graph.node),
         )
         return onnx.load(done)
+
+
+def _last_layer(nodes: Any) -> list[str]:
+    """Name the nodes of a graph that no layer with weights comes after; nothing where there is one such layer only."""
+    leads: set[str] = set()  # the tensors that a layer with weights is computed from
+    last = []
+    for node in reversed(nodes):
+        if not leads.intersection(node.output):
+            last.append(node)
+        if node.op_type in HEAVY or leads.intersection(node.output):
+            leads.update(node.input)
+    hidden = {node.name for node in nodes if node.op_type in HEAVY} - {node.name for node in last}
+    return [node.name for node in last] if hidden else []
