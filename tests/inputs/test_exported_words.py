@@ -40,7 +40,7 @@ LEARNED = ["great films don\u2019t bore", "dull and great", "i̇ é und_er \u03b
 @pytest.mark.parametrize("values", ["binary", "counts", "tfidf"])
 @given(texts=st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), min_size=1, max_size=4))
 @example(texts=[f"dull {'x' * 101} and"])
-@hypothesis_settings(max_examples=25)
+@hypothesis_settings(max_examples=10)
 def test_rows_are_those_of_the_stage(values: str, strip_html: bool, texts: list[str]) -> None:
     settings = WordsSettings.model_validate({"values": values, "ngrams": 2, "vocabulary": None})
     vectorizer = learn_vectorizer(LEARNED, settings, strip_html=strip_html)
