@@ -48,7 +48,7 @@ def test_keras_and_every_export_have_a_line(system: Path, capsys: pytest.Capture
     bench_model.add_arguments(parser)
     assert bench_model.run(parser.parse_args(["--system", str(system), "small"])) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["format", "MB", "load", "s", "p50", "ms", "p95", "ms", "pictures/s"]
+    assert head.split() == ["format", "MB", "load", "s", "p50", "ms", "p95", "ms", "per", "s"]
     assert sorted(line.split()[0] for line in lines) == ["keras", "litert", "onnx"]
     values = [[float(cell.replace(",", "")) for cell in line.split()[1:]] for line in lines]
     assert all(size > 0 and 0 < median <= slow and rate > 0 for size, _, median, slow, rate in values)

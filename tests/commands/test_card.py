@@ -106,7 +106,7 @@ def test_labels_are_no_classes(system: Path, capsys: pytest.CaptureFixture[str])
     assert head["metrics"][0] == "f1"
     assert len(set(head["metrics"])) == len(head["metrics"]), "two means of F1 have two names"
     assert not [one for one in head["metrics"] if CLASSES[0] in one or "majority" in one]
-    assert f"gives pictures any number of 2 labels: {CLASSES[0]}, {CLASSES[1]}. F1 per picture on 8" in text
+    assert f"gives pictures any number of 2 labels: {CLASSES[0]}, {CLASSES[1]}. F1 per example on 8" in text
     assert f"| {CLASSES[1]} | 0.25 |" in text
     assert "| targets | seen |" in text
     assert "classifies" not in text

@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from finished import CONVERT, finished_record, run_settings, write_params
-from lamina.commands.export import EXACT, INT8, export, originals_of
+from lamina.commands.export import EXACT, INT8, export, folders_of, originals_of
 from lamina.data.rows import open_rows
 from lamina.errors import UserError
+from lamina.models.networks import Outputs
+from lamina.results.measures import MEASURES
+from lamina.tasks.multilabel.results import Thresholds, joined_labels
 from pages import CELLS, write_pictures, write_plan
 from scans import SIZE as SIDE
 from scans import linear, saved
@@ -30,7 +33,7 @@ def system(tmp_path: Path) -> Path:
     record.write(tmp_path / "models/small/record.json")
     network = build_network("small_cnn", SIDE, len(CELLS), dropout=0.5, seed=3)
     save_model(network, tmp_path / "models/small/model.keras")
-    originals, folders = originals_of(tmp_path, "test")
+    originals, folders = originals_of(tmp_path, "test"), folders_of(tmp_path)
     rows = open_rows(originals, folders)
     answers = np.array(CELLS)[inference(network)(rows.read(np.arange(len(rows)))).argmax(axis=1)]
     split = folders.split / "manifest.parquet"
@@ -74,6 +77,69 @@ def test_what_regresses_is_not_kept(system: Path) -> None:
     assert not (system / "exported/small" / INT8).exists()
 
 
+@pytest.mark.parametrize("task", ["multilabel", "regress"])
+def test_labels_and_numbers_are_judged_by_their_own_measure(task: str, system: Path) -> None:
+    measure, write = ("f1", write_labels) if task == "multilabel" else ("mae", write_numbers)
+    write(system, worse=False)
+    (line,) = export(system, task, [INT8])
+    assert f"test {MEASURES[measure].title} " in line
+    path = system / "exported" / task / INT8
+    checked = json.loads((path / "export.json").read_text())["checked"]
+    assert checked[f"{measure}_of_keras"] == {"f1": 1, "mae": 5}[measure]
+    assert checked[measure] == pytest.approx(checked[f"{measure}_of_keras"], rel=0.05)
+    assert checked["verdict"].startswith("kept")
+    before = (path / "model.onnx").read_bytes()
+    write(system, worse=True)
+    with pytest.raises(UserError, match=r"export: int8: test .*: regressed.*; nothing of it was kept"):
+        export(system, task, [INT8])
+    assert (path / "model.onnx").read_bytes() == before
+
+
+def write_labels(system: Path, *, worse: bool) -> None:
+    """A run whose own labels are the true ones; worse: as if Keras had found the others, which are right."""
+    outputs = write_run(system, "multilabel", CELLS, Outputs(units=len(CELLS), activation="sigmoid", name="labels"))
+    ordered = np.sort(outputs, axis=0)
+    widest = np.diff(ordered, axis=0).argmax(axis=0)[None]  # where 8 bits change nothing
+    cut = np.take_along_axis((ordered[1:] + ordered[:-1]) / 2, widest, axis=0)[0]
+    thresholds = Thresholds(key="a" * 64, thresholds=dict(zip(CELLS, cut.tolist(), strict=True)))
+    (system / "models/multilabel/uncertainty").mkdir(exist_ok=True)
+    thresholds.write(system / "models/multilabel/uncertainty/thresholds.json")
+    labels = joined_labels((outputs >= cut) != worse, CELLS)
+    write_predictions(system, "multilabel", labels=labels, predicted=labels)
+
+
+def write_numbers(system: Path, *, worse: bool) -> None:
+    """A run whose numbers are 5 too high; worse: as if those of Keras were right."""
+    found = write_run(system, "regress", [], Outputs(units=1, activation="linear", name="number"))[:, 0].astype(float)
+    found = np.array([float(f"{value:.7g}") for value in found]).round(3)
+    write_predictions(system, "regress", target=found - 5, predicted=found - 5 if worse else found)
+
+
+def write_run(system: Path, task: str, classes: list[str], outputs: Outputs) -> np.ndarray:
+    """Write a run that nobody trained; return its outputs for the test fold."""
+    import keras
+
+    from lamina.models.inference import inference
+    from lamina.models.networks import build_network
+    from lamina.models.saving import save_model
+
+    settings = run_settings("network", task=task) | ({"targets": ["seen"]} if classes else {"target": "age"})
+    write_params(system, {task: settings}, convert=CONVERT | {"size": SIDE})
+    (system / "models" / task).mkdir(parents=True, exist_ok=True)
+    finished_record(task, settings, classes=classes, width=SIDE).write(system / "models" / task / "record.json")
+    network = build_network("small_cnn", SIDE, outputs, dropout=0.5, seed=3)
+    if not classes:
+        network = keras.Model(network.input, keras.layers.Rescaling(20.0, offset=40.0)(network.output))
+    save_model(network, system / "models" / task / "model.keras")
+    rows = open_rows(originals_of(system, "test"), folders_of(system))
+    return inference(network)(rows.read(np.arange(len(rows))))
+
+
+def write_predictions(system: Path, run: str, **columns: object) -> None:
+    table = originals_of(system, "test")[["id", "origin"]].assign(**columns)
+    table.to_parquet(system / "models" / run / "predictions.parquet", index=False)
+
+
 def test_a_colorizer_is_exported_as_it_colors(system: Path) -> None:
     from lamina.models.exporting import FORMATS
     from lamina.models.loading import load_model
@@ -90,6 +156,7 @@ def test_a_colorizer_is_exported_as_it_colors(system: Path) -> None:
         found = FORMATS[name].load(system / "exported/tint" / name)(pixels)
         np.testing.assert_allclose(found, expected, atol=0.03)
     with pytest.raises(
-        UserError, match="--format int8: is judged by the accuracy of classes, but run 'tint' has the task colorize"
+        UserError,
+        match="--format int8: is judged by the answers of `lamina predict`, but run 'tint' has the task colorize",
     ):
         export(system, "tint", [INT8])

@@ -463,7 +463,7 @@ class TestColorizers:
         write_errors(colored, "colors", ERRORS, grey_mse=np.where(np.arange(N) == 3, 152.0, grey))
         assert run_gate(colored) == 2
         said = line(capsys.readouterr().out, "colors")
-        assert "cannot compare: 1 pictures have other true answers (0000000000000003, ...); --accept" in said
+        assert "cannot compare: 1 examples have other true answers (0000000000000003, ...); --accept" in said
 
     def test_surely_worse_is_a_regression_above_the_margin(self, colored, capsys):
         write_errors(colored, "colors", ERRORS * 1.03)

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from checkout import ROOT, SHARED
 from lamina import __version__, installation
 from lamina.cli import main
+from lamina.commands.checked_params import check_params
 from lamina.commands.look import Place, TextLook
 from lamina.commands.new import OUTSIDE, _make_repository, add_arguments, find_pipeline, new
 from lamina.commands.template import PICTURES, TEXTS, Filling, fill, text_filling, word
@@ -492,6 +493,28 @@ def test_a_table_of_texts_is_recognized(project: Path, suffix: str, separator: s
     params, lines = make(project, archive(project / "reviews.zip", {f"tables/all.{suffix}": table.encode()}))
     assert params["source"]["labels"] == f"all.{suffix}"
     assert lines[0] == f"found 25 texts, labeled by all.{suffix}: a (12), b (12); 1 unlabeled, 0 ambiguous"
+
+
+@pytest.mark.parametrize(
+    ("cells", "task", "said"),
+    [
+        (["horror | series", "-", "comedy"], "multilabel", "24 texts with several labels each"),
+        ([f"{number}.5" for number in range(12)], "regress", "24 texts with numbers"),
+    ],
+    ids=["labels", "numbers"],
+)
+def test_a_table_of_answers_to_texts_is_learned_from(project: Path, cells: list[str], task: str, said: str) -> None:
+    files = {f"{number}.txt": b"some words" for number in range(24)}
+    rows = [f"{number}.txt,{cells[number % len(cells)]}" for number in range(24)]
+    files["answers.csv"] = "\n".join(["file,about", *rows, ""]).encode()
+    params, lines = make(project, archive(project / "films.zip", files))
+    assert lines[0] == f"found {said}"
+    assert lines[-2].startswith("then copy answers.csv out of the archive into ")
+    assert (params["source"]["labels"], params["source"]["metadata"]) == ("none", "answers.csv")
+    runs = {name: (run["task"], run.get("targets", run.get("target"))) for name, run in params["runs"].items()}
+    expected = ["dense", "logistic", "nb_svm"] if task == "multilabel" else ["dense"]
+    assert runs == dict.fromkeys(expected, (task, ["about"] if task == "multilabel" else "about"))
+    check_params(params)
 
 
 def test_a_table_alone_is_refused_with_the_remedy(project: Path) -> None:

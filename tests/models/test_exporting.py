@@ -125,6 +125,25 @@ def test_no_use_is_reported(saved: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_answers_of_eight_bits_are_not_rounded_to_256_values() -> None:
+    """The last layer keeps float32; a linear classifier has no other, and 8 bits."""
+    from lamina.models.exporting import freeze
+    from lamina.models.quantizing import quantize
+
+    def kinds(model: Any) -> list[str]:
+        rows = np.random.default_rng(0).random((8, 12)).astype(np.float32)
+        network = quantize(freeze(model).onnx, rows)
+        return [node.op_type for node in network.graph.node if node.op_type != "DequantizeLinear"]
+
+    import keras
+
+    words = keras.Input((12,))
+    hidden = keras.layers.Dense(6, activation="relu")(words)
+    dense = keras.Model(words, keras.layers.Dense(2, activation="softmax")(hidden))
+    assert kinds(dense)[-2:] == ["MatMul", "Softmax"]
+    assert kinds(keras.Model(words, keras.layers.Dense(2, activation="softmax")(words)))[-1] == "QuantizeLinear"
+
+
 @pytest.mark.parametrize("spoil", [lambda p: p + 2 * TOLERANCE, lambda p: p * np.nan, lambda p: p[:, :2]])
 def test_another_answer_is_refused(spoil: Any) -> None:
     given = np.full((4, 3), 1 / 3)

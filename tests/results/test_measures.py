@@ -62,7 +62,7 @@ def test_errors_within_the_margin_and_rounding_are_kept() -> None:
 def test_another_true_number_is_not_compared() -> None:
     other = TARGETS.copy()
     other[7] += 0.5
-    with pytest.raises(UserError, match=r"^1 pictures have other true answers \(000007, \.\.\.\); --accept renews"):
+    with pytest.raises(UserError, match=r"^1 examples have other true answers \(000007, \.\.\.\); --accept renews"):
         MAE.change(numbers(ERRORS), numbers(ERRORS, other), ORIGINS)
 
 
@@ -93,7 +93,7 @@ def test_missed_labels_are_a_regression_and_a_few_are_kept() -> None:
 def test_another_label_is_not_compared_and_another_order_is() -> None:
     turned = ["|".join(reversed(cell.split("|"))) for cell in LABELS]
     assert F1.change(labels(LABELS), labels(turned, turned), ORIGINS).is_none
-    with pytest.raises(UserError, match=r"^30 pictures have other true answers"):
+    with pytest.raises(UserError, match=r"^30 examples have other true answers"):
         F1.change(labels(LABELS), labels(LABELS, [cell or "cat" for cell in LABELS]), ORIGINS)
 
 

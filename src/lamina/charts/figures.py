@@ -32,7 +32,7 @@ SIZE = (4.8, 2.7)
 PLACE = (0.13, 0.17, 0.83, 0.71)
 FEW_EPOCHS = 30
 STEEP = 20  # ratio of the largest to the smallest value above which an axis is logarithmic
-CURVES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1 per picture", "mae": "MAE", "mse": "MSE"}
+CURVES = {"loss": "Loss", "accuracy": "Accuracy", "f1": "F1 per example", "mae": "MAE", "mse": "MSE"}
 BY_NAME: Mapping[str, Measure] = {str(name): measure for name, measure in MEASURES.items()}
 TRIED = {"accuracy": "validation accuracy", "f1": "validation F1", "mae": "validation MAE", "mse": "validation MSE"}
 

@@ -10,13 +10,13 @@ from typing import Final
 
 import numpy as np
 
-from lamina.commands.export import about, test_pictures
-from lamina.commands.predict import answered, read_learned
+from lamina.commands.export import about, find_model, test_rows
+from lamina.commands.predict import answered
 from lamina.errors import UserError
 from lamina.files import read_json
 from lamina.progress import progress
 
-SINGLES: Final = 100  # pictures that are sent one by one
+SINGLES: Final = 100  # pictures or texts that are sent one by one
 BATCH: Final = 32
 SECONDS: Final = 3.0  # of full batches
 WARM_UP: Final = 3  # calls before the clock starts
@@ -32,8 +32,8 @@ class Speed:
         name: Of the format.
         megabytes: Of its files.
         load: Seconds to load it and to answer once.
-        median, slow: 50th and 95th percentile of the milliseconds for one picture.
-        rate: Pictures a second, in batches of `BATCH`.
+        median, slow: 50th and 95th percentile of the milliseconds for one picture or text.
+        rate: Pictures or texts a second, in batches of `BATCH`.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Speed:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("name", metavar="RUN", help="run or ensemble that classifies pictures")
+    parser.add_argument("name", metavar="RUN", help="run or ensemble whose answers `lamina predict` gives")
     parser.add_argument(
         "--exported",
         type=Path,
@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> int:
 
 
 def bench_model(system: Path, name: str, exported: Path | None = None) -> list[Speed]:
-    """Measure Keras and the formats that a run was exported to, on its test pictures.
+    """Measure Keras and the formats that a run was exported to, on its test pictures or texts.
 
     Args:
         system: Folder of the system.
@@ -69,12 +69,13 @@ def bench_model(system: Path, name: str, exported: Path | None = None) -> list[S
         exported: Folder with a folder for each format; default: `exported/NAME` in the system.
 
     Raises:
-        UserError: If the run, its model, its exports or the test pictures are missing, or an export is of another
+        UserError: If the run, its model, its exports or the test examples are missing, or an export is of another
             model.
     """
-    learned = read_learned(system, name, answered())
+    model, record, kind = find_model(system, name, answered())
     folder = exported or system / "exported" / name
-    described = about(learned.record, learned.model)
+    described = about(record, model)
+    from lamina.models.export_rows import float_batches
     from lamina.models.exporting import FORMATS
     from lamina.models.inference import inference
     from lamina.models.loading import load_model
@@ -84,51 +85,52 @@ def bench_model(system: Path, name: str, exported: Path | None = None) -> list[S
         raise UserError(f"{folder}: no exports there; write some with `lamina export --run {name}`")
     for path in found.values():
         if read_json(path / "export.json").get("model") != described["model"]:
-            raise UserError(f"{path}: is of another model than {learned.model}; run `lamina export --run {name}` again")
-    pixels = test_pictures(system).astype(np.float32)
+            raise UserError(f"{path}: is of another model than {model}; run `lamina export --run {name}` again")
+    rows = test_rows(system, kind)
+    (rows,) = float_batches(rows, rows.shape[0])
     # the largest library comes last: it is loaded, and its threads would compete with the others
     loaders: dict[str, Callable[[], Predict]] = {
         form: partial(FORMATS[form].load, path) for form, path in found.items()
     }
-    loaders["keras"] = lambda: inference(load_model(learned.model))
-    sizes = {form: sum(file.stat().st_size for file in path.iterdir()) for form, path in found.items()}
-    sizes["keras"] = learned.model.stat().st_size
-    return list(_speeds(loaders, sizes, pixels))
+    loaders["keras"] = lambda: inference(load_model(model))
+    sizes = {form: sum((path / file).stat().st_size for file in FORMATS[form].files) for form, path in found.items()}
+    sizes["keras"] = model.stat().st_size
+    return list(_speeds(loaders, sizes, rows))
 
 
 def _speeds(
-    loaders: Mapping[str, Callable[[], Predict]], sizes: Mapping[str, int], pixels: np.ndarray
+    loaders: Mapping[str, Callable[[], Predict]], sizes: Mapping[str, int], rows: np.ndarray
 ) -> Iterator[Speed]:
     for name in progress(list(loaders), what="bench", unit="formats"):
         start = time.perf_counter()
         predict = loaders[name]()
-        predict(pixels[:1])
+        predict(rows[:1])
         load = time.perf_counter() - start
-        singles = seconds_of_singles(predict, pixels)
+        singles = seconds_of_singles(predict, rows)
         yield Speed(
             name=name,
             megabytes=sizes[name] / 1e6,
             load=load,
             median=1000 * float(np.percentile(singles, 50)),
             slow=1000 * float(np.percentile(singles, 95)),
-            rate=rate_in_batches(predict, pixels),
+            rate=rate_in_batches(predict, rows),
         )
 
 
-def seconds_of_singles(predict: Predict, pixels: np.ndarray) -> list[float]:
-    """Return the seconds that each of `SINGLES` pictures takes, sent one by one."""
+def seconds_of_singles(predict: Predict, rows: np.ndarray) -> list[float]:
+    """Return the seconds that each of `SINGLES` rows takes, sent one by one."""
     found = []
     for number in range(WARM_UP + SINGLES):
-        place = number % len(pixels)
+        place = number % len(rows)
         start = time.perf_counter()
-        predict(pixels[place : place + 1])
+        predict(rows[place : place + 1])
         found.append(time.perf_counter() - start)
     return found[WARM_UP:]
 
 
-def rate_in_batches(predict: Predict, pixels: np.ndarray) -> float:
-    """Return the pictures a second in full batches, repeated for some seconds."""
-    batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
+def rate_in_batches(predict: Predict, rows: np.ndarray) -> float:
+    """Return the rows a second in full batches, repeated for some seconds."""
+    batch = np.resize(rows, (BATCH, *rows.shape[1:]))
     for _ in range(WARM_UP):
         predict(batch)
     done, start = 0, time.perf_counter()
@@ -139,8 +141,8 @@ def rate_in_batches(predict: Predict, pixels: np.ndarray) -> float:
 
 
 def as_table(speeds: list[Speed]) -> str:
-    """Return a line for each format, below the names of the columns; the fastest for one picture comes first."""
-    head = f"{'format':10}{'MB':>8}{'load s':>9}{'p50 ms':>9}{'p95 ms':>9}{'pictures/s':>12}"
+    """Return a line for each format, below the names of the columns; the fastest for one comes first."""
+    head = f"{'format':10}{'MB':>8}{'load s':>9}{'p50 ms':>9}{'p95 ms':>9}{'per s':>12}"
     lines = [
         f"{one.name:10}{one.megabytes:8.1f}{one.load:9.1f}{one.median:9.2f}{one.slow:9.2f}{one.rate:12,.0f}"
         for one in sorted(speeds, key=lambda one: one.median)

@@ -36,6 +36,7 @@ from lamina.data.sources.survey import (
     survey_pictures,
     survey_pixels,
 )
+from lamina.data.sources.target_survey import TargetSurvey, survey_targets
 from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -248,8 +249,9 @@ def _notes(
         notes.append("warning: some classes differ only in upper and lower case; rename them if they are the same")
     if labels.targets:
         notes.append(
-            f"{posixpath.basename(labels.targets.table)}: {labels.targets.found}: source.labels is none, and the runs "
-            f"have the task {labels.targets.task}; if these are classes, put pictures into one folder per class"
+            f"{posixpath.basename(labels.targets.table)}: {labels.targets.found}: source.labels is none, and the "
+            f"runs have the task {labels.targets.task}; if these are classes, put {members.content} into one folder "
+            "per class"
         )
     if pixels and pixels.grey_tells_classes:
         notes.append(f"warning: color alone may tell classes apart: in a sample, grey are {grey_classes(pixels)}")
@@ -319,7 +321,11 @@ def _holds_texts(members: Members) -> bool:
 
 
 def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
-    """Count texts and labels; raises UserError for fewer than two classes, or a table that is not valid."""
+    """Count texts and labels.
+
+    Raises:
+        UserError: if there are fewer than two classes and no other targets, or a table is not valid.
+    """
     tables, names = _tables(members), _texts(members)
     members = replace(members, content="texts")
     if tables:
@@ -329,7 +335,9 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
         labels = survey_folders(members) or count_labels(NO_LABELS, (() for _ in names))
         labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
         test_pattern = layout.test_pattern(names, labels_of)
-    if len(labels.classes) < 2 and not labels.choices:
+    if len(labels.classes) < 2 and not labels.choices and not tables:
+        labels = replace(count_labels(NO_LABELS, (() for _ in names)), targets=_find_targets(members))
+    if len(labels.classes) < 2 and not labels.choices and not labels.targets:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous if tables else len(names)
     return TextLook(
@@ -340,6 +348,13 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
         test_pattern=test_pattern,
         notes=_notes(members, labels, layout),
     )
+
+
+def _find_targets(members: Members) -> TargetSurvey | None:
+    """Labels or numbers in a table that names the texts, the certain ones first."""
+    tables = [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
+    found = [one for name in tables if (one := survey_targets(members, name))]
+    return next((one for one in found if one.certain), next(iter(found), None))
 
 
 def _texts(members: Members) -> list[str]:

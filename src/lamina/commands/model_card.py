@@ -32,14 +32,14 @@ OTHERS: Final[Mapping[str, str]] = MappingProxyType({"pictures": "camera, labora
 MEANINGS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "accuracy": "share of correct answers",
-        "f1": "F1 of the labels of each picture, mean: 1 where all are right",
+        "f1": "F1 of the labels of each example, mean: 1 where all are right",
         "macro_f1": "mean over the classes (or labels) of F1, in which each counts the same",
         "micro_f1": "F1 over all decisions about a label together",
         "mean_average_precision": "average precision, mean over the labels; it needs no threshold",
         "roc_auc": "area under the ROC curve, mean over the labels; 0.5: chance",
-        "subset_accuracy": "share of pictures with exactly the right labels",
-        "label_accuracy": "share of right decisions, one for each picture and label",
-        "majority_f1": "for comparison: F1 of always giving the labels that at least half of the pictures have",
+        "subset_accuracy": "share of examples with exactly the right labels",
+        "label_accuracy": "share of right decisions, one for each label of each example",
+        "majority_f1": "for comparison: F1 of always giving the labels that at least half of the examples have",
         "majority": "for comparison: the accuracy of always answering the most frequent class",
         "ece": "expected calibration error: how far probabilities are from the rates of correct answers",
         "brier": "squared error of the probabilities, 0 to 2",
@@ -320,7 +320,8 @@ def _use(record: Record, serving: Serving) -> str:
 def _keras(record: Record, serving: Serving) -> str:
     """What `model.keras` takes and gives, for those who load it themselves."""
     if serving.inputs is None:
-        return "`model.keras` takes rows of words, as the stage `words` makes them, and gives probabilities."
+        gives = "the number" if "target" in record.settings else "probabilities"
+        return f"`model.keras` takes rows of words, as the stage `words` makes them, and gives {gives}."
     shape = f"(n, {record.width}, {record.width}, 3)"
     gives = "probabilities in the order of the classes" if record.classes else "pictures"
     if "targets" in record.settings:

@@ -1,4 +1,4 @@
-"""Predict the class, the labels or the number of pictures, or the class of texts, from a run's model."""
+"""Predict the class, the labels or the number of pictures or texts, from a run's model."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Predict the class of texts, from a run's model."""
+"""Predict the class, the labels or the number of texts, from a run's model."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def predict_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = P
 
 
 def answer_texts(system: Path, name: str, paths: Sequence[Path], wish: Wish = PLAIN) -> tuple[Answers, list[Any]]:
-    """Predict the class of every text; a file that holds no text, or no words, gets an `error`.
+    """Predict every text; a file that holds no text, or no words, gets an `error`.
 
     Returns what gave the answers, and one of its `prediction` per text.
 

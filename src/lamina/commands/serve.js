@@ -64,7 +64,7 @@ async function ask(body, name) {
     if (facts.kind === "colors") await showColored(shown);
     else showAnswer(shown);
     say(name);
-    if (facts.kind !== "colors" && facts.kind !== "text") {
+    if (facts.kind !== "colors" && facts.takes !== "text") {
       const more = await (await send("explain", body)).json();
       if (number === current) showMore(more);
     }
@@ -90,7 +90,7 @@ function showAnswer(found) {
   get("doubt").textContent = inDoubt(found);
   const hidden = ordered.length - MOST_BARS;
   get("hint").textContent = hidden > 0 ? `and ${hidden} more ${facts.kind === "labels" ? "labels" : "classes"}` : "";
-  get("shown").hidden = facts.kind === "text";
+  get("shown").hidden = facts.takes === "text";
   get("seen").removeAttribute("src");
   get("caption").textContent = "";
   get("answer").hidden = false;
@@ -191,10 +191,10 @@ function listen() {
       if (!takesFiles(event)) return;
       event.preventDefault(); // otherwise the browser leaves this page and opens the file
       get("picture").classList.toggle("over", kind === "dragenter" || kind === "dragover");
-      if (kind === "drop" && facts.kind !== "text") takeFiles(event.dataTransfer.files);
+      if (kind === "drop" && facts.takes !== "text") takeFiles(event.dataTransfer.files);
     });
   }
-  document.addEventListener("paste", (event) => facts.kind !== "text" && takeFiles(event.clipboardData.files));
+  document.addEventListener("paste", (event) => facts.takes !== "text" && takeFiles(event.clipboardData.files));
   get("writing").addEventListener("submit", (event) => {
     event.preventDefault();
     ask(new Blob([get("text").value], { type: "text/plain" }), "your text");
@@ -210,14 +210,14 @@ function introduce() {
   get("run").textContent = facts.run;
   document.body.dataset.kind = facts.kind;
   get("about").textContent = inOneSentence();
-  get(facts.kind === "text" ? "writing" : "picture").hidden = false;
+  get(facts.takes === "text" ? "writing" : "picture").hidden = false;
 }
 
 /** Say what the run does, and how well it did on its test pictures. */
 function inOneSentence() {
   const within = (shown) => facts.interval ? ` (95 % interval ${facts.interval.map(shown).join(" to ")})` : "";
   const names = facts.classes.slice(0, MOST_BARS).join(", ") + (facts.classes.length > MOST_BARS ? ", ..." : "");
-  const items = `${facts.tested} test ${facts.kind === "text" ? "texts" : "pictures"}`;
+  const items = `${facts.tested} test ${facts.takes === "text" ? "texts" : "pictures"}`;
   const whole = (share) => (100 * share).toFixed(0);
   if (facts.kind === "colors") return "Gives color to grey pictures. The colors are likely ones, not the true ones.";
   if (facts.kind === "labels") {

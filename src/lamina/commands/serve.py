@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from lamina.commands.served import OfLabels, OfNumber, Served, find_run, open_served
+from lamina.commands.served import Served, find_run, open_served
 from lamina.data.memory import MIB
 from lamina.errors import UserError
 from lamina.files import read_json
@@ -95,11 +95,12 @@ def serve(answers: Served, listening: socket.socket, facts: dict[str, object], a
 
 
 def about(system: Path, answers: Served) -> dict[str, object]:
-    """Return what the page shows of a run: names, classes, and how it did on its test pictures."""
+    """Return what the page shows of a run: names, classes, and how it did on its test pictures or texts."""
     path = results_folder(system, answers.run) / "metrics.json"
     test = read_json(path).get("test", {}) if path.exists() else {}
     return {
         "kind": answers.kind,
+        "takes": answers.takes,
         "run": answers.run,
         "system": system_name(system),
         "classes": list(answers.classes),
@@ -108,8 +109,8 @@ def about(system: Path, answers: Served) -> dict[str, object]:
         "tested": test.get("n"),
         "coverage": (test.get("sets") or test.get("held") or {}).get("wanted"),
         "f1": test.get("f1"),
-        "thresholds": answers.thresholds if isinstance(answers, OfLabels) else None,
-        "target": answers.target if isinstance(answers, OfNumber) else None,
+        "thresholds": answers.thresholds,
+        "target": answers.target,
         "mae": test.get("mae"),
         "baseline": test.get("baseline"),
     }

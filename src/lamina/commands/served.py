@@ -29,6 +29,7 @@ from lamina.files import file_digest
 from lamina.inputs.targets import read_label_sets, read_numbers, read_targets
 from lamina.maths.color import RgbPixels
 from lamina.results.champion import read_champion
+from lamina.results.record import Record
 from lamina.tasks.ensembles import result_tasks, task_and_input
 from lamina.tasks.multilabel.results import find_thresholds
 
@@ -43,14 +44,26 @@ class Served(ABC):
     """What answers for uploads. `load` comes before all else, and may take seconds; one call at a time.
 
     Attributes:
-        kind: What the page shows: `classes`, `labels`, `number`, `colors` or `text`.
+        kind: What the page shows: `classes`, `labels`, `number` or `colors`.
+        takes: What it asks for: `picture` or `text`.
         run: Name of the run.
         classes: Of a classifier; or the labels.
     """
 
-    kind: ClassVar[str]
+    kind: str
+    takes: ClassVar[str] = "picture"
     run: str
     classes: tuple[str, ...] = ()
+
+    @property
+    def thresholds(self) -> Mapping[str, float] | None:
+        """From which probability on each label is given; None: not evaluated, or no labels."""
+        return None
+
+    @property
+    def target(self) -> str | None:
+        """Name of the number; None: it gives none."""
+        return None
 
     @abstractmethod
     def load(self) -> None:
@@ -234,9 +247,7 @@ class OfLabels(OfPicture):
 
     @property
     def thresholds(self) -> Mapping[str, float] | None:
-        """From which probability on each label is given; None: not evaluated."""
-        found = find_thresholds(self.model.parent, self._learned.record.key)
-        return found.thresholds if found else None
+        return _thresholds(self.model.parent, self._learned.record)
 
 
 class OfNumber(OfPicture):
@@ -250,7 +261,6 @@ class OfNumber(OfPicture):
 
     @property
     def target(self) -> str:
-        """Name of the number."""
         return str(self._learned.record.settings["target"])
 
 
@@ -283,13 +293,22 @@ class OfGrey(Served):
 
 
 class OfText(Served):
-    """Classes of a text."""
+    """Classes, labels or the number of a text."""
 
-    kind = "text"
+    takes = "text"
 
     def __init__(self, text_model: TextModel) -> None:
         self.model, self._text_model = text_model.model, text_model
+        self.kind = SERVED[text_model.record.task].kind
         self.run, self.classes = text_model.record.run, tuple(text_model.record.classes)
+
+    @property
+    def thresholds(self) -> Mapping[str, float] | None:
+        return _thresholds(self.model.parent, self._text_model.record) if self.kind == OfLabels.kind else None
+
+    @property
+    def target(self) -> str | None:
+        return self._text_model.record.settings.get("target")
 
     def load(self) -> None:
         from lamina.models.loading import load_model
@@ -315,6 +334,11 @@ SERVED: Final[Mapping[str, type[OfPicture | OfGrey]]] = {
     "regress": OfNumber,
     "colorize": OfGrey,
 }  # by task
+
+
+def _thresholds(folder: Path, record: Record) -> Mapping[str, float] | None:
+    found = find_thresholds(folder, record.key)
+    return found.thresholds if found else None
 
 
 def _with_depth(convert: ConvertConfig, upload: bytes) -> ConvertConfig:

@@ -63,7 +63,8 @@ class Filling:
 def story(look: Look | TextLook) -> str:
     """Describe in one line what was found in a source."""
     if isinstance(look, TextLook):
-        return f"{look.texts} texts, {_labeled(look.labels)}"
+        targets = look.labels.targets
+        return f"{look.texts} texts{f' with {TARGETS[targets.task]}' if targets else f', {_labeled(look.labels)}'}"
     if look.labels.targets:
         return f"{look.pictures} pictures with {TARGETS[look.labels.targets.task]}"
     if look.labels.labels == NO_LABELS:
@@ -115,10 +116,7 @@ def picture_filling(look: Look) -> Filling:
         found["split.merge_near_duplicates"] = False, "a digit that is turned or mirrored may be another one"
     if look.test_pattern:
         found["split.test_pattern"] = look.test_pattern, "the source has a test part"
-    if targets:
-        in_folder = look.place.kind == "folder"
-        path = posixpath.join(look.place.location, targets.table) if in_folder else posixpath.basename(targets.table)
-        found["source.metadata"] = path, "" if in_folder else "copy it out of the archive to here"
+    found |= _metadata_found(look.place, targets)
     if look.splits:
         found["source.splits"] = KEEP, f"there are {_counted(look.splits)}"
     size, _ = found["convert.size"]
@@ -160,6 +158,14 @@ def _place_found(place: Place, note: str) -> Found:
         "source.location": (place.location, note),
         "source.sha256": (place.sha256, ""),
     }
+
+
+def _metadata_found(place: Place, targets: TargetSurvey | None) -> Found:
+    if not targets:
+        return {}
+    if place.kind == "folder":
+        return {"source.metadata": (posixpath.join(place.location, targets.table), "")}
+    return {"source.metadata": (posixpath.basename(targets.table), "copy it out of the archive to here")}
 
 
 def _labels_found(labels: LabelSurvey, items: str) -> Found:
@@ -232,17 +238,21 @@ def _pixels_found(look: Look) -> Found:
 
 
 def text_filling(look: TextLook) -> Filling:
-    """Choose values and notes for a source of texts."""
+    """Choose values, notes and runs for a source of texts."""
+    targets = look.labels.targets
     found = {
         **_place_found(look.place, f"holds {look.texts} texts"),
         **_labels_found(look.labels, "texts"),
+        **_metadata_found(look.place, targets),
         "split.validation": (_validation_share(look.texts), ""),
     }
     if look.test_pattern:
         complete = "false keeps the test part complete: copies of its texts are not trained on"
         found["split.test_pattern"] = look.test_pattern, "the source has a test part"
         found["filter.drop_duplicates"] = False, complete
-    return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts {_kinds(look.labels)}.", found)
+    linear = ("words.bigrams", "runs.logistic", "runs.nb_svm") if targets and targets.task == "regress" else ()
+    runs = {"dropped": dict.fromkeys(linear, "linear models classify or give labels"), "targets": targets}
+    return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts {_kinds(look.labels)}.", found, **runs)
 
 
 def _validation_share(texts: int) -> float:

@@ -91,7 +91,7 @@ def label_scores(
         - `mean_average_precision`: average precision, mean over the labels that occur; it needs no threshold;
         - `roc_auc`: area under the ROC curve, likewise;
         - `subset_accuracy`: share of pictures with exactly the right labels;
-        - `label_accuracy`: share of right decisions, one for each picture and label (1 - Hamming loss);
+        - `label_accuracy`: share of right decisions, one for each label of each example (1 - Hamming loss);
         - `macro_f1`: F1 of each label over all pictures, mean over the labels that occur; `micro_f1`: F1 over all
           decisions together;
         - `majority_f1`: for comparison, the mean F1 if every picture gets the labels that at least half of them have.

@@ -1,7 +1,7 @@
 """Export of networks to other runtimes; each export is compared with Keras first."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,8 @@ import numpy as np
 
 from lamina.errors import UserError
 from lamina.files import file_digest, staged, write_json
+from lamina.models.export_rows import float_batches
+from lamina.models.inference import inference
 from lamina.models.keras_runtime import keras, tf
 from lamina.models.onnx_export import Composed
 from lamina.models.onnx_layer import find_onnx
@@ -20,12 +22,38 @@ from lamina.quiet_stderr import quiet_stderr
 
 TOLERANCE: Final = 1e-4  # of a probability; float32 runtimes differ by about 1e-6
 BATCH: Final = 16
-INPUT: Final = "rgb"
 
 T = TypeVar("T")
 
-# from pictures, (n, S, S, 3) float32, of which n may change from call to call, to what the network gives of them
+# from rows, (n, S, S, 3) or (n, width) float32, of which n may change from call to call, to what the network gives of
+# them
 Predict = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """What a network takes.
+
+    Attributes:
+        name: of the input.
+        holds: in words.
+        items: what a row of it is.
+    """
+
+    name: str
+    holds: str
+    items: str
+
+
+PICTURES: Final = Input(name="rgb", holds="RGB, 0 to 255", items="pictures")
+TEXTS: Final = Input(
+    name="words", holds="a value for each of `columns` of words.json; words.py makes it", items="texts"
+)
+
+
+def input_of(model: Any) -> Input:
+    """Return what a saved network takes: pictures (n, S, S, 3), or words of texts (n, width)."""
+    return TEXTS if len(model.input.shape) == 2 else PICTURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +90,13 @@ class Format:
     """An export format.
 
     Attributes:
-        write: writes a frozen graph into a folder; for `int8` with pictures that set its ranges.
+        write: writes a frozen graph into a folder; for `int8` with rows that set its ranges.
         load: loads the export in a folder.
         files: that `write` creates.
         is_exact: whether it answers as Keras but for rounding; else its answers are judged.
     """
 
-    write: Callable[["Frozen | Composed", Path, np.ndarray], None]
+    write: Callable[["Frozen | Composed", Path, Any], None]
     load: Callable[[Path], Predict]
     files: tuple[str, ...]
     is_exact: bool = True
@@ -79,25 +107,25 @@ class Trial:
     """What a format that is not exact needs.
 
     Attributes:
-        examples: (n, S, S, 3) pictures of the training fold.
+        examples: rows of the training fold: (n, S, S, 3) pictures, or (n, width) sparse words of texts.
         judge: from the export to `checked` of `export.json` and a line about it; raises UserError if it is too bad.
     """
 
-    examples: np.ndarray
+    examples: Any
     judge: Callable[[Predict], tuple[Mapping[str, Any], str]]
 
 
 class Frozen:
-    """A network as one TensorFlow function of pictures; its weights are constants."""
+    """A network as one TensorFlow function of its input; its weights are constants."""
 
     def __init__(self, model: Any) -> None:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-        pictures = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
-        self.output = output_of(model)
-        call = tf.function(lambda rgb: model(rgb, training=False), autograph=False)
+        self.input, self.output = input_of(model), output_of(model)
+        rows = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=self.input.name)
+        call = tf.function(lambda given: model(given, training=False), autograph=False)
         # Keras' own export makes tensors that are no variables, such as those of Normalization, inputs of the function
-        self.function = convert_variables_to_constants_v2(call.get_concrete_function(pictures))
+        self.function = convert_variables_to_constants_v2(call.get_concrete_function(rows))
 
     @cached_property
     def onnx(self) -> Any:
@@ -114,7 +142,7 @@ class Frozen:
             output_names=[self.function.outputs[0].name],
             opset=opset,
         )
-        _make_deterministic(translated.graph, self.output.name)
+        _make_deterministic(translated.graph, self.input.name, self.output.name)
         return translated
 
 
@@ -143,9 +171,10 @@ def export_model(
     model: Any,
     formats: Sequence[str],
     out: Path,
-    pixels: np.ndarray,
+    rows: Any,
     about: Mapping[str, Any],
     trial: Trial | None = None,
+    beside: Mapping[str, bytes] = MappingProxyType({}),
 ) -> list[Exported]:
     """Export a network to a folder `out/FORMAT` for each format, with an `export.json` that describes it.
 
@@ -155,16 +184,16 @@ def export_model(
         model: a Keras model, see `load_model`.
         formats: keys of `FORMATS`.
         out: folder of the exports.
-        pixels: (n, S, S, 3) RGB 0..255, pictures on which export and Keras are compared.
+        rows: on which export and Keras are compared: (n, S, S, 3) RGB 0..255, or (n, width) sparse words of texts.
         about: further content of `export.json` (docs/files.md).
         trial: for formats that are not exact.
+        beside: further files for each folder: their content by name.
 
     Raises:
         UserError: if a format cannot express the network, if its answers differ from those of Keras by more than the
             tolerance, or if `trial` refuses it.
     """
-    pixels = np.asarray(pixels, np.float32)
-    expected = model.predict(pixels, batch_size=BATCH, verbose=0)
+    expected = in_batches(inference(model), rows)
     frozen = _translate("a graph", freeze, model)
     if "litert" in formats and isinstance(frozen, Composed):
         raise UserError("export: litert cannot hold a backbone from an ONNX file; write --format onnx openvino")
@@ -172,21 +201,26 @@ def export_model(
     for name in progress(formats, what="export", unit="formats"):
         form = FORMATS[name]
         with staged(out / name, folder=True) as part:
-            _translate(name, form.write, frozen, part, trial.examples if trial else pixels)
+            _translate(name, form.write, frozen, part, trial.examples if trial else rows)
+            for file, content in beside.items():
+                (part / file).write_bytes(content)
             if form.is_exact:
                 output = output_of(model)
-                checked: Mapping[str, Any] = compare(name, expected, in_batches(form.load(part), pixels), output)
+                found = in_batches(form.load(part), rows)
+                checked: Mapping[str, Any] = compare(name, expected, found, output, input_of(model).items)
                 said = f"{output.name} within {checked['greatest_difference']:.1g} of Keras"
             else:
                 assert trial
                 checked, said = trial.judge(form.load(part))
-            write_json(part / "export.json", {**about, **_described(name, model, part), "checked": checked})
-        size = sum((out / name / file).stat().st_size for file in form.files)
+            write_json(part / "export.json", {**about, **_described(name, model, part, beside), "checked": checked})
+        size = sum((out / name / file).stat().st_size for file in (*form.files, *beside))
         done.append(Exported(folder=out / name, size=size, checked=said))
     return done
 
 
-def compare(name: str, expected: np.ndarray, found: np.ndarray, output: Output = PROBABILITIES) -> dict[str, Any]:
+def compare(
+    name: str, expected: np.ndarray, found: np.ndarray, output: Output = PROBABILITIES, items: str = PICTURES.items
+) -> dict[str, Any]:
     """Compare the answers of an export with those of Keras.
 
     Args:
@@ -194,6 +228,7 @@ def compare(name: str, expected: np.ndarray, found: np.ndarray, output: Output =
         expected: (n, ...), of Keras.
         found: of the export.
         output: what they are.
+        items: what they were given for.
 
     Returns:
         `checked` of `export.json`.
@@ -209,17 +244,20 @@ def compare(name: str, expected: np.ndarray, found: np.ndarray, output: Output =
         )
     # at this tolerance, another class is possible only if Keras gives both almost the same probability
     same = {"same_class": int((found.argmax(axis=1) == expected.argmax(axis=1)).sum())} if expected.ndim == 2 else {}
-    return {"pictures": len(expected), **same, "greatest_difference": difference, "tolerance": output.tolerance}
+    return {items: len(expected), **same, "greatest_difference": difference, "tolerance": output.tolerance}
 
 
-def _described(name: str, model: Any, folder: Path) -> dict[str, Any]:
-    form = FORMATS[name]
+def _described(name: str, model: Any, folder: Path, beside: Iterable[str]) -> dict[str, Any]:
+    takes, files = input_of(model), [folder / file for file in (*FORMATS[name].files, *beside)]
     return {
         "format": name,
-        "files": {
-            file: {"sha256": file_digest(folder / file), "bytes": (folder / file).stat().st_size} for file in form.files
+        "files": {path.name: {"sha256": file_digest(path), "bytes": path.stat().st_size} for path in files},
+        "input": {
+            "name": takes.name,
+            "type": "float32",
+            "shape": [-1, *model.input.shape[1:]],
+            "holds": takes.holds,
         },
-        "input": {"name": INPUT, "type": "float32", "shape": [-1, *model.input.shape[1:]], "holds": "RGB, 0 to 255"},
         "output": {"type": "float32", "shape": [-1, *model.output.shape[1:]], "holds": output_of(model).holds},
     }
 
@@ -240,13 +278,13 @@ def _translate(name: str, call: Callable[..., T], *arguments: Any) -> T:
         ) from None
 
 
-def _make_deterministic(graph: Any, output: str) -> None:
+def _make_deterministic(graph: Any, takes: str, gives: str) -> None:
     """Name and order nodes and constants by position: the converter uses global counters and sets.
 
-    output: name of the output.
+    takes, gives: names of the input and the output.
     """
     constants = {value.name: value for value in graph.initializer}
-    names = {"": "", graph.input[0].name: INPUT, graph.output[0].name: output}
+    names = {"": "", graph.input[0].name: takes, graph.output[0].name: gives}
     for index, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{index}"
         for name in (*node.input, *node.output):
@@ -263,22 +301,22 @@ def _make_deterministic(graph: Any, output: str) -> None:
     del graph.value_info[:]
 
 
-def _write_int8(frozen: Frozen | Composed, folder: Path, examples: np.ndarray) -> None:
+def _write_int8(frozen: Frozen | Composed, folder: Path, examples: Any) -> None:
     import onnx
 
     from lamina.models.quantizing import quantize
 
-    onnx.save(quantize(frozen.onnx, np.asarray(examples, np.float32)), folder / "model.onnx")
+    onnx.save(quantize(frozen.onnx, examples), folder / "model.onnx")
 
 
-def _write_onnx(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> None:
+def _write_onnx(frozen: Frozen | Composed, folder: Path, _: Any) -> None:
     import onnx
 
     onnx.checker.check_model(frozen.onnx)
     onnx.save(frozen.onnx, folder / "model.onnx")
 
 
-def _write_openvino(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> None:
+def _write_openvino(frozen: Frozen | Composed, folder: Path, _: Any) -> None:
     # the runtime reads ONNX itself; OpenVINO's converter for TensorFlow sends telemetry
     from lamina.models.openvino_runtime import ov
 
@@ -289,7 +327,7 @@ def _write_openvino(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> N
     ov.save_model(network, folder / "model.xml", compress_to_fp16=False)
 
 
-def _write_litert(frozen: Frozen | Composed, folder: Path, _: np.ndarray) -> None:
+def _write_litert(frozen: Frozen | Composed, folder: Path, _: Any) -> None:
     assert isinstance(frozen, Frozen)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
     (folder / "model.tflite").write_bytes(converter.convert())
@@ -299,7 +337,8 @@ def _load_onnx(folder: Path) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    return lambda batch: np.asarray(session.run(None, {INPUT: batch})[0])
+    name = session.get_inputs()[0].name
+    return lambda batch: np.asarray(session.run(None, {name: batch})[0])
 
 
 def _load_openvino(folder: Path) -> Predict:
@@ -307,7 +346,7 @@ def _load_openvino(folder: Path) -> Predict:
 
     # the default is bfloat16 on some processors, with differences of 1e-2
     compiled = ov.Core().compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda batch: np.array(compiled({INPUT: batch})[0])
+    return lambda batch: np.array(compiled(batch)[0])
 
 
 def _load_litert(folder: Path) -> Predict:
@@ -333,9 +372,9 @@ def _load_litert(folder: Path) -> Predict:
     return predict
 
 
-def in_batches(predict: Predict, pixels: np.ndarray, size: int = BATCH) -> np.ndarray:
-    """Predict pictures, (n, S, S, 3) float32, some at a time."""
-    return np.concatenate([predict(pixels[start : start + size]) for start in range(0, len(pixels), size)])
+def in_batches(predict: Predict, rows: Any, size: int = BATCH) -> np.ndarray:
+    """Predict rows, (n, S, S, 3) or (n, width), sparse or not, some at a time."""
+    return np.concatenate([predict(batch) for batch in float_batches(rows, size)])
 
 
 FORMATS: Final[Mapping[str, Format]] = MappingProxyType(

@@ -200,7 +200,7 @@ class MeanMeasure(Measure):
         changed = [key for key in keys if self.another_truth(before[key], after[key])]
         if changed:
             raise UserError(
-                f"{len(changed)} pictures have other true answers ({changed[0]}, ...); --accept renews the baseline"
+                f"{len(changed)} examples have other true answers ({changed[0]}, ...); --accept renews the baseline"
             )
         first, second = (self.of_each(answers, keys) for answers in (before, after))
         origin, mean = [origins[key] for key in keys], float(first.mean())
@@ -273,8 +273,8 @@ class MeanAbsoluteError(MeanMeasure):
     columns = ("target", "predicted")
     margin = 0.02
     legend = (
-        "Mean absolute error on the test pictures, in units of the target, and its difference, with 95 % intervals "
-        "over origins: lower is better; pictures whose error fell (better) and rose (worse) by more than 0.1 %; p of a "
+        "Mean absolute error on the test examples, in units of the target, and its difference, with 95 % intervals "
+        "over origins: lower is better; examples whose error fell (better) and rose (worse) by more than 0.1 %; p of a "
         "paired test over origins, after Holm's correction for the number of runs."
     )
 
@@ -295,18 +295,18 @@ class MeanAbsoluteError(MeanMeasure):
 
 
 class MeanF1(MeanMeasure):
-    """Mean F1 of the labels of each picture."""
+    """Mean F1 of the labels of each picture or text."""
 
     name = "f1"
-    title = "F1 per picture"
+    title = "F1 per example"
     spec = ".3f"
     higher_is_better = True
     share = True
     columns = ("labels", "predicted")
     margin = 0.1
     legend = (
-        "Mean over the test pictures of the F1 of their labels, and its difference, with 95 % intervals over origins; "
-        "pictures whose F1 rose (better) and fell (worse); p of a paired test over origins, after Holm's correction "
+        "Mean over the test examples of the F1 of their labels, and its difference, with 95 % intervals over origins; "
+        "examples whose F1 rose (better) and fell (worse); p of a paired test over origins, after Holm's correction "
         "for the number of runs."
     )
 

@@ -31,6 +31,7 @@ from lamina.stages.folds import (
     wanted_folds,
     write_metadata,
 )
+from lamina.stages.split import split_targets
 
 JOINED: Final = ["id", "other", "agreement"]
 
@@ -119,6 +120,8 @@ def main() -> None:
     parts = validated(params.get("assess", {}), "assess", AssessConfig).folds
     filtered, texts, out = Path("data/filtered"), Path("data/texts"), Path("data/split")
     print(split_texts(config, filtered, texts, out, seed=entry.seed(params), parts=parts))
+    with staged(Path("data/targets"), folder=True) as part:
+        split_targets(out, part)
 
 
 if __name__ == "__main__":

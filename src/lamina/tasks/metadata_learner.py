@@ -49,7 +49,7 @@ class MetadataLearner(OutputLearner):
 def with_truth(setup: Setup, truth: pd.DataFrame) -> dict[str, Any]:
     """Return the fields of a `MetadataLearner`: the setup with the rows whose true answers are known.
 
-    The manifest has another column, `place`: that of a row in the split. How many pictures are not used is printed.
+    The manifest has another column, `place`: that of a row in the split. How many examples are not used is printed.
 
     Raises:
         UserError: if no picture of a fold is left, also of the test fold, so that it does not fail after the training.
@@ -59,12 +59,12 @@ def with_truth(setup: Setup, truth: pd.DataFrame) -> dict[str, Any]:
     left_out = manifest.loc[~known, "id"].nunique()
     if left_out:
         of = manifest["id"].nunique()
-        print(one_line(f"note: {left_out} of {of} pictures have no answer in source.metadata"), file=sys.stderr)
+        print(one_line(f"note: {left_out} of {of} examples have no answer in source.metadata"), file=sys.stderr)
     rows = manifest[known]
     for fold in FOLDS:
         if (manifest["fold"] == fold).any() and not (rows["fold"] == fold).any():
             raise UserError(
-                f"source.metadata: no picture of the fold {fold} has an answer; complete the table, or correct its "
+                f"source.metadata: no example of the fold {fold} has an answer; complete the table, or correct its "
                 "column file"
             )
     return vars(setup) | {"manifest": rows, "truth": truth}

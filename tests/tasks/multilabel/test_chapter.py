@@ -63,7 +63,7 @@ def test_the_best_run_is_first_and_compared_with_the_labels_of_most_pictures(sys
     assert list(chapter.runs) == ["sharp", "vague"]
     assert chapter.best.startswith("best sharp with a test f1 of 1")
     board = words(chapter.board)
-    assert "always the labels of most pictures: " in board
+    assert "always the most frequent labels: " in board
     assert "Higher is better. Intervals are counted over origins: 60 test rows of 30 origins." in board
     assert "Runs that share a letter as their group cannot be distinguished" in board
     assert "(above 0 the row is better)" in words(chapter.certainty)
@@ -72,7 +72,7 @@ def test_the_best_run_is_first_and_compared_with_the_labels_of_most_pictures(sys
 def test_the_section_of_a_run_has_a_row_per_label(system: Path) -> None:
     section = chapter_of(system, "vague").runs["vague"]
     shown = words(section)
-    for heading in ("F1 per picture", "Mean average precision (no threshold)", "All labels of a picture right"):
+    for heading in ("F1 per example", "Mean average precision (no threshold)", "All labels right"):
         assert heading in shown
     for place in range(3):
         assert f"label {place:02d} &amp; &lt;co&gt;" in section

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, f1_score
 import lamina
 from finished import CONVERT
 from lamina.commands import predict
-from lamina.commands.export import INT8, export
+from lamina.commands.export import export
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.inputs.index import read_split
@@ -145,11 +145,9 @@ def test_wishes_of_classes_are_refused() -> None:
         call("0.png", "--coverage", 0.8)
 
 
-def test_an_export_is_exact_and_8_bits_are_refused(trained: Path) -> None:
+def test_an_export_is_exact(trained: Path) -> None:
     (line,) = export(trained, "seen", ["onnx"])
     assert "probabilities within" in line
-    with pytest.raises(UserError, match=r"^--format int8: .* but run 'seen' has the task multilabel; leave it out$"):
-        export(trained, "seen", [INT8])
 
 
 def test_a_served_model_has_a_column_per_label() -> None:

@@ -58,7 +58,7 @@ def opened(settings: Mapping[str, Any] = HEAD_RUN, **changes: Any) -> LabelLearn
 
 def test_pictures_without_an_answer_are_left_out_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
     learner = opened()
-    assert capsys.readouterr().err == "note: 3 of 88 pictures have no answer in source.metadata\n"
+    assert capsys.readouterr().err == "note: 3 of 88 examples have no answer in source.metadata\n"
     assert [len(learner.examples(fold)) for fold in ("train", "validation", "test")] == [2 * 39, 23, 23]
     assert learner.classes == ["light", "upright"]
 
@@ -96,10 +96,10 @@ ANSWERS = ["a|b", "a", "b", "-"] * 6
 @pytest.mark.parametrize(
     ("seen", "message"),
     [
-        (["a|b", "a"] * 12, "^targets: every picture of the fold train has the label 'a'; add others, or leave"),
-        (["a", "b"] * 6 + ["a|c"] * 12, "^targets: no picture of the fold train has the label 'c'; add others, or"),
-        ([None] * 12 + ["a|b", "-"] * 6, "^source.metadata: no picture of the fold train has an answer; complete"),
-        (["a|b", "-"] * 10 + [None] * 4, "^source.metadata: no picture of the fold test has an answer; complete the"),
+        (["a|b", "a"] * 12, "^targets: every example of the fold train has the label 'a'; add others, or leave"),
+        (["a", "b"] * 6 + ["a|c"] * 12, "^targets: no example of the fold train has the label 'c'; add others, or"),
+        ([None] * 12 + ["a|b", "-"] * 6, "^source.metadata: no example of the fold train has an answer; complete"),
+        (["a|b", "-"] * 10 + [None] * 4, "^source.metadata: no example of the fold test has an answer; complete the"),
     ],
     ids=["always", "never", "train", "test"],
 )
@@ -119,7 +119,7 @@ def test_a_label_that_no_validation_picture_has_is_named(
     write_target_table(tmp_path, "multilabel", {"seen": ["a|b", "a", "-"] * 4 + ["a", "-"] * 6})
     opened(NETWORK_RUN)
     assert capsys.readouterr().err == (
-        "warning: no picture of the fold validation has the label b; its threshold is 0.5\n"
+        "warning: no example of the fold validation has the label b; its threshold is 0.5\n"
     )
 
 
@@ -127,11 +127,6 @@ def test_a_label_that_no_validation_picture_has_is_named(
 def test_targets_that_name_no_column_are_refused(targets: object) -> None:
     with pytest.raises(UserError, match=r"^params.yaml: runs.run.targets: expected a list of columns of source.meta"):
         opened(targets=targets)
-
-
-def test_texts_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^params.yaml: runs.run.input: this task learns from pictures; expected pix"):
-        opened(NETWORK_RUN, input="words/bow")
 
 
 # ---- learning

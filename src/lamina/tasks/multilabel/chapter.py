@@ -20,8 +20,8 @@ SCORES: Final = {
     "roc_auc": "ROC AUC, mean over labels",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
-    "subset_accuracy": "All labels of a picture right",
-    "label_accuracy": "Right decisions, one for each picture and label",
+    "subset_accuracy": "All labels right",
+    "label_accuracy": "Right decisions, one for each label of each example",
 }
 
 
@@ -39,7 +39,7 @@ def _lay_out(title: str, anchor: str, runs: Sequence[TrainedRun]) -> Chapter:
         higher_is_better=True,
         of_each=_f1,
         baseline=Baseline(
-            name="always the labels of most pictures", value=lambda run: _test(run).further["majority_f1"].value
+            name="always the most frequent labels", value=lambda run: _test(run).further["majority_f1"].value
         ),
         further=_further,
         captions={

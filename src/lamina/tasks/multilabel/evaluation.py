@@ -1,4 +1,4 @@
-"""How good the labels of a trained network are, in pictures that it never learned from."""
+"""How good the labels of a trained network are, in pictures or texts that it never learned from."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +35,7 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     truth = read_label_sets(read_targets(folders, record.task), record.settings["targets"])[record.classes]
     split = read_split(folders)
     rows = split[split["fold"].isin(["validation", "test"]) & split["id"].isin(truth.index)].sort_values("id")
-    shares = predict_rows(load_model(models / "model.keras"), rows, folders).astype(np.float64)
+    shares = predict_rows(load_model(models / "model.keras"), rows, folders, record.input).astype(np.float64)
     true, origin = truth.loc[rows["id"]].to_numpy(), rows["origin"].to_numpy()
     folds = {fold: (rows["fold"] == fold).to_numpy() for fold in ("validation", "test")}
     thresholds = find_thresholds(shares[folds["validation"]], true[folds["validation"]])
@@ -49,7 +49,8 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     test, named = folds["test"], shares >= thresholds
     predictions = _table(rows[test], shares[test], true[test], named[test], record.classes)
     order = f1_of_each(true[test], named[test])
-    return Metrics(**scores), predictions, {"labels": _sheet(predictions, order, rows[test], folders)}
+    sheets = {} if record.input.startswith("words/") else {"labels": _sheet(predictions, order, rows[test], folders)}
+    return Metrics(**scores), predictions, sheets
 
 
 def _write_thresholds(models: Path, record: Record, thresholds: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from lamina.maths.means import mean_interval
 from lamina.models.networks import Outputs
 from lamina.tasks.metadata_learner import MetadataLearner, with_truth
 from lamina.tasks.multilabel.results import joined_labels, label_flags
-from lamina.tasks.multilabel.settings import HeadSettings
+from lamina.tasks.multilabel.settings import DenseSettings, HeadSettings, LinearSettings
 from lamina.tasks.output_learner import HeadLearner, WholeNetworkLearner
 from lamina.text import one_line
 from lamina.training.learner import Learned, Setup
@@ -98,6 +98,10 @@ def open_learner(setup: Setup) -> LabelLearner:
         import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
 
         return LabelHeadLearner(**known)
+    if isinstance(settings, DenseSettings | LinearSettings):
+        from lamina.tasks.multilabel.words_learning import open_words_learner
+
+        return open_words_learner(known)
     return NetworkLabelLearner(**known)
 
 
@@ -105,12 +109,12 @@ def _demand_every_label(rows: pd.DataFrame, truth: pd.DataFrame) -> None:
     shares = {fold: truth.loc[rows.loc[rows["fold"] == fold, "id"]].mean() for fold in ("train", "validation")}
     for name, share in shares["train"].items():
         if share in (0, 1):
-            which = "every picture" if share else "no picture"
+            which = "every example" if share else "no example"
             raise UserError(
                 f"targets: {which} of the fold train has the label {name!r}; add others, or leave the label out"
             )
     for name in shares["validation"].index[shares["validation"] == 0]:
         print(
-            one_line(f"warning: no picture of the fold validation has the label {name}; its threshold is 0.5"),
+            one_line(f"warning: no example of the fold validation has the label {name}; its threshold is 0.5"),
             file=sys.stderr,
         )

@@ -32,7 +32,7 @@ class LabelScore(ResultFile):
 
 
 class LabelScores(Scores):
-    """Scores of a fold; see `lamina.maths.label_scores.label_scores`. A cross-validation has F1 per picture alone."""
+    """Scores of a fold; see `lamina.maths.label_scores.label_scores`. A cross-validation has F1 per example alone."""
 
     measure: ClassVar[str] = "f1"
 

@@ -6,4 +6,5 @@ from lamina.results.serving import Serving, pictures
 
 def serving(record: Record) -> Serving:
     """Return the interface of a run's served model."""
-    return Serving(inputs=pictures(record.width), columns=tuple(record.classes))
+    inputs = None if record.input.startswith("words/") else pictures(record.width)
+    return Serving(inputs=inputs, columns=tuple(record.classes))

@@ -1,11 +1,11 @@
-"""Settings of runs that give a picture any number of labels."""
+"""Settings of runs that give a picture or a text any number of labels."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field, Strict, ValidationError, WrapValidator
 
-from lamina.tasks import output_settings
+from lamina.tasks import output_settings, words_settings
 from lamina.training.settings import RunSettings
 
 
@@ -43,6 +43,21 @@ class NetworkSettings(output_settings.NetworkSettings, LabelSettings):
     """A whole network that gives labels."""
 
 
+class DenseSettings(words_settings.DenseSettings):
+    """A dense network over words that gives labels; targets: as of `LabelSettings`."""
+
+    targets: Columns
+
+
+class LinearSettings(words_settings.LinearSettings):
+    """Linear models over words that give labels; targets: as of `LabelSettings`."""
+
+    targets: Columns
+
+
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
-    """Return the class of a run's settings, by its input."""
-    return HeadSettings if str(given.get("input", "")).startswith("features/") else NetworkSettings
+    """Return the class of a run's settings, by its input, and for words by its network."""
+    kind = str(given.get("input", "")).partition("/")[0]
+    if kind == "words":
+        return DenseSettings if given.get("network") == "dense" else LinearSettings
+    return HeadSettings if kind == "features" else NetworkSettings

@@ -1,4 +1,4 @@
-"""How good the numbers of a trained network are, in pictures that it never learned from."""
+"""How good the numbers of a trained network are, in pictures or texts that it never learned from."""
 
 import math
 from pathlib import Path
@@ -35,7 +35,7 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     numbers = read_numbers(read_targets(folders, record.task), record.settings["target"])
     split = read_split(folders)
     rows = split[split["fold"].isin(["validation", "test"]) & split["id"].isin(numbers.index)].sort_values("id")
-    found = predict_rows(load_model(models / "model.keras"), rows, folders)[:, 0].astype(np.float64)
+    found = predict_rows(load_model(models / "model.keras"), rows, folders, record.input)[:, 0].astype(np.float64)
     table = rows.assign(target=numbers.loc[rows["id"]].to_numpy(), predicted=found)
     validation, test = (table[table["fold"] == fold] for fold in ("validation", "test"))
     margin = find_margin(*_columns(validation))
@@ -53,7 +53,8 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
         test=NumberScores.model_validate(number_scores(*_columns(test), mean) | {"held": held}),
         validation=NumberScores.model_validate(number_scores(*_columns(validation), mean)),
     )
-    return metrics, test[list(PREDICTED)].reset_index(drop=True), {"numbers": _sheet(test, folders)}
+    sheets = {} if record.input.startswith("words/") else {"numbers": _sheet(test, folders)}
+    return metrics, test[list(PREDICTED)].reset_index(drop=True), sheets
 
 
 def _columns(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,8 @@ from lamina.maths.means import mean_interval
 from lamina.models.networks import Outputs
 from lamina.tasks.metadata_learner import MetadataLearner, with_truth
 from lamina.tasks.output_learner import HeadLearner, WholeNetworkLearner
-from lamina.tasks.regress.settings import HeadSettings
+from lamina.tasks.regress.settings import DenseSettings, HeadSettings
+from lamina.tasks.words_learner import WordsOutputLearner
 from lamina.training.learner import Learned, Setup
 from lamina.training.settings import GradientNumbers, Recipe
 
@@ -99,6 +100,10 @@ class NetworkNumberLearner(NumberLearner, WholeNetworkLearner):
     """A whole network that predicts a number."""
 
 
+class DenseNumberLearner(WordsOutputLearner, NumberLearner):
+    """A dense network over words that predicts a number."""
+
+
 def open_learner(setup: Setup) -> NumberLearner:
     """Open what a run learns; see `lamina.tasks.task.Task.open_learner`.
 
@@ -112,9 +117,11 @@ def open_learner(setup: Setup) -> NumberLearner:
         import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
 
         learner: NumberLearner = NumberHeadLearner(**known)
+    elif isinstance(settings, DenseSettings):
+        learner = DenseNumberLearner(**known)
     else:
         learner = NetworkNumberLearner(**known)
     mean, deviation = learner.moments_of_target
     if not deviation:
-        raise UserError(f"target: {settings.target!r} is {mean:g} in every training picture; there is nothing to learn")
+        raise UserError(f"target: {settings.target!r} is {mean:g} in every training example; there is nothing to learn")
     return learner

@@ -6,4 +6,5 @@ from lamina.results.serving import Serving, pictures
 
 def serving(record: Record) -> Serving:
     """Return the interface of a run's served model: the number, in its own unit."""
-    return Serving(inputs=pictures(record.width), outputs=(-1, 1))
+    inputs = None if record.input.startswith("words/") else pictures(record.width)
+    return Serving(inputs=inputs, outputs=(-1, 1))

@@ -1,11 +1,11 @@
-"""Settings of runs that predict a number from a picture."""
+"""Settings of runs that predict a number from a picture or a text."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from lamina.tasks import output_settings
+from lamina.tasks import output_settings, words_settings
 from lamina.training.settings import RunSettings
 
 
@@ -23,6 +23,15 @@ class NetworkSettings(output_settings.NetworkSettings, NumberSettings):
     """A whole network that predicts a number."""
 
 
+class DenseSettings(words_settings.DenseSettings):
+    """A dense network over words that predicts a number; target: as of `NumberSettings`."""
+
+    target: Annotated[str, Field(min_length=1)]
+
+
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
     """Return the class of a run's settings, by its input."""
-    return HeadSettings if str(given.get("input", "")).startswith("features/") else NetworkSettings
+    kind = str(given.get("input", "")).partition("/")[0]
+    if kind == "words":
+        return DenseSettings
+    return HeadSettings if kind == "features" else NetworkSettings
