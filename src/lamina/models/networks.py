@@ -1,4 +1,4 @@
-"""Networks that answer with some numbers: the head for frozen features, and complete networks from pixels."""
+"""Networks that answer with some numbers: the head for frozen features, and complete networks from pixels or words."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -7,6 +7,7 @@ from lamina.models import lazy_keras as keras
 from lamina.models.backbones import RANDOM, backbone, from_pixels, load_trunk
 
 HEAD_UNITS: Final = 256
+WORDS_UNITS: Final = (16, 16)  # of a dense network over words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,17 @@ def build_network(
         x = layers.Dense(units, activation=spec.activation, name=f"hidden_{number}")(x)
     x = layers.Dropout(dropout, seed=seed, name="dropout")(x)
     return keras.Model(pixels, _last(outputs)(x), name=name)
+
+
+def build_words_network(width: int, outputs: Outputs, *, dropout: float, seed: int) -> Any:
+    """Build Dense(16, ReLU) - Dense(16, ReLU) - Dropout - outputs over words: a Keras model from (n, width)."""
+    keras.utils.set_random_seed(seed)
+    layers = keras.layers
+    words = x = keras.Input((width,), name="words")
+    for number, units in enumerate(WORDS_UNITS, start=1):
+        x = layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+    x = layers.Dropout(dropout, seed=seed, name="dropout")(x) if dropout else x
+    return keras.Model(words, _last(outputs)(x), name="dense")
 
 
 def _last(outputs: Outputs | int) -> Any:

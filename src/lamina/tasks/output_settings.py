@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from lamina.models.backbones import BACKBONES, Precision
 from lamina.models.views import Views
@@ -36,17 +36,6 @@ class HeadSettings(GradientSettings):
     """
 
     fine_tune: FineTune | None = None
-
-
-class MetadataSettings(GradientSettings):
-    """A run over pictures whose true answers are columns of `source.metadata`."""
-
-    @field_validator("input")
-    @classmethod
-    def _are_pictures(cls, given: str) -> str:
-        if given.startswith("words/"):
-            raise ValueError("this task learns from pictures; expected pixels or features/NAME")
-        return given
 
 
 class NetworkSettings(PixelRecipe, GradientSettings):

@@ -1,4 +1,4 @@
-"""Settings of runs over words whose true answers are columns of `source.metadata`."""
+"""Settings of runs over words: a dense network, or linear models."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,10 @@ Penalty = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class DenseSettings(GradientSettings):
-    """A dense network over words: Dense(16, ReLU) twice, then the outputs."""
+    """A dense network over words: Dense(16, ReLU) twice, then the outputs.
+
+    Source: F. Chollet, Deep Learning with Python, section 4.1 (film reviews).
+    """
 
     weights: Literal["weights/random"] = "weights/random"
     network: Literal["dense"]
@@ -23,7 +26,7 @@ class LinearNumbers(Hyperparameters):
 
 
 class LinearSettings(RunSettings):
-    """A linear model over words for each label, solved to the end.
+    """A linear classifier over words, or one for each label, solved to the end: what any other one must beat.
 
     Attributes:
         network: logistic_regression, or nb_svm (`lamina.training.linear`).

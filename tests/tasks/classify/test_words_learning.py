@@ -24,10 +24,11 @@ from lamina.stages.evaluate import evaluate
 from lamina.stages.train import train
 from lamina.stages.tune import TuneConfig, tune
 from lamina.stages.words import read_settings
-from lamina.tasks.classify.settings import DenseSettings, LinearSettings
+from lamina.tasks.classify.settings import DenseSettings
 from lamina.tasks.classify.words_learning import LinearLearner
 from lamina.tasks.columns import probability
 from lamina.tasks.runs import read_run
+from lamina.tasks.words_settings import LinearSettings
 from lamina.training.callbacks import NoCallbacks
 from systems import COLORS, HEAD, LIGHT, NETWORK, TUNE, learner_of, stage_of, train_run
 from texts import DENSE, LOGISTIC, NB_SVM, opinions, words_system

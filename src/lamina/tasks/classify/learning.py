@@ -16,8 +16,9 @@ from lamina.inputs.mixing import Mixing
 from lamina.inputs.pixels import PictureExamples
 from lamina.models.networks import Outputs, class_outputs
 from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
-from lamina.tasks.classify.settings import DenseSettings, HeadSettings, LinearSettings, NetworkSettings
+from lamina.tasks.classify.settings import DenseSettings, HeadSettings, NetworkSettings
 from lamina.tasks.output_learner import HeadLearner, OutputLearner, WholeNetworkLearner
+from lamina.tasks.words_settings import LinearSettings
 from lamina.text import one_line
 from lamina.training.learner import Setup
 

@@ -1,13 +1,13 @@
 """Settings of runs that classify: what they have in common, and what depends on their input."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import Field
 
 from lamina.maths.class_weights import ClassWeights
-from lamina.tasks import output_settings
-from lamina.training.settings import GradientSettings, Hyperparameters, RunSettings, Share, or_tune
+from lamina.tasks import output_settings, words_settings
+from lamina.training.settings import GradientSettings, RunSettings, Share
 
 Alpha: TypeAlias = Annotated[float, Field(ge=0, le=10)]
 
@@ -41,42 +41,13 @@ class NetworkSettings(output_settings.NetworkSettings, ClassifySettings):
     cutmix: Alpha = 0.0
 
 
-class DenseSettings(ClassifySettings):
-    """A dense network over words: Dense(16, ReLU) twice, then the classes.
-
-    Source: F. Chollet, Deep Learning with Python, section 4.1 (film reviews).
-    """
-
-    weights: Literal["weights/random"] = "weights/random"
-    network: Literal["dense"]
-
-
-class LinearNumbers(Hyperparameters):
-    """What a linear classifier is tuned by. penalty: of large coefficients (1 / C of scikit-learn)."""
-
-    penalty: Annotated[float, Field(gt=0, le=1e6)]
-
-
-class LinearSettings(RunSettings):
-    """A linear classifier over words, solved to the end: the baseline that any other text classifier must beat.
-
-    Attributes:
-        network: logistic_regression, or nb_svm (`lamina.training.linear`).
-        penalty: of large coefficients; a number, or tune.
-    """
-
-    numbers = LinearNumbers
-
-    weights: Literal["weights/random"] = "weights/random"
-    network: Literal["logistic_regression", "nb_svm"]
-    penalty: Annotated[
-        Annotated[float, Field(gt=0, le=1e6)] | Literal["tune"], or_tune("0 (excluded) to 1,000,000")
-    ] = 1.0
+class DenseSettings(words_settings.DenseSettings, ClassifySettings):
+    """A dense network over words that classifies."""
 
 
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
     """Return the class of a run's settings, by its input, and for words by its network."""
     kind = str(given.get("input", "")).partition("/")[0]
     if kind == "words":
-        return DenseSettings if given.get("network") == "dense" else LinearSettings
+        return DenseSettings if given.get("network") == "dense" else words_settings.LinearSettings
     return HeadSettings if kind == "features" else NetworkSettings

@@ -9,14 +9,15 @@ from lamina.inputs.features import fold_rows
 from lamina.inputs.index import input_digest, input_width
 from lamina.inputs.word_examples import WordExamples
 from lamina.inputs.words import read_matrix
+from lamina.models.networks import Outputs, build_words_network, class_outputs
 from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_numbers
-from lamina.tasks.classify.settings import DenseSettings, LinearNumbers, LinearSettings
+from lamina.tasks.classify.settings import DenseSettings
+from lamina.tasks.words_settings import LinearNumbers, LinearSettings
 from lamina.training.history import EpochRow
 from lamina.training.learner import DEFAULT_OPTIONS, Learned, Setup, TrainingOptions
 from lamina.training.linear import LinearClassifier, fit_logistic, fit_nbsvm
 from lamina.training.settings import GradientNumbers, Hyperparameters
 
-HIDDEN: Final = (16, 16)  # units of the dense network
 _SMALLEST: Final = 1e-7  # probability in a logarithm, as Keras has it
 
 
@@ -81,23 +82,19 @@ def open_words_learner(setup: Setup, names: list[str]) -> ClassLearner:
 
 
 def build_dense(width: int, classes: int, *, dropout: float, seed: int) -> Any:
-    """Build Dense(16, ReLU) - Dense(16, ReLU) - Dropout - classes; of two classes one sigmoid output decides.
+    """Build a dense network over words; of two classes one sigmoid output decides.
 
     Returns:
         A Keras model from (n, width) to (n, classes) probabilities.
     """
+    if classes > 2:
+        return build_words_network(width, class_outputs(classes), dropout=dropout, seed=seed)
     from lamina.models.keras_runtime import keras
 
-    keras.utils.set_random_seed(seed)
-    layers = keras.layers
-    words = x = keras.Input((width,), name="words")
-    for number, units in enumerate(HIDDEN, start=1):
-        x = layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
-    x = layers.Dropout(dropout, seed=seed, name="dropout")(x) if dropout else x
-    if classes > 2:
-        return keras.Model(words, layers.Dense(classes, activation="softmax", name="classes")(x), name="dense")
-    second = layers.Dense(1, activation="sigmoid", name="classes")(x)
-    return keras.Model(words, layers.Concatenate(name="both")([1.0 - second, second]), name="dense")
+    one = Outputs(units=1, activation="sigmoid", name="classes")
+    second = build_words_network(width, one, dropout=dropout, seed=seed)
+    both = keras.layers.Concatenate(name="both")([1.0 - second.output, second.output])
+    return keras.Model(second.input, both, name="dense")
 
 
 def build_linear(fitted: LinearClassifier) -> Any:

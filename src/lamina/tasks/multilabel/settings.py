@@ -24,7 +24,7 @@ Columns: TypeAlias = Annotated[
 ]
 
 
-class LabelSettings(output_settings.MetadataSettings):
+class LabelSettings(RunSettings):
     """A run that learns labels.
 
     Attributes:
@@ -43,16 +43,12 @@ class NetworkSettings(output_settings.NetworkSettings, LabelSettings):
     """A whole network that gives labels."""
 
 
-class DenseSettings(words_settings.DenseSettings):
-    """A dense network over words that gives labels; targets: as of `LabelSettings`."""
-
-    targets: Columns
+class DenseSettings(words_settings.DenseSettings, LabelSettings):
+    """A dense network over words that gives labels."""
 
 
-class LinearSettings(words_settings.LinearSettings):
-    """Linear models over words that give labels; targets: as of `LabelSettings`."""
-
-    targets: Columns
+class LinearSettings(words_settings.LinearSettings, LabelSettings):
+    """Linear models over words that give labels."""
 
 
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:

@@ -9,7 +9,7 @@ from lamina.tasks import output_settings, words_settings
 from lamina.training.settings import RunSettings
 
 
-class NumberSettings(output_settings.MetadataSettings):
+class NumberSettings(RunSettings):
     """A run that learns a number. target: a column of `source.metadata`, in any unit."""
 
     target: Annotated[str, Field(min_length=1)]
@@ -23,10 +23,8 @@ class NetworkSettings(output_settings.NetworkSettings, NumberSettings):
     """A whole network that predicts a number."""
 
 
-class DenseSettings(words_settings.DenseSettings):
-    """A dense network over words that predicts a number; target: as of `NumberSettings`."""
-
-    target: Annotated[str, Field(min_length=1)]
+class DenseSettings(words_settings.DenseSettings, NumberSettings):
+    """A dense network over words that predicts a number."""
 
 
 def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
