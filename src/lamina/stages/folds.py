@@ -11,11 +11,12 @@ import pandas as pd
 
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
-from lamina.inputs.targets import find_separator
+from lamina.inputs.targets import find_separator, write_targets
 from lamina.maths.crossvalidation import SPARE, partition
 from lamina.maths.published_split import Flags, find_published_test, split_around
 from lamina.maths.quarters import cut_numbers
 from lamina.maths.splits import FOLDS, UNKNOWN, SplitConfig, split_origins
+from lamina.tasks.registry import TASKS
 
 RAW: Final = Path("data/raw")
 OTHERS: Final = "others"  # values of a column that few origins have
@@ -212,3 +213,10 @@ def count_folds(rows: pd.DataFrame) -> tuple[dict[str, int], dict[str, int], dic
 
 def _counted(values: "pd.Series[int]") -> dict[str, int]:
     return {str(fold): int(count) for fold, count in values.items()}
+
+
+def split_targets(split: Path, out: Path) -> None:
+    """Write the targets of every task to `out`; see `lamina.inputs.targets`."""
+    metadata = pd.read_parquet(split / METADATA) if (split / METADATA).exists() else None
+    ids = sorted(set(pd.read_parquet(split / "manifest.parquet", columns=["id"])["id"]))
+    write_targets(out, metadata, ids, {task.name: task.uses_metadata for task in TASKS.values()})

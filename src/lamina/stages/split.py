@@ -26,22 +26,20 @@ from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.inputs.index import index_pixels
-from lamina.inputs.targets import write_targets
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
 from lamina.stages.folds import (
     MANIFEST,
-    METADATA,
     RAW,
     FoldsSummary,
     assign_folds,
     count_folds,
+    split_targets,
     wanted_folds,
     write_metadata,
 )
-from lamina.tasks.registry import TASKS
 
 SHEET_ROWS: Final = 24
 SHEET_PICTURES: Final = 10  # in a row
@@ -156,13 +154,6 @@ def _summary(originals: pd.DataFrame, joined: int, audit: Audit, suspicious_from
         suspicious=audit.suspicious,
         suspicious_from=round(suspicious_from, 4),
     )
-
-
-def split_targets(split: Path, out: Path) -> None:
-    """Write the targets of every task to `out`; see `lamina.inputs.targets`."""
-    metadata = pd.read_parquet(split / METADATA) if (split / METADATA).exists() else None
-    ids = sorted(set(pd.read_parquet(split / "manifest.parquet", columns=["id"])["id"]))
-    write_targets(out, metadata, ids, {task.name: task.uses_metadata for task in TASKS.values()})
 
 
 def main() -> None:

@@ -28,10 +28,10 @@ from lamina.stages.folds import (
     FoldsSummary,
     assign_folds,
     count_folds,
+    split_targets,
     wanted_folds,
     write_metadata,
 )
-from lamina.stages.split import split_targets
 
 JOINED: Final = ["id", "other", "agreement"]
 
