@@ -1,9 +1,7 @@
 """Finds the pairs of pictures that may be near duplicates, without comparing all pairs.
 
-Each picture is a point of a few numbers in which near duplicates differ little. The points are halved again and again
-into leaves, and only pictures of leaves that lie near each other are compared, by the mean colors of blocks.
-
-Source: J. L. Bentley, Multidimensional Binary Search Trees Used for Associative Searching, 1975.
+Each picture is a point of a few numbers in which near duplicates differ little. Only pictures of leaves of points that
+lie near each other are compared, by the mean colors of blocks.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,8 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.intp]
+from lamina.data.leaves import Floats, Integers, boxes, divide
 
 BLOCKS: Final = 8  # per side of a thumbnail; larger blocks are faster to compare, but let pass many more pairs
 
@@ -95,9 +92,8 @@ class _Search:
         self.points = _points(read, len(places), _principal_axes(blocks - middle))
         reach = np.repeat([light, bounds[:, 0].max()], [3, 1]) * _SLACK + _REACH_ROUNDING
         self.reach = np.append(reach, np.full(self.points.shape[1] - 4, self.radius.max())).astype(np.float32)
-        self.leaves = _leaves(self.points, self.reach, np.arange(len(places)))
-        self.low = np.stack([self.points[leaf].min(axis=0) for leaf in self.leaves])
-        self.high = np.stack([self.points[leaf].max(axis=0) for leaf in self.leaves])
+        self.leaves = divide(self.points, self.reach, _LEAF)
+        self.low, self.high = boxes(self.points, self.leaves)
         cached = max(2, _CACHED // (blocks.itemsize * blocks.shape[1] * _LEAF))
         self.blocks_of = lru_cache(cached)(lambda leaf: read(self.leaves[leaf])[1])
 
@@ -170,16 +166,6 @@ def _points(read: Callable[[Integers], tuple[Floats, Floats]], count: int, axes:
         light, blocks = read(np.arange(start, min(start + _CHUNK, count)))
         points.append(np.hstack([light, np.abs(blocks).mean(axis=1, keepdims=True), blocks @ axes]))
     return np.concatenate(points)
-
-
-def _leaves(points: Floats, reach: Floats, pictures: Integers) -> list[Integers]:
-    """Halve the pictures where they spread most, in units of the reach, until no part has more than `_LEAF`."""
-    if len(pictures) <= _LEAF:
-        return [pictures]
-    some = points[pictures]
-    widest = some[:, (np.ptp(some, axis=0) / reach).argmax()]
-    order = pictures[np.argpartition(widest, len(pictures) // 2)]
-    return [leaf for half in np.array_split(order, 2) for leaf in _leaves(points, reach, half)]
 
 
 def _are_near(left: Floats, right: Floats, radius: float) -> npt.NDArray[np.bool_]:

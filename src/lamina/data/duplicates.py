@@ -8,13 +8,11 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from lamina.data.candidates import BLOCKS, near_pairs
-
-Integers = npt.NDArray[np.intp]
+from lamina.data.leaves import Integers
 
 # Largest bounds in grey levels. "Light" is the mean difference of a channel over the whole thumbnail.
 LIGHT_LEVELS: Final = 4.0  # largest light of any channel
