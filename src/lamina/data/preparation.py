@@ -7,7 +7,7 @@ delivery the new pictures. Packs that are no longer used are removed. The whole 
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -52,6 +52,7 @@ _FACTS: Final = pa.schema(
         ("thumbnail", pa.binary()),
     ]
 )
+_SMALL_FACTS: Final = _FACTS.remove(_FACTS.get_field_index("thumbnail"))  # those that are held of all pictures
 Batch: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: for each shard their keys, by row
 
 # libraries that determine a picture's facts and square, in addition to the picture, the settings and the code
@@ -86,13 +87,11 @@ class Preparation:
         folder: Folder of the packs.
         pictures: A row per picture: its columns in the raw folder and where its bytes are (`part`, `group`, `row`);
             `error`, `width`, `height`, `grey`, `largest`, `cell`; where its square is (`pack`, `place`).
-        thumbnails: (n, 16, 16, 3) uint8, black for unreadable pictures.
         convert: Section `convert`, with the depth that was decided if there are pictures whose files do not say it.
     """
 
     folder: Path
     pictures: pd.DataFrame
-    thumbnails: np.ndarray
     convert: ConvertConfig
 
     @property
@@ -150,31 +149,44 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
             scaled = _facts(pictures[deep], keys[deep] + f"/{depth} bits", raw, config, packs, what)
             facts = pd.concat([facts[~deep], scaled]).loc[pictures.index]
     _remove_unused(memo, packs, used | set(facts["pack"]))
-    thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
-    return Preparation(
-        folder=packs,
-        pictures=pictures.join(facts),
-        thumbnails=thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL, 3),
-        convert=config,
-    )
+    return Preparation(folder=packs, pictures=pictures.join(facts), convert=config)
+
+
+def read_thumbnails(packs: Path, pictures: pd.DataFrame) -> np.ndarray:
+    """Read the thumbnails of some pictures; they take 768 bytes each.
+
+    Args:
+        packs: `Preparation.folder`.
+        pictures: Columns `pack` and `place` of `Preparation.pictures`, a row per picture.
+
+    Returns:
+        (n, 16, 16, 3) uint8, in the same order; black for unreadable pictures.
+    """
+    thumbnails = np.empty((len(pictures), THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    places = pictures["place"].to_numpy()
+    for pack, rows in pictures.reset_index(drop=True).groupby("pack").indices.items():
+        column = pq.ParquetFile(packs / f"{pack}.parquet").read(["thumbnail"], use_threads=False)["thumbnail"]
+        of_pack = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
+        thumbnails[rows] = of_pack.reshape(-1, *thumbnails.shape[1:])[places[rows]]
+    return thumbnails
 
 
 def _facts(
     pictures: pd.DataFrame, keys: pd.Series, raw: Path, config: ConvertConfig, packs: Path, what: str
 ) -> pd.DataFrame:
     """The facts of pictures, with their index; what the cache lacks is prepared."""
-    cached = _read_facts(packs)
-    missing = pictures[~keys.isin(cached["key"]) & ~keys.duplicated()].assign(key=keys)
+    tables = _read_facts(packs)
+    cached = [key for table in tables.values() for key in table["key"].to_pylist()]
+    missing = pictures.loc[~keys.isin(cached) & ~keys.duplicated(), ["part", "group", "row"]].assign(key=keys)
     batches = _batches(missing, list_shards(raw))
     tasks = [(raw.absolute(), batch, config, packs.absolute()) for batch in batches]
     sizes = [sum(len(keys) for _, keys in batch) for batch in batches]
     shards = [shard for batch in batches for shard, _ in batch]
-    made: list[pd.DataFrame] = []
     if tasks:
         packs.mkdir(parents=True, exist_ok=True)
         with on_cluster(packs.absolute(), __name__):
-            made += map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
-    facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
+            tables |= map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
+    facts = _with_places(tables).drop_duplicates("key").set_index("key").loc[keys]
     return facts.set_index(pictures.index)
 
 
@@ -234,19 +246,18 @@ def _digest(config: ConvertConfig) -> str:
     return json_digest([*settings, code, [version(name) for name in _LIBRARIES]])[:16]
 
 
-def _read_facts(packs: Path) -> pd.DataFrame:
-    """The facts of all complete packs."""
+def _read_facts(packs: Path) -> dict[str, pa.Table]:
+    """The facts of each complete pack, without thumbnails."""
     paths = [path for path in sorted(packs.glob("[0-9a-f]*.parquet")) if path.with_suffix(".npy").exists()]
-    tables = [pq.ParquetFile(path).read(use_threads=False) for path in paths]
-    return _with_places(tables, [path.stem for path in paths])
+    return {path.stem: pq.ParquetFile(path).read(_SMALL_FACTS.names, use_threads=False) for path in paths}
 
 
-def _with_places(tables: Sequence[pa.Table], packs: Sequence[str]) -> pd.DataFrame:
-    """The facts of some packs, and where each square is: `pack`, and `place` in it."""
-    rows = [table.num_rows for table in tables]
-    pack = pd.array(np.repeat(np.array(packs, object), rows), dtype="str")
+def _with_places(tables: Mapping[str, pa.Table]) -> pd.DataFrame:
+    """The facts of all packs, and where each square is: `pack`, and `place` in it."""
+    rows = [table.num_rows for table in tables.values()]
+    pack = pd.array(np.repeat(np.array(list(tables), object), rows), dtype="str")
     place = np.concatenate([*map(np.arange, [0, *rows])])
-    facts: pd.DataFrame = pa.concat_tables([_FACTS.empty_table(), *tables]).to_pandas()
+    facts: pd.DataFrame = pa.concat_tables([_SMALL_FACTS.empty_table(), *tables.values()]).to_pandas()
     return facts.assign(pack=pack, place=place)
 
 
@@ -271,7 +282,7 @@ def _batches(missing: pd.DataFrame, shards: Sequence[Shard]) -> list[Batch]:
     return batches
 
 
-def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd.DataFrame:
+def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> tuple[str, pa.Table]:
     """Prepare a batch of pictures and write its pack. The facts are written last: they mark the pack as complete.
 
     Args:
@@ -281,7 +292,7 @@ def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd
         packs: Folder of the packs.
 
     Returns:
-        The facts, a row per picture.
+        The name of the pack, and its facts, a row per picture, without thumbnails.
     """
     all_keys = [key for _, keys in batch for key in keys]
     pack = json_digest(all_keys)[:16]
@@ -297,8 +308,8 @@ def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd
                 facts.append({"key": key, **measured})
     table = pa.Table.from_pylist(facts, _FACTS)
     with staged(packs / f"{pack}.parquet") as part:
-        pq.write_table(table, part)
-    return _with_places([table], [pack])
+        pq.write_table(table, part, compression="none", use_dictionary=False)  # a small file that is read once or twice
+    return pack, table.select(_SMALL_FACTS.names)
 
 
 def _square_and_facts(encoded: bytes, boxes: Sequence[Box], config: ConvertConfig) -> tuple[RgbPixels, dict[str, Any]]:
