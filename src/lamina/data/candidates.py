@@ -18,7 +18,7 @@ BLOCKS: Final = 8  # per side of a thumbnail; larger blocks are faster to compar
 _COMPONENTS: Final = 6  # principal components of the block means
 _SAMPLE: Final = 4_096  # pictures that show them
 _LEAF: Final = 256  # most pictures of a leaf
-_CACHED: Final = 96 * 2**20  # bytes of block means
+_CACHED: Final = 32 * 2**20  # bytes of block means
 _CHUNK: Final = 4_096  # pictures or pairs at once: 3 MiB of block means
 _SLACK: Final = 1.001  # of limits; float32 rounds by one part in ten thousand here
 # for limits that are very small: grey levels of a mean over blocks, units of a point, share of a squared length

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -176,8 +177,7 @@ def _facts(
 ) -> pd.DataFrame:
     """The facts of pictures, with their index; what the cache lacks is prepared."""
     tables = _read_facts(packs)
-    cached = [key for table in tables.values() for key in table["key"].to_pylist()]
-    missing = pictures.loc[~keys.isin(cached) & ~keys.duplicated(), ["part", "group", "row"]].assign(key=keys)
+    missing = pictures.loc[_rows(tables, keys).isna() & ~keys.duplicated(), ["part", "group", "row"]].assign(key=keys)
     batches = _batches(missing, list_shards(raw))
     tasks = [(raw.absolute(), batch, config, packs.absolute()) for batch in batches]
     sizes = [sum(len(keys) for _, keys in batch) for batch in batches]
@@ -186,8 +186,7 @@ def _facts(
         packs.mkdir(parents=True, exist_ok=True)
         with on_cluster(packs.absolute(), __name__):
             tables |= map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
-    facts = _with_places(tables).drop_duplicates("key").set_index("key").loc[keys]
-    return facts.set_index(pictures.index)
+    return _with_places(tables, _rows(tables, keys))
 
 
 def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] = ()) -> Prepared:
@@ -252,13 +251,23 @@ def _read_facts(packs: Path) -> dict[str, pa.Table]:
     return {path.stem: pq.ParquetFile(path).read(_SMALL_FACTS.names, use_threads=False) for path in paths}
 
 
-def _with_places(tables: Mapping[str, pa.Table]) -> pd.DataFrame:
-    """The facts of all packs, and where each square is: `pack`, and `place` in it."""
-    rows = [table.num_rows for table in tables.values()]
-    pack = pd.array(np.repeat(np.array(list(tables), object), rows), dtype="str")
-    place = np.concatenate([*map(np.arange, [0, *rows])])
-    facts: pd.DataFrame = pa.concat_tables([_SMALL_FACTS.empty_table(), *tables.values()]).to_pandas()
-    return facts.assign(pack=pack, place=place)
+def _rows(tables: Mapping[str, pa.Table], keys: pd.Series) -> pd.Series:
+    """The first row of each key among those of all packs; missing where there is none."""
+    known = pa.chunked_array([table["key"].combine_chunks() for table in tables.values()], pa.string())
+    found = pc.index_in(pa.array(keys, pa.string()), value_set=known)
+    return pd.Series(found.to_numpy(zero_copy_only=False), keys.index)
+
+
+def _with_places(tables: Mapping[str, pa.Table], rows: pd.Series) -> pd.DataFrame:
+    """Some rows of the facts of all packs, and where each square is: `pack`, and `place` in it."""
+    counts = [table.num_rows for table in tables.values()]
+    every = pa.concat_tables([_SMALL_FACTS.empty_table(), *tables.values()]).drop_columns("key")
+    chosen = rows.to_numpy(np.int64)
+    number = np.repeat(np.arange(len(counts)), counts)[chosen]
+    place = np.concatenate([*map(np.arange, [0, *counts])])[chosen]
+    pack = pd.array(np.array(list(tables), object), dtype="str")[number]
+    facts: pd.DataFrame = every.take(chosen).to_pandas()
+    return facts.assign(pack=pack, place=place).set_index(rows.index)
 
 
 def _batches(missing: pd.DataFrame, shards: Sequence[Shard]) -> list[Batch]:
