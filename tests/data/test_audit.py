@@ -20,7 +20,8 @@ from lamina.data.audit import (
     same_content_pairs,
 )
 from lamina.data.augmentation import warp
-from lamina.data.descriptors import COPIES, describe, learn_metric, nearest_neighbors, warped_copies
+from lamina.data.descriptors import COPIES, describe, learn_metric, warped_copies
+from lamina.data.nearest import nearest_neighbors
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
 from lamina.data.sources.smear import draw, shots
@@ -197,17 +198,17 @@ def test_pictures_of_any_size_and_without_color_or_detail_are_audited() -> None:
     assert audit.suspicious == 0, "flat pictures have no details to agree on"
 
 
-def test_nearest_neighbors_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_neighbors_are_those_of_all_pairs_whatever_the_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(4)
     queries, pool = (random.normal(size=(count, 5)).astype(np.float32) for count in (40, 70))
+    queries[20:], pool[35:] = queries[20:] + 40, pool[35:] + 40  # two clusters: leaves of one need not be searched
     pool[60] = pool[3]
     queries[7] = pool[3]
     origins = random.integers(0, 4, 40), random.integers(0, 4, 70)
     far = np.linalg.norm(queries[:, None] - pool[None], axis=2)
     other = np.where(origins[0][:, None] == origins[1], np.inf, far)
-    for rows, columns in ((1_000, 1_000), (7, 11)):
-        monkeypatch.setattr("lamina.data.descriptors._ROWS", rows)
-        monkeypatch.setattr("lamina.data.descriptors._COLUMNS", columns)
+    for most in (1_000, 7, 1):
+        monkeypatch.setattr("lamina.data.nearest._LEAF", most)
         for table, numbers in ((far, None), (other, origins)):
             found, distance = nearest_neighbors(queries, pool, numbers)
             assert found.tolist() == table.argmin(axis=1).tolist()

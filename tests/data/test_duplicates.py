@@ -102,7 +102,9 @@ def test_copies_among_pictures_that_are_all_alike_are_found(thumbnails: np.ndarr
 
 def test_bounds_are_the_usual_ones_where_pictures_differ() -> None:
     pictures = np.random.default_rng(1).integers(0, 256, (ENOUGH, 4, 4, 3)).repeat(4, axis=1).repeat(4, axis=2)
-    assert np.unique(find_bounds(pictures.astype(np.uint8)), axis=0).tolist() == [[MEAN_LEVELS, WORST_LEVELS]]
+    assert np.unique(find_bounds(pictures.astype(np.uint8), np.arange(ENOUGH)), axis=0).tolist() == [
+        [MEAN_LEVELS, WORST_LEVELS]
+    ]
 
 
 def test_copies_with_a_flaw_are_joined_and_other_pictures_of_the_camera_hardly_ever(

@@ -2,18 +2,19 @@
 
 import io
 import tracemalloc
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from lamina.data.candidates import BLOCKS, near_pairs
 from lamina.data.decoding import is_grey
 from lamina.data.duplicates import (
     LIGHT_LEVELS,
     MEAN_LEVELS,
     WORST_LEVELS,
-    _candidates,
     merge_origins,
     near_duplicate_groups,
 )
@@ -170,9 +171,6 @@ def test_near_duplicates_are_one_group_and_others_are_not() -> None:
     assert len(set(groups)) == 50
 
 
-USUAL = np.array([MEAN_LEVELS, WORST_LEVELS])
-
-
 def near(left: np.ndarray, right: np.ndarray) -> bool:
     """The three bounds, one after the other."""
     difference = left.astype(float) - right
@@ -192,15 +190,52 @@ def varied(random: np.random.Generator) -> np.ndarray:
     return np.clip((base + noise + light + block).round(), 0, 255).astype(np.uint8)
 
 
+def groups_by_brute_force(pictures: np.ndarray) -> list[int]:
+    """The first picture of each one's group, by comparing all pairs."""
+    first = list(range(len(pictures)))
+    for i, j in combinations(range(len(pictures)), 2):
+        if first[i] != first[j] and near(pictures[i], pictures[j]):
+            first = [min(first[i], first[j]) if one in (first[i], first[j]) else one for one in first]
+    return first
+
+
+def first_of_groups(pictures: np.ndarray) -> list[int]:
+    found = near_duplicate_groups(pictures).tolist()
+    return [found.index(one) for one in found]
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_every_near_duplicate_is_a_candidate(seed: int) -> None:
+def test_every_near_duplicate_is_a_candidate(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lamina.data.candidates._LEAF", 4)
     pictures = varied(np.random.default_rng(seed))
-    true = {(i, j) for j in range(len(pictures)) for i in range(j) if near(pictures[i], pictures[j])}
-    candidates = {tuple(sorted(pair)) for pairs in _candidates(pictures, USUAL) for pair in pairs.tolist()}
+    true = {(i, j) for i, j in combinations(range(len(pictures)), 2) if near(pictures[i], pictures[j])}
+    usual = np.full((len(pictures), 2), (MEAN_LEVELS, WORST_LEVELS))
+    numbers = np.arange(len(pictures))
+    found = near_pairs(pictures, numbers, LIGHT_LEVELS, usual, lambda own: numbers[own], BLOCKS)
+    candidates = {(min(pair), max(pair)) for pairs in found for pair in pairs.tolist()}
     assert true <= candidates
-    assert 30 < len(true) < len(candidates) < len(pictures) ** 2 / 2
-    groups = near_duplicate_groups(pictures)
-    assert all(groups[i] == groups[j] for i, j in true)
+    assert 30 < len(true) < len(candidates) < len(pictures) ** 2 / 4
+    assert first_of_groups(pictures) == groups_by_brute_force(pictures)
+
+
+def test_groups_are_those_of_all_pairs_where_pictures_have_little_contrast() -> None:
+    random = np.random.default_rng(4)
+    low, high = np.sort(random.integers(0, 64, (2, 240)), axis=0)
+    pictures = random.integers(low[:, None], high[:, None] + 1, (240, 64 * 3)).astype(np.uint8)
+    pictures = pictures.reshape(-1, 8, 8, 3).repeat(2, axis=1).repeat(2, axis=2)
+    groups = first_of_groups(pictures)
+    assert groups == groups_by_brute_force(pictures)
+    assert 9 < groups.count(max(groups, key=groups.count)) < len(set(groups))
+
+
+def test_pairs_of_one_group_are_skipped() -> None:
+    pictures = np.repeat(thumbnails(20), 3, axis=0)
+    numbers, usual = np.arange(60), np.full((60, 2), (MEAN_LEVELS, WORST_LEVELS))
+    assert not list(near_pairs(pictures, numbers, LIGHT_LEVELS, usual, lambda own: own // 3, BLOCKS))
+    (pairs,) = near_pairs(pictures, numbers, LIGHT_LEVELS, usual, lambda own: own // 2, BLOCKS)
+    assert sorted(pairs.tolist()) == sorted(
+        [i, j] for i, j in combinations(range(60), 2) if i // 3 == j // 3 and i // 2 != j // 2
+    )
 
 
 def test_a_chain_of_near_duplicates_is_one_group() -> None:

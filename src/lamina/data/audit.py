@@ -18,8 +18,9 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from lamina.data.alignment import agreement, unit_details
-from lamina.data.descriptors import COPIES, Floats, describe, learn_metric, nearest_neighbors, warped_copies
+from lamina.data.descriptors import COPIES, Floats, describe, learn_metric, warped_copies
 from lamina.data.duplicates import ALIKE, ENOUGH, NEAREST, merge_groups, merge_origins
+from lamina.data.nearest import nearest_neighbors
 from lamina.data.sheets import contact_sheet, evenly_spaced
 from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb
@@ -109,7 +110,8 @@ def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Fl
         Columns `id`, `other`, `distance` and `agreement` (at least the bounds of both), best first.
     """
     order, ids, codes = _by_id(originals)
-    found, distance = nearest_neighbors(described[order], described[order], (codes, codes))
+    described = described[order]
+    found, distance = nearest_neighbors(described, described, (codes, codes))
     pairs = pd.DataFrame({"left": np.arange(len(ids)), "right": found, "distance": np.round(distance, 3)})
     pairs = pairs[np.isfinite(pairs["distance"])]
     pairs[["left", "right"]] = np.sort(pairs[["left", "right"]].to_numpy(), axis=1)
@@ -146,8 +148,8 @@ def merge_pair_origins(originals: pd.DataFrame, pairs: pd.DataFrame) -> pd.Serie
 def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats, bounds: Bounds) -> Audit:
     """Find the nearest training or validation picture of each test picture, in any orientation.
 
-    The order of the pictures does not change the result; ties go to the smaller id. Time grows with test pictures
-    times other pictures, memory with the number of pictures (300 bytes each).
+    The order of the pictures does not change the result; ties go to the smaller id. Time and memory (300 bytes each)
+    grow with the number of pictures; time faster, the less they differ in what the descriptors describe.
 
     Args:
         originals: Columns `id`, `origin` and `fold`, a row per picture; those of fold `spare` are ignored.

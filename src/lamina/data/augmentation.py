@@ -1,6 +1,6 @@
 """Augmentation as a plan: a row of numbers per copy, and the warp that applies a row to a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import cv2
@@ -62,12 +62,12 @@ def draw_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int) -> pd.Da
         `PLAN_COLUMNS`: degrees counter-clockwise, shares of the side, booleans, factors.
     """
     repeats = config.copies + 1
-    draws = np.stack([_uniform([seed, int(picture, 16)], config.copies) for picture in manifest["id"]])
-    originals = np.zeros((len(manifest), 1, len(PLAN_COLUMNS)))
-    values = np.concatenate([originals, draws], axis=1).reshape(-1, len(PLAN_COLUMNS))
+    values = np.zeros((len(manifest), repeats, len(PLAN_COLUMNS)))
+    for place, picture in enumerate(manifest["id"]):
+        values[place, 1:] = _uniform([seed, int(picture, 16)], config.copies)
     plan = manifest[["id", "origin", "label"]].loc[manifest.index.repeat(repeats)].reset_index(drop=True)
     plan["copy"] = np.tile(np.arange(repeats, dtype=np.int16), len(manifest))
-    for name, drawn in _scale(values, config).items():
+    for name, drawn in _scale(values.reshape(-1, len(PLAN_COLUMNS)), config):
         identity = _IDENTITY[name]
         plan[name] = np.where(plan["copy"] == 0, identity, drawn).astype(type(identity))
     return plan
@@ -91,7 +91,7 @@ def draw_fresh(rows: pd.DataFrame, config: AugmentConfig, *, seed: int, epoch: i
     pictures, which = np.unique(rows["id"].to_numpy(), return_inverse=True)
     most = int(rows["copy"].max()) + 1
     draws = np.stack([_uniform([seed, epoch, int(picture, 16)], most) for picture in pictures])
-    drawn = _scale(draws[which, rows["copy"].to_numpy()], config)
+    drawn = dict(_scale(draws[which, rows["copy"].to_numpy()], config))
     plan = pd.DataFrame({"copy": rows["copy"].to_numpy() + 1} | drawn)
     if not config.fresh:
         return plan
@@ -99,14 +99,12 @@ def draw_fresh(rows: pd.DataFrame, config: AugmentConfig, *, seed: int, epoch: i
     return plan.join(more).assign(magnitude=config.fresh.magnitude)
 
 
-def _scale(values: np.ndarray, config: AugmentConfig) -> dict[str, np.ndarray]:
-    """Scale numbers from -1 to 1, (rows, columns), to the ranges of `PLAN_COLUMNS`."""
+def _scale(values: np.ndarray, config: AugmentConfig) -> Iterator[tuple[str, np.ndarray]]:
+    """Scale numbers from -1 to 1, (rows, columns), to the ranges of `PLAN_COLUMNS`; yield one column at a time."""
     largest = (config.rotation, config.shift, config.shift, 0, 0, config.color, config.color, config.color)
     allowed = {"flip_horizontal": config.flip_horizontal, "flip_vertical": config.flip_vertical}
-    return {
-        name: (column > 0) & allowed[name] if name in allowed else _IDENTITY[name] + column * most
-        for name, column, most in zip(PLAN_COLUMNS, values.T, largest, strict=True)
-    }
+    for name, column, most in zip(PLAN_COLUMNS, values.T, largest, strict=True):
+        yield name, (column > 0) & allowed[name] if name in allowed else _IDENTITY[name] + column * most
 
 
 def _uniform(seed: list[int], copies: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Similarity of pictures in any orientation: a descriptor, a metric learned from warped copies, nearest neighbors.
+"""Similarity of pictures in any orientation: a descriptor and a metric learned from warped copies.
 
 The descriptor has two parts that rotations, mirrorings and shifts hardly change:
 
@@ -18,9 +18,7 @@ Sources: A. Rahimi and B. Recht, Random Features for Large-Scale Kernel Machines
 R. A. Fisher, The Use of Multiple Measurements in Taxonomic Problems, 1936 (linear discriminant analysis).
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import cv2
@@ -28,7 +26,6 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 import scipy.linalg
-from threadpoolctl import threadpool_limits
 
 from lamina.data.augmentation import warp
 from lamina.maths.color import LabPixels, lab_to_srgb, srgb_to_lab
@@ -50,7 +47,6 @@ _DIRECTION_BINS: Final = 16  # directions in half of the spectrum
 _HARMONICS: Final = 4  # magnitudes kept of each ring's Fourier series over directions; a rotation changes only phases
 _CHUNK: Final = 256  # pictures described at once: 10 MiB
 _PLANES: Final = 32  # pictures filtered at once: 96 channels fit into a core's cache
-_ROWS, _COLUMNS = 1_024, 8_192  # block of the distance matrix: 32 MiB
 
 
 def describe(pictures: Sequence[LabPixels]) -> Floats:
@@ -116,46 +112,6 @@ def learn_metric(originals: Floats, warped: Floats) -> Floats:
     ridge = _RIDGE * np.trace(within) / len(within) + np.finfo(np.float32).tiny
     _, axes = scipy.linalg.eigh(spread.T @ spread / len(spread), within + ridge * np.eye(len(within)))
     return np.asarray(axes[:, ::-1][:, :DIMENSIONS], np.float32)
-
-
-def nearest_neighbors(
-    queries: Floats, pool: Floats, origins: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
-    """Find the nearest neighbor of each query in the pool, in blocks, so that memory stays bounded.
-
-    Args:
-        queries: (n, d) float32.
-        pool: (m, d) float32, m at least 1.
-        origins: Origin numbers of queries (n,) and pool (m,). Where given, only neighbors of another origin count.
-
-    Returns:
-        (n,) indices into the pool (the first of equal ones) and (n,) Euclidean distances, infinite where every picture
-        of the pool has the query's origin.
-    """
-    length = (pool**2).sum(axis=1) / 2
-
-    def search(row: int) -> npt.NDArray[np.intp]:
-        some = slice(row, row + _ROWS)
-        least = np.full(len(queries[some]), np.inf, np.float32)
-        best = np.zeros(len(least), np.intp)
-        for column in range(0, len(pool), _COLUMNS):
-            block = slice(column, column + _COLUMNS)
-            far = queries[some] @ -pool[block].T
-            far += length[block]  # half the squared distance, without the term that is constant in a row
-            if origins is not None:
-                far[origins[0][some, None] == origins[1][block]] = np.inf
-            here = far.argmin(axis=1)
-            found = far[np.arange(len(far)), here]
-            best = np.where(found < least, column + here, best)
-            least = np.minimum(least, found)
-        return best
-
-    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # matrix products and minima overlap
-        best = np.concatenate([np.empty(0, np.intp), *threads.map(search, range(0, len(queries), _ROWS))])
-    distance = np.sqrt(((queries.astype(np.float64) - pool[best]) ** 2).sum(axis=1))
-    if origins is not None:
-        distance[origins[0] == origins[1][best]] = np.inf
-    return best, distance
 
 
 def _resize(lab: LabPixels, side: int) -> LabPixels:

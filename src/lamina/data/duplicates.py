@@ -4,11 +4,15 @@ How far copies may differ follows the data: where most pictures are alike anyway
 must be far nearer than different pictures are to each other.
 """
 
-from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Final
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from lamina.data.candidates import BLOCKS, near_pairs
+from lamina.data.leaves import Integers
 
 # Largest bounds in grey levels. "Light" is the mean difference of a channel over the whole thumbnail.
 LIGHT_LEVELS: Final = 4.0  # largest light of any channel
@@ -20,104 +24,71 @@ NEAREST: Final = 0.05  # share of the pictures among which there may be copies o
 ENOUGH: Final = 50  # pictures; fewer do not show how much those of a set differ
 
 _SAMPLE: Final = 100  # pictures that show it
-_BLOCKS: Final = 4  # per side of a thumbnail; their mean colors select candidates
-_SLACK: Final = 1.001  # rounding of float32, here at most one part in ten thousand
-_ROWS, _COLUMNS = 512, 4_096  # block of the distance matrix: 8 MiB
-_COMPARED: Final = 4_096  # pairs compared at once: 32 MiB
+_COMPARED: Final = 512  # pairs compared at once; of more, many would be in one group by the first of them
+_CHUNK: Final = 1_024  # pictures whose differences from the sample are held at once
+_DIGEST: Final = 16  # bytes that stand for a thumbnail
 
 
 def near_duplicate_groups(thumbnails: np.ndarray) -> np.ndarray:
     """Number the groups of pictures with nearly equal thumbnails.
 
-    Candidate pairs come from the mean colors of blocks, which miss no pair, and are then compared pixel by pixel.
-    Memory for pairs is bounded; the time grows with the number of pairs of about the same brightness.
+    Candidate pairs come from `near_pairs`, which misses no pair, and are then compared pixel by pixel. Memory for pairs
+    is bounded; the time grows with the number of pairs that are about as light, as rich in contrast and as colored.
 
     Args:
-        thumbnails: (n, side, side, 3) uint8, side a multiple of 4.
+        thumbnails: (n, side, side, 3) uint8, side a multiple of 8.
 
     Returns:
         (n,) int group numbers; a picture without near duplicates has a group of its own.
     """
     number, first = _distinct(thumbnails)
-    distinct = thumbnails[first]
-    group, bounds = np.arange(len(distinct)), find_bounds(distinct)
-    for pairs in _candidates(distinct, bounds.max(axis=0)):
-        left, right = pairs[group[pairs[:, 0]] != group[pairs[:, 1]]].T  # skip pairs that are in one group already
-        same = _same_picture(distinct[left], distinct[right], np.minimum(bounds[left], bounds[right]))
-        group = merge_groups(group, np.stack([left, right], axis=1)[same])
-    groups: np.ndarray = group[number]
-    return groups
+    groups, bounds = Groups(len(first)), find_bounds(thumbnails, first)
+    # where most pictures are alike, most pairs would be candidates by their blocks, so that there each pixel is one
+    side_blocks = BLOCKS if np.median(bounds[:, 0]) == MEAN_LEVELS else thumbnails.shape[1]
+    with threadpool_limits(1):  # matrices are small
+        for found in near_pairs(thumbnails, first, LIGHT_LEVELS, bounds, groups.of, side_blocks):
+            for start in range(0, len(found), _COMPARED):
+                pairs = groups.apart(found[start : start + _COMPARED])
+                left, right = (thumbnails[first[pictures]] for pictures in pairs.T)
+                groups.merge(pairs[_same_picture(left, right, bounds[pairs].min(axis=1))])
+    return groups.of(number)
 
 
-def find_bounds(thumbnails: np.ndarray) -> np.ndarray:
+def find_bounds(thumbnails: np.ndarray, places: Integers) -> np.ndarray:
     """Find how far a near duplicate of each picture may differ from it after the light is subtracted.
 
     Where at least a fifth of all pairs is alike, as those of a fixed camera, near duplicates of a picture must be twice
     as near as all but the nearest 5 % of the pictures.
 
     Args:
-        thumbnails: (n, side, side, 3) uint8, all different.
+        thumbnails: (N, side, side, 3) uint8.
+        places: (n,) of the pictures among them, which are all different.
 
     Returns:
         (n, 2) grey levels: on the mean, and anywhere.
     """
-    usual = np.full((len(thumbnails), 2), (MEAN_LEVELS, WORST_LEVELS))
-    if len(thumbnails) < ENOUGH:
-        return usual
-    some = thumbnails[np.random.default_rng(5).choice(len(thumbnails), min(_SAMPLE, len(thumbnails)), replace=False)]
+    bounds = np.full((len(places), 2), (MEAN_LEVELS, WORST_LEVELS))
+    if len(places) < ENOUGH:
+        return bounds
+    chosen = np.random.default_rng(5).choice(len(places), min(_SAMPLE, len(places)), replace=False)
+    some = thumbnails[places[chosen]]
     pairs = np.stack(np.triu_indices(len(some), 1))
     apart = np.quantile(_differences(some[pairs[0]], some[pairs[1]])[:, 1:], ALIKE, axis=0)
-    if (apart > 2 * usual[0]).any():
-        return usual
-    apart = np.stack([_differences(some, thumbnail[None])[:, 1:] for thumbnail in thumbnails])
-    lower: np.ndarray = np.minimum(usual, np.quantile(apart, NEAREST, axis=1) / 2)
-    return lower
+    if (apart > 2 * bounds[0]).any():
+        return bounds
+    for start in range(0, len(places), _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        apart = np.stack([_differences(some, thumbnails[[place]])[:, 1:] for place in places[chunk]])
+        bounds[chunk] = np.minimum(bounds[chunk], np.quantile(apart, NEAREST, axis=1) / 2)
+    return bounds
 
 
-def _distinct(thumbnails: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _distinct(thumbnails: np.ndarray) -> tuple[Integers, Integers]:
     """(n,) numbers, equal for identical thumbnails, and the index where each number occurs first."""
-    numbers: dict[bytes, int] = {}
-    number = np.array([numbers.setdefault(one.tobytes(), len(numbers)) for one in thumbnails], dtype=np.intp)
-    return number, np.unique(number, return_index=True)[1]
-
-
-def _candidates(thumbnails: np.ndarray, bounds: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield pairs, (at most `_COMPARED`, 2) indices; every pair that `_same_picture` accepts is among them.
-
-    Let e be the difference of an accepted pair after its light is subtracted, and `mean` and `worst` the largest bounds
-    of any picture. Then mean(e^2) <= max|e| mean|e| <= worst mean. By Jensen's inequality, means over blocks have no
-    larger mean square and no larger mean absolute value than e itself. So the block means differ by at most worst mean
-    in the mean square (fast to test for many pairs) and by `mean` in the mean.
-    Pictures are sorted by brightness, so that only neighbors within `LIGHT_LEVELS` are compared. Where most pictures
-    are alike, most pairs would be candidates by their blocks, so that there each pixel is a block.
-    """
-    mean, worst = bounds
-    light, blocks = _light_and_blocks(thumbnails, _BLOCKS if mean == MEAN_LEVELS else thumbnails.shape[1])
-    order = np.argsort(light, kind="stable")
-    light, blocks = light[order], blocks[order]
-    farthest = np.searchsorted(light, light + LIGHT_LEVELS * _SLACK, side="right")
-    limit = worst * mean * blocks.shape[1] * _SLACK
-    # |a - b|^2 <= limit is a.b - |a|^2/2 - |b|^2/2 >= -limit/2: one matrix product and one comparison
-    half, one = (blocks**2).sum(axis=1, keepdims=True) / 2, np.ones((len(blocks), 1), np.float32)
-    left, right = np.hstack([blocks, -half, one]), np.hstack([blocks, one, -half])
-    for row in range(0, len(order), _ROWS):
-        for column in range(row, farthest[min(row + _ROWS, len(order)) - 1], _COLUMNS):
-            near = left[row : row + _ROWS] @ right[column : column + _COLUMNS].T >= -limit / 2
-            pairs = np.add(np.argwhere(near), (row, column))
-            pairs = pairs[pairs[:, 0] < pairs[:, 1]]
-            for start in range(0, len(pairs), _COMPARED):
-                some = pairs[start : start + _COMPARED]
-                apart = np.abs(blocks[some[:, 0]] - blocks[some[:, 1]]).mean(axis=1)
-                yield order[some[apart <= mean * _SLACK]]
-
-
-def _light_and_blocks(thumbnails: np.ndarray, side_blocks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of each thumbnail, (n,), and means of its blocks minus its mean color, (n, 3 side_blocks**2); float32."""
-    count, side = thumbnails.shape[:2]
-    block = side // side_blocks
-    means = thumbnails.reshape(count, side_blocks, block, side_blocks, block, 3).mean(axis=(2, 4), dtype=np.float32)
-    light = means.mean(axis=(1, 2), keepdims=True)
-    return light.mean(axis=(1, 2, 3)), (means - light).reshape(count, 3 * side_blocks**2)
+    digests = np.array([blake2b(one, digest_size=_DIGEST).digest() for one in thumbnails], f"S{_DIGEST}")
+    _, first, place = np.unique(digests, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return np.argsort(order)[place], first[order]
 
 
 def _same_picture(left: np.ndarray, right: np.ndarray, bounds: np.ndarray) -> np.ndarray:
@@ -133,6 +104,40 @@ def _differences(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     difference = np.abs(difference - light)
     found = [np.abs(light).max(axis=(1, 2)), difference.mean(axis=(1, 2)), difference.max(axis=(1, 2))]
     return np.stack(found, axis=1)
+
+
+class Groups:
+    """Groups of pictures that grow together.
+
+    Source: R. E. Tarjan, Efficiency of a Good But Not Linear Set Union Algorithm, 1975.
+    """
+
+    def __init__(self, count: int) -> None:
+        """Give each of `count` pictures a group of its own."""
+        self._parent = np.arange(count)  # the number of the group where a picture is its own parent
+
+    def of(self, pictures: Integers) -> Integers:
+        """Return the numbers of the groups of some pictures."""
+        found = self._parent[pictures]
+        while (found != pictures).any():
+            pictures, found = found, self._parent[found]
+        return found
+
+    def apart(self, pairs: Integers) -> Integers:
+        """Return the pairs, (k, 2) pictures, that are in different groups."""
+        left, right = self.of(pairs.T)
+        different: Integers = pairs[left != right]
+        return different
+
+    def merge(self, pairs: Integers) -> None:
+        """Merge the groups of each pair, (k, 2) pictures."""
+        if not len(pairs):
+            return
+        groups, numbers = np.unique(self.of(pairs), return_inverse=True)
+        left, right = numbers.reshape(pairs.shape).T
+        component = _components(left, right, len(groups))
+        _, first = np.unique(component, return_index=True)
+        self._parent[groups] = groups[first[component]]
 
 
 def merge_groups(group: np.ndarray, pairs: np.ndarray) -> np.ndarray:

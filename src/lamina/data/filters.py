@@ -1,6 +1,6 @@
 """Decides which pictures are kept, and gives one reason for each picture that is dropped."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -86,23 +86,22 @@ def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     return verdicts
 
 
-def _checks(pictures: pd.DataFrame, rules: FilterRules) -> list[Check]:
-    """The checks in the order of `REASONS`."""
-    sides = pictures[["width", "height"]]
+def _checks(pictures: pd.DataFrame, rules: FilterRules) -> Iterator[Check]:
+    """Yield the checks in the order of `REASONS`; the details of one take memory at a time."""
+    yield "unreadable", pictures["error"] != "", pictures["error"]
+    sides, least = pictures[["width", "height"]], rules.filter.min_side
     size = sides["width"].astype(str) + "x" + sides["height"].astype(str)
+    yield "too small", sides.min(axis=1) < least, size + f" is smaller than filter.min_side={least}"
+    yield "grayscale", pictures["grey"] & rules.filter.drop_grayscale, "no color"
+    yield "unlabeled", (pictures["label_count"] == 0) & rules.labeled, "no label"
     label = pictures["label"].fillna("").astype(str)
+    yield "ambiguous", (pictures["label_count"] > 1) & rules.labeled, "several labels: " + label
     excluded = ~label.isin(rules.classes) if rules.classes is not None else label != label
-    shapes = zip(pictures["boxes"], pictures["width"], pictures["height"], strict=True)
-    boxed = pd.Series([len(boxes) == 1 and box_fits(boxes[0], *shape) for boxes, *shape in shapes], pictures.index)
-    found = pictures["boxes"].map(len).astype(str)
-    least = rules.filter.min_side
-    return [
-        ("unreadable", pictures["error"] != "", pictures["error"]),
-        ("too small", sides.min(axis=1) < least, size + f" is smaller than filter.min_side={least}"),
-        ("grayscale", pictures["grey"] & rules.filter.drop_grayscale, "no color"),
-        ("unlabeled", (pictures["label_count"] == 0) & rules.labeled, "no label"),
-        ("ambiguous", (pictures["label_count"] > 1) & rules.labeled, "several labels: " + label),
-        ("excluded class", excluded, label + " is not in source.classes"),
-        ("bad box", ~boxed & rules.boxed, found + " boxes, expected one that lies in the picture"),
-        ("no cell", pictures["cell"].isna() & rules.celled, "no white blood cell found"),
-    ]
+    yield "excluded class", excluded, label + " is not in source.classes"
+    if rules.boxed:
+        shapes = zip(pictures["boxes"], pictures["width"], pictures["height"], strict=True)
+        boxed = pd.Series([len(boxes) == 1 and box_fits(boxes[0], *shape) for boxes, *shape in shapes], pictures.index)
+        found = pictures["boxes"].map(len).astype(str)
+        yield "bad box", ~boxed, found + " boxes, expected one that lies in the picture"
+    if rules.celled:
+        yield "no cell", pictures["cell"].isna(), "no white blood cell found"

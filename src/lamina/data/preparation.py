@@ -7,7 +7,7 @@ delivery the new pictures. Packs that are no longer used are removed. The whole 
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -53,6 +54,7 @@ _FACTS: Final = pa.schema(
         ("thumbnail", pa.binary()),
     ]
 )
+_SMALL_FACTS: Final = _FACTS.remove(_FACTS.get_field_index("thumbnail"))  # those that are held of all pictures
 Batch: TypeAlias = list[tuple[Shard, "pd.Series[str]"]]  # some pictures: for each shard their keys, by row
 
 # libraries that determine a picture's facts and square, in addition to the picture, the settings and the code
@@ -87,13 +89,11 @@ class Preparation:
         folder: Folder of the packs.
         pictures: A row per picture: its columns in the raw folder and where its bytes are (`part`, `group`, `row`);
             `error`, `width`, `height`, `grey`, `largest`, `cell`; where its square is (`pack`, `place`).
-        thumbnails: (n, 16, 16, 3) uint8, black for unreadable pictures.
         convert: Section `convert`, with the depth that was decided if there are pictures whose files do not say it.
     """
 
     folder: Path
     pictures: pd.DataFrame
-    thumbnails: np.ndarray
     convert: ConvertConfig
 
     @property
@@ -151,36 +151,47 @@ def prepare(raw: Path, config: ConvertConfig, memo: Path, *, what: str) -> Prepa
             scaled = _facts(pictures[deep], keys[deep] + f"/{depth} bits", raw, config, packs, what)
             facts = pd.concat([facts[~deep], scaled]).loc[pictures.index]
     _remove_unused(memo, packs, used | set(facts["pack"]))
-    thumbnails = np.frombuffer(b"".join(facts.pop("thumbnail")), np.uint8)
-    return Preparation(
-        folder=packs,
-        pictures=pictures.join(facts),
-        thumbnails=thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL, 3),
-        convert=config,
-    )
+    return Preparation(folder=packs, pictures=pictures.join(facts), convert=config)
+
+
+def read_thumbnails(packs: Path, pictures: pd.DataFrame) -> np.ndarray:
+    """Read the thumbnails of some pictures; they take 768 bytes each.
+
+    Args:
+        packs: `Preparation.folder`.
+        pictures: Columns `pack` and `place` of `Preparation.pictures`, a row per picture.
+
+    Returns:
+        (n, 16, 16, 3) uint8, in the same order; black for unreadable pictures.
+    """
+    thumbnails = np.empty((len(pictures), THUMBNAIL, THUMBNAIL, 3), np.uint8)
+    places = pictures["place"].to_numpy()
+    for pack, rows in pictures.reset_index(drop=True).groupby("pack").indices.items():
+        column = pq.ParquetFile(packs / f"{pack}.parquet").read(["thumbnail"], use_threads=False)["thumbnail"]
+        of_pack = np.frombuffer(b"".join(column.to_pylist()), np.uint8)
+        thumbnails[rows] = of_pack.reshape(-1, *thumbnails.shape[1:])[places[rows]]
+    return thumbnails
 
 
 def _facts(
     pictures: pd.DataFrame, keys: pd.Series, raw: Path, config: ConvertConfig, packs: Path, what: str
 ) -> pd.DataFrame:
     """The facts of pictures, with their index; what the cache lacks is prepared."""
-    cached = _read_facts(packs)
-    missing = pictures[~keys.isin(cached["key"]) & ~keys.duplicated()].assign(key=keys)
+    tables = _read_facts(packs)
+    missing = pictures.loc[_rows(tables, keys).isna() & ~keys.duplicated(), ["part", "group", "row"]].assign(key=keys)
     batches = _batches(missing, list_shards(raw))
     tasks = [(raw.absolute(), batch, config, packs.absolute()) for batch in batches]
     sizes = [sum(len(keys) for _, keys in batch) for batch in batches]
     shards = [shard for batch in batches for shard, _ in batch]
-    made: list[pd.DataFrame] = []
     if tasks:
         packs.mkdir(parents=True, exist_ok=True)
         with on_cluster(packs.absolute(), __name__) as remote:
             if remote:
                 results = remote.map(make_pack, tasks, pack_parcel, packs)
-                made += progress(results, what=what, unit="pictures", sizes=sizes)
+                tables |= progress(results, what=what, unit="pictures", sizes=sizes)
             else:
-                made += map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
-    facts = pd.concat([cached, *made]).drop_duplicates("key").set_index("key").loc[keys]
-    return facts.set_index(pictures.index)
+                tables |= map_shards(make_pack, tasks, sizes=sizes, picture=mean_bytes(shards), what=what)
+    return _with_places(tables, _rows(tables, keys))
 
 
 def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] = ()) -> Prepared:
@@ -239,20 +250,29 @@ def _digest(config: ConvertConfig) -> str:
     return json_digest([*settings, code, [version(name) for name in _LIBRARIES]])[:16]
 
 
-def _read_facts(packs: Path) -> pd.DataFrame:
-    """The facts of all complete packs."""
+def _read_facts(packs: Path) -> dict[str, pa.Table]:
+    """The facts of each complete pack, without thumbnails."""
     paths = [path for path in sorted(packs.glob("[0-9a-f]*.parquet")) if path.with_suffix(".npy").exists()]
-    tables = [pq.ParquetFile(path).read(use_threads=False) for path in paths]
-    return _with_places(tables, [path.stem for path in paths])
+    return {path.stem: pq.ParquetFile(path).read(_SMALL_FACTS.names, use_threads=False) for path in paths}
 
 
-def _with_places(tables: Sequence[pa.Table], packs: Sequence[str]) -> pd.DataFrame:
-    """The facts of some packs, and where each square is: `pack`, and `place` in it."""
-    rows = [table.num_rows for table in tables]
-    pack = pd.array(np.repeat(np.array(packs, object), rows), dtype="str")
-    place = np.concatenate([*map(np.arange, [0, *rows])])
-    facts: pd.DataFrame = pa.concat_tables([_FACTS.empty_table(), *tables]).to_pandas()
-    return facts.assign(pack=pack, place=place)
+def _rows(tables: Mapping[str, pa.Table], keys: pd.Series) -> pd.Series:
+    """The first row of each key among those of all packs; missing where there is none."""
+    known = pa.chunked_array([table["key"].combine_chunks() for table in tables.values()], pa.string())
+    found = pc.index_in(pa.array(keys, pa.string()), value_set=known)
+    return pd.Series(found.to_numpy(zero_copy_only=False), keys.index)
+
+
+def _with_places(tables: Mapping[str, pa.Table], rows: pd.Series) -> pd.DataFrame:
+    """Some rows of the facts of all packs, and where each square is: `pack`, and `place` in it."""
+    counts = [table.num_rows for table in tables.values()]
+    every = pa.concat_tables([_SMALL_FACTS.empty_table(), *tables.values()]).drop_columns("key")
+    chosen = rows.to_numpy(np.int64)
+    number = np.repeat(np.arange(len(counts)), counts)[chosen]
+    place = np.concatenate([*map(np.arange, [0, *counts])])[chosen]
+    pack = pd.array(np.array(list(tables), object), dtype="str")[number]
+    facts: pd.DataFrame = every.take(chosen).to_pandas()
+    return facts.assign(pack=pack, place=place).set_index(rows.index)
 
 
 def _batches(missing: pd.DataFrame, shards: Sequence[Shard]) -> list[Batch]:
@@ -276,7 +296,7 @@ def _batches(missing: pd.DataFrame, shards: Sequence[Shard]) -> list[Batch]:
     return batches
 
 
-def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd.DataFrame:
+def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> tuple[str, pa.Table]:
     """Prepare a batch of pictures and write its pack. The facts are written last: they mark the pack as complete.
 
     Args:
@@ -286,7 +306,7 @@ def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd
         packs: Folder of the packs.
 
     Returns:
-        The facts, a row per picture.
+        The name of the pack, and its facts, a row per picture, without thumbnails.
     """
     all_keys = [key for _, keys in batch for key in keys]
     pack = json_digest(all_keys)[:16]
@@ -302,8 +322,8 @@ def make_pack(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> pd
                 facts.append({"key": key, **measured})
     table = pa.Table.from_pylist(facts, _FACTS)
     with staged(packs / f"{pack}.parquet") as part:
-        pq.write_table(table, part)
-    return _with_places([table], [pack])
+        pq.write_table(table, part, compression="none", use_dictionary=False)  # a small file that is read once or twice
+    return pack, table.select(_SMALL_FACTS.names)
 
 
 def pack_parcel(raw: Path, batch: Batch, config: ConvertConfig, packs: Path) -> Parcel:

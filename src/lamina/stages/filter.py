@@ -11,7 +11,7 @@ from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filter_sheets import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
 from lamina.data.filters import REMEDIES, FilterConfig, FilterRules, judge
 from lamina.data.pixels import ConvertConfig
-from lamina.data.preparation import MEMO, prepare
+from lamina.data.preparation import MEMO, prepare, read_thumbnails
 from lamina.data.sources.config import SourceConfig
 from lamina.data.verdicts import describe_losses
 from lamina.errors import UserError
@@ -20,6 +20,7 @@ from lamina.maths.splits import SplitConfig
 from lamina.stages import entry
 
 KEPT = ["id", "name", "label", "origin", "width", "height", "box", "part", "group", "row"]
+PLACE = ["pack", "place"]
 REJECTED = ["name", "reason", "detail"]
 CELLS = ["id", "name", "cell", "labeled", "agreement"]
 GROUPS = ["group", "id", "name", "origin"]
@@ -50,6 +51,25 @@ class FilterSummary:
         return "\n".join([kept, *(f"warning: {loss}" for loss in self.losses)])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """What is held of pictures after they are judged.
+
+    packs: folder of the prepared pictures.
+    config: section `convert`, with the depth that was decided.
+    kept: columns `KEPT` and `PLACE` (in `packs`); origins are not merged.
+    rejected: all columns of the others.
+    cells: found and labeled cells of all pictures; None unless cells are isolated.
+    """
+
+    packs: Path
+    config: ConvertConfig
+    kept: pd.DataFrame
+    rejected: pd.DataFrame
+    cells: pd.DataFrame | None
+    summary: FilterSummary
+
+
 def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: Path, *, memo: Path) -> FilterSummary:
     """Write tables and sheets of kept and rejected pictures, near duplicates and cells to `out` (docs/files.md).
 
@@ -66,8 +86,23 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
     Raises:
         UserError: If no picture is kept, or none of a class.
     """
+    judged = _judge(rules, config, raw, memo)
+    kept, groups = judged.kept, np.arange(len(judged.kept))
+    if rules.filter.merge_near_duplicates:
+        groups = near_duplicate_groups(read_thumbnails(judged.packs, kept))
+    kept = kept.assign(origin=merge_origins(kept["origin"], groups))
+    with staged(out, folder=True) as part:
+        kept[KEPT].to_parquet(part / "kept.parquet", index=False)
+        judged.rejected[REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
+        _write_sheets(raw, kept, judged.rejected, near_duplicates(kept, groups), judged.config, part)
+        if judged.cells is not None:
+            _write_cells(raw, judged.cells, judged.config, part)
+    return judged.summary
+
+
+def _judge(rules: FilterRules, config: ConvertConfig, raw: Path, memo: Path) -> _Judged:
+    """Decide which pictures are kept. Of the others, and of their facts, little stays in memory."""
     prepared = prepare(raw, config, memo, what="filter")
-    config = prepared.convert
     pictures = prepared.pictures.join(judge(prepared.pictures, rules))
     summary = replace(_summary(pictures), depth=str(prepared.depth or ""))
     if not summary.kept:
@@ -75,32 +110,33 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
     if rules.labeled:
         losses = describe_losses(pictures, pictures, rules.classes, REMEDIES, "pictures")
         summary = replace(summary, losses=tuple(losses))
+    cells = None
+    if config.isolate == "cell":
+        from lamina.data.isolation import HIT, compare_cells  # brings SciPy's image filters
+
+        cells = compare_cells(pictures)
+        agreement = cells["agreement"].dropna()
+        summary = replace(summary, labeled=len(agreement), agreeing=int((agreement >= HIT).sum()))
     is_kept = pictures["reason"].isna()
     kept = pictures[is_kept].reset_index(drop=True)
-    groups = np.arange(len(kept))
-    if rules.filter.merge_near_duplicates:
-        groups = near_duplicate_groups(prepared.thumbnails[is_kept.to_numpy()])
-    kept["origin"] = merge_origins(kept["origin"], groups)
     kept["box"] = [boxes[0] if rules.boxed else cell for boxes, cell in zip(kept["boxes"], kept["cell"], strict=True)]
-    with staged(out, folder=True) as part:
-        kept[KEPT].to_parquet(part / "kept.parquet", index=False)
-        pictures.loc[~is_kept, REJECTED].astype("str").to_parquet(part / "rejected.parquet", index=False)
-        _write_sheets(raw, kept, pictures[~is_kept], near_duplicates(kept, groups), config, part)
-        return _with_cells(summary, raw, pictures, config, part) if config.isolate == "cell" else summary
+    return _Judged(
+        packs=prepared.folder,
+        config=prepared.convert,
+        kept=kept[[*KEPT, *PLACE]].copy(),
+        rejected=pictures[~is_kept],
+        cells=cells,
+        summary=summary,
+    )
 
 
-def _with_cells(
-    summary: FilterSummary, raw: Path, pictures: pd.DataFrame, config: ConvertConfig, out: Path
-) -> FilterSummary:
-    """Compare the cells found with the labeled boxes; write table and sheet, and count them."""
-    from lamina.data.isolation import HIT, cells_sheet, compare_cells  # brings SciPy's image filters
+def _write_cells(raw: Path, compared: pd.DataFrame, config: ConvertConfig, out: Path) -> None:
+    """Write the table of found and labeled cells, and their sheet unless it is empty."""
+    from lamina.data.isolation import cells_sheet  # brings SciPy's image filters
 
-    compared = compare_cells(pictures)
     compared[CELLS].to_parquet(out / "cells.parquet", index=False)
     if sheet := cells_sheet(raw, compared, config):
         sheet.save(out / "cells.png")
-    agreement = compared["agreement"].dropna()
-    return replace(summary, labeled=len(agreement), agreeing=int((agreement >= HIT).sum()))
 
 
 def _write_sheets(

@@ -1,0 +1,89 @@
+"""Nearest neighbors, exactly, but without comparing all with all where the points spread unevenly."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from lamina.data.leaves import Floats, Integers, boxes, divide
+
+_LEAF: Final = 256  # points, at most
+_SLACK: Final = 1e-5  # share of a squared length, by which float32 rounds at most
+
+
+def nearest_neighbors(
+    queries: Floats, pool: Floats, origins: tuple[Integers, Integers] | None = None
+) -> tuple[Integers, npt.NDArray[np.float64]]:
+    """Find the nearest neighbor of each query in the pool.
+
+    Leaves of neighboring queries search the leaves of the pool, nearest box first, as long as these may hold a nearer
+    point. The time depends on the points: it grows hardly faster than their number where few directions hold most of
+    the spread, and with queries times pool at worst.
+
+    Args:
+        queries: (n, d) float32.
+        pool: (m, d) float32, m at least 1.
+        origins: Origin numbers of queries (n,) and pool (m,). Where given, only neighbors of another origin count.
+
+    Returns:
+        (n,) indices into the pool (the first of equal ones) and (n,) Euclidean distances, infinite where every picture
+        of the pool has the query's origin.
+    """
+    search = _Search(queries, pool, origins)
+    best = np.zeros(len(queries), np.intp)
+    parts = divide(queries, 1, _LEAF) if len(queries) else []
+    with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # matrix products and minima overlap
+        for part, found in zip(parts, threads.map(search.nearest, parts), strict=True):
+            best[part] = found
+    distance = np.sqrt(((queries.astype(np.float64) - pool[best]) ** 2).sum(axis=1))
+    if origins is not None:
+        distance[origins[0] == origins[1][best]] = np.inf
+    return best, distance
+
+
+class _Search:
+    """The leaves of a pool."""
+
+    def __init__(self, queries: Floats, pool: Floats, origins: tuple[Integers, Integers] | None) -> None:
+        self.queries, self.pool, self.origins = queries, pool, origins
+        self.leaves = divide(pool, 1, _LEAF)
+        self.low, self.high = boxes(pool, self.leaves)
+        self.half = (pool**2).sum(axis=1) / 2
+
+    def nearest(self, part: Integers) -> Integers:
+        """The nearest neighbors of some queries: places in the pool."""
+        queries = self.queries[part]
+        half = (queries**2).sum(axis=1) / 2
+        # half the squared distance, without the query's own half; and where it was found
+        least, best = np.full(len(part), np.inf, np.float32), np.zeros(len(part), np.intp)
+        slack = np.float32(_SLACK) * (half + self.half.max())
+        far = _far(queries.min(axis=0), queries.max(axis=0), self.low, self.high)
+        for leaf in np.argsort(far, kind="stable"):
+            limit = least + half + slack
+            if far[leaf] > limit.max():
+                break
+            some = np.flatnonzero(_far(queries, queries, self.low[leaf], self.high[leaf]) <= limit)
+            if len(some):
+                place, found = self._in_leaf(self.leaves[leaf], part[some], queries[some])
+                better = (found < least[some]) | ((found == least[some]) & (place < best[some]))
+                least[some[better]], best[some[better]] = found[better], place[better]
+        return best
+
+    def _in_leaf(self, leaf: Integers, part: Integers, queries: Floats) -> tuple[Integers, Floats]:
+        far = queries @ -self.pool[leaf].T
+        far += self.half[leaf]
+        if self.origins is not None:
+            far[self.origins[0][part, None] == self.origins[1][leaf]] = np.inf
+        place = far.argmin(axis=1)
+        return leaf[place], far[np.arange(len(far)), place]
+
+
+def _far(low: Floats, high: Floats, other_low: Floats, other_high: Floats) -> Floats:
+    """Half the squared distance of boxes, of which at least one side is many."""
+    gap = np.maximum(low - other_high, other_low - high)
+    np.maximum(gap, 0, out=gap)
+    far: Floats = np.einsum("nd,nd->n", gap, gap) / 2
+    return far
