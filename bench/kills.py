@@ -102,14 +102,15 @@ def kill(process: subprocess.Popen[bytes], way: str, folder: Path) -> None:
     if way == "dvc alone":
         process.kill()
     elif way == "the stage alone":
-        for stage in stages(folder):
-            with contextlib.suppress(psutil.Error):
-                stage.kill()
+        while process.poll() is None:  # at this moment none may work, or not yet
+            for stage in stages(folder):
+                with contextlib.suppress(psutil.Error):
+                    stage.kill()
+            time.sleep(0.02)
     else:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL if way == "both" else signal.SIGINT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(60)
+    process.wait()
 
 
 def digests(folder: Path, *names: Path) -> dict[str, str]:

@@ -3,30 +3,47 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
-# a stage that swallows Ctrl-C, and has a process that works for it
+from lamina.stages import warm
+
+# a stage that swallows Ctrl-C
 DEAF = """
-import os, signal, subprocess, sys, time
+import contextlib, os, signal, subprocess, sys, time
 from lamina.stages import __main__ as stages
 
-stages.SECONDS_TO_END = 0.3
-signal.signal(signal.SIGINT, stages._interrupted)
-helper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-print(helper.pid, flush=True)
-while True:
-    try:
+def main():
+    {first}
+    with contextlib.suppress(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
-    except KeyboardInterrupt:
-        time.sleep(60)
+    {then}
+
+stages.SECONDS_TO_END = {seconds}
+stages.run(main)
 """
+# and has a process that works for it
+HELPED = (
+    "helper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); print(helper.pid, flush=True)"
+)
 
 
-def test_a_stage_that_swallows_an_interruption_ends_with_its_processes() -> None:
-    done = subprocess.run([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True, timeout=20)
+def run_deaf(folder: Path, first: str, then: str, seconds: float) -> "subprocess.CompletedProcess[str]":
+    code = DEAF.format(first=first, then=then, seconds=seconds)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, cwd=folder)
+
+
+def test_a_stage_that_swallows_an_interruption_ends_with_its_processes(tmp_path: Path) -> None:
+    done = run_deaf(tmp_path, HELPED, "time.sleep(60)", 0.3)
     assert done.returncode == 130
     end = time.monotonic() + 10
     while psutil.pid_exists(int(done.stdout)):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_after_a_swallowed_interruption_dvc_does_not_go_on(tmp_path: Path) -> None:
+    done = run_deaf(tmp_path, "pass", "pass", 60)
+    assert done.returncode == 130
+    assert done.stderr == f"{warm.ENDED}\n"

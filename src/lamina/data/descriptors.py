@@ -162,7 +162,8 @@ def _gradient(colors: Floats) -> Floats:
     """Magnitude of the gradient of lightness of pictures (SIDE, SIDE, n, 3): (SIDE, SIDE, n, 1)."""
     lightness = np.ascontiguousarray(colors[..., 0])
     across, along = (cv2.Sobel(lightness, -1, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
-    return np.asarray(cv2.magnitude(across, along), np.float32).reshape(*lightness.shape, 1)
+    # not cv2.magnitude: its last bit depends on where the arrays lie in memory
+    return np.asarray(np.sqrt(across**2 + along**2), np.float32).reshape(*lightness.shape, 1)
 
 
 def _ring_spectrum(small: Floats) -> Floats:

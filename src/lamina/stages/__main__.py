@@ -9,11 +9,12 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NoReturn
 
 from lamina.stages import warm
 
@@ -39,19 +40,34 @@ def main() -> None:
     if (code := warm.run(name, sys.argv[2:])) is not None:
         sys.exit(code)
     module = import_module(f"lamina.stages.{name}")
+    sys.argv = [name, *sys.argv[2:]]
+    run(module.main)
+
+
+def run(stage: Callable[[], None]) -> NoReturn:
+    """Run the `main` of a stage, and after Ctrl-C end soon with 130.
+
+    Also if a library swallows the interruption, or waits for processes that are gone: DVC goes on after a 0.
+    """
     from lamina.stages import entry
 
-    sys.argv = [name, *sys.argv[2:]]
-    signal.signal(signal.SIGINT, _interrupted)
-    entry.run_stage(module.main)
+    interruptions: list[int] = []
 
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interruptions.append(number)
+        timer = threading.Timer(SECONDS_TO_END, _end)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
 
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    """Interrupt the stage, and end it soon even if a library swallows that, or waits for processes that are gone."""
-    timer = threading.Timer(SECONDS_TO_END, _end)
-    timer.daemon = True
-    timer.start()
-    raise KeyboardInterrupt
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        entry.run_stage(stage)
+    except SystemExit as ended:
+        if ended.code or not interruptions:
+            raise
+        print(warm.ENDED, file=sys.stderr)
+        sys.exit(warm.INTERRUPTED)
 
 
 def _end() -> None:

@@ -35,6 +35,7 @@ from lamina.dvc_process import SECONDS_BETWEEN_LOOKS, find_dvc, is_alive
 SWITCH: Final = "LAMINA_WARM"
 KILLED: Final = 137  # as a shell reports SIGKILL
 INTERRUPTED: Final = 130
+ENDED: Final = "interrupted: this stage had done its work; run again to continue"
 STANDARD: Final = (0, 1, 2)  # file descriptors
 LONGEST: Final = 2**20  # bytes of a request
 SECONDS_TO_END: Final = 10.0  # for a worker that has said its exit code, or was interrupted
@@ -102,7 +103,9 @@ class _Client:
         if self.worker is None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             return None
-        if code is None and self.interrupted:
+        if code == 0 and self.interrupted:  # a library swallowed it; DVC goes on after a 0
+            print(ENDED, file=sys.stderr)
+        if not code and self.interrupted:
             return INTERRUPTED
         if code is None:
             print("error: the process of this stage was killed; run it again", file=sys.stderr)
@@ -257,7 +260,10 @@ def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) 
     sys.argv = [request["name"], *request["arguments"]]
     with suppress(OSError):
         Path("/proc/self/comm").write_text(f"lamina {request['name']}", encoding="ascii")  # what `top` shows
-    connection.sendall(NUMBER.pack(os.getpid()))
+    try:
+        connection.sendall(NUMBER.pack(os.getpid()))
+    except OSError:  # the client was killed
+        os._exit(INTERRUPTED)
     threading.Thread(target=_end_with_client, args=[connection], daemon=True).start()
     entry, stage = import_module("lamina.stages.entry"), import_module(f"lamina.stages.{request['name']}")
     code = 1  # of an error that is none of the user's
@@ -267,7 +273,8 @@ def _work(connection: socket.socket, request: dict[str, Any], files: list[int]) 
         code = int(ended.code or 0)
         raise
     finally:
-        connection.sendall(NUMBER.pack(code))
+        with suppress(OSError):  # the client was killed
+            connection.sendall(NUMBER.pack(code))
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
