@@ -256,7 +256,7 @@ def test_a_run_that_is_unknown_or_not_trained_is_refused(system: Path) -> None:
 
 
 def test_an_export_needs_the_test_pictures(system: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"manifest\.parquet: not found; exports are checked on test pictures"):
+    with pytest.raises(UserError, match=r"manifest\.parquet: not found; exports are checked on test examples"):
         call(export, system, "--run", "small", "--format", "onnx", "--out", tmp_path)
 
 

@@ -260,6 +260,7 @@ def test_storage_that_goes_away_is_named_and_what_is_done_stays(
     assert not shards.held
 
 
+@pytest.mark.nightly
 def test_what_a_worker_puts_after_ctrl_c_is_removed(raw: Path, shards: Storage, tmp_path: Path) -> None:
     ended = threading.Event()
 

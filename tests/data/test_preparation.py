@@ -269,6 +269,8 @@ def test_a_killed_filter_resumes_with_the_missing_pictures(tmp_path: Path) -> No
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    for place in memo.rglob(".part-*"):  # killed before it locked its place, which counts as new for a minute
+        os.utime(place, (0, 0))
     done = packs(memo)
     kept = {name: when for name, when in done.items() if f"{Path(name).stem}.parquet" in done}
     assert kept

@@ -146,11 +146,11 @@ def own_folder(url: str, folder: Path) -> Iterator[Bucket]:
         UserError: If the storage does not take a file.
     """
     note = folder / _NOTE
-    name = note.read_text() if note.exists() else ""
+    name = note.read_text(encoding="utf-8") if note.exists() else ""
     if not _NAME.fullmatch(name):
         name = token_hex(8)
         with staged(note) as part:
-            part.write_text(name)
+            part.write_text(name, encoding="utf-8")
     bucket = Bucket(f"{url}/{name}")
     try:
         bucket.put("probe", b"")
