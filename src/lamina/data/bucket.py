@@ -150,7 +150,7 @@ def own_folder(url: str, folder: Path) -> Iterator[Bucket]:
     if not _NAME.fullmatch(name):
         name = token_hex(8)
         with staged(note) as part:
-            part.write_text(name, encoding="utf-8")
+            part.write_text(name, encoding="utf-8", newline="\n")
     bucket = Bucket(f"{url}/{name}")
     try:
         bucket.put("probe", b"")
