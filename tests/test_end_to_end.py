@@ -224,6 +224,7 @@ def test_code_of_a_task_runs_its_runs_alone_a_template_the_report_and_a_comment_
     assert ran == {*of_run(MEANS), "report"}
 
 
+@pytest.mark.nightly
 def test_published_figures_write_the_report_again_and_train_nothing(project: Path) -> None:
     path, page = project / "published.yaml", project / "reports" / "index.html"
     assert "Published and ours" not in page.read_text()
@@ -298,6 +299,7 @@ def test_a_second_clone_pulls_and_tracks_without_training(project: Path, tmp_pat
     assert len(re.findall(r" kept$", call(second, "lamina", "gate"), re.M)) == len(NAMES)
 
 
+@pytest.mark.nightly
 def test_an_experiment_with_another_seed_runs_and_is_shown(project: Path) -> None:
     history = project / "models" / HEAD / "history.csv"
     before = history.read_bytes()

@@ -220,6 +220,7 @@ def repository(installed: Installed, tmp_path_factory: pytest.TempPathFactory) -
     return place
 
 
+@pytest.mark.nightly
 def test_what_is_committed_is_portable(installed: Installed, repository: Path) -> None:
     system = repository / SYSTEM
     check_portable(system, installed.bin.parent)
@@ -229,6 +230,7 @@ def test_what_is_committed_is_portable(installed: Installed, repository: Path) -
     assert not [name for name in listed if "mlflow" in name or name.endswith((".keras", ".npy", ".parquet"))]
 
 
+@pytest.mark.nightly
 def test_a_clone_gets_the_results_and_has_nothing_to_run(
     installed: Installed, repository: Path, tmp_path: Path
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_clone_gets_the_results_and_has_nothing_to_run(
     assert installed.git(clone, "status", "--porcelain") == ""
 
 
+@pytest.mark.nightly
 def test_a_system_without_git_computes_the_same_and_can_be_moved(
     installed: Installed, repository: Path, tmp_path: Path
 ) -> None:

@@ -328,6 +328,7 @@ def clone(system: Path, place: Path) -> Path:
     return place / "clone" / system.relative_to(system.parents[1])
 
 
+@pytest.mark.nightly
 def test_jobs_of_make_end_in_the_bytes_of_one_dvc_repro(system: Path, tmp_path: Path) -> None:
     """The job of `left` fails at first: what depends on it does not run, and the second time nothing runs twice."""
     command(system, "lamina", "jobs", "--to", "make", "--out", "jobs.mk")

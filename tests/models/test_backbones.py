@@ -109,6 +109,7 @@ def test_features_follow_from_pixels_and_seed_alone(name: str) -> None:
     np.testing.assert_allclose(features, trunk(prepared(name, pixels)).numpy().mean(axis=(1, 2)), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.nightly
 def test_statistics_depend_on_the_pictures_alone() -> None:
     """Not on the dropout that a network has."""
     model = extractor("efficientnet_v2_b0")

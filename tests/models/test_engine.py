@@ -44,7 +44,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
     ("name", "change"),
     [
         ("mobilenet_v2", {}),
-        ("resnet50", {"pooling": "flatten"}),
+        pytest.param("resnet50", {"pooling": "flatten"}, marks=pytest.mark.nightly),
         pytest.param("densenet121", {}, marks=pytest.mark.nightly),
         ("vgg16", {"preprocess": "rescale"}),
     ],

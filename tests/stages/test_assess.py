@@ -58,6 +58,7 @@ def blots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_origins_of_blots(tmp_path_factory.mktemp("blots"))
 
 
+@pytest.mark.nightly
 def test_an_interrupted_colorizer_ends_with_the_same_bytes(
     blots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

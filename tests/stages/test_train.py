@@ -139,6 +139,7 @@ def outputs(folder: Path, name: str) -> dict[str, bytes]:
     return {file: (folder / "models" / name / file).read_bytes() for file in files}
 
 
+@pytest.mark.nightly
 def test_a_killed_training_ends_with_the_same_bytes(system: Path, tmp_path: Path) -> None:
     from lamina.tracking import store
 

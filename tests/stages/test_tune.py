@@ -125,6 +125,7 @@ def finished_trials(study: Path) -> int:
             return 0
 
 
+@pytest.mark.nightly
 def test_a_killed_study_continues_with_its_finished_trials(system: Path, tmp_path: Path) -> None:
     write_params(system, trials=6)
     command = [sys.executable, "-m", "lamina.stages.tune", "head"]

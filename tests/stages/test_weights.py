@@ -159,6 +159,7 @@ def test_without_a_list_there_are_random_weights_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["random"]
 
 
+@pytest.mark.nightly
 def test_the_extra_layer_of_efficientnet_is_merged_into_its_normalization(
     keras_cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

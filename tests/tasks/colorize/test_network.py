@@ -123,6 +123,7 @@ print(model(numpy.zeros((1, 32, 32, 3), "float32")).shape)
 """
 
 
+@pytest.mark.nightly
 def test_it_loads_without_lamina(saved: Path) -> None:
     command = [sys.executable, "-c", WITHOUT_LAMINA, str(saved)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
