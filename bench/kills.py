@@ -33,7 +33,11 @@ ROOT: Final = Path(__file__).parents[1]
 WAYS: Final = ("dvc alone", "the stage alone", "both", "Ctrl-C")
 OUTPUTS: Final = tuple(map(Path, ("data", "weights", "models", "ensembles")))
 HELD: Final = "has held the stage"  # a second instance stopped, since the first still ran
-BROKEN_BY_DVC: Final = "Unable to read RWLock-file"
+# of files that DVC writes in place, and what it says of those that it was killed in
+BROKEN_BY_DVC: Final = {
+    "Unable to read RWLock-file": Path(".dvc/tmp/rwlock"),
+    "dvc.lock' validation failed": Path("dvc.lock"),
+}
 COMMON: Final = {"weights": "weights/random", "batch_size": 16, "learning_rate": 1e-3, "dropout": 0.2, "decay": 0.001}
 PARAMS: Final = {
     "source": {"pictures": 80},
@@ -183,8 +187,10 @@ def main() -> int:
             if process.returncode == 0:
                 break
             said = log.read_text(errors="replace")
-            if BROKEN_BY_DVC in said:  # it writes this file in place; its message says to remove it
-                (folder / ".dvc" / "tmp" / "rwlock").unlink()
+            broken = [path for words, path in BROKEN_BY_DVC.items() if words in said]
+            if broken:
+                for path in broken:
+                    (folder / path).unlink()
                 continue
             if process.returncode is not None:
                 waited += HELD in said
