@@ -421,6 +421,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(tmp_path_factory.mktemp("few"), FEW_PICTURES - 8)
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="sees the work in /proc")
 @pytest.mark.parametrize("stage", ["download", "filter", "convert"])
 def test_ctrl_c_leaves_nothing_half_written(stage: str, prepared: Path, tmp_path: Path) -> None:

@@ -25,10 +25,9 @@ def dvc(system: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("pipeline", "sections", "stages"),
     [
-        (ROOT / "dvc.yaml", ("features", "runs"), ("extract", "evaluate")),
-        (PACKAGE / "texts.dvc.yaml", ("words", "runs"), ("words",)),
+        pytest.param(ROOT / "dvc.yaml", ("features", "runs"), ("extract", "evaluate"), id="pictures"),
+        pytest.param(PACKAGE / "texts.dvc.yaml", ("words", "runs"), ("words",), id="texts", marks=pytest.mark.nightly),
     ],
-    ids=["pictures", "texts"],
 )
 def test_a_name_is_no_command(
     tmp_path: Path, pipeline: Path, sections: tuple[str, ...], stages: tuple[str, ...]

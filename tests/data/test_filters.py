@@ -252,7 +252,7 @@ def alike(count: int) -> np.ndarray:
     return np.clip(quadrants.reshape(count, 16, 16, 3).round(), 0, 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("blank", [False, True])
+@pytest.mark.parametrize("blank", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_memory_is_bounded_however_many_look_alike(blank: bool) -> None:
     pictures = alike(6_000)
     if blank:

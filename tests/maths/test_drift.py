@@ -379,7 +379,7 @@ CHANGES: dict[str, Change] = {
 }
 
 
-QUICK = ("brightness", "classes", "rejected: grayscale")  # one of each kind
+QUICK = ("brightness", "classes")
 
 
 @pytest.mark.parametrize(

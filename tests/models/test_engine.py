@@ -62,12 +62,12 @@ def test_features_of_a_random_backbone_are_as_exact_as_those_of_keras() -> None:
     # a calibrated random network amplifies rounding errors: float64 gives the reference
     from lamina.models.keras_runtime import keras
 
-    model = build_extractor("mobilenet_v2", **BACKBONE_BUILD, size=SIDE)
+    model = build_extractor("mobilenet", **BACKBONE_BUILD, size=SIDE)
     calibrate(model, pictures().astype(np.float32))
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     try:
-        exact = build_extractor("mobilenet_v2", **BACKBONE_BUILD, size=SIDE)
+        exact = build_extractor("mobilenet", **BACKBONE_BUILD, size=SIDE)
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")

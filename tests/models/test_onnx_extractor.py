@@ -41,8 +41,15 @@ def echo(path: Path, *, channels_first: bool = True, side: int | str = "s", half
     return write(path, [node], [value("x", shape)], [value("y", shape, kind)])
 
 
-@pytest.mark.parametrize("channels_first", [False, True])
-@pytest.mark.parametrize("name", ["small_cnn", "efficientnet_lite0"])
+@pytest.mark.parametrize(
+    ("name", "channels_first"),
+    [
+        ("small_cnn", False),
+        ("small_cnn", True),
+        ("efficientnet_lite0", True),
+        pytest.param("efficientnet_lite0", False, marks=pytest.mark.nightly),
+    ],
+)
 def test_features_are_those_of_the_keras_network(name: str, channels_first: bool, tmp_path: Path) -> None:
     options: dict[str, Any] = {"weights": "weights/random", "pooling": "avg", "preprocess": "rescale", "seed": 1}
     model = build_extractor(name, **options, size=SIDE)

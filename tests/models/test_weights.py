@@ -32,7 +32,9 @@ def perturbed(network: Any) -> Any:
     return network
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "lenet5", "resnet20", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", ["small_cnn", "lenet5", "resnet20", pytest.param("convnext_tiny", marks=pytest.mark.nightly)]
+)
 def test_the_backbone_of_a_whole_network_fits_another_size(name: str, tmp_path: Path) -> None:
     whole = perturbed(build_network(name, 32, 3, dropout=0.5, seed=1))
     save_model(whole, tmp_path / "model.keras")

@@ -200,6 +200,7 @@ def mean_color(ids: pd.Series) -> np.ndarray:
     return np.asarray(lab_of(ids)[..., 1:].mean(axis=(0, 1, 2)))
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("colors")
 def test_a_colorizer_is_assessed_on_pictures_that_it_never_saw(tmp_path: Path) -> None:
     settings = COLORS | {"epochs": 3, "learning_rate": 4e-3}
@@ -227,6 +228,7 @@ def test_a_colorizer_is_assessed_on_pictures_that_it_never_saw(tmp_path: Path) -
         assert spread.deviation > 0, "other seeds train other networks"
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("colors")
 def test_runs_that_learn_lightness_are_assessed_too(tmp_path: Path) -> None:
     found, judged = assessed(tmp_path, LIGHT | {"epochs": 1}, repeats=1, folds=2)

@@ -66,7 +66,7 @@ def test_two_runs_are_the_same_to_the_byte(name: str, tmp_path: Path) -> None:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
 
 
-@pytest.mark.parametrize("name", ["head", "colors"])
+@pytest.mark.parametrize("name", ["head", pytest.param("colors", marks=pytest.mark.nightly)])
 def test_the_record_holds_what_the_run_was_configured_with(name: str, tmp_path: Path) -> None:
     keys = []
     for changes in ({}, {}, {"epochs": 2}):
@@ -105,7 +105,7 @@ class Watching(NoCallbacks):
         self.seen.append(epoch)
 
 
-@pytest.mark.parametrize("name", ["colors", "light"])
+@pytest.mark.parametrize("name", ["colors", pytest.param("light", marks=pytest.mark.nightly)])
 def test_an_interrupted_training_ends_with_the_same_bytes(name: str, tmp_path: Path) -> None:
     whole, cut = (stage_of(RUNS[name], tmp_path / folder, name=name) for folder in ("whole", "cut"))
     keras.backend.clear_session()

@@ -75,7 +75,9 @@ def test_given_numbers_are_written_without_trials(tmp_path: Path) -> None:
     assert stage_of(HEAD, tmp_path).numbers() == GradientNumbers.model_validate(summary.tuned)
 
 
-@pytest.mark.parametrize("settings", [COLORS, LIGHT], ids=["colors", "light"])
+@pytest.mark.parametrize(
+    "settings", [pytest.param(COLORS, id="colors"), pytest.param(LIGHT, id="light", marks=pytest.mark.nightly)]
+)
 def test_runs_measured_by_an_error_take_the_smallest(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

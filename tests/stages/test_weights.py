@@ -114,6 +114,7 @@ def test_features_know_where_their_weights_come_from(tmp_path: Path, monkeypatch
         assert input_facts(out) == expected
 
 
+@pytest.mark.nightly
 def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path) -> None:
     path = tmp_path / "mobilenet_v2.weights.h5"
     fetch_weights("imagenet", "mobilenet_v2", path)
@@ -122,6 +123,7 @@ def test_a_network_trains_from_published_weights(mobilenet: Any, tmp_path: Path)
     assert network.get_layer(BACKBONE_LAYER).trainable_variables
 
 
+@pytest.mark.nightly
 def test_the_same_weights_are_the_same_bytes(mobilenet: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
         keras.backend.clear_session()  # as in a process of its own: layers are counted from the first again

@@ -69,6 +69,7 @@ def server(running_server: Server, system: Path, monkeypatch: pytest.MonkeyPatch
     return running_server
 
 
+@pytest.mark.nightly
 def test_machines_that_make_an_experiment_at_once_get_the_same(server: Server, system: Path) -> None:
     opened = store.open_store(system)
     with ThreadPoolExecutor(8) as pool:

@@ -45,6 +45,7 @@ def test_an_interrupted_search_ends_like_an_uninterrupted_one(pruner: str, tmp_p
     assert numbers == whole[0]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_fewer_trials_are_the_first_of_more(pruner: str, tmp_path: Path) -> None:
     _, more = searched(tmp_path / "more", TRIALS, Hill(), pruner=pruner)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lamina.data.augmentation import PLAN_COLUMNS, warp, warp_geometry
+from lamina.errors import UserError
 from lamina.maths.color import LabPixels, RgbPixels, lab_to_srgb
 
 
@@ -107,10 +108,16 @@ def open_rows(manifest: pd.DataFrame, folders: Folders) -> Rows:
 
     Returns:
         Pictures in the order of the manifest.
+
+    Raises:
+        UserError: If pixels and plan are not of the same pictures, or lack one of the manifest.
     """
-    pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")
     ids = pd.read_parquet(folders.lab / "manifest.parquet", columns=["id"])["id"]
-    place = pd.Series(np.arange(len(ids)), index=ids).loc[manifest["id"]].to_numpy()
+    place = pd.Index(ids).get_indexer(manifest["id"])
     plan = pd.read_parquet(folders.augmented / "plan.parquet", columns=["id", "copy", *PLAN_COLUMNS])
-    chosen = plan.set_index(["id", "copy"]).loc[pd.MultiIndex.from_frame(manifest[["id", "copy"]])]
-    return Rows(pixels=pixels, place=place, plan=chosen.reset_index("copy").reset_index(drop=True))
+    # the plan has the pictures in the same order, each with all its copies
+    chosen = plan.take(place * (len(plan) // len(ids)) + manifest["copy"]).reset_index(drop=True)
+    if not all((chosen[key].array == manifest[key].array).all() for key in ("id", "copy")):
+        raise UserError(f"{folders.augmented}/plan.parquet is not of the pictures in {folders.lab}; run: dvc repro")
+    pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")
+    return Rows(pixels=pixels, place=place, plan=chosen.drop(columns="id"))

@@ -1,11 +1,14 @@
 """Stage `augment`: plan the copies of each picture, and show some on a sheet."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from lamina.config import read_params, section
@@ -17,6 +20,7 @@ from lamina.stages import entry
 
 SHEET_ROWS: Final = 8
 SHEET_COPIES: Final = 7
+GROUP_ROWS: Final = 1 << 20  # of the plan that are drawn at once, and a row group of its file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +47,38 @@ def augment(config: AugmentConfig, lab: Path, out: Path, *, seed: int) -> Augmen
         What was planned.
     """
     manifest = pd.read_parquet(lab / "manifest.parquet")
-    plan = draw_plan(manifest, config, seed)
     with staged(out, folder=True) as part:
-        plan.to_parquet(part / "plan.parquet", index=False)
-        _sheet(plan, Folders(lab=lab, augmented=part)).save(part / "sheet.png", optimize=True)
-    return AugmentSummary(pictures=len(manifest), copies=len(plan) - len(manifest))
+        _write_plan(manifest, config, seed, part / "plan.parquet")
+        shown = draw_plan(_shown(manifest), config, seed)
+        _sheet(shown, Folders(lab=lab, augmented=part)).save(part / "sheet.png", optimize=True)
+    return AugmentSummary(pictures=len(manifest), copies=len(manifest) * config.copies)
+
+
+def _write_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int, path: Path) -> None:
+    """Draw the plan a part at a time, since that of millions of pictures does not fit memory."""
+    step = GROUP_ROWS // (config.copies + 1)
+    plans = (draw_plan(manifest[start : start + step], config, seed) for start in range(0, len(manifest), step))
+    tables = (pa.Table.from_pandas(plan, preserve_index=False) for plan in plans)
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+
+
+def _shown(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Choose a few pictures, of each class in turn."""
+    rank = manifest.groupby("label", dropna=False).cumcount()
+    return manifest.assign(rank=rank).sort_values(["rank", "label"], kind="stable").head(SHEET_ROWS)
 
 
 def _sheet(plan: pd.DataFrame, folders: Folders) -> Image.Image:
-    """Draw a few pictures of each class, each with its first copies."""
-    originals = plan[plan["copy"] == 0]
-    rank = originals.groupby("label", dropna=False).cumcount()
-    shown = originals.assign(rank=rank).sort_values(["rank", "label"], kind="stable").head(SHEET_ROWS)
-    rows = plan[plan["id"].isin(shown["id"]) & (plan["copy"] <= SHEET_COPIES)].reset_index(drop=True)
+    """Draw pictures, each with its first copies."""
+    rows = plan[plan["copy"] <= SHEET_COPIES].reset_index(drop=True)
     pixels = open_rows(rows, folders).read(np.arange(len(rows)))
-    pictures = [list(pixels[rows["id"] == picture]) for picture in shown["id"]]
+    is_original = rows["copy"] == 0
+    pictures = np.split(pixels, np.flatnonzero(is_original)[1:])
     captions = [["original", *(f"copy {number}" for number in range(1, len(row)))] for row in pictures]
-    return contact_sheet(pictures, list(shown["label"].fillna("")), captions)
+    return contact_sheet(pictures, list(rows.loc[is_original, "label"].fillna("")), captions)
 
 
 def main() -> None:

@@ -534,6 +534,7 @@ def stage(system: Path, directory: Path, **source: Any) -> subprocess.CompletedP
     return subprocess.run(command, cwd=system, env=environment, capture_output=True, text=True, check=False, timeout=90)
 
 
+@pytest.mark.nightly
 def test_the_stage_reads_what_it_knows_no_class_of(directory: Path, tmp_path: Path) -> None:
     done = stage(tmp_path, directory, location="lamina_pets", splits=["test", "train"])
     assert (done.returncode, done.stderr) == (0, "")

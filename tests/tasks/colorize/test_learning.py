@@ -42,8 +42,8 @@ def opened(**changes: object) -> ColorLearner:
     "changes",
     [
         {"loss": "rebalanced"},
-        {"decoder": "conv", "augmentation": "fresh"},
-        {"decoder": "dense", "precision": "bfloat16"},
+        pytest.param({"decoder": "conv", "augmentation": "fresh"}, marks=pytest.mark.nightly),
+        pytest.param({"decoder": "dense", "precision": "bfloat16"}, marks=pytest.mark.nightly),
     ],
     ids=str,
 )

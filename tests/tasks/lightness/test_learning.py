@@ -93,6 +93,7 @@ def test_a_network_of_chroma_is_exported_to_every_format(extractor: Any, tmp_pat
 # ---- training
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("changes", [{"decoder": "conv", "augmentation": "fresh"}, {"precision": "bfloat16"}], ids=str)
 def test_every_decoder_and_precision_learns(changes: dict[str, object]) -> None:
     learner = opened(**changes)
