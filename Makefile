@@ -36,9 +36,11 @@ test: .venv/dev
 types: .venv/dev
 	mypy
 
-# more processes than two cores: some tests wait for servers and timeouts
+# more processes than two cores: some tests wait for servers and timeouts; more threads would wait for each other
+tests: export OMP_NUM_THREADS := 1
+tests: export OPENBLAS_NUM_THREADS := 1
 tests: .venv/dev
-	pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder --durations 30
+	pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 
 ui: .venv/run
 	@python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$(PORT)" 2>/dev/null || \

@@ -76,7 +76,7 @@ def _sheet(plan: pd.DataFrame, folders: Folders) -> Image.Image:
     rows = plan[plan["copy"] <= SHEET_COPIES].reset_index(drop=True)
     pixels = open_rows(rows, folders).read(np.arange(len(rows)))
     is_original = rows["copy"] == 0
-    pictures = np.split(pixels, np.flatnonzero(is_original)[1:])
+    pictures = [list(part) for part in np.split(pixels, np.flatnonzero(is_original)[1:])]
     captions = [["original", *(f"copy {number}" for number in range(1, len(row)))] for row in pictures]
     return contact_sheet(pictures, list(rows.loc[is_original, "label"].fillna("")), captions)
 
