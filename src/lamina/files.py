@@ -24,6 +24,7 @@ PIECE: Final = 2**16  # bytes copied or written at a time; this fits the process
 _PLACE: Final = ".part-"  # begins the name of a writer's folder
 _LOCK: Final = "lock"  # file in it
 _YOUNG: Final = 60.0  # seconds
+_JOBLIB: Final = "JOBLIB_TEMP_FOLDER"  # without it, joblib takes shared memory, which nobody removes after a kill
 
 
 def discard(path: Path) -> None:
@@ -72,6 +73,31 @@ def _own_place(parent: Path) -> Iterator[Path]:
     finally:
         lock.release()
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def own_temporary_files() -> Iterator[None]:
+    """Have this process write temporary files to a folder of its own, which is removed at the end.
+
+    What killed processes left is removed at the beginning: libraries remove their temporary files only at their end.
+    """
+    before, folder = tempfile.tempdir, machine_folder()
+    _remove_abandoned(folder)
+    with _own_place(folder) as place:
+        tempfile.tempdir = str(place)
+        os.environ.setdefault(_JOBLIB, str(place))
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+            if os.environ[_JOBLIB] == str(place):
+                del os.environ[_JOBLIB]
+
+
+def machine_folder() -> Path:
+    """Return the folder of this machine for temporary files, which the processes of a user share."""
+    folder = Path(tempfile.gettempdir())
+    return folder.parent if folder.name.startswith(_PLACE) else folder
 
 
 def _remove_abandoned(parent: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,7 +37,17 @@ def exclusive(path: Path, what: str, *, patience: float = PATIENCE) -> Iterator[
             "wait until it has ended, or end it, and run again"
         ) from None
     try:
+        if holder.exists():
+            _remove_semaphores(holder.read_text(encoding="ascii"))
         holder.write_text(str(os.getpid()), encoding="ascii", newline="\n")
         yield
     finally:
         lock.release()
+
+
+def _remove_semaphores(process: str) -> None:
+    """Remove the semaphores of joblib's workers that a killed process left in the shared memory of Linux."""
+    if process.isdecimal() and not Path(f"/proc/{process}").exists():
+        for path in Path("/dev/shm").glob(f"sem.loky-{process}-*"):  # noqa: S108 - where glibc puts them
+            with suppress(OSError):  # of another user
+                path.unlink()

@@ -1,6 +1,7 @@
 """Stages as processes: one per system and stage, and no longer than the `dvc` that started them."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,23 @@ def main() -> None:
     with Path("begun").open("a") as file:
         file.write(f"{os.getpid()}\\n")
     time.sleep(60)
+
+entry.run_stage(main)
+"""
+# a stage that has a temporary file and workers, until it is told to end
+WORKERS = """
+import os, tempfile, time
+from pathlib import Path
+from joblib import Parallel, delayed
+from lamina.stages import entry
+
+def main() -> None:
+    tempfile.mkstemp()
+    Parallel(2)(delayed(abs)(number) for number in range(4))
+    with Path("begun").open("a") as file:
+        file.write(f"{os.getpid()}\\n")
+    while not Path("end").exists():
+        time.sleep(0.02)
 
 entry.run_stage(main)
 """
@@ -94,3 +112,28 @@ def test_a_second_instance_waits_until_the_first_was_killed(system: Path) -> Non
     for process in (first, second, other):
         process.kill()
         process.communicate()
+
+
+def left(system: Path, pid: int) -> list[str]:
+    """The names of temporary files of a system, and of what a process has in shared memory."""
+    shared = Path("/dev/shm").iterdir() if sys.platform == "linux" else ()  # noqa: S108 - it is only looked at
+    return [path.name for path in (system / "tmp").iterdir()] + [
+        path.name for path in shared if f"-{pid}-" in path.name
+    ]
+
+
+def test_what_a_killed_stage_left_with_its_workers_is_removed_by_the_next(system: Path) -> None:
+    (system / "workers.py").write_text(WORKERS)
+    (system / "tmp").mkdir()
+    command, folder = (sys.executable, "workers.py", "one"), {"TMPDIR": str(system / "tmp")}
+    killed = start(system, *command, **folder)
+    begun(system)
+    for process in (*psutil.Process(killed.pid).children(recursive=True), psutil.Process(killed.pid)):
+        process.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert left(system, killed.pid)
+    (system / "end").touch()
+    again = start(system, *command, **folder)
+    assert again.wait(timeout=60) == 0
+    again.communicate()
+    assert left(system, killed.pid) + left(system, again.pid) == []

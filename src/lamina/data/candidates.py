@@ -92,10 +92,10 @@ class _Search:
         self.points = _points(read, len(places), _principal_axes(blocks - middle))
         reach = np.repeat([light, bounds[:, 0].max()], [3, 1]) * _SLACK + _REACH_ROUNDING
         self.reach = np.append(reach, np.full(self.points.shape[1] - 4, self.radius.max())).astype(np.float32)
-        self.leaves = divide(self.points, self.reach, _LEAF)
+        self.leaves = leaves = divide(self.points, self.reach, _LEAF)
         self.low, self.high = boxes(self.points, self.leaves)
         cached = max(2, _CACHED // (blocks.itemsize * blocks.shape[1] * _LEAF))
-        self.blocks_of = lru_cache(cached)(lambda leaf: read(self.leaves[leaf])[1])
+        self.blocks_of = lru_cache(cached)(lambda leaf: read(leaves[leaf])[1])  # not `self`, which would hold itself
 
     def near_leaves(self) -> Iterator[tuple[int, int]]:
         """Yield pairs of leaves whose boxes are within reach, each leaf also with itself."""

@@ -1,15 +1,15 @@
 """Memory that decoding a picture takes: estimated before it starts, bounded, and not taken by many at once."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Final
 
 from filelock import FileLock
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+
+from lamina.files import machine_folder
 
 MIB: Final = 2**20
 RGB: Final = 4  # bytes of a pixel in Pillow's memory, in all modes but these
@@ -71,5 +71,5 @@ def alone_if_large(needed: int) -> Iterator[None]:
         return
     # by number: in a container, a user may have no name; Windows has no numbers, but a temporary folder for each user
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    with FileLock(Path(tempfile.gettempdir()) / f"lamina-{user}.lock"):
+    with FileLock(machine_folder() / f"lamina-{user}.lock"):
         yield

@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 from lamina.config import SEEDS, shown, valid_name
 from lamina.errors import UserError
+from lamina.files import own_temporary_files
 from lamina.locks import LOCKS, exclusive
 from lamina.text import one_line
 
@@ -46,6 +47,7 @@ def run_alone(main: Callable[[], None]) -> NoReturn:
 
         def alone() -> None:
             until_the_end.enter_context(exclusive(LOCKS / f"{file}.lock", f"the stage {stage}"))
+            until_the_end.enter_context(own_temporary_files())
             main()
 
         run(alone)
