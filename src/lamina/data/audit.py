@@ -161,16 +161,17 @@ def audit_folds(originals: pd.DataFrame, pixels: LabPixels, described: Floats, b
         The pairs, suspicious ones first, then by distance.
     """
     order, _, _ = _by_id(originals)
-    table, described = originals.iloc[order].reset_index(drop=True), described[order]
+    table = originals.iloc[order].reset_index(drop=True)
     test, seen = (np.flatnonzero(table["fold"].isin(folds)) for folds in (["test"], ["train", "validation"]))
-    found, distance = nearest_neighbors(described[test], described[seen])
+    known = described[order[seen]]
+    found, distance = nearest_neighbors(described[order[test]], known)
     pairs = pd.DataFrame(
         {
             "id": table["id"].to_numpy()[test],
             "nearest": table["id"].to_numpy()[seen[found]],
             "fold": table["fold"].to_numpy()[seen[found]],
             "distance": np.round(distance, 3),
-            "unusual": _unusual(distance, described[seen], table["origin"].iloc[seen]),
+            "unusual": _unusual(distance, known, table["origin"].iloc[seen]),
         }
     )
     closest = np.lexsort((pairs["id"], pairs["distance"]))[:COMPARED]

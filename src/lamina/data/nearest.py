@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from lamina.data.leaves import Floats, Integers, boxes, divide
 
 _LEAF: Final = 256  # points, at most
+_CHUNK: Final = 65_536  # queries whose distances are computed at once
 _SLACK: Final = 1e-5  # share of a squared length, by which float32 rounds at most
 
 
@@ -38,10 +39,19 @@ def nearest_neighbors(
     with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as threads:  # matrix products and minima overlap
         for part, found in zip(parts, threads.map(search.nearest, parts), strict=True):
             best[part] = found
-    distance = np.sqrt(((queries.astype(np.float64) - pool[best]) ** 2).sum(axis=1))
+    distance = _distances(queries, pool, best)
     if origins is not None:
         distance[origins[0] == origins[1][best]] = np.inf
     return best, distance
+
+
+def _distances(queries: Floats, pool: Floats, found: Integers) -> npt.NDArray[np.float64]:
+    """The Euclidean distance of each query to the point that was found for it."""
+    distance = np.empty(len(queries))
+    for start in range(0, len(queries), _CHUNK):
+        some = slice(start, start + _CHUNK)
+        distance[some] = np.sqrt(((queries[some].astype(np.float64) - pool[found[some]]) ** 2).sum(axis=1))
+    return distance
 
 
 class _Search:

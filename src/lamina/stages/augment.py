@@ -1,18 +1,16 @@
 """Stage `augment`: plan the copies of each picture, and show some on a sheet."""
 
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from lamina.config import read_params, section
 from lamina.data.augmentation import AugmentConfig, draw_plan
+from lamina.data.row_groups import GROUP_ROWS, write_groups
 from lamina.data.rows import Folders, open_rows
 from lamina.data.sheets import contact_sheet
 from lamina.files import staged
@@ -20,7 +18,6 @@ from lamina.stages import entry
 
 SHEET_ROWS: Final = 8
 SHEET_COPIES: Final = 7
-GROUP_ROWS: Final = 1 << 20  # of the plan that are drawn at once, and a row group of its file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +54,8 @@ def augment(config: AugmentConfig, lab: Path, out: Path, *, seed: int) -> Augmen
 def _write_plan(manifest: pd.DataFrame, config: AugmentConfig, seed: int, path: Path) -> None:
     """Draw the plan a part at a time, since that of millions of pictures does not fit memory."""
     step = GROUP_ROWS // (config.copies + 1)
-    plans = (draw_plan(manifest[start : start + step], config, seed) for start in range(0, len(manifest), step))
-    tables = (pa.Table.from_pandas(plan, preserve_index=False) for plan in plans)
-    first = next(tables)
-    with pq.ParquetWriter(path, first.schema) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table)
+    parts = (manifest[start : start + step] for start in range(0, len(manifest), step))
+    write_groups(path, (draw_plan(part, config, seed) for part in parts))
 
 
 def _shown(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ from lamina.data.audit import (
     same_content_bounds,
     same_content_pairs,
 )
+from lamina.data.row_groups import read_groups, write_groups
 from lamina.data.rows import Folders
 from lamina.data.sheets import contact_sheet
 from lamina.errors import UserError
@@ -94,7 +95,9 @@ def split(
     audit = audit_folds(pictures, pixels, described, bounds)
     summary = _summary(pictures, len(pairs), audit, float(bounds.min()))
     with staged(out, folder=True) as part:
-        _rows(pictures, augmented, spare=parts > 0).to_parquet(part / "manifest.parquet", index=False)
+        plan = read_groups(augmented / "plan.parquet", ["id", "label", "copy"])
+        placed = pictures.set_index("id")[["origin", "fold", "part"]]
+        write_groups(part / "manifest.parquet", (_rows(group, placed, spare=parts > 0) for group in plan))
         write_metadata(metadata, pictures, part)
         pairs.to_parquet(part / "joined.parquet", index=False)
         audit.pairs.to_parquet(part / "audit.parquet", index=False)
@@ -121,11 +124,12 @@ def _explaining_shared_origins(pictures: pd.DataFrame) -> Iterator[None]:
         ) from None
 
 
-def _rows(pictures: pd.DataFrame, augmented: Path, *, spare: bool) -> pd.DataFrame:
-    """Return originals and training copies; with `spare` the other copies too, in the fold `spare`."""
-    plan = pd.read_parquet(augmented / "plan.parquet", columns=["id", "label", "copy"])
-    placed = pictures.set_index("id")[["origin", "fold", "part"]].loc[plan["id"]].reset_index(drop=True)
-    rows = plan.join(placed)
+def _rows(plan: pd.DataFrame, placed: pd.DataFrame, *, spare: bool) -> pd.DataFrame:
+    """Return originals and training copies; with `spare` the other copies too, in the fold `spare`.
+
+    plan: `id`, `label`, `copy`; placed: `origin`, `fold` and `part` by id.
+    """
+    rows = plan.join(placed.loc[plan["id"]].reset_index(drop=True))
     used = (rows["fold"] == "train") | (rows["copy"] == 0)
     rows["fold"] = rows["fold"].where(used, SPARE)
     return rows.loc[used | spare, MANIFEST]
