@@ -174,6 +174,13 @@ def test_what_a_publication_may_report_of_a_task_decides_the_report_alone() -> N
         assert lists_of(f"lamina.{module}") == {"report"}
 
 
+def test_a_control_decides_the_assessments_of_its_task_alone() -> None:
+    control = "tasks/regress/control.py"
+    assert {name for name, lines in code_lists().items() if any(control in line for line in lines)} == {
+        "assess/regress.txt"
+    }
+
+
 def test_the_name_of_the_system_decides_the_report_alone(copy: Copy) -> None:
     copied = shutil.copytree(copy.folder / "data", copy.folder.with_name("other") / "data")
     shutil.copytree(copy.folder / ".lamina", copied.with_name(".lamina"))
