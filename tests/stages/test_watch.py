@@ -15,7 +15,7 @@ from lamina.files import read_json
 from lamina.results.published import read_copy
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
-from lamina.stages.watch import check_folds, roots, stages, watch_source
+from lamina.stages.watch import check_folds, code_lists, roots, stages, watch_source
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
