@@ -7,7 +7,7 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.maths import target_shuffles
-from lamina.maths.control import LEVEL
+from lamina.maths.control import LEVEL, against_chance
 from lamina.maths.label_scores import f1_of_each
 from lamina.maths.target_shuffles import Places, shuffle_targets, target_test
 from lamina.tasks.multilabel.control import open_f1
@@ -137,7 +137,8 @@ def p_of(seed: int, *, knows: bool, higher_is_better: bool) -> float:
 
 @pytest.mark.parametrize("higher_is_better", [False, True])
 def test_predictions_that_know_the_shuffled_targets_are_found(higher_is_better: bool) -> None:
-    assert p_of(1, knows=True, higher_is_better=higher_is_better) <= LEVEL
+    p = p_of(1, knows=True, higher_is_better=higher_is_better)
+    assert 1 / (target_shuffles.SHUFFLES + 1) <= p <= LEVEL
 
 
 def test_sound_predictions_have_a_uniform_p(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,3 +147,9 @@ def test_sound_predictions_have_a_uniform_p(monkeypatch: pytest.MonkeyPatch) -> 
     found = np.array([p_of(seed, knows=False, higher_is_better=False) for seed in range(300)])
     for level in (0.05, 0.2, 0.5, 0.8):
         assert abs((found <= level).mean() - level) < 4 * np.sqrt(level * (1 - level) / 300)
+
+
+@pytest.mark.parametrize(("value", "sign", "p"), [(2.0, 1, 0.01), (2.0, -1, 1.0), (-2.0, -1, 0.01), (1.0, 1, 0.51)])
+def test_p_counts_shuffles_that_are_at_least_as_good_and_is_never_zero(value: float, sign: int, p: float) -> None:
+    shuffled = np.array([1.0] * 50 + [-1.0] * 49)
+    assert against_chance(shuffled, value, sign=sign)["p"] == pytest.approx(p)

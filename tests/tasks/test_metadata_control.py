@@ -112,7 +112,7 @@ def test_all_folds_have_the_shuffled_targets(
         opened.append(stage.run.task.open_learner(setup))
         return opened[-1]
 
-    control_of(controlled(RUNS[task] | {"epochs": 1}, tmp_path, open_learner=open_learner))
+    control = control_of(controlled(RUNS[task] | {"epochs": 1}, tmp_path, open_learner=open_learner))
     own, shuffled = opened
     assert own.digest != shuffled.digest
     assert sorted(own.truth.index) == sorted(shuffled.truth.index), "the example without an answer has none"
@@ -126,6 +126,8 @@ def test_all_folds_have_the_shuffled_targets(
     expected = shuffled.truth.loc[test.index]
     if task == "regress":
         assert (test[column] == expected.iloc[:, 0]).all()
+        pairs = np.abs(test["target"].to_numpy()[:, None] - test["predicted"].to_numpy())
+        assert control.chance == pytest.approx(pairs.mean(), rel=0.01), "the numbers of the test fold, in any order"
     else:
         assert [set(filter(None, cell.split("|"))) for cell in test[column]] == [
             {name for name, has in row.items() if has} for _, row in expected.iterrows()
@@ -133,8 +135,11 @@ def test_all_folds_have_the_shuffled_targets(
     assert len(shuffled.rows("test")) == len(test)
 
 
-def test_the_order_of_the_rows_does_not_matter(sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(sound)
+@pytest.mark.parametrize("system", ["sound", "leaky"])
+def test_the_order_of_the_rows_does_not_matter(
+    system: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(request.getfixturevalue(system))
     truths = []
 
     def open_learner(setup: Setup) -> Learner:

@@ -86,7 +86,7 @@ def shuffle_targets(
     """Shuffle targets so that there is nothing to learn, while no column is the same in all rows of the fold `train`.
 
     Args:
-        origin, fold, target: see `open_shuffler`; the order of the rows matters.
+        origin, fold, target: see `open_shuffler`.
         seed: of the shuffle.
 
     Returns:
