@@ -18,6 +18,7 @@ from lamina.results.repeats import Retrainer
 from lamina.stages.run_stage import RunStage
 from lamina.stages.split import split
 from lamina.stages.train import TrainSummary, train
+from lamina.tasks.controls import find_control
 from lamina.tasks.runs import read_run
 from lamina.training.callbacks import Callbacks, NoCallbacks
 from lamina.training.learner import Learner
@@ -271,5 +272,6 @@ def retrainer_of(stage: RunStage, cache: Path, **changes: Any) -> Retrainer:
         "code": run.task.training_code,
         "open_learner": run.task.open_learner,
         "cache": cache,
+        "control": find_control(run.task),
     }
     return Retrainer(**(given | changes))

@@ -10,6 +10,7 @@ from PIL import Image
 from finished import finished_history, finished_record, run_settings, write_finished_run
 from lamina.charts.formatting import title_of
 from lamina.charts.plain import plain_chapter
+from lamina.files import read_json, write_json
 from lamina.results.metrics import Metrics, Scores
 from lamina.results.trained import TrainedRun, read_trained
 from pages import words
@@ -98,4 +99,28 @@ def test_a_run_shows_curves_sheets_settings_and_tuning(tmp_path: Path) -> None:
     for part in ("classify input: pixels small_cnn start: weights/random", "test MSE 0.250", "train 1.5 s", "Tuning"):
         assert part in text
     assert "Counts: test MSE of runs that were trained again" in words(chapter.certainty)
-    assert "one 0.250 0.250 \N{EN DASH} \N{EN DASH}" in words(chapter.certainty)
+    assert words(chapter.certainty).endswith("Run Other seeds Each one 0.250 0.250"), "no column is empty"
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_a_control_of_targets_is_shown_and_is_loud_where_it_fails(tmp_path: Path, passed: bool) -> None:
+    control = {
+        "measure": "mse",
+        "value": 0.5,
+        "chance": 0.6,
+        "interval": [0.4, 0.8],
+        "p": 0.2,
+        "passed": passed,
+        "n": 8,
+    }
+    for name in ("one", "two"):
+        finished(tmp_path, name, ErrorMetrics, 0.25, assessed=True)
+    path = tmp_path / "models/two/assessment.json"
+    write_json(path, read_json(path) | {"control": control})
+    chapter = plain_chapter("Counts", "counts", [read_trained(tmp_path, name, ErrorMetrics) for name in ("one", "two")])
+    shown, sound = words(chapter.certainty), "Counts: with shuffled targets nothing was learned"
+    alarm = "Counts: two: shuffled targets were predicted better than by chance. Training sees what it is tested with"
+    assert (sound in shown, alarm in shown) == (passed, not passed)
+    assert ('class="number alarm"' in chapter.certainty) == (not passed)
+    assert f"two 0.250 0.250 0.500{'' if passed else ' ✗'} 0.600 0.400 to 0.800" in shown
+    assert "one 0.250 0.250 \N{EN DASH} \N{EN DASH}" in shown

@@ -89,6 +89,27 @@ def test_the_text_says_what_it_does_how_well_and_what_it_is(system: Path, capsys
     assert "a" * 64 in text
 
 
+@pytest.mark.parametrize(
+    ("passed", "verdict"), [(True, "as it must be"), (False, "**which is better: there may be a leak**")]
+)
+def test_the_card_has_the_control_of_targets(
+    passed: bool, verdict: str, system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    control = {
+        "measure": "f1",
+        "value": 0.4,
+        "chance": 0.3,
+        "interval": [0.2, 0.35],
+        "p": 0.1,
+        "passed": passed,
+        "n": 8,
+    }
+    write_json(system / "models/seen/assessment.json", {"control": control})
+    _, text = made(capsys, system, "seen")
+    reached = "- Trained with shuffled targets it reaches a test F1 per example of 0.400; chance gives 0.200 to 0.350"
+    assert f"{reached}: {verdict}." in text
+
+
 @pytest.mark.parametrize("run", ["colors", "light"])
 def test_every_task_has_a_card(run: str, system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     head, text = made(capsys, system, run)

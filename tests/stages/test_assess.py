@@ -13,7 +13,7 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.maths.crossvalidation import AgainConfig
-from lamina.results.assessment import Assessment, Control, CrossValidation, FoldValue, Repeats, Spread
+from lamina.results.assessment import Assessment, Control, CrossValidation, FoldValue, Repeats, Spread, TargetControl
 from lamina.results.result_file import read_result
 from lamina.stages.assess import AssessSummary, assess_run, read_config
 from lamina.stages.run_stage import RunStage
@@ -122,6 +122,26 @@ def test_reasons_to_doubt_the_scores_are_warnings() -> None:
     assert len(summary.warnings) == 2
     assert "no score of this run can be trusted" in summary.warnings[0]
     assert "tests what the weights have seen" in summary.warnings[1]
+
+
+def test_the_control_of_targets_names_its_measure() -> None:
+    found = TargetControl(measure="mae", value=5.25, chance=12.5, interval=(11, 14), p=0.0001, passed=False, n=20)
+    summary = AssessSummary(found=Assessment(control=found), measure="mae")
+    assert str(summary) == "trained again, shuffled targets: 5.25, by chance 12.5"
+    [line] = summary.warnings
+    assert line.startswith("shuffled targets were predicted with mae 5.25, where chance is 12.5 (p = 0.0001): ")
+    assert line.endswith("look at the leak audit in the report, then at source.origin")
+
+
+def test_either_control_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """A file of a classifier keeps the keys that it always had."""
+    of_targets = TargetControl(measure="f1", value=0.2, chance=0.2, interval=(0.1, 0.3), p=0.5, passed=True, n=20)
+    for name, control in {"labels": SOUND, "targets": of_targets}.items():
+        path = tmp_path / f"{name}.json"
+        Assessment(control=control).write(path)
+        assert read_result(path, Assessment, "assess").control == control
+    keys = ["accuracy", "chance", "interval", "n", "p", "passed"]
+    assert sorted(json.loads((tmp_path / "labels.json").read_text())["control"]) == keys
 
 
 # ---- section `assess`

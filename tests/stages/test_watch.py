@@ -15,7 +15,7 @@ from lamina.files import read_json
 from lamina.results.published import read_copy
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
-from lamina.stages.watch import check_folds, roots, stages, watch_source
+from lamina.stages.watch import check_folds, code_lists, roots, stages, watch_source
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
@@ -172,6 +172,13 @@ def test_an_ensemble_of_what_is_not_there_stops_before_any_work(copy: Copy) -> N
 def test_what_a_publication_may_report_of_a_task_decides_the_report_alone() -> None:
     for module in ("tasks.published", "tasks.classify.published", "tasks.colorize.published", "results.published"):
         assert lists_of(f"lamina.{module}") == {"report"}
+
+
+def test_a_control_decides_the_assessments_of_its_task_alone() -> None:
+    control = "tasks/regress/control.py"
+    assert {name for name, lines in code_lists().items() if any(control in line for line in lines)} == {
+        "assess/regress.txt"
+    }
 
 
 def test_the_name_of_the_system_decides_the_report_alone(copy: Copy) -> None:

@@ -133,6 +133,14 @@ def test_an_assessment_of_a_classifier_has_names_of_its_own(tmp_path: Path) -> N
     assert assess(tmp_path, "tiny", dict.fromkeys(["crossvalidation", "control", "repeats"])) == {}
 
 
+def test_the_control_of_targets_has_the_name_of_its_measure(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    values = {"chance": 12.5, "p": 0.2, "passed": True}
+    control = values | {"measure": "mae", "value": 12.0, "interval": [11, 14], "n": 9}
+    found = {"control_mae": 12.0} | {f"control_{name}": float(value) for name, value in values.items()}
+    assert assess(tmp_path, "tiny", {"control": control}) == found
+
+
 def test_an_assessment_of_a_colorizer_has_names_of_its_own(tmp_path: Path) -> None:
     write_color_run(tmp_path)
     spread = {"values": [91.0, 93.0], "mean": 92.0, "deviation": 1.4}

@@ -10,7 +10,7 @@ from lamina.commands.markdown import escaped, front_matter, table
 from lamina.config import read_params, section
 from lamina.data.pixels import ConvertConfig
 from lamina.files import file_digest
-from lamina.results.assessment import Assessment
+from lamina.results.assessment import Assessment, TargetControl
 from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics, Scores
 from lamina.results.record import Record, read_record, system_name
@@ -240,9 +240,12 @@ def _again(assessment: Assessment, measure: str) -> list[str]:
             f"{number(value)}{shown}."
         )
     if control := assessment.control:
-        verdict = "as it must be" if control.passed else "**which is more: there may be a leak**"
+        of_targets = isinstance(control, TargetControl)
+        found = f"**which is {'better' if of_targets else 'more'}: there may be a leak**"
+        verdict = "as it must be" if control.passed else found
+        reached = f"a test {title_of(measure)} of " if of_targets else ""
         lines.append(
-            f"- Trained with shuffled labels it reaches {number(control.accuracy)}; chance gives "
+            f"- Trained with {control.shuffled} it reaches {reached}{number(control.value)}; chance gives "
             f"{span(control.interval)}: {verdict}."
         )
     return ["### Trained again", "\n".join(lines)] if lines else []

@@ -54,10 +54,26 @@ def chance_test(label: npt.ArrayLike, predicted: npt.ArrayLike, unit: npt.ArrayL
     hits = np.stack([np.bincount(group, weights=predictions == name) for name in classes], axis=1)
     shuffled = np.concatenate(list(_shuffles(hits, codes, np.random.default_rng(seed)))) / len(labels)
     accuracy = float(np.mean(labels == predictions))
-    p = (1 + int(np.sum(shuffled >= accuracy - 1e-12))) / (SHUFFLES + 1)
     chance = float((hits.sum(axis=0) @ np.bincount(codes)) / len(first) / len(labels))
-    interval = np.quantile(shuffled, [0.025, 0.975]).tolist()
-    return {"accuracy": accuracy, "chance": chance, "interval": interval, "p": p, "passed": p > LEVEL}
+    return {"accuracy": accuracy, "chance": chance} | against_chance(shuffled, accuracy)
+
+
+def against_chance(
+    shuffled: npt.NDArray[np.float64], value: float, *, rounding: float = 1e-12, sign: int = 1
+) -> dict[str, Any]:
+    """Compare the measure of predictions with what random shuffles of the true answers give.
+
+    Args:
+        shuffled: (shuffles,) the measure after each shuffle.
+        value: the measure of the predictions.
+        rounding: differences up to this are none.
+        sign: 1 if higher values are better, -1 if lower ones are.
+
+    Returns:
+        `interval`, `p` and `passed`; see `chance_test`.
+    """
+    p = (1 + int(np.sum(sign * shuffled >= sign * value - rounding))) / (len(shuffled) + 1)
+    return {"interval": np.quantile(shuffled, [0.025, 0.975]).tolist(), "p": p, "passed": p > LEVEL}
 
 
 def _shuffles(

@@ -20,7 +20,7 @@ class AgainConfig(Config):
     Attributes:
         repeats: trainings with other seeds, on the same split.
         folds: of a grouped cross-validation over all rows.
-        control: whether to train once with shuffled labels, where the task has labels.
+        control: whether to train once with shuffled labels or targets, where the task has some.
     """
 
     repeats: int = Field(default=0, ge=0, le=100)

@@ -43,10 +43,15 @@ class CrossValidation(ResultFile):
     starts_from_file: bool = False
 
 
-class Control(ResultFile):
-    """The run trained with shuffled labels. interval: what chance makes of 95 % of such shuffles."""
+class Chance(ResultFile):
+    """Whether a run that was trained with shuffled true answers predicts better than chance.
 
-    accuracy: float
+    Attributes:
+        chance: mean of the measure over shuffles.
+        interval: what chance makes of 95 % of them.
+        p: of no more than chance; n: test rows.
+    """
+
     chance: float
     interval: tuple[float, float]
     p: float
@@ -54,12 +59,56 @@ class Control(ResultFile):
     n: int
 
 
+class Control(Chance):
+    """A classifier trained with shuffled labels."""
+
+    accuracy: float
+
+    @property
+    def measure(self) -> str:
+        """Name of the measure."""
+        return "accuracy"
+
+    @property
+    def value(self) -> float:
+        """The measure over the test rows."""
+        return self.accuracy
+
+    @property
+    def shuffled(self) -> str:
+        """What was shuffled, in words."""
+        return "shuffled labels"
+
+    def shown(self, value: float) -> str:
+        """Return a value of the measure as text."""
+        return f"{value:.3f}"
+
+
+class TargetControl(Chance):
+    """A run that learns labels or a number of each row, trained with shuffled targets.
+
+    measure: its name; value: of the test rows.
+    """
+
+    measure: str
+    value: float
+
+    @property
+    def shuffled(self) -> str:
+        """What was shuffled, in words."""
+        return "shuffled targets"
+
+    def shown(self, value: float) -> str:
+        """Return a value of the measure as text: it may have any unit."""
+        return f"{value:.4g}"
+
+
 class Assessment(ResultFile):
     """What training the run again showed; None for what was not configured."""
 
     repeats: Repeats | None = None
     crossvalidation: CrossValidation | None = None
-    control: Control | None = None
+    control: Control | TargetControl | None = None
 
     @property
     def is_empty(self) -> bool:

@@ -1,4 +1,4 @@
-"""A run trained again: with other seeds, on other folds, or with shuffled labels.
+"""A run trained again: with other seeds, on other folds, or with shuffled labels or targets.
 
 Each training keeps its judged rows in a cache. An interrupted assessment continues with the missing trainings; the
 rest is computed from the judged rows.
@@ -17,7 +17,7 @@ from lamina.errors import UserError
 from lamina.files import discard, json_digest, staged
 from lamina.maths.control import chance_test, shuffle_labels, units
 from lamina.maths.crossvalidation import AgainConfig, fold_of, partition
-from lamina.results.assessment import Assessment, Control, CrossValidation, FoldValue, Repeats, Spread
+from lamina.results.assessment import Assessment, Control, CrossValidation, FoldValue, Repeats, Spread, TargetControl
 from lamina.training.checkpoint import Checkpoint
 from lamina.training.environment import environment
 from lamina.training.learner import Learner, Setup, TrainingOptions
@@ -36,6 +36,7 @@ class Retrainer:
         code: digest of the code that decides the training.
         open_learner: opens the learner of a training.
         cache: folder, outside of what DVC removes, for judged rows.
+        control: the control of a task that has its own; None: with shuffled labels, if the learner has classes.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Retrainer:
     code: str
     open_learner: Callable[[Setup], Learner]
     cache: Path
+    control: "Callable[[Retrainer], TargetControl] | None" = None
 
     @cached_property
     def learner(self) -> Learner:
@@ -111,7 +113,7 @@ def assess(
     found = Assessment(
         repeats=repeat(retrainer, repeats) if repeats else None,
         crossvalidation=crossed,
-        control=control(retrainer) if config.control and learner.tests_labels else None,
+        control=control(retrainer) if config.control else None,
     )
     return found, judged
 
@@ -131,8 +133,19 @@ def repeat(retrainer: Retrainer, count: int) -> Repeats:
     return Repeats(seeds=seeds, **{fold: _spread(values) for fold, values in found.items()})
 
 
-def control(retrainer: Retrainer) -> Control:
-    """Train with labels shuffled in all folds. What then predicts better than chance has seen its test rows."""
+def control(retrainer: Retrainer) -> Control | TargetControl | None:
+    """Train with shuffled true answers. What then predicts better than chance has seen its test rows.
+
+    Returns:
+        None where the task has neither classes nor targets to shuffle.
+    """
+    if retrainer.control:
+        return retrainer.control(retrainer)
+    return control_of_labels(retrainer) if retrainer.learner.tests_labels else None
+
+
+def control_of_labels(retrainer: Retrainer) -> Control:
+    """Train with labels shuffled in all folds, and test them."""
     split, seed = retrainer.setup.manifest, retrainer.setup.seed
     shuffled = replace(retrainer.setup, manifest=shuffle_labels(split, seed))
     judged = retrainer.judged("control with shuffled labels", shuffled)

@@ -13,6 +13,7 @@ from lamina.results.assessment import Assessment
 from lamina.results.repeats import NOT_JUDGED, Retrainer, assess
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
+from lamina.tasks.controls import find_control
 from lamina.tasks.registry import TASKS
 
 CACHE = Path(".lamina/assess")
@@ -33,7 +34,9 @@ class AssessSummary:
         if crossed := self.found.crossvalidation:
             lines.append(f"{len(crossed.folds)}-fold: {self.measure} {crossed.scores[self.measure]:.3g}")
         if control := self.found.control:
-            lines.append(f"shuffled labels: {control.accuracy:.3f}, by chance {control.chance:.3f}")
+            lines.append(
+                f"{control.shuffled}: {control.shown(control.value)}, by chance {control.shown(control.chance)}"
+            )
         return "trained again, " + "; ".join(lines) if lines else "nothing trained again"
 
     @property
@@ -43,9 +46,10 @@ class AssessSummary:
         control, crossed = self.found.control, self.found.crossvalidation
         if control and not control.passed:
             found.append(
-                f"shuffled labels were predicted with accuracy {control.accuracy:.3f}, where chance is "
-                f"{control.chance:.3f} (p = {control.p:.2g}): training sees what it is tested with, so no score of "
-                "this run can be trusted; look at the leak audit in the report, then at source.origin"
+                f"{control.shuffled} were predicted with {control.measure} {control.shown(control.value)}, where "
+                f"chance is {control.shown(control.chance)} (p = {control.p:.2g}): training sees what it is tested "
+                "with, so no score of this run can be trusted; look at the leak audit in the report, then at "
+                "source.origin"
             )
         if crossed and crossed.starts_from_file:
             found.append(
@@ -69,6 +73,7 @@ def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache
             code=run.task.training_code,
             open_learner=run.task.open_learner,
             cache=cache,
+            control=find_control(run.task),
         )
         found, judged = assess(retrainer, config, validation=validation, split_seed=stage.system_seed)
     with staged(stage.out / "crossvalidation.parquet") as part:

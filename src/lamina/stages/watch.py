@@ -25,10 +25,11 @@ from lamina.results.record import system_name
 from lamina.source_code import PACKAGE, all_modules, code_lines
 from lamina.stages import entry
 from lamina.stages.warm import HELPERS
+from lamina.tasks.controls import control_module
 from lamina.tasks.ensembles import read_ensembles
 from lamina.tasks.published import published_module, read_published
 from lamina.tasks.registry import TASKS
-from lamina.tasks.task import DECIDING
+from lamina.tasks.task import DECIDING, Task
 
 NO_STAGES = (*HELPERS, "__main__", "watch")
 
@@ -60,10 +61,16 @@ def code_lists() -> dict[str, list[str]]:
     """Return the lists of `list_code`, by the names of their files."""
     lists = {f"{stage}.txt": code_lines(*roots(stage)) for stage in stages() if stage not in DECIDING}
     return lists | {
-        f"{stage}/{task}.txt": code_lines(f"lamina.stages.{stage}", *TASKS[task].deciding_modules(stage))
+        f"{stage}/{name}.txt": code_lines(f"lamina.stages.{stage}", *deciding_modules(stage, task))
         for stage in DECIDING
-        for task in TASKS
+        for name, task in TASKS.items()
     }
+
+
+def deciding_modules(stage: str, task: Task) -> list[str]:
+    """List the modules of a task that decide what a stage writes about a run; its control is in assessments alone."""
+    control = control_module(task) if stage == "assess" else None
+    return [*task.deciding_modules(stage), *([control] if control else [])]
 
 
 def stages() -> list[str]:

@@ -12,6 +12,8 @@ The package of a task has these modules:
   (`lamina.tasks.evaluated`);
 - `answers.py`, if `lamina predict` gives its answers: `open_answers(folder, record, wish)`;
 - `averaging.py`, if ensembles may average its runs: `average(...)`, `summarise(...)`;
+- `control.py`, if it learns targets that a negative control can shuffle: `control(retrainer)`
+  (`lamina.tasks.controls`);
 - `published.py`, if publications report more of its runs than its measure: `QUANTITIES`, `measured(...)`
   (`lamina.tasks.published`).
 

@@ -204,7 +204,7 @@ def assessed(files: TrackedRun) -> dict[str, float]:
         for fold, spread in (("test", repeats.test), ("validation", repeats.validation)):
             found |= {f"repeats_{fold}_mean": spread.mean, f"repeats_{fold}_deviation": spread.deviation}
     if control := assessment.control:
-        values = control.model_dump(include={"accuracy", "chance", "p", "passed"})
+        values = control.model_dump(include={"chance", "p", "passed"}) | {control.measure: control.value}
         found |= {f"control_{name}": float(value) for name, value in values.items()}
     if crossed := assessment.crossvalidation:
         scores = type(files.run.metrics.test).model_validate(crossed.scores)
