@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from lamina.data.leaves import Floats, Integers, boxes, divide
 
 _LEAF: Final = 256  # points, at most
-_CHUNK: Final = 65_536  # queries whose distances are computed at once
+_CHUNK: Final = 65_536  # points whose squares are held at once
 _SLACK: Final = 1e-5  # share of a squared length, by which float32 rounds at most
 
 
@@ -61,7 +61,8 @@ class _Search:
         self.queries, self.pool, self.origins = queries, pool, origins
         self.leaves = divide(pool, 1, _LEAF)
         self.low, self.high = boxes(pool, self.leaves)
-        self.half = (pool**2).sum(axis=1) / 2
+        chunks = (pool[start : start + _CHUNK] for start in range(0, len(pool), _CHUNK))
+        self.half = np.concatenate([(chunk**2).sum(axis=1) for chunk in chunks]) / 2
 
     def nearest(self, part: Integers) -> Integers:
         """The nearest neighbors of some queries: places in the pool."""
