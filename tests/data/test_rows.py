@@ -8,6 +8,7 @@ import pytest
 
 from lamina.data.augmentation import PLAN_COLUMNS, AugmentConfig, draw_fresh, warp
 from lamina.data.rows import open_rows
+from lamina.errors import UserError
 from lamina.inputs.index import read_split
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from systems import folders_of, write_blots, write_stripes
@@ -25,6 +26,22 @@ def test_rows_are_the_same_in_any_order_and_number(stripes: Path) -> None:
     order = np.random.default_rng(0).permutation(len(rows))[:17]
     np.testing.assert_array_equal(rows.read(order), all_at_once[order])
     np.testing.assert_array_equal(np.concatenate(list(rows.batches(7))), all_at_once)
+
+
+def test_a_plan_of_other_pictures_is_refused(tmp_path: Path) -> None:
+    folders = folders_of(write_stripes(tmp_path, train=6, validation=2, test=2))
+    manifest = read_split(folders)
+    plan = pd.read_parquet(folders.augmented / "plan.parquet")
+    plan[::-1].to_parquet(folders.augmented / "plan.parquet")
+    with pytest.raises(UserError, match=r"plan\.parquet is not of the pictures in .*lab; run: dvc repro"):
+        open_rows(manifest, folders)
+
+
+def test_a_picture_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    folders = folders_of(write_stripes(tmp_path, train=6, validation=2, test=2))
+    manifest = read_split(folders).assign(id="f" * 16)
+    with pytest.raises(UserError, match="is not of the pictures"):
+        open_rows(manifest, folders)
 
 
 def test_lab_rows_are_warped_as_planned_and_keep_their_colors(tmp_path: Path) -> None:
