@@ -17,6 +17,7 @@ from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import write_json
 from lamina.results.record import read_record
+from lamina.stages.folds import split_targets
 from lamina.stages.watch import list_code
 from projects import call
 from texts import opinions, words_system
@@ -216,6 +217,8 @@ def prepare_run(texts: Path) -> None:
     with (texts / ".gitignore").open("a") as ignored:
         ignored.write("/src\n")
     words_system(texts, opinions(40))
+    (texts / "data" / "targets").mkdir()
+    split_targets(texts / "data" / "split", texts / "data" / "targets")
     list_code(texts / "data" / "code", texts / ".lamina" / "code.json", "texts")
     write_json(texts / "data" / "validation" / "verdict.json", {})
     (texts / "models" / "small").mkdir(parents=True)
