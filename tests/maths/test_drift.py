@@ -49,6 +49,7 @@ from lamina.stages.filter import filter_pictures
 from lamina.stages.split import split
 from lamina.stages.validate import PICTURES, validate
 from lamina.tracking.suites import LABELED
+from nightly import by_time
 
 SAMPLES = st.lists(st.integers(-20, 20).map(float) | st.floats(-20, 20), min_size=1, max_size=80)
 COUNTS = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 50), min_size=1).filter(
@@ -379,12 +380,10 @@ CHANGES: dict[str, Change] = {
 }
 
 
-QUICK = ("brightness", "classes")
+QUICK = ("brightness", "classes")  # one of the pictures, one of the labels; the others are tested at night
 
 
-@pytest.mark.parametrize(
-    "quantity", [name if name in QUICK else pytest.param(name, marks=pytest.mark.nightly) for name in CHANGES]
-)
+@pytest.mark.parametrize("quantity", by_time(CHANGES, QUICK))
 def test_what_drifted_is_named_with_its_amount_and_stops_the_pipeline(
     quantity: str, accepted: Path, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 import importlib
 import inspect
 import re
-from collections.abc import Collection, Iterable
 from typing import Any
 
 import keras
@@ -14,6 +13,7 @@ from checkout import ROOT
 from lamina.errors import UserError
 from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, backbone, build_extractor, build_trunk, calibrate
 from lamina.models.networks import build_network
+from nightly import by_time
 
 PAGE = (ROOT / "docs" / "networks.md").read_text()
 
@@ -25,12 +25,8 @@ RUN = (
     "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_b0", "inception_v3", "mobilenet",
     "mobilenet_v2", "mobilenet_v3_small", "resnet50", "vgg16", "vgg19",
 )  # fmt: skip
+# every input convention but that of DenseNet, which is slow to build
 QUICK = ("small_cnn", "mnist_cnn", "lenet5", "resnet9", "resnet20", "mobilenet", "mobilenet_v3_small", "vgg16")
-
-
-def by_time(names: Iterable[str], quick: Collection[str]) -> list[object]:
-    """The names as parameters; those that are not quick are tested at night."""
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.nightly) for name in names]
 
 
 def extractor(name: str, **change: object) -> Any:

@@ -10,19 +10,16 @@ from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, 
 from lamina.models.loading import load_model
 from lamina.models.networks import build_head, build_network, join
 from lamina.models.saving import save_model
+from nightly import DEEPER, by_time
 
 OWN = [name for name, spec in BACKBONES.items() if spec.module is None]
-LARGE = ("efficientnet_lite1", "efficientnet_lite2")  # deeper than efficientnet_lite0, of the same layers
 
 
 def pictures(count: int = 4, size: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, size, size, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name if name not in LARGE else pytest.param(name, marks=pytest.mark.nightly) for name in (*OWN, "mobilenet")],
-)
+@pytest.mark.parametrize("name", by_time([*OWN, "mobilenet"], {*OWN, "mobilenet"} - {*DEEPER}))
 def test_a_network_gives_probabilities_and_all_its_layers_learn(name: str) -> None:
     model = build_network(name, 32, 5, dropout=0.5, seed=1)
     found = model(pictures()).numpy()
@@ -50,7 +47,7 @@ def test_networks_have_the_parameters_of_their_descriptions(name: str, size: int
     assert build_network(name, size, 10, dropout=0.5, seed=1).count_params() == parameters
 
 
-@pytest.mark.parametrize("name", [pytest.param("convnext_tiny", marks=pytest.mark.nightly), "mnist_cnn", "resnet20"])
+@pytest.mark.parametrize("name", by_time(["convnext_tiny", "mnist_cnn", "resnet20"], ["mnist_cnn", "resnet20"]))
 def test_networks_with_uncommon_layers_load_from_their_files(name: str, tmp_path: Path) -> None:
     model = build_network(name, 32, 3, dropout=0.5, seed=1)
     save_model(model, tmp_path / "model.keras")
