@@ -34,15 +34,17 @@ def make_features(rows: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 def by_lamina(features: np.ndarray, labels: np.ndarray, rows: int) -> Callable[..., list[float]]:
     """Return a function that trains with given numbers and epochs, and returns the training loss of each epoch."""
     from lamina.tasks.classify.settings import HeadSettings
-    from lamina.training.heads import Head, make_fold, train_head
+    from lamina.training.heads import Head, make_class_fold, train_head
+    from lamina.training.objectives import ClassObjective
     from lamina.training.settings import GradientNumbers
 
     settings = HeadSettings(task="classify", input="features/drawn", epochs=1, batch_size=BATCH, **NUMBERS)
-    folds = [make_fold(features[part], labels[part], CLASSES) for part in (slice(rows), slice(rows, None))]
+    folds = [make_class_fold(features[part], labels[part], CLASSES) for part in (slice(rows), slice(rows, None))]
     mean, variance = features[:rows].mean(0, dtype=np.float32), features[:rows].var(0, dtype=np.float32)
 
     def one(numbers: dict[str, float], epochs: int) -> list[float]:
-        head = Head(settings, GradientNumbers.model_validate(numbers), *folds, mean=mean, variance=variance, seed=13)
+        chosen = GradientNumbers.model_validate(numbers)
+        head = Head(settings, chosen, *folds, mean=mean, variance=variance, seed=13, objective=ClassObjective())
         train_head(head, epochs=epochs)
         return [row["train_loss"] for row in head.history]
 

@@ -118,6 +118,25 @@ def test_a_place_without_a_lock_is_removed_when_it_is_old(tmp_path: Path) -> Non
     assert (young.exists(), old.exists()) == (True, False)
 
 
+def test_a_link_that_is_named_like_a_place_is_not_followed(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.mkdir()
+    folder.mkdir()
+    os.utime(elsewhere, (0, 0))
+    (folder / ".part-1-link").symlink_to(elsewhere)
+    write_many(folder, 1)
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_the_place_of_another_user_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / ".part-1-old"
+    place.mkdir()
+    os.utime(place, (0, 0))
+    monkeypatch.setattr(os, "getuid", lambda: place.stat().st_uid + 1)
+    write_many(tmp_path, 1)
+    assert place.exists()
+
+
 def interrupted(out: Path, *, folder: bool) -> None:
     with staged(out, folder=folder) as part:
         (part / "file" if folder else part).write_text("new")

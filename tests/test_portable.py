@@ -15,7 +15,7 @@ UNIX = {"fcntl", "grp", "pwd", "resource", "termios"}  # modules that Windows do
 PROCESSES = {"fork", "forkpty", "getuid", "geteuid", "killpg", "setsid", "mkfifo", "chown"}
 CALLS = PROCESSES | {"AF_UNIX", "SIGKILL", "SIGCHLD", "SIGHUP"}
 ON_LINUX_ALONE = "lamina.stages.warm"  # where nothing else runs it: `warm.run` says so first
-GUARDED = {("lamina.data.memory", "getuid")}  # behind hasattr
+GUARDED = {("lamina.data.memory", "getuid"), ("lamina.files", "getuid")}  # behind hasattr
 
 
 def tree_of(module: str) -> ast.Module:

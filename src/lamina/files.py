@@ -6,6 +6,7 @@ import json
 import mmap
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -103,12 +104,20 @@ def machine_folder() -> Path:
 def _remove_abandoned(parent: Path) -> None:
     """Remove the places of processes that were killed."""
     for place in parent.glob(f"{_PLACE}*"):
-        # held by a live process, gone meanwhile, or of another user
+        # held by a live process, or gone meanwhile
         with suppress(Timeout, OSError):
+            if not _is_own(place):
+                continue
             if not (place / _LOCK).exists() and time.time() - place.stat().st_mtime < _YOUNG:
                 continue  # its process is about to lock it
             with FileLock(place / _LOCK, thread_local=False).acquire(blocking=False):
                 shutil.rmtree(place, ignore_errors=True)
+
+
+def _is_own(place: Path) -> bool:
+    """Whether a place is a folder of this user; in a shared folder, others may put links to anywhere."""
+    status = place.lstat()
+    return stat.S_ISDIR(status.st_mode) and (not hasattr(os, "getuid") or status.st_uid == os.getuid())
 
 
 def copy_bytes(source: BinaryIO, target: BinaryIO, count: int) -> None:

@@ -44,6 +44,13 @@ def test_a_picture_that_is_not_there_is_refused(tmp_path: Path) -> None:
         open_rows(manifest, folders)
 
 
+def test_a_copy_that_the_plan_lacks_is_refused(tmp_path: Path) -> None:
+    folders = folders_of(write_stripes(tmp_path, train=6, validation=2, test=2))
+    last = pd.read_parquet(folders.augmented / "plan.parquet").iloc[[-1]]
+    with pytest.raises(UserError, match="is not of the pictures"):
+        open_rows(last.assign(copy=last["copy"] + 1), folders)
+
+
 def test_lab_rows_are_warped_as_planned_and_keep_their_colors(tmp_path: Path) -> None:
     folders = folders_of(write_blots(tmp_path, train=30, validation=5, test=5))
     rows = open_rows(read_split(folders), folders)

@@ -4,14 +4,19 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
+from joblib import cpu_count
 
 from lamina.maths.class_weights import class_weights
 from lamina.tasks.classify.learning import ClassHeadLearner
-from lamina.training.heads import Head, _logits, train_head
+from lamina.training import head_steps
+from lamina.training.head_steps import top_logits
+from lamina.training.heads import Head, train_head
 from lamina.training.history import DivergedError, EpochRow
 from lamina.training.learner import Learned, TrainingOptions
 from lamina.training.settings import GradientNumbers
@@ -68,6 +73,17 @@ def trained(network: object) -> list[np.ndarray]:
     return [np.asarray(weight) for weight in network.trainable_weights]  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+def wide(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Heads are divided as wide ones are: among the cores, in tiles of five rows and a rest."""
+    monkeypatch.setattr(head_steps, "WIDE", WIDTH)
+    monkeypatch.setattr(head_steps, "ROWS_OF_A_PART", 8)
+    monkeypatch.setattr(head_steps, "ROWS_OF_A_TILE", 5)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
 OPTIONS = [
     {},
     {"class_weights": "balanced"},
@@ -86,6 +102,22 @@ def test_a_head_takes_the_same_steps_as_keras(options: dict[str, object]) -> Non
     assert max(np.abs(new - old).max() for new, old in zip(found, before, strict=True)) > 0.01
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.usefixtures("wide")
+def test_a_wide_head_takes_the_same_steps_as_keras() -> None:
+    learner = opened(class_weights="balanced", label_smoothing=0.1)
+    expected, _ = by_keras(learner, epochs=3)
+    head = learner.head(STILL)
+    train_head(head, epochs=3)
+    assert len(head.train.features.sharding.device_set) == min(3, cpu_count())
+    for one, other in zip(weights_of(learner.learned(head)), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.usefixtures("wide")
+def test_moving_averages_of_a_wide_head_follow_its_weights() -> None:
+    test_moving_averages_follow_the_weights()
 
 
 def test_moving_averages_follow_the_weights() -> None:
@@ -146,9 +178,11 @@ def test_dropout_keeps_the_expected_share_and_differs_by_epoch() -> None:
 def test_dropout_does_not_change_the_mean_output() -> None:
     weights, inputs = opened().head(STILL).kept, np.random.default_rng(0).normal(size=(1, WIDTH)).astype(np.float32)
     kept = opened().head(DROPPING)._dropout(1, (2000, 8)).reshape(-1, 256)
-    answers = np.asarray(_logits(weights, np.repeat(inputs, len(kept), axis=0), kept, DROPPING.dropout))
+    product = inputs @ weights.hidden
+    dropped = top_logits(np.repeat(product, len(kept), axis=0), *weights[1:], kept=kept, dropout=DROPPING.dropout)
+    answers = np.asarray(dropped)
     error = answers.std(axis=0) / np.sqrt(len(answers))
-    assert (np.abs(answers.mean(axis=0) - np.asarray(_logits(weights, inputs))[0]) < 4 * error).all()
+    assert (np.abs(answers.mean(axis=0) - np.asarray(top_logits(product, *weights[1:]))[0]) < 4 * error).all()
 
 
 def test_dropout_increases_the_training_loss() -> None:

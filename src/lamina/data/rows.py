@@ -116,7 +116,8 @@ def open_rows(manifest: pd.DataFrame, folders: Folders) -> Rows:
     place = pd.Index(ids).get_indexer(manifest["id"])
     plan = pd.read_parquet(folders.augmented / "plan.parquet", columns=["id", "copy", *PLAN_COLUMNS])
     # the plan has the pictures in the same order, each with all its copies
-    chosen = plan.take(place * (len(plan) // len(ids)) + manifest["copy"]).reset_index(drop=True)
+    rows = place * (len(plan) // len(ids)) + manifest["copy"].to_numpy()
+    chosen = plan.take(np.minimum(rows, len(plan) - 1)).reset_index(drop=True)  # a copy too many: found out below
     if not all((chosen[key].array == manifest[key].array).all() for key in ("id", "copy")):
         raise UserError(f"{folders.augmented}/plan.parquet is not of the pictures in {folders.lab}; run: dvc repro")
     pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")

@@ -32,7 +32,8 @@ from lamina.training.learner import DEFAULT_OPTIONS, Learned, NetworkLearner, Tr
 from lamina.training.settings import GradientNumbers, Hyperparameters, gradient_numbers
 
 if TYPE_CHECKING:
-    from lamina.training.heads import Fold, Head
+    from lamina.training.head_steps import Fold
+    from lamina.training.heads import Head
     from lamina.training.objectives import Objective
 
 _CHUNK: Final = 8192  # rows
@@ -127,7 +128,8 @@ class HeadLearner(OutputLearner):
 
     def head(self, numbers: GradientNumbers) -> "Head":
         """Return a new head; with the weights of another run's where the settings say so."""
-        from lamina.training.heads import Head, Weights
+        from lamina.training.head_steps import Weights
+        from lamina.training.heads import Head
 
         (mean, variance), seed, objective = self.moments, self.seed, self.objective
         folds = self._folds

@@ -9,74 +9,29 @@ needs TensorFlow; a trained head is converted to a Keras model elsewhere.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from lamina.maths.class_weights import ClassWeights, class_weights
 from lamina.models.networks import HEAD_UNITS
 from lamina.progress import progress
 from lamina.training.checkpoint import State as Saved
+from lamina.training.head_steps import Batches, Fold, Rates, State, Weights, evaluate, on_devices, predict, train
 from lamina.training.history import DivergedError, EpochRow, Sums, averages, kept_row
-from lamina.training.objectives import Objective, Values
+from lamina.training.objectives import Objective
 from lamina.training.settings import GradientNumbers, GradientSettings
 
-RHO, EPSILON = 0.9, 1e-7  # of Keras' RMSprop
 ROWS_AT_ONCE: Final = 1024  # in an evaluation
 # streams of random numbers; the order of batches uses the seed and the epoch alone
 _STREAMS: Final = {"weights": 1, "dropout": 2}
-
-Batches: TypeAlias = tuple[Any, Any]  # row numbers; 1 for real rows, 0 for padding
-
-
-class Weights(NamedTuple):
-    """Both layers: hidden (width, 256), hidden_bias (256,), outputs (256, units), outputs_bias (units,)."""
-
-    hidden: Values
-    hidden_bias: Values
-    outputs: Values
-    outputs_bias: Values
-
-
-class State(NamedTuple):
-    """Everything that a step changes; averages: moving averages of the weights, None if not used."""
-
-    weights: Weights
-    slots: Weights
-    averages: Weights | None
-
-
-class Fold(NamedTuple):
-    """Rows of a fold in memory: features (n, width) float16, and labels as the objective has them.
-
-    targets: (n, units), what the losses compare with, such as smoothed labels. factors: (n,) of the training losses.
-    """
-
-    features: Values
-    labels: Values
-    targets: Values
-    factors: Values
-
-
-class Rates(NamedTuple):
-    """Numbers that can change without a new compilation."""
-
-    learning_rate: float
-    decay: float
-    dropout: float
-    average: float
 
 
 def make_fold(features: np.ndarray, labels: np.ndarray, targets: np.ndarray, factors: np.ndarray | None = None) -> Fold:
     """Move the rows of a fold to JAX; see `Fold`. factors: 1 where there are none."""
     ones = np.ones(len(features), np.float32)
-    return Fold(
-        *map(jax.device_put, (features, labels, targets.astype(np.float32), ones if factors is None else factors))
-    )
+    return on_devices(Fold(features, labels, targets.astype(np.float32), ones if factors is None else factors))
 
 
 def make_class_fold(
@@ -104,86 +59,6 @@ def first_weights(width: int, units: int, *, seed: int) -> Weights:
         return random.uniform(-limit, limit, (rows, columns)).astype(np.float32), np.zeros(columns, np.float32)
 
     return Weights(*layer(width, HEAD_UNITS), *layer(HEAD_UNITS, units))
-
-
-def _standardised(features: Values, moments: Values) -> Values:
-    return (features.astype(jnp.float32) - moments[0]) * moments[1]
-
-
-def _logits(weights: Weights, inputs: Values, kept: Array | None = None, dropout: float = 0.0) -> Array:
-    hidden = jax.nn.relu(inputs @ weights.hidden + weights.hidden_bias)
-    if kept is not None:
-        hidden = jnp.where(kept, hidden / (1 - dropout), 0)
-    return hidden @ weights.outputs + weights.outputs_bias
-
-
-def _take_step(state: State, gradients: Weights, step: Array, rates: Rates) -> State:
-    """Apply Keras' RMSprop with the learning rate of older Keras, rate / (1 + decay x step)."""
-    rate = rates.learning_rate / (1 + rates.decay * step)
-    slots = Weights(*(RHO * slot + (1 - RHO) * g * g for slot, g in zip(state.slots, gradients, strict=True)))
-    updates = zip(state.weights, gradients, slots, strict=True)
-    weights = Weights(*(weight - rate * g * lax.rsqrt(slot + EPSILON) for weight, g, slot in updates))
-    if state.averages is None:
-        return State(weights, slots, None)
-    # the random initial weights soon lose their effect, as in TensorFlow's ExponentialMovingAverage
-    change = 1 - jnp.minimum(rates.average, (2 + step) / (11 + step))
-    pairs = zip(state.averages, weights, strict=True)
-    return State(weights, slots, Weights(*(average + change * (weight - average) for average, weight in pairs)))
-
-
-@partial(jax.jit, static_argnames="objective")
-def _train(
-    state: State,
-    fold: Fold,
-    moments: Values,
-    batches: Batches,
-    kept: Any,
-    first: int,
-    rates: Rates,
-    *,
-    objective: Objective,
-) -> tuple[State, Array]:
-    """Train on every batch; return the new state, and the sums of the losses and of the measure.
-
-    moments: (2, width), mean of the features and 1 / standard deviation. batches: row numbers (steps, size), and 1 for
-    real rows, 0 for padding. kept: (steps, size, 256), what dropout keeps. first: number of steps before.
-    """
-
-    def step(carry: tuple[State, Array], batch: tuple[Any, ...]) -> tuple[tuple[State, Array], None]:
-        (state, sums), (number, rows, is_real, kept) = carry, batch
-        inputs = _standardised(fold.features[rows], moments)
-
-        def loss(weights: Weights) -> tuple[Array, tuple[Array, Array]]:
-            logits = _logits(weights, inputs, kept, rates.dropout)
-            losses = objective.losses(logits, fold.targets[rows]) * fold.factors[rows] * is_real
-            measured = objective.measured(logits, fold.labels[rows]) * is_real
-            return losses.sum() / is_real.sum(), (losses.sum(), measured.sum())
-
-        gradients, counts = jax.grad(loss, has_aux=True)(state.weights)
-        return (_take_step(state, gradients, number, rates), sums + jnp.stack(counts)), None
-
-    numbers = first + jnp.arange(len(kept), dtype=jnp.float32)
-    (state, sums), _ = lax.scan(step, (state, jnp.zeros(2)), (numbers, *batches, kept))
-    return state, sums
-
-
-@partial(jax.jit, static_argnames="objective")
-def _evaluate(weights: Weights, fold: Fold, moments: Values, batches: Batches, *, objective: Objective) -> Array:
-    """Sums of the losses and of the measure, without dropout and factors."""
-
-    def block(sums: Array, batch: Batches) -> tuple[Array, None]:
-        rows, is_real = batch
-        logits = _logits(weights, _standardised(fold.features[rows], moments))
-        losses = objective.losses(logits, fold.targets[rows])
-        measured = objective.measured(logits, fold.labels[rows])
-        return sums + jnp.stack([(losses * is_real).sum(), (measured * is_real).sum()]), None
-
-    return lax.scan(block, jnp.zeros(2), batches)[0]
-
-
-@partial(jax.jit, static_argnames="objective")
-def _outputs(weights: Weights, features: Array, moments: Array, *, objective: Objective) -> Array:
-    return objective.outputs(_logits(weights, _standardised(features, moments)))
 
 
 def _in_batches(order: np.ndarray, size: int) -> Batches:
@@ -281,9 +156,7 @@ class Head:
         """
         blocks = (features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE))
         kept, moments, objective = self.kept, self._moments, self.objective
-        return np.concatenate(
-            [np.asarray(_outputs(kept, jnp.asarray(block), moments, objective=objective)) for block in blocks]
-        )
+        return np.concatenate([np.asarray(predict(kept, block, moments, objective=objective)) for block in blocks])
 
     def train_epoch(self, what: str = "train") -> EpochRow:
         """Train one epoch and return its row.
@@ -298,9 +171,9 @@ class Head:
         rates = Rates(self.numbers.learning_rate, self.numbers.decay, self.numbers.dropout, self.settings.ema_decay)
         kept, moments, objective = self._dropout(epoch, batches[0].shape), self._moments, self.objective
         before = steps - len(batches[0])
-        state, sums = _train(self._state, self.train, moments, batches, kept, before, rates, objective=objective)
+        state, sums = train(self._state, self.train, moments, batches, kept, before, rates, objective=objective)
         weights = state.weights if state.averages is None else state.averages
-        evaluated = _evaluate(weights, self.validation, moments, self._validation_batches, objective=objective)
+        evaluated = evaluate(weights, self.validation, moments, self._validation_batches, objective=objective)
         row: EpochRow = {"epoch": epoch}
         row |= averages("train", _numbers(sums), count, objective.measure)
         row |= averages("validation", _numbers(evaluated), len(self.validation.labels), objective.measure)

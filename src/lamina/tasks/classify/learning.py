@@ -23,7 +23,7 @@ from lamina.text import one_line
 from lamina.training.learner import Setup
 
 if TYPE_CHECKING:
-    from lamina.training.heads import Fold
+    from lamina.training.head_steps import Fold
     from lamina.training.objectives import ClassObjective
 
 

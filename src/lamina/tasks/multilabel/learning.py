@@ -25,7 +25,7 @@ from lamina.training.settings import GradientNumbers, Recipe
 
 if TYPE_CHECKING:
     from lamina.tasks.multilabel.trainer import LabelTrainer
-    from lamina.training.heads import Fold
+    from lamina.training.head_steps import Fold
     from lamina.training.objectives import LabelObjective
 
 

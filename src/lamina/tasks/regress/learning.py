@@ -23,7 +23,7 @@ from lamina.training.settings import GradientNumbers, Recipe
 
 if TYPE_CHECKING:
     from lamina.tasks.regress.trainer import NumberTrainer
-    from lamina.training.heads import Fold
+    from lamina.training.head_steps import Fold
     from lamina.training.objectives import NumberObjective
 
 
