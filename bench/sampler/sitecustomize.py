@@ -108,12 +108,15 @@ def _forked_to_compute() -> bool:
 
 def _start() -> None:
     words = sys.orig_argv
+    if "lamina.stages.warm" in words:  # the server, which forks itself for each stage
+        forked = Sampler(STAGE_CAUSES)
+        os.register_at_fork(after_in_child=lambda: _forked_to_compute() or forked.start())
+        return
     if "lamina.stages" in words and "DVC_STAGE" in os.environ:
         sampler = Sampler(STAGE_CAUSES)
         name, begin, process = os.environ["DVC_STAGE"].rpartition(":")[2], time.monotonic(), os.getpid()
         # not in what is forked from it
         atexit.register(lambda: os.getpid() == process and sampler.write(f"{begin} {time.monotonic()} {STAGE}{name}"))
-        os.register_at_fork(after_in_child=lambda: _forked_to_compute() or sampler.start())
     elif any(Path(word).name == "dvc" for word in words[:2]):
         sampler = Sampler(DVC_CAUSES)
     else:

@@ -1,9 +1,10 @@
 """Optimizers and schedules of the learning rate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from lamina.models.keras_runtime import keras
+from lamina.models.keras_runtime import keras, tf
 from lamina.models.layers import leaves
 from lamina.training.settings import GradientNumbers, Recipe
 
@@ -12,7 +13,40 @@ COLDEST: Final = 0.01  # share of the learning rate that the cosine ends at
 NOT_DECAYED: Final = ("bias", "gamma", "beta")  # as usual: neither biases nor normalizations
 
 
-def make_optimizer(network: Any, recipe: Recipe, numbers: GradientNumbers, steps: int) -> Any:
+@dataclass(eq=False)
+class Optimizer:
+    """A Keras optimizer of given variables, and the schedule of its rate.
+
+    The schedule is evaluated once in a step, and `apply` becomes a graph once, whatever the size of the pictures. Keras
+    itself evaluates a schedule for each variable that decays, which takes longer than to trace the network.
+    """
+
+    stepping: Any
+    schedule: Any
+
+    @property
+    def iterations(self) -> Any:
+        """The number of steps taken."""
+        return self.stepping.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate of the next step."""
+        return self.schedule(self.iterations)
+
+    @property
+    def variables(self) -> list[Any]:
+        """All that a step changes, except for the network."""
+        return list(self.stepping.variables)
+
+    @tf.function(autograph=False)
+    def apply(self, gradients: Sequence[Any]) -> None:
+        """Take a step; gradients: of each variable."""
+        self.stepping.learning_rate.assign(self.learning_rate)
+        self.stepping.apply(gradients)
+
+
+def make_optimizer(network: Any, recipe: Recipe, numbers: GradientNumbers, steps: int) -> Optimizer:
     """Make the optimizer of a network's trainable variables.
 
     Args:
@@ -20,9 +54,6 @@ def make_optimizer(network: Any, recipe: Recipe, numbers: GradientNumbers, steps
         recipe: which optimizer, with which schedule.
         numbers: learning rate and decay.
         steps: of the whole training; the cosine ends with it.
-
-    Returns:
-        A Keras optimizer, built.
 
     Source:
         RMSprop: Hinton 2012; AdamW: Loshchilov and Hutter, ICLR 2019; SGD with Nesterov's momentum: Sutskever et al.,
@@ -38,11 +69,11 @@ def make_optimizer(network: Any, recipe: Recipe, numbers: GradientNumbers, steps
     }
     kind, arguments = kinds[recipe.optimizer]
     rates = layer_rates(network, recipe.first_layer_rate)
-    optimizer = _with_rates(kind, rates)(_schedule(recipe, numbers, steps), **arguments)
+    optimizer = _with_rates(kind, rates)(numbers.learning_rate, **arguments)
     if recipe.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     optimizer.build(network.trainable_variables)
-    return optimizer
+    return Optimizer(optimizer, _schedule(recipe, numbers, steps))
 
 
 def _schedule(recipe: Recipe, numbers: GradientNumbers, steps: int) -> Any:

@@ -45,24 +45,29 @@ class Trainer:
         self._weights = [weight for weight in averaged if "float" in weight.dtype]
         self._ema = [tf.Variable(weight.numpy(), trainable=False) for weight in self._weights]
 
-    @tf.function(autograph=False, reduce_retracing=True)
     def train_step(self, inputs: Any, targets: Any) -> Any:
         """Train on a batch.
 
         Returns:
             The sum of the losses and the sum of the measure.
         """
+        return _of_any_number(self._train_step, inputs, targets)
+
+    def eval_step(self, inputs: Any, targets: Any) -> Any:
+        """Evaluate a batch without training; return the same two sums."""
+        return _of_any_number(self._eval_step, inputs, targets)
+
+    @tf.function(autograph=False)
+    def _train_step(self, inputs: Any, targets: Any) -> Any:
         with tf.GradientTape() as tape:
             losses, measured = self._training_losses(self.network(inputs, training=True), targets)
             loss = tf.reduce_mean(losses)
-        variables = self.network.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        self.optimizer.apply(tape.gradient(loss, self.network.trainable_variables))
         self._update_ema()
         return tf.reduce_sum(losses), tf.reduce_sum(measured)
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def eval_step(self, inputs: Any, targets: Any) -> Any:
-        """Evaluate a batch without training; return the same two sums."""
+    @tf.function(autograph=False)
+    def _eval_step(self, inputs: Any, targets: Any) -> Any:
         losses, measured = self._losses(self.network(inputs, training=False), targets)
         return tf.reduce_sum(losses), tf.reduce_sum(measured)
 
@@ -121,6 +126,16 @@ class Trainer:
         rate = 1 - tf.minimum(self.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self._ema, self._weights, strict=True):
             average.assign_add(rate * (tf.convert_to_tensor(weight) - average))
+
+
+def _of_any_number(step: Any, *batch: Any) -> Any:
+    """Take a step whose graph fits batches of any number of rows: the last one of an epoch is mostly smaller.
+
+    A graph for each number would take as long to make as dozens of steps of a deep network.
+    """
+    arrays = tf.nest.map_structure(tf.convert_to_tensor, batch)
+    kinds = tf.nest.map_structure(lambda array: tf.TensorSpec([None, *array.shape[1:]], array.dtype), arrays)
+    return step.get_concrete_function(*kinds)(*arrays)
 
 
 @dataclass(eq=False)
