@@ -24,6 +24,16 @@ def test_losses_are_weighted_and_smoothed_by_the_formula(smoothing: float, weigh
     assert learned == pytest.approx((expected * (1 if weights is None else np.array(weights)[labels])).sum(), rel=1e-4)
 
 
+def test_one_graph_takes_batches_of_any_number_of_rows() -> None:
+    trainer, examples = ClassTrainer(small_network(), STILL), random_examples(12, 2)
+    inputs = np.asarray(examples.rows, np.float32)
+    for count in (12, 12, 5, 1):
+        trainer.train_step(inputs[:count], examples.labels[:count])
+        trainer.eval_step(inputs[:count], examples.labels[:count])
+    steps = (trainer._train_step, trainer._eval_step, trainer.optimizer.apply)
+    assert [step.experimental_get_tracing_count() for step in steps] == [1, 1, 1]
+
+
 def test_moving_averages_follow_the_weights_and_the_statistics() -> None:
     network, examples = small_network(normalized=True), random_examples(16, 3)
     trainer = ClassTrainer(network, STILL, ema_decay=0.6)
