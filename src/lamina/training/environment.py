@@ -12,9 +12,10 @@ INSTRUCTIONS: Final = (
     "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
     "amx_tile", "amx_int8", "amx_bf16", "asimd", "sve", "sve2", "bf16", "i8mm",
 )  # fmt: skip
-# by which people restrict the libraries to some of them
+# by which people restrict the libraries to some of them, or share batches among devices
 SWITCHES: Final = (
-    "NPY_DISABLE_CPU_FEATURES", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "XLA_FLAGS",
+    "LAMINA_DEVICES", "NPY_DISABLE_CPU_FEATURES", "OMP_NUM_THREADS", "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS",
+    "XLA_FLAGS",
 )  # fmt: skip
 PACKAGES: Final = ("jax", "jaxlib", "keras", "numpy", "optuna", "pandas", "tensorflow")
 

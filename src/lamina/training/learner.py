@@ -215,8 +215,10 @@ class NetworkLearner(Learner):
 
     def learn(self, numbers: Hyperparameters, options: TrainingOptions = DEFAULT_OPTIONS) -> Learned:
         from lamina.models.keras_runtime import keras
+        from lamina.training.devices import devices
         from lamina.training.fit import fit
 
+        devices()  # before TensorFlow computes anything
         keras.backend.clear_session()  # memory grows with every network that was built
         network, epochs = self.build(gradient_numbers(numbers)), options.epochs or self.settings.epochs
         if self.recipe.batch_norm == "frozen":

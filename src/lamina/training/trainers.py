@@ -9,6 +9,7 @@ import numpy as np
 
 from lamina.models.keras_runtime import keras, tf
 from lamina.models.layers import fuse_norms
+from lamina.training.devices import devices, share_out
 from lamina.training.optimizers import make_optimizer
 from lamina.training.settings import GradientNumbers, Recipe
 
@@ -39,6 +40,7 @@ class Trainer:
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        self.devices = devices()
         fuse_norms(self.network)
         self.optimizer = make_optimizer(self.network, self.recipe, self.tuned, self.steps)
         averaged = self.network.weights if self.ema_decay else []
@@ -51,7 +53,8 @@ class Trainer:
         Returns:
             The sum of the losses and the sum of the measure.
         """
-        return _of_any_number(self._train_step, inputs, targets)
+        is_shared = 1 < len(self.devices) <= len(inputs)
+        return _of_any_number(self._shared_step if is_shared else self._train_step, inputs, targets)
 
     def eval_step(self, inputs: Any, targets: Any) -> Any:
         """Evaluate a batch without training; return the same two sums."""
@@ -59,12 +62,26 @@ class Trainer:
 
     @tf.function(autograph=False)
     def _train_step(self, inputs: Any, targets: Any) -> Any:
+        gradients, sums = self._gradients(inputs, targets)
+        self.optimizer.apply(gradients)
+        self._update_ema()
+        return sums
+
+    @tf.function(autograph=False)
+    def _shared_step(self, inputs: Any, targets: Any) -> Any:
+        statistics = [weight for weight in self.network.non_trainable_weights if "float" in weight.dtype]
+        gradients, sums = share_out(self._gradients, (inputs, targets), self.devices, statistics)
+        self.optimizer.apply(gradients)
+        self._update_ema()
+        return sums
+
+    def _gradients(self, inputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Gradients of the mean loss, and the sums of the losses and of the measure."""
         with tf.GradientTape() as tape:
             losses, measured = self._training_losses(self.network(inputs, training=True), targets)
             loss = tf.reduce_mean(losses)
-        self.optimizer.apply(tape.gradient(loss, self.network.trainable_variables))
-        self._update_ema()
-        return tf.reduce_sum(losses), tf.reduce_sum(measured)
+        gradients = tape.gradient(loss, self.network.trainable_variables)
+        return gradients, (tf.reduce_sum(losses), tf.reduce_sum(measured))
 
     @tf.function(autograph=False)
     def _eval_step(self, inputs: Any, targets: Any) -> Any:
