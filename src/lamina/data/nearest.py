@@ -12,7 +12,6 @@ from lamina.data.leaves import Floats, Integers, boxes, divide
 
 _LEAF: Final = 256  # points, at most
 _CHUNK: Final = 65_536  # points whose squares are held at once
-_SLACK: Final = 1e-5  # share of a squared length, by which float32 rounds at most
 
 
 def nearest_neighbors(
@@ -54,6 +53,18 @@ def _distances(queries: Floats, pool: Floats, found: Integers) -> npt.NDArray[np
     return distance
 
 
+def _rounding(width: int) -> np.float32:
+    """How far float32 may round half a squared distance, as a share of both halves of squared lengths.
+
+    A sum of d products errs by at most d x u of the sum of their sizes, u = eps / 2. Here these are the product of two
+    points and both halves, together at most 2 shares, and the distance to a box, at most 2 shares.
+
+    Source:
+        N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002, section 3.1.
+    """
+    return np.float32(4 * (width + 4) * np.finfo(np.float32).eps / 2)
+
+
 class _Search:
     """The leaves of a pool."""
 
@@ -70,7 +81,7 @@ class _Search:
         half = (queries**2).sum(axis=1) / 2
         # half the squared distance, without the query's own half; and where it was found
         least, best = np.full(len(part), np.inf, np.float32), np.zeros(len(part), np.intp)
-        slack = np.float32(_SLACK) * (half + self.half.max())
+        slack = _rounding(self.pool.shape[1]) * (half + self.half.max())
         far = _far(queries.min(axis=0), queries.max(axis=0), self.low, self.high)
         for leaf in np.argsort(far, kind="stable"):
             limit = least + half + slack
