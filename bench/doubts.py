@@ -1,10 +1,12 @@
 """Does the stage `inspect` find wrong labels? Swaps some at random, and counts how many suspects are among them.
 
 python bench/doubts.py [ARCHIVE] [--pictures 6000] [--size 128] [--swapped 0.05] [--seed 13] [--folder FOLDER]
+    [--networks efficientnet_lite0 ...]
 
 ARCHIVE is a ZIP with one folder per class, of which PICTURES are drawn; without it, lamina draws blood smears. Features
-are those of EfficientNet-Lite0 with ImageNet weights; a second row shows small pictures in CIELAB, by which a system
-without features is inspected. FOLDER keeps the system; if it is there, its data are used again.
+are those of networks with ImageNet weights from the package index: a row for each, and one for those that the stage
+chooses of them. The last row shows small pictures in CIELAB, by which a system without features is inspected. FOLDER
+keeps the system; if it is there, its data are used again.
 
 *at the true number*: of as many labels as were swapped, those with the lowest scores, the share that was swapped
 (precision and recall are the same then). *suspects*: the labels that the stage would list.
@@ -15,6 +17,7 @@ import json
 import tempfile
 import time
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +28,10 @@ from lamina.inputs.points import Floats, feature_points, pixel_points, read_orig
 from lamina.maths.doubts import find_doubts
 from system import run_stage
 
-STAGES = ("watch", "weights", "download", "filter", "convert", "augment", "split", "extract lite0")
-NETWORK = "efficientnet_lite0"
+STAGES = ("watch", "weights", "download", "filter", "convert", "augment", "split")
+NETWORKS = (
+    "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2_torchvision", "squeezenet"
+)  # fmt: skip
 
 
 def draw_pictures(archive: Path, count: int, folder: Path, seed: int) -> None:
@@ -39,15 +44,17 @@ def draw_pictures(archive: Path, count: int, folder: Path, seed: int) -> None:
             path.write_bytes(packed.read(names[place]))
 
 
-def make_system(folder: Path, archive: Path | None, *, pictures: int, size: int, seed: int) -> Folders:
+def make_system(
+    folder: Path, archive: Path | None, networks: Sequence[str], *, pictures: int, size: int, seed: int
+) -> Folders:
     """Run the stages from the source to the features in a folder."""
     folder.mkdir(parents=True)
     source: dict[str, object] = {"kind": "smear", "pictures": pictures}
     if archive:
         draw_pictures(archive, pictures, folder / "pictures", seed)
         source = {"kind": "folder", "location": "pictures"}
-    weights = f"weights/imagenet/{NETWORK}.weights.h5"
-    features = {"backbone": NETWORK, "weights": weights, "pooling": "scales", "preprocess": "native"}
+    usual = {"pooling": "scales", "preprocess": "native"}
+    features = {name: usual | {"backbone": name, "weights": f"weights/imagenet/{name}.weights.h5"} for name in networks}
     params = {
         "seed": seed,
         "source": source,
@@ -56,12 +63,12 @@ def make_system(folder: Path, archive: Path | None, *, pictures: int, size: int,
         "augment": dict.fromkeys(("copies", "rotation", "shift", "color"), 0)
         | {"flip_horizontal": False, "flip_vertical": False},
         "split": {"test": 0.3, "validation": 0.15},
-        "weights": {"imagenet": [NETWORK]},
-        "features": {"lite0": features},
+        "weights": {"imagenet": [*networks]},
+        "features": features,
         "runs": {},
     }
     (folder / "params.yaml").write_text(json.dumps(params))
-    for stage in STAGES:
+    for stage in (*STAGES, *(f"extract {name}" for name in networks)):
         run_stage(folder, *stage.split())
     return folders_of(folder)
 
@@ -83,7 +90,7 @@ def swap_labels(labels: "pd.Series[str]", share: float, seed: int) -> "pd.Series
     return swapped
 
 
-def measure(points: Floats, originals: pd.DataFrame, share: float, seed: int) -> dict[str, object]:
+def measure(points: Mapping[str, Floats], originals: pd.DataFrame, share: float, seed: int) -> dict[str, object]:
     """Return a row of the table: how many swapped labels are found."""
     given = swap_labels(originals["label"], share, seed)
     wrong = (given != originals["label"]).to_numpy()
@@ -95,6 +102,7 @@ def measure(points: Floats, originals: pd.DataFrame, share: float, seed: int) ->
     worst = np.argsort(doubts.score, kind="stable")[: wrong.sum()]
     hits = wrong[doubts.suspect].sum()
     return {
+        "judged by": len(doubts.strengths),
         "pictures": len(wrong),
         "swapped": int(wrong.sum()),
         "true labels predicted": f"{np.mean(doubts.likelier == true[doubts.judged]):.1%}",
@@ -114,19 +122,23 @@ def main() -> None:
     parser.add_argument("--swapped", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, metavar="NAME")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         system = given.folder or Path(temporary) / "system"
         settings = {"pictures": given.pictures, "size": given.size, "seed": given.seed}
-        folders = folders_of(system) if system.exists() else make_system(system, given.archive, **settings)
+        folders = (
+            folders_of(system) if system.exists() else make_system(system, given.archive, given.networks, **settings)
+        )
         originals = read_originals(folders, system / "data" / "filtered")
         pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")
         rows = originals["row"].to_numpy()
-        points = {
-            "features": feature_points(folders.features / "lite0", rows, seed=given.seed),
-            "small pictures": pixel_points(pixels, seed=given.seed),
-        }
-        table = {name: measure(one, originals, given.swapped, given.seed) for name, one in points.items()}
+        points = {name: feature_points(folders.features / name, rows, seed=given.seed) for name in given.networks}
+        seen = {name: {name: one} for name, one in points.items()}
+        if len(points) > 1:
+            seen["together"] = points
+        seen["small pictures"] = {"pixels": pixel_points(pixels, seed=given.seed)}
+        table = {name: measure(one, originals, given.swapped, given.seed) for name, one in seen.items()}
     print(pd.DataFrame(table).T.to_string())
 
 

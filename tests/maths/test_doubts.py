@@ -30,7 +30,7 @@ def each_its_origin(labels: "pd.Series[str]") -> "pd.Series[str]":
 def found() -> tuple[np.ndarray, "pd.Series[str]", "pd.Series[str]", Doubts]:
     x, labels = digits()
     given = swapped(labels)
-    return x, labels, given, find_doubts(x, given, each_its_origin(labels), seed=1)
+    return x, labels, given, find_doubts({"x": x}, given, each_its_origin(labels), seed=1)
 
 
 def test_swapped_labels_are_found(found: tuple[np.ndarray, "pd.Series[str]", "pd.Series[str]", Doubts]) -> None:
@@ -49,7 +49,7 @@ def test_correcting_helps_and_is_measured_on_the_same_pictures(
     found: tuple[np.ndarray, "pd.Series[str]", "pd.Series[str]", Doubts],
 ) -> None:
     x, _, _, doubts = found
-    changes = what_correcting_changes(x, doubts)
+    changes = what_correcting_changes({"x": x}, doubts)
     assert changes["given"]["all"] == pytest.approx((doubts.likelier == doubts.labels).mean())
     assert changes["corrected"]["all"] > changes["given"]["all"] + 0.03
     assert changes["removed"]["all"] == changes["removed"]["unsuspected"]
@@ -60,7 +60,7 @@ def test_the_same_inputs_give_the_same_doubts(
     found: tuple[np.ndarray, "pd.Series[str]", "pd.Series[str]", Doubts],
 ) -> None:
     x, labels, given, doubts = found
-    again = find_doubts(x, given, each_its_origin(labels), seed=1)
+    again = find_doubts({"x": x}, given, each_its_origin(labels), seed=1)
     np.testing.assert_array_equal(again.probabilities, doubts.probabilities)
     np.testing.assert_array_equal(again.suspect, doubts.suspect)
 
@@ -68,7 +68,7 @@ def test_the_same_inputs_give_the_same_doubts(
 def test_a_whole_origin_is_in_one_part() -> None:
     x, labels = digits(400)
     origins = pd.Series(np.arange(400) // 4).map("slide {}".format)
-    doubts = find_doubts(x, labels, origins, seed=1)
+    doubts = find_doubts({"x": x}, labels, origins, seed=1)
     assert (pd.Series(doubts.parts).groupby(origins).nunique() == 1).all()
     assert np.bincount(doubts.parts).min() > 40
 
@@ -88,7 +88,7 @@ def test_rare_classes_and_rows_without_labels_are_left_out() -> None:
     x, labels = digits(300)
     labels = labels.where(labels != "digit 9")
     labels[np.flatnonzero(labels == "digit 8")[4:]] = "digit 7"  # four are left, fewer than parts
-    doubts = find_doubts(x, labels, each_its_origin(labels), seed=1)
+    doubts = find_doubts({"x": x}, labels, each_its_origin(labels), seed=1)
     assert doubts.classes == tuple(f"digit {number}" for number in range(8))
     np.testing.assert_array_equal(doubts.judged, labels.isin(doubts.classes))
     assert doubts.probabilities.shape == (doubts.judged.sum(), 8)
@@ -101,4 +101,21 @@ def test_rare_classes_and_rows_without_labels_are_left_out() -> None:
 def test_what_cannot_be_judged_is_said(labels: list[str | None], said: str) -> None:
     given = pd.Series(labels, dtype="str")
     with pytest.raises(NothingToJudgeError, match=said):
-        find_doubts(np.eye(len(labels)), given, each_its_origin(given), seed=1)
+        find_doubts({"x": np.eye(len(labels))}, given, each_its_origin(given), seed=1)
+
+
+def test_features_judge_together_where_that_is_better() -> None:
+    x, labels = digits()
+    given = swapped(labels)
+    halves = {"left": x[:, :28], "right": x[:, 36:], "none": np.random.default_rng(1).normal(0, 0.1, x.shape)}
+    both = find_doubts(halves, given, each_its_origin(labels), seed=1)
+    assert sorted(both.strengths) == ["left", "right"], "noise adds nothing"
+    wrong = (labels != given).to_numpy()
+    alone = {name: find_doubts({name: halves[name]}, given, each_its_origin(labels), seed=1) for name in both.strengths}
+    hits = [(one.likelier == one.labels).sum() for one in alone.values()]
+    assert hits[0] >= hits[1], "the best one first"
+    first, second, together = (wrong[np.argsort(one.score)[: wrong.sum()]].mean() for one in (*alone.values(), both))
+    assert together > max(first, second)
+    np.testing.assert_allclose(both.probabilities.sum(axis=1), 1)
+    changes = what_correcting_changes(halves, both)
+    assert changes["corrected"]["all"] > changes["given"]["all"] + 0.03

@@ -1,6 +1,7 @@
 """Doubtful labels: those that models contradict which have not seen the origin of the row."""
 
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,8 @@ PARTS: Final = 5  # of the cross-validation
 STRENGTHS: Final = (1.0, 5.0, 20.0)  # inverse penalties that are tried, for points of mean square length 1
 TOLERANCE: Final = 1e-3  # of its solver; smaller ones change no rank that counts
 ITERATIONS: Final = 1_000  # at most; tens to hundreds are usual
+
+_LEAST: Final = 1e-12  # probability: classes that a part lacks have none
 
 Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.intp]
@@ -31,7 +34,7 @@ class Doubts:
         score: (judged,) quality of the label from 0 to 1; the lowest are the most doubtful.
         suspect: (judged,) whether confident learning takes the label for wrong.
         parts: (judged,) part of the cross-validation in which a row was tested.
-        strength: Of `STRENGTHS`, that with the best accuracy.
+        strengths: For each of the features that judged, the best of `STRENGTHS`; the most accurate features first.
     """
 
     classes: tuple[str, ...]
@@ -41,7 +44,7 @@ class Doubts:
     score: Floats
     suspect: npt.NDArray[np.bool_]
     parts: Numbers
-    strength: float
+    strengths: Mapping[str, float]
 
     @property
     def likelier(self) -> Numbers:
@@ -54,13 +57,16 @@ class NothingToJudgeError(ValueError):
     """There are too few classes or origins; the message says why."""
 
 
-def find_doubts(x: npt.NDArray[Any], labels: "pd.Series[str]", origins: "pd.Series[str]", *, seed: int) -> Doubts:
+def find_doubts(
+    points: Mapping[str, npt.NDArray[Any]], labels: "pd.Series[str]", origins: "pd.Series[str]", *, seed: int
+) -> Doubts:
     """Find the labels that a cross-validation over whole origins contradicts.
 
-    Classes with fewer origins than parts are left out, as are rows without a label.
+    Classes with fewer origins than parts are left out, as are rows without a label. Of several features, those judge
+    that are more accurate together than without them: what the one overlooks, another one sees.
 
     Args:
-        x: (n, width) features.
+        points: (n, width) of each of the features, by name.
         labels: (n,) class names; may be missing.
         origins: (n,) whole origins are in one part.
         seed: Of the parts.
@@ -70,6 +76,7 @@ def find_doubts(x: npt.NDArray[Any], labels: "pd.Series[str]", origins: "pd.Seri
 
     Source:
         C. Northcutt, L. Jiang and I. Chuang, Confident learning: estimating uncertainty in dataset labels, JAIR 2021.
+        R. Caruana et al., Ensemble selection from libraries of models, ICML 2004.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
@@ -82,21 +89,53 @@ def find_doubts(x: npt.NDArray[Any], labels: "pd.Series[str]", origins: "pd.Seri
         raise NothingToJudgeError(f"labels are compared between two or more classes; there is {enough}")
     numbers = np.searchsorted(classes, labels[judged].astype(str)).astype(np.intp)
     parts = _assign_parts(numbers, origins[judged], seed)
-    tried = {strength: out_of_fold(x[judged], numbers, parts, len(classes), strength) for strength in STRENGTHS}
-    strength = max(tried, key=lambda one: (tried[one].argmax(axis=1) == numbers).sum())  # the first of equal ones
-    probabilities = tried[strength]
-    score = get_label_quality_scores(numbers, probabilities, method="self_confidence")
-    suspect = find_label_issues(numbers, probabilities, filter_by="both", n_jobs=1)
+    fitted = {name: _fit_best(x[judged], numbers, parts, len(classes)) for name, x in points.items()}
+    probabilities = {name: one for name, (_, one) in fitted.items()}
+    chosen = _choose(probabilities, numbers)
+    pooled = _pool([probabilities[name] for name in chosen])
+    score = get_label_quality_scores(numbers, pooled, method="self_confidence")
+    suspect = find_label_issues(numbers, pooled, filter_by="both", n_jobs=1)
     return Doubts(
         classes=tuple(classes),
         judged=judged,
         labels=numbers,
-        probabilities=probabilities,
+        probabilities=pooled,
         score=score,
-        suspect=suspect & (probabilities.argmax(axis=1) != numbers),
+        suspect=suspect & (pooled.argmax(axis=1) != numbers),
         parts=parts,
-        strength=strength,
+        strengths={name: fitted[name][0] for name in chosen},
     )
+
+
+def _fit_best(x: npt.NDArray[Any], labels: Numbers, parts: Numbers, classes: int) -> tuple[float, Floats]:
+    """The strength with the best accuracy, the first of equal ones, and its probabilities."""
+    tried = {strength: out_of_fold(x, labels, parts, classes, strength) for strength in STRENGTHS}
+    return max(tried.items(), key=lambda one: _hits(one[1], labels))
+
+
+def _hits(probabilities: Floats, labels: Numbers) -> int:
+    return int((probabilities.argmax(axis=1) == labels).sum())
+
+
+def _choose(probabilities: Mapping[str, Floats], labels: Numbers) -> list[str]:
+    """Choose the features that are most accurate together, from the best on: each one that adds to the hits."""
+    ranked = sorted(probabilities, key=lambda name: -_hits(probabilities[name], labels))  # equal ones in their order
+    chosen: list[str] = []
+    hits = -1
+    for name in ranked:
+        together = _hits(_pool([probabilities[one] for one in (*chosen, name)]), labels)
+        if together > hits:
+            chosen, hits = [*chosen, name], together
+    return chosen
+
+
+def _pool(probabilities: Sequence[Floats]) -> Floats:
+    """Pool probabilities (n, classes) of several models by their geometric mean."""
+    if len(probabilities) == 1:
+        return probabilities[0]
+    shares = np.exp(np.mean([np.log(np.maximum(one, _LEAST)) for one in probabilities], axis=0))
+    pooled: Floats = shares / shares.sum(axis=1, keepdims=True)
+    return pooled
 
 
 def out_of_fold(
@@ -135,25 +174,34 @@ def out_of_fold(
     return found
 
 
-def what_correcting_changes(x: npt.NDArray[Any], doubts: Doubts) -> dict[str, dict[str, float]]:
+def what_correcting_changes(points: Mapping[str, npt.NDArray[Any]], doubts: Doubts) -> dict[str, dict[str, float]]:
     """Measure the out-of-fold accuracy with the labels as given, with the likelier labels, and without the suspects.
 
     Args:
-        x: (n, width) features of all rows.
+        points: (n, width) of each of the features, by name.
         doubts: Found in them.
 
     Returns:
         By `given`, `corrected` and `removed`: `all`, the accuracy of all rows that are left against the labels that
         were trained on, and `unsuspected`, that of the rows whose label is no suspect, the same rows each time. The
-        first one rises by itself, since the model has chosen the suspects; only the second one is a fair comparison.
+        first one rises by itself, since the models have chosen the suspects; only the second one is a fair comparison.
     """
-    x, kept, rest = x[doubts.judged], ~doubts.suspect, (doubts.parts, len(doubts.classes), doubts.strength)
+    kept, rest = ~doubts.suspect, (doubts.parts, len(doubts.classes))
     every, likelier = np.ones(len(kept), bool), np.where(doubts.suspect, doubts.likelier, doubts.labels)
     variants = {"given": (doubts.labels, every), "corrected": (likelier, every), "removed": (doubts.labels, kept)}
     found = {}
     for name, (labels, used) in variants.items():
         known = name == "given" or kept.all()
-        rows = doubts.probabilities if known else out_of_fold(x, labels, *rest, used=used)
+        rows = (
+            doubts.probabilities
+            if known
+            else _pool(
+                [
+                    out_of_fold(points[one][doubts.judged], labels, *rest, strength, used=used)
+                    for one, strength in doubts.strengths.items()
+                ]
+            )
+        )
         right = rows.argmax(axis=1) == labels
         found[name] = {"all": float(right[used].mean()), "unsuspected": float(right[kept].mean())}
     return found

@@ -36,7 +36,8 @@ class Inspection(ResultFile):
     """Counts of doubtful labels and odd pictures.
 
     Attributes:
-        input: What pictures were compared by: `features/NAME`, or `pixels`.
+        input: What pictures were compared by: `features/NAME`, several with commas between them, the best first; or
+            `pixels`.
         pictures: Originals.
         judged: Those whose label was judged.
         left_out: Classes that were not judged, with the number of their origins.

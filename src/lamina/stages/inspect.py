@@ -1,5 +1,6 @@
 """Stage `inspect`: doubtful labels, odd pictures, and a map of all originals, for people to look at."""
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +31,27 @@ IN_A_ROW: Final = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """Originals as points, and what a cross-validation says about their labels; in words why it says nothing."""
+    """Originals as points, and what a cross-validation says about their labels; in words why it says nothing.
 
-    name: str
-    points: Floats
+    Attributes:
+        points: (n, width) of each of the features, by name.
+        doubts: None if nothing was judged.
+        reason: Why nothing was judged.
+    """
+
+    points: Mapping[str, Floats]
     doubts: Doubts | None
     reason: str = ""
 
     @property
-    def accuracy(self) -> float:
-        """Out of fold; -1 where nothing was judged."""
-        return -1.0 if self.doubts is None else float((self.doubts.likelier == self.doubts.labels).mean())
+    def names(self) -> list[str]:
+        """Names of the features that judged, the most accurate first; the first of all where nothing was judged."""
+        return list(self.doubts.strengths) if self.doubts else [next(iter(self.points))]
+
+    @property
+    def best(self) -> Floats:
+        """The points by which classes are told apart best."""
+        return self.points[self.names[0]]
 
 
 def inspect_pictures(
@@ -49,8 +60,8 @@ def inspect_pictures(
     """Write `suspects.csv`, `odd.csv`, `map.parquet`, `summary.json` and two contact sheets to `out` (docs/files.md).
 
     Args:
-        features: Names of entries of the section `features`; those that tell the classes apart best are used. Empty:
-            small pictures are used.
+        features: Names of entries of the section `features`. Those judge that tell the classes apart best together;
+            the map and distances use the best one. Empty: small pictures are used.
         folders: Where the data lie.
         filtered: Folder of the filter.
         raw: Folder of the downloaded pictures.
@@ -62,9 +73,12 @@ def inspect_pictures(
     """
     originals = read_originals(folders, filtered)
     pixels = np.load(folders.lab / "pixels.npy", mmap_mode="r")
-    seen = _look(features, folders, originals, pixels, seed=seed)
-    found = originals.join(_judge(originals, seen.doubts)).join(_measure(originals, pixels, seen.points, seed))
-    found[["x", "y"]] = embed(seen.points, seed=seed)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:  # Windows removes no mapped file
+        points = _read_points(features, folders, originals, pixels, Path(temporary), seed=seed)
+        seen = _look(points, originals, seed)
+        found = originals.join(_judge(originals, seen.doubts)).join(_measure(originals, pixels, seen.best, seed))
+        found[["x", "y"]] = embed(seen.best, seed=seed)
+        changes = what_correcting_changes(points, seen.doubts) if seen.doubts else {}
     found = found.rename(columns={"name": "file"})
     suspects = found[found["suspect"]].sort_values(["score", "file"])
     odd = found[found["odd"] >= ODD].sort_values(["odd", "file"], ascending=[False, True])
@@ -75,30 +89,32 @@ def inspect_pictures(
         _write_sheet(pixels, suspects, "\N{RIGHTWARDS ARROW} " + suspects["likelier"], "label", part / "suspects.png")
         short = odd["detail"].map(lambda text: str(text).partition(",")[0])
         _write_sheet(pixels, odd, short, "reason", part / "odd.png")
-        summary = _summarise(found, seen, odd, _count_corrected(raw))
+        summary = _summarise(found, seen, changes, odd, _count_corrected(raw))
         summary.write(part / "summary.json")
     return summary
 
 
-def _look(features: Sequence[str], folders: Folders, originals: pd.DataFrame, pixels: LabPixels, *, seed: int) -> Seen:
-    """Compare pictures by each of some features, and return those by which classes are told apart best."""
-    rows = originals["row"].to_numpy()
-    best = None
-    for name in features:
-        points = feature_points(folders.features / name, rows, seed=seed)
-        one = _cross_validate(f"features/{name}", points, originals, seed)
-        best = one if best is None or one.accuracy > best.accuracy else best
-    return best or _cross_validate("pixels", pixel_points(pixels, seed=seed), originals, seed)
+def _read_points(
+    features: Sequence[str], folders: Folders, originals: pd.DataFrame, pixels: LabPixels, temporary: Path, *, seed: int
+) -> dict[str, Floats]:
+    """Return the points of each of the features, or of small pictures, in files: those of all may be large together."""
+    if not features:
+        return {"pixels": pixel_points(pixels, seed=seed)}
+    points: dict[str, Floats] = {}
+    for number, name in enumerate(features):
+        path = temporary / f"{number}.npy"
+        np.save(path, feature_points(folders.features / name, originals["row"].to_numpy(), seed=seed))
+        points[f"features/{name}"] = np.load(path, mmap_mode="r")
+    return points
 
 
-def _cross_validate(name: str, points: Floats, originals: pd.DataFrame, seed: int) -> Seen:
+def _look(points: Mapping[str, Floats], originals: pd.DataFrame, seed: int) -> Seen:
     if originals["label"].isna().all():
-        return Seen(name=name, points=points, doubts=None, reason="the pictures have no labels")
+        return Seen(points=points, doubts=None, reason="the pictures have no labels")
     try:
-        doubts = find_doubts(points, originals["label"], originals["origin"], seed=seed)
+        return Seen(points=points, doubts=find_doubts(points, originals["label"], originals["origin"], seed=seed))
     except NothingToJudgeError as error:
-        return Seen(name=name, points=points, doubts=None, reason=str(error))
-    return Seen(name=name, points=points, doubts=doubts)
+        return Seen(points=points, doubts=None, reason=str(error))
 
 
 def _judge(originals: pd.DataFrame, doubts: Doubts | None) -> pd.DataFrame:
@@ -122,13 +138,14 @@ def _measure(originals: pd.DataFrame, pixels: LabPixels, points: Floats, seed: i
     )
 
 
-def _summarise(found: pd.DataFrame, seen: Seen, odd: pd.DataFrame, corrected: int) -> Inspection:
+def _summarise(
+    found: pd.DataFrame, seen: Seen, changes: Mapping[str, Mapping[str, float]], odd: pd.DataFrame, corrected: int
+) -> Inspection:
     doubts = seen.doubts
     origins = found.groupby("label")["origin"].nunique()
     few = {str(label): int(count) for label, count in origins.items() if doubts and label not in doubts.classes}
-    changes = what_correcting_changes(seen.points, doubts) if doubts else {}
     return Inspection(
-        input=seen.name,
+        input=", ".join(seen.names),
         pictures=len(found),
         judged=0 if doubts is None else int(doubts.judged.sum()),
         left_out=few,
