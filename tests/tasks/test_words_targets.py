@@ -1,5 +1,7 @@
 """Labels and numbers of texts: learned from columns of the metadata, evaluated, answered, served and shown."""
 
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from lamina.commands.served import open_served
 from lamina.config import section
 from lamina.data.rows import Folders
 from lamina.errors import UserError
+from lamina.report.data_files import EXCERPT
 from lamina.results.record import read_record
 from lamina.stages import split_texts
 from lamina.stages.evaluate import evaluate
@@ -160,6 +163,36 @@ def test_the_report_shows_them(system: Path, tmp_path: Path) -> None:
     page = report(chapters, system, tmp_path / "reports", content="texts").page.read_text(encoding="utf-8")
     assert "F1 per example" in page
     assert "of a picture" not in page
+
+
+def test_the_report_shows_the_texts_whose_numbers_are_furthest_off(system: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(system, tmp_path / "copy")
+    kept = pd.read_parquet(folder / "data/filtered/kept.parquet").set_index("id")["name"]
+    table = predictions(folder, "ridge")
+    table.loc[3, "predicted"] = -5.5  # the worst
+    table.loc[5, ["predicted", "origin"]] = [50.25, "<b>slide"]
+    table.to_parquet(folder / "models/ridge/predictions.parquet", index=False)
+    texts = pd.read_parquet(folder / "data/texts/texts.parquet")
+    texts.loc[texts["id"] == table["id"][5], "text"] = "<script>alert(1)</script> & more " + "long " * EXCERPT
+    texts.to_parquet(folder / "data/texts/texts.parquet", index=False)
+    page = report({"ridge": TASKS["regress"]}, folder, tmp_path / "reports", content="texts").page.read_text("utf-8")
+    shown = page[page.index("<h3>Furthest off</h3>") :]
+    shown = shown[: shown.index("</ul>")]
+    found = re.findall(r"<li>(.*?)</li>", shown, flags=re.DOTALL)
+    assert len(found) == min(12, len(table))
+    off = (table["predicted"] - table["target"]).abs().sort_values(ascending=False)
+    assert [kept[table["id"][place]] in one for place, one in zip(off.index, found, strict=False)] == [True] * len(
+        found
+    )
+    first, second = found[:2]
+    assert f"predicted 50.2, +{50.25 - table['target'][5]:.1f}" in first
+    assert "<blockquote>&lt;script&gt;alert(1)&lt;/script&gt; &amp; more long" in first
+    assert "…</blockquote>" in first
+    assert "origin: &lt;b&gt;slide" in first
+    assert f"<b>{table['target'][3]:.2f}</b>" in second
+    assert "predicted \N{MINUS SIGN}5.50" in second
+    assert "origin:" not in second
+    assert "<script>alert" not in page
 
 
 def test_only_networks_of_words_take_words() -> None:
