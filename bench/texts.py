@@ -26,7 +26,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from lamina.inputs.words import read_matrix
 from lamina.maths.scores import accuracy_interval
-from lamina.training.linear import LinearClassifier, fit_logistic, fit_nbsvm
+from lamina.training.linear import LinearModel, fit_logistic, fit_nbsvm
 
 STAGES = ("download", "filter_texts", "split_texts", "validate_texts", "words frequent", "words pairs")
 PARAMS = """\
@@ -38,7 +38,7 @@ words:
   frequent: {{vocabulary: 10000}}
   pairs: {{vocabulary: 1000000, ngrams: 2, min_texts: 2}}
 """
-FITS: dict[str, tuple[str, Callable[..., LinearClassifier], tuple[float, ...]]] = {  # words, fit, penalties
+FITS: dict[str, tuple[str, Callable[..., LinearModel], tuple[float, ...]]] = {  # words, fit, penalties
     "logistic regression": ("frequent", fit_logistic, (3, 10, 20, 30, 50, 100)),
     "NB-SVM": ("pairs", fit_nbsvm, (1, 2, 5, 10, 20, 50)),
 }
@@ -60,14 +60,14 @@ def run(stage: str, system: Path) -> tuple[float, float, float, str]:
     return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, printed
 
 
-def cross_validated(fit: Callable[..., LinearClassifier], x: Any, labels: np.ndarray, penalty: float) -> float:
+def cross_validated(fit: Callable[..., LinearModel], x: Any, labels: np.ndarray, penalty: float) -> float:
     """Return the mean accuracy of a cross-validation over a sparse matrix (n, width) and its (n,) class numbers."""
     parts = StratifiedKFold(PARTS, shuffle=True, random_state=13).split(x, labels)
     return float(np.mean([accuracy(fit(x[a], labels[a], 2, strength=1 / penalty), x[b], labels[b]) for a, b in parts]))
 
 
-def accuracy(fitted: LinearClassifier, x: Any, labels: np.ndarray) -> float:
-    return float((fitted.probabilities(x).argmax(axis=1) == labels).mean())
+def accuracy(fitted: LinearModel, x: Any, labels: np.ndarray) -> float:
+    return float((fitted.predict(x).argmax(axis=1) == labels).mean())
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
             start = time.perf_counter()
             fitted = fit(x[train], labels[train], 2, strength=1 / max(found, key=found.__getitem__))
             seconds = time.perf_counter() - start
-            hits = fitted.probabilities(x[test]).argmax(axis=1) == labels[test]
+            hits = fitted.predict(x[test]).argmax(axis=1) == labels[test]
             low, high = accuracy_interval(hits, manifest["origin"][test])
             print(
                 f"{name:20}{seconds:7.1f} s  {100 * hits.mean():.2f} % of {len(hits)} test texts classified correctly "

@@ -27,6 +27,7 @@ DENSE: Final = {
 }  # fmt: skip
 LOGISTIC: Final = {**_OVER_WORDS, "network": "logistic_regression", "penalty": 1.0}
 NB_SVM: Final = {**_OVER_WORDS, "network": "nb_svm", "penalty": 1.0}
+RIDGE: Final = {**_OVER_WORDS, "task": "regress", "network": "ridge", "penalty": 1.0}
 
 
 def rules(*, labeled: bool = True, classes: tuple[str, ...] | None = None, **keys: object) -> TextRules:

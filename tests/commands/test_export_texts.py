@@ -35,8 +35,8 @@ def texts() -> dict[str, str]:
 def system(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, str]) -> Path:
     """A network that nobody trained, and a linear classifier, with their predictions."""
     from lamina.models.saving import save_model
-    from lamina.tasks.classify.words_learning import build_dense, build_linear
-    from lamina.training.linear import fit_nbsvm
+    from lamina.tasks.classify.words_learning import build_dense
+    from lamina.training.linear import build_linear, fit_nbsvm
 
     folder = words_system(tmp_path_factory.mktemp("system"), texts, ngrams=2)
     write_params(folder, RUNS)
@@ -44,7 +44,7 @@ def system(tmp_path_factory: pytest.TempPathFactory, texts: dict[str, str]) -> P
     matrix, labels = read_matrix(folder / "data/words/common"), (manifest["label"] == "pos").to_numpy(np.int32)
     models = {
         "dense": build_dense(matrix.shape[1], 2, dropout=0.0, seed=2),
-        "nb_svm": build_linear(fit_nbsvm(matrix, labels, 2)),
+        "nb_svm": build_linear(fit_nbsvm(matrix, labels, 2), "classes"),
     }
     test = (manifest["fold"] == "test").to_numpy()
     for name, model in models.items():

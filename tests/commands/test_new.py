@@ -512,7 +512,7 @@ def test_a_table_of_answers_to_texts_is_learned_from(project: Path, cells: list[
     assert lines[-2].startswith("then copy answers.csv out of the archive into ")
     assert (params["source"]["labels"], params["source"]["metadata"]) == ("none", "answers.csv")
     runs = {name: (run["task"], run.get("targets", run.get("target"))) for name, run in params["runs"].items()}
-    expected = ["dense", "logistic", "nb_svm"] if task == "multilabel" else ["dense"]
+    expected = ["dense", "logistic", "nb_svm"] if task == "multilabel" else ["dense", "ridge"]
     assert runs == dict.fromkeys(expected, (task, ["about"] if task == "multilabel" else "about"))
     check_params(params)
 

@@ -7,7 +7,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
-from lamina.training.linear import LinearClassifier, fit_logistic, fit_nbsvm, log_count_ratio
+from lamina.training.linear import LinearModel, fit_logistic, fit_nbsvm, log_count_ratio
 
 
 def problem(classes: int, rows: int = 300, width: int = 40, seed: int = 0) -> tuple[csr_matrix, NDArray[np.int64]]:
@@ -23,7 +23,7 @@ def test_logistic_regression_is_that_of_scikit_learn(classes: int) -> None:
     x, labels = problem(classes)
     found = fit_logistic(x, labels, classes, strength=0.1)
     other = LogisticRegression(C=0.1, max_iter=2_000).fit(x.astype(float), labels)
-    np.testing.assert_allclose(found.probabilities(x), other.predict_proba(x), atol=1e-6)
+    np.testing.assert_allclose(found.predict(x), other.predict_proba(x), atol=1e-6)
     assert (found.coef.shape, found.bias.shape, found.link) == ((40, classes), (classes,), "softmax")
 
 
@@ -47,7 +47,7 @@ def test_nbsvm_is_a_classifier_on_features_times_ratio() -> None:
     other.fit(csr_matrix(x.toarray().astype(float) * ratio), labels == 1)
     found = fit_nbsvm(x, labels, 2, strength=1.0)
     np.testing.assert_allclose(
-        found.probabilities(x)[:, 1], other.predict_proba(csr_matrix(x.toarray() * ratio))[:, 1], atol=1e-9
+        found.predict(x)[:, 1], other.predict_proba(csr_matrix(x.toarray() * ratio))[:, 1], atol=1e-9
     )
     np.testing.assert_allclose(found.coef[:, 1] - found.coef[:, 0], ratio * other.coef_[0], rtol=1e-9)
 
@@ -68,12 +68,12 @@ def test_without_weights_of_its_own_nbsvm_is_naive_bayes() -> None:
 def test_of_many_classes_each_has_its_own_ratio(classes: int) -> None:
     x, labels = problem(classes)
     found = fit_nbsvm(x, labels, classes)
-    assert (found.coef.shape, found.link) == ((40, classes), "sigmoid")
+    assert (found.coef.shape, found.link) == ((40, classes), "one_vs_rest")
     for number in range(classes):
         alone = fit_nbsvm(x, (labels == number).astype(int), 2)
         np.testing.assert_allclose(found.coef[:, number], 2 * alone.coef[:, 1])
         np.testing.assert_allclose(found.bias[number], 2 * alone.bias[1])
-    assert np.mean(found.probabilities(x).argmax(axis=1) == labels) > 0.8
+    assert np.mean(found.predict(x).argmax(axis=1) == labels) > 0.8
 
 
 @pytest.mark.parametrize("fit", [fit_logistic, fit_nbsvm])
@@ -81,10 +81,10 @@ def test_of_many_classes_each_has_its_own_ratio(classes: int) -> None:
 def test_probabilities_are_shares(fit: object, classes: int) -> None:
     x, labels = problem(classes, rows=80)
     found = fit(x, labels, classes, strength=1e4)  # type: ignore[operator]
-    shares = found.probabilities(x * 1000)
+    shares = found.predict(x * 1000)
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     assert (shares >= 0).all()
-    np.testing.assert_allclose(found.probabilities(x), found.probabilities(x.toarray()), rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(found.predict(x), found.predict(x.toarray()), rtol=1e-6, atol=1e-30)
 
 
 @pytest.mark.parametrize("fit", [fit_logistic, fit_nbsvm])
@@ -106,5 +106,5 @@ def test_a_class_that_does_not_occur_is_refused(fit: object) -> None:
 
 
 def test_a_classifier_of_its_own_numbers() -> None:
-    found = LinearClassifier(coef=np.eye(2), bias=np.zeros(2), link="sigmoid")
-    assert found.probabilities(np.array([[0.0, 0.0]])).tolist() == [[0.5, 0.5]]
+    found = LinearModel(coef=np.eye(2), bias=np.zeros(2), link="one_vs_rest")
+    assert found.predict(np.array([[0.0, 0.0]])).tolist() == [[0.5, 0.5]]

@@ -250,8 +250,9 @@ def text_filling(look: TextLook) -> Filling:
         complete = "false keeps the test part complete: copies of its texts are not trained on"
         found["split.test_pattern"] = look.test_pattern, "the source has a test part"
         found["filter.drop_duplicates"] = False, complete
-    linear = ("words.bigrams", "runs.logistic", "runs.nb_svm") if targets and targets.task == "regress" else ()
-    runs = {"dropped": dict.fromkeys(linear, "linear models classify or give labels"), "targets": targets}
+    number = targets is not None and targets.task == "regress"
+    unsuited = ("runs.logistic", "runs.nb_svm") if number else ("runs.ridge",)
+    runs = {"dropped": dict.fromkeys(unsuited, "it learns something else"), "targets": targets}
     return _filling(TEXTS, f"{word(look.name)}: {look.texts} texts {_kinds(look.labels)}.", found, **runs)
 
 
@@ -310,7 +311,7 @@ def fill(filling: Filling) -> str:
 def _learn(runs: CommentedMap, targets: TargetSurvey) -> None:
     """Let the runs that classify learn something else."""
     for run in runs.values():
-        if run["task"] == "classify":
+        if run["task"] in ("classify", targets.task):
             run["task"] = targets.task
             run.insert(1, targets.key, _written(targets.value), comment="what is learned: from source.metadata")
 

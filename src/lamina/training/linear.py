@@ -1,4 +1,4 @@
-"""Linear classifiers on sparse matrices: logistic regression and NB-SVM, strong and honest baselines for texts."""
+"""Linear models on sparse matrices: logistic regression, NB-SVM and ridge regression, honest baselines for texts."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -8,41 +8,103 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.integer[Any]]
-Link = Literal["softmax", "sigmoid"]
+Classifier = Literal["logistic_regression", "nb_svm"]
+Link = Literal["softmax", "sigmoid", "one_vs_rest", "linear"]
 
 _ITERATIONS: Final = 2_000  # of the solvers, at most; tens to hundreds are usual
+_TOLERANCE: Final = 1e-8  # of the residual of ridge regression, as a share; its answers are then exact in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearClassifier:
-    """Coefficients of a linear classifier.
+class LinearModel:
+    """Coefficients of a linear model.
 
     Attributes:
-        coef: (width, classes).
-        bias: (classes,).
-        link: How `x @ coef + bias` becomes probabilities: `softmax`, or `sigmoid` of each class, divided by their sum.
+        coef: (width, units): a unit for each class or label, or one for a number.
+        bias: (units,).
+        link: How `x @ coef + bias` becomes outputs: `softmax`; `sigmoid` of each unit; `one_vs_rest`: these divided by
+            their sum; `linear`: as it is.
     """
 
     coef: Floats
     bias: Floats
     link: Link
 
-    def probabilities(self, x: Any) -> Floats:
-        """Compute the probabilities of the classes for a matrix (n, width), sparse or not.
+    def predict(self, x: Any) -> Floats:
+        """Compute the outputs for a matrix (n, width), sparse or not.
 
         Returns:
-            (n, classes), rows that sum to 1.
+            (n, units): probabilities, whose rows sum to 1 for `softmax` and `one_vs_rest`, or numbers.
         """
         logits = np.asarray(x @ self.coef + self.bias, np.float64)
+        if self.link == "linear":
+            return logits
         if self.link == "softmax":
             shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         else:
             shares = np.exp(-np.logaddexp(0, -logits))
-        total: Floats = shares / shares.sum(axis=1, keepdims=True)
+        total: Floats = shares if self.link == "sigmoid" else shares / shares.sum(axis=1, keepdims=True)
         return total
 
 
-def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 0.03) -> LinearClassifier:
+def build_linear(fitted: LinearModel, name: str) -> Any:
+    """Build a linear model as a Keras model, from (n, width) to (n, units). name: of its layer."""
+    from lamina.models.keras_runtime import keras
+
+    width, units = fitted.coef.shape
+    words = keras.Input((width,), name="words")
+    activation = "sigmoid" if fitted.link == "one_vs_rest" else fitted.link
+    layer = keras.layers.Dense(units, activation=activation, name=name)
+    x = layer(words)
+    layer.set_weights([fitted.coef.astype(np.float32), fitted.bias.astype(np.float32)])
+    if fitted.link == "one_vs_rest":
+        x = x / keras.ops.sum(x, axis=-1, keepdims=True)
+    return keras.Model(words, x, name="linear")
+
+
+def fit_classifier(
+    network: Classifier, x: Any, labels: Labels, classes: int, *, penalty: float, seed: int
+) -> LinearModel:
+    """Fit a linear classifier by its name.
+
+    Args:
+        network: The name.
+        x: (n, width) CSR matrix.
+        labels: (n,) class numbers; each class occurs.
+        classes: Number of classes, 2 or more.
+        penalty: Of large coefficients, above 0.
+        seed: Of the solver's order, where it has one.
+
+    Raises:
+        ValueError: A class does not occur.
+    """
+    if network == "nb_svm":
+        return fit_nbsvm(x, labels, classes, strength=1 / penalty, seed=seed)
+    return fit_logistic(x, labels, classes, strength=1 / penalty)
+
+
+def fit_ridge(x: Any, targets: npt.NDArray[np.floating[Any]], *, penalty: float) -> LinearModel:
+    """Fit a ridge regression: the least squared error with an L2 penalty of the coefficients, not of the bias.
+
+    Args:
+        x: (n, width) matrix, CSR or dense.
+        targets: (n,) numbers.
+        penalty: Of large coefficients (`alpha` of scikit-learn), above 0. It suits standardized targets of any unit.
+
+    Returns:
+        The model, with one unit. The same input gives the same coefficients: the solver draws nothing at random.
+
+    Source:
+        A. E. Hoerl and R. W. Kennard, Ridge regression, Technometrics 12 (1970) 55.
+    """
+    from sklearn.linear_model import Ridge
+
+    fitted = Ridge(alpha=penalty, solver="sparse_cg", tol=_TOLERANCE, max_iter=_ITERATIONS)
+    fitted.fit(x.astype(np.float64), np.asarray(targets, np.float64))
+    return LinearModel(coef=fitted.coef_[:, None].copy(), bias=np.array([fitted.intercept_]), link="linear")
+
+
+def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 0.03) -> LinearModel:
     """Fit a (multinomial) logistic regression with an L2 penalty.
 
     Args:
@@ -65,7 +127,7 @@ def fit_logistic(x: Any, labels: Labels, classes: int, *, strength: float = 0.03
     fitted = LogisticRegression(C=strength, solver="lbfgs", max_iter=_ITERATIONS).fit(x.astype(np.float64), labels)
     if classes == 2:
         return _of_two(fitted.coef_[0], float(fitted.intercept_[0]))
-    return LinearClassifier(coef=fitted.coef_.T.copy(), bias=fitted.intercept_.copy(), link="softmax")
+    return LinearModel(coef=fitted.coef_.T.copy(), bias=fitted.intercept_.copy(), link="softmax")
 
 
 def fit_nbsvm(
@@ -77,7 +139,7 @@ def fit_nbsvm(
     smoothing: float = 1.0,
     interpolation: float = 1.0,
     seed: int = 0,
-) -> LinearClassifier:
+) -> LinearModel:
     """Fit an NB-SVM: a linear classifier on features that are scaled by their log-count ratios.
 
     The loss is the logistic one instead of the hinge loss of a support vector machine. It scores as well on texts, and
@@ -114,7 +176,7 @@ def fit_nbsvm(
     if classes == 2:
         return _of_two(*fits[0])
     coef = np.column_stack([weights for weights, _ in fits])
-    return LinearClassifier(coef=coef, bias=np.array([bias for _, bias in fits]), link="sigmoid")
+    return LinearModel(coef=coef, bias=np.array([bias for _, bias in fits]), link="one_vs_rest")
 
 
 def log_count_ratio(binary: Any, is_class: npt.NDArray[np.bool_], smoothing: float) -> Floats:
@@ -151,10 +213,8 @@ def _fit_one(
     return ratio * mixed, float(fitted.intercept_[0])
 
 
-def _of_two(weights: Floats, bias: float) -> LinearClassifier:
-    return LinearClassifier(
-        coef=np.column_stack([-weights, weights]) / 2, bias=np.array([-bias, bias]) / 2, link="softmax"
-    )
+def _of_two(weights: Floats, bias: float) -> LinearModel:
+    return LinearModel(coef=np.column_stack([-weights, weights]) / 2, bias=np.array([-bias, bias]) / 2, link="softmax")
 
 
 def _check_labels(labels: Labels, classes: int) -> None:

@@ -25,10 +25,10 @@ from lamina.stages.train import train
 from lamina.stages.tune import TuneConfig, tune
 from lamina.stages.words import read_settings
 from lamina.tasks.classify.settings import DenseSettings
-from lamina.tasks.classify.words_learning import LinearLearner
 from lamina.tasks.columns import probability
 from lamina.tasks.runs import read_run
-from lamina.tasks.words_settings import LinearSettings
+from lamina.tasks.words_learner import LinearLearner
+from lamina.tasks.words_settings import ClassifierSettings
 from lamina.training.callbacks import NoCallbacks
 from systems import COLORS, HEAD, LIGHT, NETWORK, TUNE, learner_of, stage_of, train_run
 from texts import DENSE, LOGISTIC, NB_SVM, opinions, words_system
@@ -226,7 +226,7 @@ def refusal(settings: Mapping[str, Any], **sections: Any) -> str:
 def test_the_network_decides_the_settings() -> None:
     params = {"runs": RUNS}
     kinds = {name: type(read_run(params, name).settings) for name in RUNS}
-    assert kinds == {"dense": DenseSettings, "logistic": LinearSettings, "nb_svm": LinearSettings}
+    assert kinds == {"dense": DenseSettings, "logistic": ClassifierSettings, "nb_svm": ClassifierSettings}
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,14 @@ def test_the_network_decides_the_settings() -> None:
     [
         (HEAD | {"network": "dense"}, "unknown key 'runs.x.network'"),
         (NETWORK | {"network": "dense"}, "runs.x.network: unknown network 'dense'; did you mean 'densenet"),
-        (DENSE | {"network": "small_cnn"}, "unknown key 'runs.x.epochs'"),
-        (LOGISTIC | {"network": "logistic"}, "runs.x.network: input should be 'logistic_regression' or 'nb_svm'"),
+        (
+            DENSE | {"network": "small_cnn"},
+            "runs.x.network: unknown network 'small_cnn'; available over words: dense, log",
+        ),
+        (
+            LOGISTIC | {"network": "logistic"},
+            "unknown network 'logistic'; available over words: dense, logistic_regression, nb_svm",
+        ),
         (LOGISTIC | {"epochs": 3}, "unknown key 'runs.x.epochs'"),
         (LOGISTIC | {"penalty": 0}, "runs.x.penalty: expected a number from 0 (excluded) to 1,000,000, or the word"),
         (DENSE | {"penalty": 1.0}, "unknown key 'runs.x.penalty'"),

@@ -9,9 +9,11 @@ import pandas as pd
 from lamina.errors import UserError
 from lamina.maths.class_weights import class_weights
 from lamina.maths.scores import score
+from lamina.models.networks import Outputs, class_outputs
 from lamina.tasks.classify.settings import ClassifySettings
 from lamina.tasks.columns import probability
-from lamina.training.learner import Learned, Learner, NetworkLearner
+from lamina.tasks.output_learner import OutputLearner
+from lamina.training.learner import Learned, Learner
 from lamina.training.settings import GradientNumbers, Recipe
 
 if TYPE_CHECKING:
@@ -47,10 +49,18 @@ class ClassLearner(Learner):
         return score(judged["label"], judged["predicted"], judged["origin"], self.names)
 
 
-class ClassNetworkLearner(ClassLearner, NetworkLearner):
-    """A network in TensorFlow that classifies."""
+class ClassNetworkLearner(ClassLearner, OutputLearner):
+    """A network that classifies."""
 
     settings: ClassifySettings
+
+    @property
+    def outputs(self) -> Outputs:
+        return class_outputs(len(self.names))
+
+    def labels(self, rows: pd.DataFrame) -> np.ndarray:
+        """Return class numbers, (rows,) int32."""
+        return class_numbers(rows, self.names)
 
     def trainer(self, network: Any, numbers: GradientNumbers, recipe: Recipe, steps: int) -> "ClassTrainer":
         from lamina.training.trainers import ClassTrainer

@@ -7,17 +7,15 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from lamina.errors import UserError
 from lamina.inputs.features import FeatureExamples
 from lamina.inputs.mixing import Mixing
 from lamina.inputs.pixels import PictureExamples
-from lamina.models.networks import Outputs, class_outputs
-from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names, class_numbers
+from lamina.tasks.classify.learner import ClassLearner, ClassNetworkLearner, class_names
 from lamina.tasks.classify.settings import DenseSettings, HeadSettings, NetworkSettings
-from lamina.tasks.output_learner import HeadLearner, OutputLearner, WholeNetworkLearner
+from lamina.tasks.output_learner import HeadLearner, WholeNetworkLearner
 from lamina.tasks.words_settings import LinearSettings
 from lamina.text import one_line
 from lamina.training.learner import Setup
@@ -27,19 +25,7 @@ if TYPE_CHECKING:
     from lamina.training.objectives import ClassObjective
 
 
-class PictureClassLearner(ClassNetworkLearner, OutputLearner):
-    """A network that classifies pictures."""
-
-    @property
-    def outputs(self) -> Outputs:
-        return class_outputs(len(self.names))
-
-    def labels(self, rows: pd.DataFrame) -> np.ndarray:
-        """Return class numbers, (rows,) int32."""
-        return class_numbers(rows, self.names)
-
-
-class ClassHeadLearner(PictureClassLearner, HeadLearner):
+class ClassHeadLearner(ClassNetworkLearner, HeadLearner):
     """A head that classifies."""
 
     settings: HeadSettings
@@ -60,7 +46,7 @@ class ClassHeadLearner(PictureClassLearner, HeadLearner):
         return make_class_fold(features, labels, classes, smoothing=smoothing, weighting=weighting)
 
 
-class NetworkClassLearner(WholeNetworkLearner, PictureClassLearner):
+class NetworkClassLearner(WholeNetworkLearner, ClassNetworkLearner):
     """A whole network that classifies."""
 
     settings: NetworkSettings
@@ -88,7 +74,7 @@ def open_learner(setup: Setup) -> ClassLearner:
         case DenseSettings() | LinearSettings():
             from lamina.tasks.classify.words_learning import open_words_learner
 
-            return open_words_learner(setup, names)
+            return open_words_learner(vars(setup) | {"names": names})
     return NetworkClassLearner(**vars(setup), names=names)
 
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from lamina.maths.class_weights import ClassWeights
 from lamina.tasks import output_settings, words_settings
+from lamina.tasks.words_settings import CLASSIFIERS, ClassifierSettings, words_class
 from lamina.training.settings import GradientSettings, RunSettings, Share
 
 Alpha: TypeAlias = Annotated[float, Field(ge=0, le=10)]
@@ -49,5 +50,5 @@ def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
     """Return the class of a run's settings, by its input, and for words by its network."""
     kind = str(given.get("input", "")).partition("/")[0]
     if kind == "words":
-        return DenseSettings if given.get("network") == "dense" else words_settings.LinearSettings
+        return words_class(given, DenseSettings, ClassifierSettings, CLASSIFIERS)
     return HeadSettings if kind == "features" else NetworkSettings

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Field, Strict, ValidationError, WrapValidator
 
 from lamina.tasks import output_settings, words_settings
+from lamina.tasks.words_settings import CLASSIFIERS, words_class
 from lamina.training.settings import RunSettings
 
 
@@ -47,7 +48,7 @@ class DenseSettings(words_settings.DenseSettings, LabelSettings):
     """A dense network over words that gives labels."""
 
 
-class LinearSettings(words_settings.LinearSettings, LabelSettings):
+class LinearSettings(words_settings.ClassifierSettings, LabelSettings):
     """Linear models over words that give labels."""
 
 
@@ -55,5 +56,5 @@ def settings_class(given: Mapping[str, Any]) -> type[RunSettings]:
     """Return the class of a run's settings, by its input, and for words by its network."""
     kind = str(given.get("input", "")).partition("/")[0]
     if kind == "words":
-        return DenseSettings if given.get("network") == "dense" else LinearSettings
+        return words_class(given, DenseSettings, LinearSettings, CLASSIFIERS)
     return HeadSettings if kind == "features" else NetworkSettings

@@ -16,8 +16,7 @@ from lamina.maths.means import mean_interval
 from lamina.models.networks import Outputs
 from lamina.tasks.metadata_learner import MetadataLearner, with_truth
 from lamina.tasks.output_learner import HeadLearner, WholeNetworkLearner
-from lamina.tasks.regress.settings import DenseSettings, HeadSettings
-from lamina.tasks.words_learner import WordsOutputLearner
+from lamina.tasks.regress.settings import DenseSettings, HeadSettings, LinearSettings
 from lamina.training.learner import Learned, Setup
 from lamina.training.settings import GradientNumbers, Recipe
 
@@ -100,10 +99,6 @@ class NetworkNumberLearner(NumberLearner, WholeNetworkLearner):
     """A whole network that predicts a number."""
 
 
-class DenseNumberLearner(WordsOutputLearner, NumberLearner):
-    """A dense network over words that predicts a number."""
-
-
 def open_learner(setup: Setup) -> NumberLearner:
     """Open what a run learns; see `lamina.tasks.task.Task.open_learner`.
 
@@ -117,8 +112,10 @@ def open_learner(setup: Setup) -> NumberLearner:
         import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
 
         learner: NumberLearner = NumberHeadLearner(**known)
-    elif isinstance(settings, DenseSettings):
-        learner = DenseNumberLearner(**known)
+    elif isinstance(settings, DenseSettings | LinearSettings):
+        from lamina.tasks.regress.words_learning import open_words_learner
+
+        learner = open_words_learner(known)
     else:
         learner = NetworkNumberLearner(**known)
     mean, deviation = learner.moments_of_target
