@@ -1,16 +1,20 @@
 """The Dockerfile keeps its promises: what it can be held to without Docker."""
 
 import json
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 import requests
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from checkout import ROOT
 from lamina.cli import _parser
@@ -46,6 +50,15 @@ def test_everything_comes_from_the_hash_pinned_lock() -> None:
         "python -m pip install --no-deps --no-build-isolation .",
     ]
     assert not re.search(r"\b(curl|wget|apt-get|ADD)\b", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+
+
+def test_pip_accepts_this_python_for_every_locked_package() -> None:
+    """uv, which writes the lock, ignores upper bounds of Requires-Python; pip refuses them."""
+    lines = (ROOT / "requirements/run.txt").read_text(encoding="utf-8").splitlines()
+    locked = [Requirement(line.rstrip("\\ ")) for line in lines if re.match(r"[a-z]", line)]
+    wanted = [one.name for one in locked if one.marker is None or one.marker.evaluate()]
+    bounds = {name: distribution(name).metadata.get("Requires-Python") or "" for name in wanted}
+    assert not {name: bound for name, bound in bounds.items() if platform.python_version() not in SpecifierSet(bound)}
 
 
 def test_it_runs_as_a_user_without_rights() -> None:
