@@ -7,8 +7,10 @@ FROM python:3.12-slim-bookworm@sha256:54c85f3c47607a77f32adec749d3c81d1348bf2583
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
 WORKDIR /lamina
-COPY requirements/run.txt requirements/
-RUN python -m pip install --require-hashes --no-deps --requirement requirements/run.txt
+COPY requirements/build.txt requirements/run.txt requirements/
+# two packages come as source: what builds them is of the lock, too
+RUN python -m pip install --require-hashes --requirement requirements/build.txt && \
+    python -m pip install --require-hashes --no-deps --no-build-isolation --requirement requirements/run.txt
 COPY pyproject.toml README.md LICENSE dvc.yaml ./
 COPY src src
 RUN python -m pip install --no-deps --no-build-isolation . && useradd --uid 10001 --create-home lamina

@@ -17,6 +17,8 @@ export UV_SYSTEM_CERTS := 1
 # compile libraries once, not again in every process: that takes half of the time of their import
 unexport PYTHONDONTWRITEBYTECODE
 
+locked := --quiet --require-hashes --no-deps --no-build-isolation --requirement
+
 .PHONY: run repository test types tests ui bench bench-quick docs notebook sbom lock clean
 
 run: repository .venv/run
@@ -99,18 +101,21 @@ lock: .venv/dev
 	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	    --extra $$group pyproject.toml --output-file requirements/$$group.txt || exit 1; \
 	done
+	printf 'setuptools\nwheel\n' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --constraint requirements/run.txt - --output-file requirements/build.txt
 
 clean:
 	rm -rf .venv .lamina .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
 
 # uv, itself pinned by hash, installs in seconds what takes pip minutes. Where it cannot (an index that only pip
-# is configured for), pip does it. Both install exactly what the lock names, and nothing else.
-.venv/run .venv/dev .venv/docs: .venv/%: requirements/%.txt requirements/uv.txt pyproject.toml
+# is configured for), pip does it. Both install exactly what the lock names, and nothing else: two packages come as
+# source, and what builds them, build.txt, is of the lock, too.
+.venv/run .venv/dev .venv/docs: .venv/%: requirements/%.txt requirements/uv.txt requirements/build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 2; }
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	python -m pip install --quiet --require-hashes --requirement requirements/uv.txt
-	uv pip install --python .venv/bin/python --quiet --require-hashes --no-deps --requirement requirements/$*.txt || \
-	  python -m pip install --quiet --require-hashes --no-deps --requirement requirements/$*.txt
+	python -m pip install $(locked) requirements/uv.txt --requirement requirements/build.txt
+	uv pip install --python .venv/bin/python $(locked) requirements/$*.txt || \
+	  python -m pip install $(locked) requirements/$*.txt
 	python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-REQUIREMENTS = ["--quiet", "--require-hashes", "--no-deps", "--requirement", "requirements/run.txt"]
+REQUIREMENTS = ["--quiet", "--require-hashes", "--no-deps", "--no-build-isolation", "--requirement"]
 
 
 def seconds(*command: str, folder: Path, **environment: str) -> float:
@@ -35,7 +35,9 @@ def main() -> None:
         warm = seconds("dvc", "repro", "--force", folder=clone, **bare)
         cold = seconds("dvc", "repro", "--force", folder=clone, LAMINA_WARM="0", **bare)
         with_pip = seconds(sys.executable, "-m", "venv", str(other), folder=clone)
-        with_pip += seconds(str(other / "bin/python"), "-m", "pip", "install", *REQUIREMENTS, folder=clone)
+        for group in ("build", "run"):
+            lock = f"requirements/{group}.txt"
+            with_pip += seconds(str(other / "bin/python"), "-m", "pip", "install", *REQUIREMENTS, lock, folder=clone)
     print("what                                      seconds")
     print(f"make run on a new clone                   {install + chain:7.1f}")
     print(f"  of which installing                     {install:7.1f}")

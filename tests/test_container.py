@@ -46,10 +46,20 @@ def test_the_base_is_pinned_by_digest() -> None:
 def test_everything_comes_from_the_hash_pinned_lock() -> None:
     installs = [part.strip() for line in arguments_of("RUN") for part in line.split("&&") if " install " in part]
     assert installs == [
-        "python -m pip install --require-hashes --no-deps --requirement requirements/run.txt",
+        "python -m pip install --require-hashes --requirement requirements/build.txt",
+        "python -m pip install --require-hashes --no-deps --no-build-isolation --requirement requirements/run.txt",
         "python -m pip install --no-deps --no-build-isolation .",
     ]
     assert not re.search(r"\b(curl|wget|apt-get|ADD)\b", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("group", ["run", "dev", "docs"])
+def test_what_builds_packages_is_that_of_the_lock(group: str) -> None:
+    """Without it pip would fetch the newest setuptools, unchecked, for each package that comes as source."""
+    build, lock = ((ROOT / f"requirements/{name}.txt").read_text(encoding="utf-8") for name in ("build", group))
+    packages = re.split(r"\n(?=[a-z])", build.rstrip())
+    assert {"setuptools", "wheel"} <= {package.partition("==")[0] for package in packages}
+    assert all(package in lock for package in packages)
 
 
 def test_pip_accepts_this_python_for_every_locked_package() -> None:
