@@ -188,6 +188,12 @@ def test_what_is_not_there_is_refused(system: Path) -> None:
         call(system, "--data")
 
 
+def test_scores_of_an_earlier_training_make_no_card(system: Path) -> None:
+    write_json(system / "models/tiny/uncertainty/uncertainty.json", {"key": "b" * 64})
+    with pytest.raises(UserError, match="tiny: its scores are those of an earlier training; run `dvc repro evaluate@"):
+        call(system, "tiny")
+
+
 def test_the_card_of_the_data_counts_what_was_kept_and_left_out(
     system: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
