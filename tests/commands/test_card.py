@@ -209,3 +209,16 @@ def test_the_card_of_the_data_counts_what_was_kept_and_left_out(
     counts = split.query("label == @label").groupby("fold")["id"].nunique()
     assert f"| {label} | {counts['train']} (" in text
     assert "2 pairs are suspicious" in text
+    assert "In brackets, the origins that they come from. Whole" in text
+
+
+def test_the_card_of_the_data_speaks_of_brackets_only_where_it_has_some(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(system, side=32)
+    path = system / "data/split/manifest.parquet"
+    split = pd.read_parquet(path)
+    split.assign(origin=split["id"]).to_parquet(path, index=False)
+    text = made(capsys, system, "--data")[1]
+    assert "\n\nWhole origins are in one fold" in text
+    assert "In brackets" not in text
