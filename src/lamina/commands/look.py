@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from lamina.commands.look_classes import untested
 from lamina.data.sources import digits
 from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
@@ -40,7 +41,6 @@ from lamina.data.sources.target_survey import TargetSurvey, survey_targets
 from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
-from lamina.maths.published_split import find_published_test
 from lamina.progress import progress
 
 TFDS: Final = "tfds:"
@@ -49,7 +49,6 @@ TRAIN_IMAGES, TEST_IMAGES, TEST_NAMES = "train-images", "t10k-images", "^t10k"  
 TEXT_SUFFIX: Final = ".txt"
 COLUMNS: Final = ("text", "label")  # of a table of texts
 TEXTS_REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
-FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 NO_LABELS: Final = "none"  # `source.labels` of a source without labels
 
 
@@ -153,16 +152,6 @@ def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | Te
     return _look_into_files(path, place, folder, where=shown(source) if is_url(source) else source)
 
 
-def too_few(labels: LabelSurvey) -> Mapping[str, int]:
-    """Classes of so few pictures or texts that three folds of them mean nothing."""
-    return {name: count for name, count in labels.classes.items() if count < FEWEST}
-
-
-def leaves_out(labels: LabelSurvey) -> bool:
-    """Whether `source.classes` leaves the classes of too few out: where there are such, and two others to learn."""
-    return 0 < len(too_few(labels)) < len(labels.classes) - 1
-
-
 def above(folder: Path, marker: str) -> Path | None:
     """Find the nearest folder, from `folder` upwards, that holds `marker`; None where there is none."""
     folder = folder.resolve()
@@ -242,7 +231,7 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             test_pattern=test_pattern,
             notes=(
                 *_notes(packed, labels, layout, boxes, pixels),
-                *_untested(members, labels_of, labels, test_pattern),
+                *untested(members, labels_of, labels, test_pattern),
             ),
         )
 
@@ -273,24 +262,6 @@ def _notes(
     if pixels and pixels.grey_tells_classes:
         notes.append(f"warning: color alone may tell classes apart: in a sample, grey are {grey_classes(pixels)}")
     return tuple(filter(None, notes))
-
-
-def _untested(
-    members: Members, labels_of: Callable[[str], Labels], survey: LabelSurvey, test_pattern: str | None
-) -> list[str]:
-    """Classes that the test part lacks, of which no score can be measured, in a line; none without a test part."""
-    if test_pattern is None:
-        return []
-    every = {name: labels_of(name) for name in members.pictures}
-    tested = find_published_test(list(every), test_pattern)
-    parts = {True: set[str](), False: set[str]()}
-    for is_test, labels in zip(tested, every.values(), strict=True):
-        parts[bool(is_test)].update(labels)
-    missing = sorted(parts[False] - parts[True] - set(too_few(survey) if leaves_out(survey) else ()))
-    return [
-        f"warning: the test part has no {members.content} of {some(missing)}, so `dvc repro` will stop; leave such "
-        "classes out with source.classes, or set split.test_pattern to null"
-    ] * bool(missing)
 
 
 def _test_images(names: list[str]) -> str | None:
