@@ -164,12 +164,14 @@ def _origins(names: tuple[str, ...], pattern: str | None, where: str) -> Callabl
     if pattern is None:
         return lambda name: name
     missed = [name for name in names if not _origin(name, pattern)]
-    if missed:
-        raise UserError(
-            f"{where}: source.origin {pattern!r} finds no origin in {len(missed)} of {len(names)} file names "
-            f"({some(missed)}); correct the pattern"
-        )
-    return lambda name: _origin(name, pattern)
+    if not missed:
+        return lambda name: _origin(name, pattern)
+    if "/" in pattern and all(_origin(name, pattern, whole=True) for name in names):
+        return lambda name: _origin(name, pattern, whole=True)
+    raise UserError(
+        f"{where}: source.origin {pattern!r} finds no origin in {len(missed)} of {len(names)} file names "
+        f"({some(missed)}); correct the pattern: one with a / in it may match their folders, too"
+    )
 
 
 def _matching_origin(pattern: str | None, where: str) -> Callable[[str], str]:
@@ -177,8 +179,9 @@ def _matching_origin(pattern: str | None, where: str) -> Callable[[str], str]:
     return lambda name: _origins((name,), pattern, where)(name)
 
 
-def _origin(name: str, pattern: str) -> str:
-    found = re.search(pattern, name.rpartition("/")[2])
+def _origin(name: str, pattern: str, *, whole: bool = False) -> str:
+    """What the pattern finds in a file's name, or in the whole name, with its folders."""
+    found = re.search(pattern, name if whole else name.rpartition("/")[2])
     return (found["origin"] or "") if found else ""
 
 
