@@ -123,6 +123,7 @@ def test_the_assessment_is_shown(page: str) -> None:
     assert "93 %, 93 %, 93 %, 93 %, 93 % 26.0 % 25.0 % 17.0 to 33.0 %" in text
     assert "With shuffled labels nothing was learned" in text
     assert "off by 8.2 % on average" in text
+    assert "with so few pictures, calibrated probabilities would be off by 4.9 % by chance alone." in text
 
 
 def test_a_control_that_is_better_than_chance_is_loud(copied: Path) -> None:
