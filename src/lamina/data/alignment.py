@@ -33,7 +33,7 @@ def agreement(left: LabPixels, right: LabPixels) -> float:
         right: The same shape and type.
 
     Returns:
-        Correlation of the details over the area that both pictures show, -1 to 1; `NOT_ALIGNABLE` (-1) where none is allowed.
+        Correlation of the details over the area that both pictures show, -1 to 1; `NOT_ALIGNABLE` where there is none.
         Details are finer than an eighth of the side, so overall light and tint do not count.
 
     Source:
