@@ -235,9 +235,8 @@ def _done(trials: pd.DataFrame) -> "pd.Series[bool]":
 class _ShareLocator(AutoLocator):
     """Ticks of a share: where an axis has room beyond 0 and 1, it stays empty."""
 
-    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
-        ticks = np.asarray(super().tick_values(vmin, vmax))
-        return ticks[(ticks > -1e-9) & (ticks < 1 + 1e-9)]
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        return [tick for tick in super().tick_values(vmin, vmax) if -1e-9 < tick < 1 + 1e-9]
 
 
 def _in_percent(axis: Axis, *, decimals: int | None = None) -> None:
