@@ -430,7 +430,9 @@ def test_a_missing_source_is_named_with_the_nearest(tmp_path: Path) -> None:
     to_zip(tmp_path / "leukocytes.zip", FILES)
     wrong = SourceConfig(kind="archive", location="leucocytes.zip")
     opened = open_source(wrong, seed=1, system=tmp_path)
-    with pytest.raises(UserError, match=r"leucocytes.zip: not found; did you mean 'leukocytes.zip'"):
+    remedy = r"correct it in params\.yaml, seen from the system's folder, or bring the archive back"
+    words = rf"^source\.location: leucocytes\.zip: not found; {remedy}; did you mean 'leukocytes\.zip'\?$"
+    with pytest.raises(UserError, match=words):
         opened.__enter__()
 
 

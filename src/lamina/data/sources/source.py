@@ -85,11 +85,16 @@ def _nearest(path: Path) -> str:
 def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     (location,) = config.locations
     path = system / location
-    if path.exists() and path.is_dir() != (config.kind == "folder"):
+    if not path.exists():
+        raise UserError(
+            f"source.location: {location}: not found; correct it in params.yaml, seen from the system's folder, "
+            f"or bring the {config.kind} back{_nearest(path)}"
+        )
+    if path.is_dir() != (config.kind == "folder"):
         found = "folder" if path.is_dir() else "file"
         raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; correct source.kind")
     (digest,) = config.digests
-    if digest and path.exists() and (found_digest := file_digest(path)) != digest:
+    if digest and (found_digest := file_digest(path)) != digest:
         raise UserError(
             f"{location}: sha256 in section source expects {digest}, got {found_digest}; "
             "download the file again, or correct the digest"
