@@ -16,6 +16,7 @@ from finished import CONVERT, finished_record, run_settings, write_params
 from lamina.commands import predict
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.results.uncertainty import FOLDER, KNOWN
 from tracked import CLASSES, EPOCHS, write_color_run, write_run
 
 RUNS = {"tiny": run_settings("head"), "colors": run_settings("colorizer"), "later": run_settings("network")}
@@ -52,6 +53,17 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(lamina, name) is not None for name in lamina.__all__)
     with pytest.raises(AttributeError, match="module 'lamina' has no attribute 'opne'"):
         _ = lamina.opne  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("what", ["metrics", "predictions"])
+def test_results_of_an_earlier_training_are_refused(folder: Path, what: str) -> None:
+    run = lamina.open(folder).runs["tiny"]
+    known = run.folder / FOLDER / KNOWN
+    write_json(known, {"key": run.record.key})
+    assert getattr(run, what) is not None
+    write_json(known, {"key": "b" * 64})
+    with pytest.raises(UserError, match="tiny: its scores are those of an earlier training; run `dvc repro evaluate@"):
+        getattr(run, what)
 
 
 def test_the_results_of_a_run_are_those_of_its_files(folder: Path) -> None:

@@ -21,6 +21,7 @@ from lamina.config import Params, read_params
 from lamina.errors import UserError
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
+from lamina.results.evaluated import require_evaluated
 from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import Record, read_record
@@ -114,8 +115,9 @@ class Run:
         Each fold has the measure's `value`, its 95 % `interval` over origins, and `n` and `origins`.
 
         Raises:
-            UserError: If it is not evaluated yet.
+            UserError: If it is not evaluated yet, or was trained again since.
         """
+        require_evaluated(self.folder)
         return read_result(self.folder / "metrics.json", evaluated_metrics(self.task), made_by(self.folder, "evaluate"))
 
     @property
@@ -129,8 +131,9 @@ class Run:
         """Its answers for the test pictures or texts, a row each, with `id`, `origin` and the columns of its task.
 
         Raises:
-            UserError: If it is not evaluated yet.
+            UserError: If it is not evaluated yet, or was trained again since.
         """
+        require_evaluated(self.folder)
         path = self.folder / "predictions.parquet"
         return read_table(path, ("id", "origin"), made_by(self.folder, "evaluate"))
 

@@ -1,5 +1,7 @@
 """Figures: what is drawn, on which scale, and as which markup."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,3 +81,15 @@ def test_numbers_at_the_axes_keep_their_digits() -> None:
     trials = trials.assign(learning_rate=[1e-4, 1e-2], epochs=4)
     drawn = figures.svg(figures.scatter(trials), "trials", "salt")
     assert ">0.001<" in drawn
+
+
+def test_no_share_is_marked_beyond_0_and_100_percent() -> None:
+    trials = pd.DataFrame({"number": range(3), "state": "COMPLETE", "value": 1.0, "learning_rate": [1e-4, 1e-3, 1e-2]})
+    trials = trials.assign(dropout=0.0, decay=0.0, epochs=4)
+    sure = pd.DataFrame({"confidence": [0.999, 1.0], "accuracy": [1.0, 1.0], "pictures": [2, 8]})
+    wide = pd.DataFrame({"epoch": [1, 2, 3], "train_accuracy": [0.0, 0.5, 1.0], "validation_accuracy": [0.0, 0.4, 0.9]})
+    drawn = [figures.scatter(trials), figures.trials_in_order(trials), figures.reliability(sure)]
+    for figure in [*drawn, figures.curve(wide, "accuracy"), figures.curve(wide.iloc[2:], "accuracy")]:
+        marks = re.findall(r">([^<>]+) %</text>", figures.svg(figure, "alt", "salt"))
+        assert marks
+        assert all(0 <= float(mark.replace("\N{MINUS SIGN}", "-")) <= 100 for mark in marks), marks

@@ -188,6 +188,12 @@ def test_what_is_not_there_is_refused(system: Path) -> None:
         call(system, "--data")
 
 
+def test_scores_of_an_earlier_training_make_no_card(system: Path) -> None:
+    write_json(system / "models/tiny/uncertainty/uncertainty.json", {"key": "b" * 64})
+    with pytest.raises(UserError, match="tiny: its scores are those of an earlier training; run `dvc repro evaluate@"):
+        call(system, "tiny")
+
+
 def test_the_card_of_the_data_counts_what_was_kept_and_left_out(
     system: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,3 +209,16 @@ def test_the_card_of_the_data_counts_what_was_kept_and_left_out(
     counts = split.query("label == @label").groupby("fold")["id"].nunique()
     assert f"| {label} | {counts['train']} (" in text
     assert "2 pairs are suspicious" in text
+    assert "In brackets, the origins that they come from. Whole" in text
+
+
+def test_the_card_of_the_data_speaks_of_brackets_only_where_it_has_some(
+    system: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_pictures(system, side=32)
+    path = system / "data/split/manifest.parquet"
+    split = pd.read_parquet(path)
+    split.assign(origin=split["id"]).to_parquet(path, index=False)
+    text = made(capsys, system, "--data")[1]
+    assert "\n\nWhole origins are in one fold" in text
+    assert "In brackets" not in text

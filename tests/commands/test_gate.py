@@ -89,6 +89,14 @@ def line(text: str, run: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(run))
 
 
+def test_results_of_an_earlier_training_are_neither_compared_nor_accepted(system, capsys):
+    write_json(system / "models/tiny/uncertainty/uncertainty.json", {"key": "earlier"})
+    assert run_gate(system) == 2
+    assert "earlier training; run `dvc repro evaluate@tiny`" in line(capsys.readouterr().out, "tiny")
+    with pytest.raises(UserError, match=r"nothing was accepted: .*tiny: its scores are those of an earlier training"):
+        run_gate(system, "--accept")
+
+
 def test_same_results_are_kept(system, capsys):
     assert run_gate(system) == 0
     out = capsys.readouterr().out

@@ -200,10 +200,11 @@ def test_without_labels_the_only_run_colorizes(project: Path, table: dict[str, b
 
 def test_classes_of_few_pictures_are_left_out(project: Path) -> None:
     files = classes({"cat": 12, "dog": 11, "eel": 3, "no": 10}, picture())
-    params, _ = make(project, archive(project / "pets.zip", files))
+    params, lines = make(project, archive(project / "pets.zip", files))
     assert params["source"]["classes"] == ["cat", "dog", "no"]
     text = (project / "systems/pets/params.yaml").read_text()
     assert "left out, below 10: eel (3)" in text
+    assert lines[0].endswith("0 ambiguous; left out, below 10: eel (3)")
     params, _ = make(project, archive(project / "few.zip", classes({"cat": 2, "dog": 3}, picture())), "few")
     assert params["source"]["classes"] is None
 
@@ -259,6 +260,20 @@ def test_classes_may_be_grey_and_grey_pictures_are_counted_by_class(project: Pat
     assert (counts in (project / "systems/pets/params.yaml").read_text()) == (share > 0)
     warning = "warning: color alone may tell classes apart: in a sample, grey are 'cat' 10 of 10, 'dog' 0 of 10"
     assert (warning in lines) == (share == 10)
+
+
+def test_a_class_that_the_test_part_lacks_is_told(project: Path) -> None:
+    test = classes({"cat": 12, "dog": 11}, picture(), "")
+    train = classes({"cat": 12, "dog": 11, "elk": 10, "few": 3}, picture(), "")
+    parts = {"set/train/": train, "set/test/": test}
+    files = {f"{part}{name}": data for part, of_part in parts.items() for name, data in of_part.items()}
+    params, lines = make(project, archive(project / "pets.zip", files))
+    assert params["split"]["test_pattern"] == "^test/"
+    warned = [line for line in lines if line.startswith("warning: the test part has no pictures of 'elk'")]
+    assert len(warned) == 1
+    assert "set split.test_pattern to null" in warned[0]
+    whole = {name: data for name, data in files.items() if "/elk/" not in name}
+    assert not any("the test part has no" in line for line in make(project, archive(project / "w.zip", whole), "w")[1])
 
 
 def test_parts_are_no_classes_and_the_test_part_is_used(project: Path) -> None:

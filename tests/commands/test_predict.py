@@ -158,8 +158,8 @@ def test_a_csv_has_the_same_answers(
         expected = {name: f"{one['probabilities'][name]:.8g}" if one["predicted"] else "" for name in CLASSES}
         assert found == expected
     assert call(predict, system, system / "mine/a.png", "--run", "small", "--csv", tmp_path / "one.csv") == 0
-    with pytest.raises(UserError, match=r"out\.csv: is there already"):
-        call(predict, system, system / "mine", "--run", "small", "--csv", out)
+    with pytest.raises(UserError, match=r"out\.csv: is there already"):  # before any picture is looked for
+        call(predict, system, system / "missing", "--run", "small", "--csv", out)
 
 
 def test_a_csv_of_a_run_without_a_model_leaves_nothing(system: Path, tmp_path: Path) -> None:
@@ -225,6 +225,8 @@ def test_every_picture_gets_a_sheet_of_its_own(
     assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["a-2.png", "a.png", "b.png"]
     assert printed.out == f"{tmp_path / 'why'}: 3 sheets\n"
     assert printed.err.startswith(f"{system / 'mine/broken.png'}: unreadable")
+    assert call(explain, system, system / "mine/a.png", "--run", "small", "--out", tmp_path / "one") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 sheet\n"
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,8 @@ def test_a_csv_has_the_same_answers(system: Path, tmp_path: Path, capsys: pytest
         (one["path"], one["predicted"], one["error"]) for one in found
     ]
     assert rows[1]["p:pos"] == f"{found[1]['probabilities']['pos']:.8g}"
+    with pytest.raises(UserError, match=r"out\.csv: is there already"):  # before any text is looked for
+        call(system, tmp_path / "missing", "--csv", out)
 
 
 def test_a_table_has_a_line_for_each_file_and_folders_give_their_text_files(

@@ -1,5 +1,6 @@
 """`lamina track`: one line a run."""
 
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from lamina.commands import track
 from lamina.errors import UserError
+from lamina.files import write_json
 from tracked import free_port, write_run
 
 
@@ -17,6 +19,12 @@ def test_every_run_of_params_gets_its_line(system: Path, capsys: pytest.CaptureF
     (system / "models" / "later" / "metrics.json").unlink()
     assert track.run(Namespace(system=system)) == 0
     assert capsys.readouterr().out == "tiny   already there\nlater  not evaluated yet\n"
+
+
+def test_scores_of_an_earlier_training_are_not_tracked(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(system / "models/tiny/uncertainty/uncertainty.json", {"key": "b" * 64})
+    assert track.run(Namespace(system=system)) == 0
+    assert re.search(r"tiny   not tracked: .*earlier training; run `dvc repro evaluate@tiny`", capsys.readouterr().out)
 
 
 def test_store_out_of_reach_is_an_error(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:

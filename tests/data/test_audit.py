@@ -15,6 +15,7 @@ from lamina.data.audit import (
     audit_folds,
     describe_pictures,
     merge_pair_origins,
+    pair_captions,
     pairs_sheet,
     same_content_bounds,
     same_content_pairs,
@@ -245,6 +246,21 @@ def test_the_sheet_shows_the_pair_side_by_side(drawn: tuple[pd.DataFrame, np.nda
     found = [np.flatnonzero((np.abs(sheet.astype(int) - level) < 2).sum(axis=0) > 60) for level in (dark, light)]
     assert found[0].max() < found[1].min(), "the test picture stands left"
     assert min(map(len, found)) > 100
+
+
+def test_below_a_pair_are_the_folders_that_tell_pictures_apart() -> None:
+    far = f"{'x' * 50}/12345 end.jpg"
+    names = ["a/oak/1.jpg", "a/ash/1.jpg", "b/ash/1.jpg", "ash/2.jpg", "1.jpg", far, "x/12345 end.jpg"]
+    table = pd.DataFrame({"id": [*"abcdefg"], "name": names})
+    pairs = pd.DataFrame({"id": [*"ace"], "nearest": [*"bdf"], "fold": "train", "distance": 1.0})
+    pairs = pairs.assign(agreement=[0.5, -1.0, -0.25])
+    assert pair_captions(pairs, table) == [
+        "test: oak/1.jpg\ntrain: a/ash/1.jpg\nagreement 0.50, distance 1.0",
+        "test: b/ash/1.jpg\ntrain: 2.jpg\nnot alignable, distance 1.0",
+        "test: 1.jpg\ntrain: xxxxxxxxxx…xxxxx/12345 end.jpg\nagreement -0.25, distance 1.0",
+    ]
+    joined = pairs.rename(columns={"nearest": "other"}).drop(columns="fold")
+    assert pair_captions(joined, table)[0] == "left: oak/1.jpg\nright: a/ash/1.jpg\nagreement 0.50"
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")

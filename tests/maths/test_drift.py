@@ -200,6 +200,17 @@ def test_classes_are_compared_only_if_both_have_labels() -> None:
         assert "classes" not in [one.quantity for one in movements(accepted.profile, now, 0.2)]
 
 
+def test_a_renamed_class_has_drifted_however_small_the_sample_is() -> None:
+    accepted = delivery(classes={"beech": 14, "oak": 44, "yew": 2}).profile
+    renamed = delivery(classes={"copper beech": 14, "oak": 44, "yew": 2})
+    found = row(movements(accepted, renamed, 0.5), "classes")
+    assert found.too_far
+    assert (found.accepted, found.now) == ("pictures or texts of 'beech'", "none now, but new: 'copper beech'")
+    rare_one_missing = delivery(classes={"beech": 14, "oak": 46})
+    assert not row(movements(accepted, rare_one_missing, 0.5), "classes").too_far, "chance"
+    assert not row(movements(accepted, renamed, 1.0), "classes").too_far, "switched off"
+
+
 def test_everything_may_move_where_drift_is_1() -> None:
     made = drawn(np.random.default_rng(0), 60, brighter=99)
     assert not any(one.too_far for one in movements(delivery().profile, made, 1.0))

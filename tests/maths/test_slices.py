@@ -23,10 +23,17 @@ def test_a_slice_has_its_pictures_origins_and_interval() -> None:
 def test_numbers_are_cut_at_their_quarters() -> None:
     age = pd.DataFrame({"age": [*map(str, range(20, 60)), None]}, dtype="str")
     found = find_slices(np.ones(41), np.arange(41), age, share=True)
-    assert [one.value for one in found] == ["20 to 29.75", "29.75 to 39.5", "39.5 to 49.25", "49.25 to 59", "unknown"]
+    above = ["above 29.75 to 39.5", "above 39.5 to 49.25", "above 49.25 to 59"]
+    assert [one.value for one in found] == ["20 to 29.75", *above, "unknown"]
     assert [one.pictures for one in found] == [10, 10, 10, 10, 1]
     few = pd.DataFrame({"ward": ["1", "2"] * 20}, dtype="str")
     assert [one.value for one in find_slices(np.ones(40), np.arange(40), few, share=True)] == ["1", "2"]
+
+
+def test_a_number_on_a_bound_belongs_to_the_quarter_that_names_it() -> None:
+    days = pd.DataFrame({"day": [str(20_240_100 + number) for number in range(9)]}, dtype="str")
+    found = {one.value: one.pictures for one in find_slices(np.ones(9), np.arange(9), days, share=True)}
+    assert list(found.items())[:2] == [("20240100 to 20240102", 3), ("above 20240102 to 20240104", 2)]
 
 
 def test_a_real_difference_is_found_and_chance_is_not() -> None:

@@ -52,6 +52,14 @@ def test_pictures_are_counted_by_reason_class_and_fold(system: Path) -> None:
     assert pictures_chapter(read_pictures(system)).lead == "240 pictures of 4 classes"
 
 
+def test_origins_are_named_only_where_they_are_shown(copied: Path) -> None:
+    assert "Pictures, and the origins they come from, per class and fold" in words(chapter(copied))
+    path = copied / "data/split/manifest.parquet"
+    split = pd.read_parquet(path)
+    split.assign(origin=split["id"]).to_parquet(path)
+    assert "Pictures per class and fold Class" in words(chapter(copied))
+
+
 def test_spare_pictures_are_counted_apart_and_copies_do_not_count(copied: Path) -> None:
     path = copied / "data/split/manifest.parquet"
     split = pd.read_parquet(path)

@@ -44,10 +44,18 @@ def split(rows: pd.DataFrame, metadata: pd.DataFrame | None, chosen: SplitConfig
 
 
 def test_a_site_is_held_out(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
-    folds = split(rows, metadata, config(hold_out={"site": 2}))["fold"]
-    assert set(folds[np.arange(COUNT) % 3 == 0]) == {"test"}, "2 is the text of the table"
-    assert set(folds[np.arange(COUNT) % 3 != 0]) == {"train", "validation"}
-    assert config(hold_out={"site": 2}).shares == {"validation": 0.1}
+    known = rows[rows["name"].isin(metadata.index)]
+    folds = split(known, metadata, config(hold_out={"site": "2"}))["fold"]
+    is_held = (metadata["site"].reindex(known["name"]) == "2").to_numpy()
+    assert set(folds[is_held]) == {"test"}
+    assert set(folds[~is_held]) == {"train", "validation"}
+    assert config(hold_out={"site": "2"}).shares == {"validation": 0.1}
+
+
+def test_pictures_of_an_unknown_site_are_not_trained_on_silently(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    said = r"1 of 120 have no site \('005.png'\), so they may belong to 2; write it into source.metadata"
+    with pytest.raises(UserError, match=said):
+        split(rows, metadata, config(hold_out={"site": "2"}))
 
 
 def test_every_fold_gets_its_share_of_each_site_and_class(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
@@ -102,6 +110,8 @@ def test_the_metadata_follow_the_rows(rows: pd.DataFrame, metadata: pd.DataFrame
         ({"hold_out": {"camera": "B"}}, "split.hold_out: source.metadata has no column 'camera'; it has site"),
         ({"hold_out": {"site": "A", "age": "3"}}, "split.hold_out"),
         ({"hold_out": {"site": []}}, "split.hold_out"),
+        ({"hold_out": {"site": 2}}, "split.hold_out.site: write the value in quotes, as the table has it: '2'"),
+        ({"hold_out": {"site": ["A", True]}}, "split.hold_out.site: write the value in quotes"),
         ({"stratify": "camera"}, "split.stratify: source.metadata has no column 'camera'; it has site"),
     ],
 )
@@ -119,5 +129,6 @@ def test_a_column_needs_metadata(rows: pd.DataFrame) -> None:
 
 def test_a_site_without_a_class_is_no_test_set(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
     rows["label"] = np.where(np.arange(COUNT) % 3, "cat", "dog")
+    metadata.loc["005.png"] = "A"
     with pytest.raises(UserError, match=r"split.hold_out: matches no picture of class 'cat'"):
         split(rows, metadata, config(hold_out={"site": "2"}))

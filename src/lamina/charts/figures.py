@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import AutoLocator, FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from lamina.results.measures import MEASURES, Measure
 from lamina.tuning.importance import number_columns
@@ -232,7 +232,15 @@ def _done(trials: pd.DataFrame) -> "pd.Series[bool]":
     return trials["state"].astype(str).str.upper() == "COMPLETE"
 
 
+class _ShareLocator(AutoLocator):
+    """Ticks of a share: where an axis has room beyond 0 and 1, it stays empty."""
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        return [tick for tick in super().tick_values(vmin, vmax) if -1e-9 < tick < 1 + 1e-9]
+
+
 def _in_percent(axis: Axis, *, decimals: int | None = None) -> None:
+    axis.set_major_locator(_ShareLocator())
     axis.set_major_formatter(PercentFormatter(xmax=1, decimals=decimals, symbol=" %"))
 
 

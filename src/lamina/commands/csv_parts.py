@@ -49,10 +49,10 @@ def write_csv(
     Raises:
         UserError: If `out` is there already, its folder is not, or another process is writing it.
     """
-    _check_free(out)
+    check_free(out)
     folder = out.with_name(f"{out.name}.parts")
     with exclusive(folder / "lock", str(out), patience=0), _removed_if_empty(folder):
-        _check_free(out)  # another process may have finished it
+        check_free(out)  # another process may have finished it
         _keep_parts_of(folder, made_by)
         parts = {
             folder / f"{start // PART:05}.csv": items[start : start + PART] for start in range(0, len(items), PART)
@@ -84,7 +84,12 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
             discard(folder)
 
 
-def _check_free(out: Path) -> None:
+def check_free(out: Path) -> None:
+    """Refuse a CSV that is there already, or whose folder is not.
+
+    Raises:
+        UserError: If so.
+    """
     if out.exists():
         raise UserError(f"{out}: is there already, expected a new file; remove it, or name another one")
     if not out.parent.is_dir():

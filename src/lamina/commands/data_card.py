@@ -128,8 +128,10 @@ def _counts(data: Pictures | Texts, counted: Census) -> str:
     rows = [(label, *(_count(row[fold]) for fold in FOLDS)) for label, row in counted.classes.items()]
     together = ("all", *(_count(counted.folds[fold]) for fold in FOLDS))
     lines = [table((title, *FOLDS), [*rows, together])]
+    counts = [cell for row in (*rows, together) for cell in row[1:]]
+    bracketed = "In brackets, the origins that they come from. " if any("(" in count for count in counts) else ""
     lines.append(
-        "In brackets, the origins that they come from. Whole origins are in one fold; validation and test hold "
+        f"{bracketed}Whole origins are in one fold; validation and test hold "
         f"originals only. With augmented copies, training has {counted.training_rows:,} rows."
     )
     if counted.spare:

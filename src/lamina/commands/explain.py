@@ -32,7 +32,8 @@ def run(arguments: Namespace) -> int:
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():
         print(one_line(f"{path}: {error}"), file=sys.stderr)
-    print(f"{arguments.out}: {len(pictures) - len(errors)} sheets")
+    count = len(pictures) - len(errors)
+    print(f"{arguments.out}: {count} sheet{'' if count == 1 else 's'}")
     return 1 if errors else 0
 
 

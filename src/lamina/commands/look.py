@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from lamina.commands.look_classes import untested
 from lamina.data.sources import digits
 from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
@@ -213,6 +214,9 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
         else:
             labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
         boxes, layout = survey_boxes(members), find_layout(members)
+        test_pattern = _test_images([file.name.removeprefix(members.top) for file in files]) or layout.test_pattern(
+            members.pictures, labels_of
+        )
         pixels = survey_pixels(((members.read(name), labels_of(name)) for name in sample(members.pictures)), where)
         _check_use(labels, pixels, where, "put them into one folder per class, or add a CSV with file,label")
         return Look(
@@ -224,9 +228,11 @@ def _look_into_files(path: Path, place: Place, folder: Path, *, where: str) -> L
             boxes=boxes,
             origins=survey_origins(members.pictures, len(labels.classes)),
             upright=bool(files),
-            test_pattern=_test_images([file.name.removeprefix(members.top) for file in files])
-            or layout.test_pattern(members.pictures, labels_of),
-            notes=_notes(packed, labels, layout, boxes, pixels),
+            test_pattern=test_pattern,
+            notes=(
+                *_notes(packed, labels, layout, boxes, pixels),
+                *untested(members, labels_of, labels, test_pattern),
+            ),
         )
 
 

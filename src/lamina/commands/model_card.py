@@ -11,6 +11,7 @@ from lamina.config import read_params, section
 from lamina.data.pixels import ConvertConfig
 from lamina.files import file_digest
 from lamina.results.assessment import Assessment, TargetControl
+from lamina.results.evaluated import require_evaluated
 from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics, Scores
 from lamina.results.record import Record, read_record, system_name
@@ -76,6 +77,7 @@ def model_card(system: Path, name: str, license_id: str = "unknown") -> str:
     task, _ = task_and_input(read_params(system), name)
     folder = results_folder(system, name)
     record = read_record(folder)
+    require_evaluated(folder)
     metrics = read_result(folder / "metrics.json", task.metrics_class(), made_by(folder, "evaluate"))
     path = folder / "assessment.json"
     assessment = read_result(path, Assessment, made_by(folder, "assess")) if path.exists() else Assessment()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina import __version__
-from lamina.commands.csv_parts import write_csv
+from lamina.commands.csv_parts import check_free, write_csv
 from lamina.commands.predict import (
     answered,
     find_pictures,
@@ -40,6 +40,7 @@ def pictures_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, w
     Raises:
         UserError: If a path, the run or its model is missing, `out` is there already, or the wish cannot be met.
     """
+    check_free(out)  # before the pictures are read, which may take long
     pictures = find_pictures(paths)
     learned = with_depth(read_learned(system, name, answered()), pictures)
     answers = open_answers(learned.model.parent, learned.record, wish)
@@ -49,6 +50,7 @@ def pictures_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, w
 
 def texts_to_csv(system: Path, name: str, paths: Sequence[Path], out: Path, wish: Wish = PLAIN) -> int:
     """Predict texts and write a row of a CSV for each, as `pictures_to_csv` does."""
+    check_free(out)
     texts, reader = find_texts(paths), read_text_model(system, name, wish)
     made_by = {**_identity(reader.record, reader.model), "words": reader.vectorizer.digest, "wish": repr(wish)}
 

@@ -15,12 +15,12 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from lamina.commands.look import NO_LABELS, Look, Place, TextLook
+from lamina.commands.look_classes import FEWEST, leaves_out, too_few
 from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.survey import LabelSurvey, OriginSurvey, grey_classes
 from lamina.data.sources.target_survey import TargetSurvey
 from lamina.text import cut
 
-FEWEST: Final = 10  # pictures or texts of a class: fewer cannot be split into three folds that mean anything
 USUAL_SIDE: Final = 128
 SMALLEST_SIDE: Final = 8  # what convert.size allows
 BACKBONE_SIDE: Final = 32  # the smallest picture that efficientnet_lite0 takes
@@ -76,7 +76,9 @@ def _labeled(labels: LabelSurvey) -> str:
     if labels.choices:
         return f"whose folders may name their classes in {len(labels.choices)} ways: {_choices(labels)}"
     rest = f"{labels.unlabeled} unlabeled, {labels.ambiguous} ambiguous"
-    return f"labeled by {word(labels.labels)}: {_counted(labels.classes)}; {rest}"
+    few = too_few(labels)
+    left_out = f"; left out, below {FEWEST}: {_counted(few)}" if leaves_out(labels) else ""
+    return f"labeled by {word(labels.labels)}: {_counted(labels.classes)}; {rest}{left_out}"
 
 
 def _kinds(labels: LabelSurvey) -> str:
@@ -174,9 +176,8 @@ def _labels_found(labels: LabelSurvey, items: str) -> Found:
         return {"source.labels": (NO_LABELS, why), "source.classes": (KEEP, "there are none")}
     if labels.choices:
         return {"source.labels": (CHOOSE, f"choose one: {_choices(labels)}"), "source.classes": (KEEP, "labels first")}
-    few = {name: count for name, count in labels.classes.items() if count < FEWEST}
+    few, leave_out = too_few(labels), leaves_out(labels)
     enough = [name for name in labels.classes if name not in few]
-    leave_out = bool(few) and len(enough) > 1
     found = f"found {len(labels.classes)}"
     if few:
         found = f"{'left out' if leave_out else f'very few {items}'}, below {FEWEST}: {_counted(few)}"

@@ -4,8 +4,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lamina.config import read_params
+from lamina.errors import UserError
 from lamina.progress import progress
 from lamina.results.champion import Champion, read_champion
+from lamina.results.evaluated import require_evaluated
 from lamina.results.folders import results_folder
 from lamina.tasks.ensembles import result_tasks
 
@@ -51,6 +53,10 @@ def _track(system: Path, name: str) -> str:
         return "not trained yet"
     if not (folder / "metrics.json").exists():
         return "not evaluated yet"
+    try:
+        require_evaluated(folder)
+    except UserError as error:
+        return f"not tracked: {error}"
     # MLflow takes seconds to import, and is not needed if nothing was trained
     from lamina.tracking.sync import sync
 

@@ -12,6 +12,8 @@ from lamina.maths.color import LabPixels
 
 Floats = npt.NDArray[np.float32]
 
+NOT_ALIGNABLE: Final = -1.0  # the agreement of pictures that no allowed alignment brings together
+
 _COARSE, _FINE = 32, 64  # side in pixels: of the coarse search over rotations, and of the refined alignment
 _ROTATIONS: Final = 24  # steps of 15 degrees
 _REFINED: Final = 2  # best coarse alignments that are refined
@@ -31,7 +33,7 @@ def agreement(left: LabPixels, right: LabPixels) -> float:
         right: The same shape and type.
 
     Returns:
-        Correlation of the details over the area that both pictures show, -1 to 1; -1 where no alignment is allowed.
+        Correlation of the details over the area that both pictures show, -1 to 1; `NOT_ALIGNABLE` where there is none.
         Details are finer than an eighth of the side, so overall light and tint do not count.
 
     Source:
@@ -40,7 +42,7 @@ def agreement(left: LabPixels, right: LabPixels) -> float:
     """
     fine = shrink(left, _FINE), shrink(right, _FINE)
     details = _details(fine[0])
-    best = -1.0
+    best = NOT_ALIGNABLE
     for coarse in _coarse_maps(shrink(left, _COARSE)[..., 0], shrink(right, _COARSE)[..., 0]):
         best = max(best, _correlation(details, fine[1], _nearest_similarity(_refine(*fine, _to_fine(coarse)))))
     return best
@@ -120,7 +122,7 @@ def _correlation(left: Floats, right: Floats, similarity: Floats) -> float:
     shown = _warp(np.ones((_FINE, _FINE), np.float32), similarity, cv2.BORDER_CONSTANT) > 0.999
     both = shown & _INSIDE
     if not _SCALES[0] <= scale <= _SCALES[1] or both.mean() < _MIN_OVERLAP:
-        return -1.0
+        return NOT_ALIGNABLE
     here = left[both].astype(np.float64)
     there = _details(_warp(right, similarity))[both].astype(np.float64)
     here, there = here - here.mean(axis=0), there - there.mean(axis=0)

@@ -6,7 +6,7 @@ show the same content.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -17,11 +17,11 @@ import pandas as pd
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from lamina.data.alignment import agreement, unit_details
+from lamina.data.alignment import NOT_ALIGNABLE, agreement, unit_details
 from lamina.data.descriptors import COPIES, Floats, describe, learn_metric, warped_copies
 from lamina.data.duplicates import ALIKE, ENOUGH, NEAREST, merge_groups, merge_origins
 from lamina.data.nearest import nearest_neighbors
-from lamina.data.sheets import contact_sheet, evenly_spaced
+from lamina.data.sheets import ELLIPSIS, contact_sheet, evenly_spaced
 from lamina.files import release
 from lamina.maths.color import LabPixels, lab_to_srgb
 from lamina.progress import progress
@@ -46,6 +46,7 @@ _REFERENCE_PICTURES: Final = 4_096  # pictures that define which distance to ano
 _CHUNK: Final = 1_024  # pictures described per step of the progress bar
 _PAIRS: Final = 16  # pairs on a sheet
 _PER_ROW: Final = 4
+_NAME: Final = 30  # letters of a name on a sheet, about what fits below a pair
 
 
 # what `same_content_pairs` returns where it finds no pairs
@@ -193,21 +194,52 @@ def pairs_sheet(pairs: pd.DataFrame, manifest: pd.DataFrame, pixels: LabPixels) 
         manifest: Columns `id` and `name`, a row per picture.
         pixels: (N, S, S, 3) int16, CIELAB x 100, in the order of `manifest`.
     """
-    audited = "nearest" in pairs
     place = pd.Series(np.arange(len(manifest)), index=manifest["id"])
-    names = manifest.set_index("id")["name"].map(lambda name: printable(name).rsplit("/", 1)[-1])
-    drawn, captions = [], []
-    for _, pair in pairs.head(_PAIRS).iterrows():
-        left, right = pair["id"], pair["nearest" if audited else "other"]
+    some = pairs.head(_PAIRS)
+    captions, drawn = pair_captions(some, manifest), []
+    for left, right in zip(some["id"], some[_other(pairs)], strict=True):
         here, there = (lab_to_srgb(np.array(pixels[place[picture]])) for picture in (left, right))
         drawn.append(np.hstack([here, np.full((len(here), max(1, len(here) // 32), 3), 255, np.uint8), there]))
-        sides = ("test", pair["fold"]) if audited else ("left", "right")
-        measure = f"agreement {pair['agreement']:.2f}" + (f", distance {pair['distance']:.1f}" if audited else "")
-        captions.append(f"{sides[0]}: {names[left]}\n{sides[1]}: {names[right]}\n{measure}")
     starts = range(0, len(drawn), _PER_ROW)
     rows = [drawn[start : start + _PER_ROW] for start in starts]
     texts = [captions[start : start + _PER_ROW] for start in starts]
     return contact_sheet(rows, [""] * len(rows), texts, cell=(256, 128))
+
+
+def pair_captions(pairs: pd.DataFrame, manifest: pd.DataFrame) -> list[str]:
+    """Return the lines below each pair of a sheet: both names, and how well the pictures agree.
+
+    A name is the end of the picture's path, with no more folders than tell it apart from all others.
+
+    Args:
+        pairs: As in `pairs_sheet`.
+        manifest: Columns `id` and `name`, a row per picture.
+    """
+    paths = manifest.set_index("id")["name"].map(printable)
+    files = paths.str.rsplit("/", n=1).str[-1]
+    captions = []
+    for _, pair in pairs.iterrows():
+        left, right = (_short_name(paths[one], paths[files == files[one]]) for one in pair[["id", _other(pairs)]])
+        measure = "not alignable" if pair["agreement"] == NOT_ALIGNABLE else f"agreement {pair['agreement']:.2f}"
+        captions.append(
+            f"test: {left}\n{pair['fold']}: {right}\n{measure}, distance {pair['distance']:.1f}"
+            if "nearest" in pairs
+            else f"left: {left}\nright: {right}\n{measure}"
+        )
+    return captions
+
+
+def _other(pairs: pd.DataFrame) -> str:
+    """Return the column of the second picture of each pair."""
+    return "nearest" if "nearest" in pairs else "other"
+
+
+def _short_name(path: str, alike: Iterable[str]) -> str:
+    """Return the shortest end of a path that no other has, cut in the middle. alike: all paths of its file name."""
+    parts, others = path.split("/"), [other for other in alike if other != path]
+    ends = ("/".join(parts[-count:]) for count in range(1, len(parts)))
+    end = next((end for end in ends if not any(other.endswith(f"/{end}") for other in others)), path)
+    return end if len(end) <= _NAME else f"{end[: _NAME // 3]}{ELLIPSIS}{end[-(_NAME - _NAME // 3 - 1) :]}"
 
 
 def describe_pictures(ids: "pd.Series[str]", pixels: LabPixels) -> Floats:

@@ -14,11 +14,13 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import from_json
 
 from lamina.config import Config
+from lamina.data.sources.members import some
 from lamina.errors import UserError
 from lamina.maths.drift import (
     STEPS,
     kolmogorov,
     kolmogorov_noise,
+    may_miss,
     quantiles,
     share_noise,
     total_variation,
@@ -186,7 +188,8 @@ def movements(accepted: DataProfile, delivery: Delivery, drift: float) -> list[M
     """Compare a delivery with the accepted one.
 
     Quantities show their medians, classes the class whose share changed most. Classes are compared only if both
-    deliveries have labels; a reason that one delivery lacks counts as 0.
+    deliveries have labels. A class that is gone, which chance does not explain, is too far unless `drift` is 1; a
+    reason that one delivery lacks counts as 0.
 
     Args:
         accepted: The accepted profile.
@@ -226,9 +229,15 @@ def _classes(accepted: DataProfile, now: DataProfile, drift: float) -> Movement:
         name: (before.get(name, 0) / pictures[0], after.get(name, 0) / pictures[1])
         for name in sorted(before.keys() | after.keys())
     }
+    moved = total_variation(before, after)
+    gone = [name for name, (old, new) in shares.items() if not new and not may_miss(old, now.kept.independent)]
+    if gone:  # renamed, or lost: no drift explains that
+        added = [name for name, (old, _) in shares.items() if not old]
+        became = f"none now{f', but new: {some(added)}' if added else ''}"
+        return _movement("classes", f"pictures or texts of {some(gone)}", became, max(moved, 0.0001), float(drift == 1))
     most = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
     old, new = (f"{most} {100 * share:.3g} %" for share in shares[most])
-    return _movement("classes", old, new, total_variation(before, after), drift + noise)
+    return _movement("classes", old, new, moved, drift + noise)
 
 
 def _rejected(accepted: DataProfile, now: DataProfile, drift: float) -> list[Movement]:

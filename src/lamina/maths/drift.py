@@ -124,6 +124,16 @@ def share_noise(accepted: float, now: float, n: float, m: float) -> float:
     return _TWO_SIDED * math.sqrt(share * (1 - share) * (1 / n + 1 / m))
 
 
+def may_miss(share: float, m: float) -> bool:
+    """Whether a sample may lack a class by chance: more often than in one case of a thousand.
+
+    Args:
+        share: of the class, 0 to 1.
+        m: number of independent pictures of the sample.
+    """
+    return share < 1 and m * math.log1p(-share) > math.log(ALPHA)
+
+
 def independent(sizes: ArrayLike) -> float:
     """Compute the number of independent pictures: n^2 / sum of the squared sizes of the origins.
 

@@ -81,9 +81,12 @@ class SplitConfig(Config):
 
 
 def _texts(given: Any) -> Any:
-    """Return one value or several as texts, as tables hold them; YAML has numbers."""
-    values = given if isinstance(given, list | tuple) else [given]
-    return tuple(str(value) if isinstance(value, str | int | float) else value for value in values)
+    """Return one value or several, as texts: tables may hold 7 and 007, which are the same number of YAML."""
+    values = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for value in values:
+        if isinstance(value, bool | int | float):
+            raise ValueError(f"write the value in quotes, as the table has it: '{value}'")
+    return values
 
 
 def split_origins(origins: Sequence[str], labels: Sequence[str], shares: Mapping[str, float], seed: int) -> pd.Series:

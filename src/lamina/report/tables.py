@@ -41,6 +41,12 @@ class Census:
         size = {label: sum(count.pictures for count in row.values()) for label, row in self.classes.items()}
         return {label: self.classes[label] for label in sorted(size, key=lambda one: (size[one], one))[:FEW_CLASSES]}
 
+    @property
+    def has_origins(self) -> bool:
+        """Whether the page's table names origins: somewhere several pictures come from one."""
+        rows = (self.folds, *self.listed.values())
+        return any(count.origins != count.pictures for row in rows for count in row.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cells:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lamina.errors import UserError
+from lamina.results.evaluated import require_evaluated
 from lamina.results.folders import results_folder
 from lamina.results.measures import MEASURES, Answers, Change, Measure
 
@@ -66,9 +67,11 @@ def read_present(system: Path, name: str, measure: Measure) -> tuple[Answers, di
     """Read a run's answers for the test pictures, and the origin of each picture, by id, from `predictions.parquet`.
 
     Raises:
-        UserError: If the file is missing or not valid.
+        UserError: If the file is missing or not valid, or of an earlier training.
     """
-    path = results_folder(system, name) / "predictions.parquet"
+    folder = results_folder(system, name)
+    require_evaluated(folder)
+    path = folder / "predictions.parquet"
     try:
         truth = measure.truth in pq.read_schema(path).names
         names = [*_header(measure, truth=truth), "origin"]

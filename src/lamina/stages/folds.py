@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
+from lamina.data.sources.members import some
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.inputs.targets import find_separator, write_targets
@@ -73,12 +74,19 @@ def given_test(config: SplitConfig, metadata: pd.DataFrame | None) -> GivenTest 
     column = _column(metadata, name, "split.hold_out")
 
     def find(names: Sequence[str]) -> Flags:
-        found = column.reindex(list(names)).isin(values).to_numpy(bool)
+        given = column.reindex(list(names))
+        found = given.isin(values).to_numpy(bool)
         if found.all() or not found.any():
             known = ", ".join(sorted(set(column.dropna()))[:10])
             raise UserError(
                 f"split.hold_out: {'all' if found.all() else 'none'} of {len(names)} have {name} "
                 f"{' or '.join(values)}; its values are {known}"
+            )
+        unknown = given.index[given.isna()]
+        if len(unknown):
+            raise UserError(
+                f"split.hold_out: {len(unknown)} of {len(names)} have no {name} ({some(unknown)}), so they may belong "
+                f"to {' or '.join(values)}; write it into source.metadata, or a word such as unknown to train on them"
             )
         return found
 

@@ -368,6 +368,15 @@ def test_origin_is_found_in_file_names(tmp_path: Path) -> None:
     assert [one.origin for one in pictures] == ["s1", "s1", "s22"]
 
 
+def test_an_origin_may_be_a_folder(tmp_path: Path) -> None:
+    files = {"sick/p1/0.jpg": picture(), "sick/p2/0.jpg": picture(), "well/p2/0.jpg": picture()}
+    pictures = read(to_zip(tmp_path / "a.zip", files), origin=r"(?P<origin>p\d+)/[^/]*$")
+    assert [one.origin for one in pictures] == ["p1", "p2", "p2"], "of both classes"
+    files = {"a/b_1.jpg": picture(), "c/d_1.jpg": picture()}
+    pictures = read(to_zip(tmp_path / "b.zip", files), origin=r"^(?P<origin>[^/_]+)_")
+    assert [one.origin for one in pictures] == ["b", "d"], "the file names are tried first"
+
+
 def test_an_origin_that_is_not_in_every_name_is_refused(tmp_path: Path) -> None:
     files = {"s1/1.jpg": picture(), "s1/s2.jpg": picture(), "s2/3.jpg": picture()}
     with pytest.raises(UserError, match=r"finds no origin in 2 of 3 file names \('s1/1.jpg', 's2/3.jpg'\)"):
@@ -421,7 +430,9 @@ def test_a_missing_source_is_named_with_the_nearest(tmp_path: Path) -> None:
     to_zip(tmp_path / "leukocytes.zip", FILES)
     wrong = SourceConfig(kind="archive", location="leucocytes.zip")
     opened = open_source(wrong, seed=1, system=tmp_path)
-    with pytest.raises(UserError, match=r"leucocytes.zip: not found; did you mean 'leukocytes.zip'"):
+    remedy = r"correct it in params\.yaml, seen from the system's folder, or bring the archive back"
+    words = rf"^source\.location: leucocytes\.zip: not found; {remedy}; did you mean 'leukocytes\.zip'\?$"
+    with pytest.raises(UserError, match=words):
         opened.__enter__()
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from browser import Browser
 from checkout import ROOT
 from lamina.errors import UserError
 from lamina.files import write_json
@@ -123,6 +124,19 @@ def test_the_assessment_is_shown(page: str) -> None:
     assert "93 %, 93 %, 93 %, 93 %, 93 % 26.0 % 25.0 % 17.0 to 33.0 %" in text
     assert "With shuffled labels nothing was learned" in text
     assert "off by 8.2 % on average" in text
+    assert "with so few pictures, calibrated probabilities would be off by 4.9 % by chance alone." in text
+
+
+def test_on_a_phone_names_of_runs_keep_their_line(system: Path, page: str, tmp_path: Path) -> None:
+    assert page
+    with Browser(tmp_path / "profile") as browser:
+        browser.show(width=400)
+        browser.open((system / "reports/index.html").as_uri())
+        browser.wait("!!document.querySelector('footer')")
+        captions = "[...document.querySelectorAll('caption')]"
+        table = f"{captions}.find(one => one.innerText == 'Every run trained again').parentElement"
+        names = f"[...{table}.querySelectorAll('tbody th')]"
+        assert browser.js(f"Math.min(...{names}.map(one => one.offsetWidth))") >= 96, "pixels"
 
 
 def test_a_control_that_is_better_than_chance_is_loud(copied: Path) -> None:

@@ -85,11 +85,16 @@ def _nearest(path: Path) -> str:
 def _located(config: SourceConfig, seed: int, system: Path) -> Iterator[Source]:
     (location,) = config.locations
     path = system / location
-    if path.exists() and path.is_dir() != (config.kind == "folder"):
+    if not path.exists():
+        raise UserError(
+            f"source.location: {location}: not found; correct it in params.yaml, seen from the system's folder, "
+            f"or bring the {config.kind} back{_nearest(path)}"
+        )
+    if path.is_dir() != (config.kind == "folder"):
         found = "folder" if path.is_dir() else "file"
         raise UserError(f"{location}: source.kind is {config.kind}, but this is a {found}; correct source.kind")
     (digest,) = config.digests
-    if digest and path.exists() and (found_digest := file_digest(path)) != digest:
+    if digest and (found_digest := file_digest(path)) != digest:
         raise UserError(
             f"{location}: sha256 in section source expects {digest}, got {found_digest}; "
             "download the file again, or correct the digest"
@@ -164,12 +169,14 @@ def _origins(names: tuple[str, ...], pattern: str | None, where: str) -> Callabl
     if pattern is None:
         return lambda name: name
     missed = [name for name in names if not _origin(name, pattern)]
-    if missed:
-        raise UserError(
-            f"{where}: source.origin {pattern!r} finds no origin in {len(missed)} of {len(names)} file names "
-            f"({some(missed)}); correct the pattern"
-        )
-    return lambda name: _origin(name, pattern)
+    if not missed:
+        return lambda name: _origin(name, pattern)
+    if "/" in pattern and all(_origin(name, pattern, whole=True) for name in names):
+        return lambda name: _origin(name, pattern, whole=True)
+    raise UserError(
+        f"{where}: source.origin {pattern!r} finds no origin in {len(missed)} of {len(names)} file names "
+        f"({some(missed)}); correct the pattern: one with a / in it may match their folders, too"
+    )
 
 
 def _matching_origin(pattern: str | None, where: str) -> Callable[[str], str]:
@@ -177,8 +184,9 @@ def _matching_origin(pattern: str | None, where: str) -> Callable[[str], str]:
     return lambda name: _origins((name,), pattern, where)(name)
 
 
-def _origin(name: str, pattern: str) -> str:
-    found = re.search(pattern, name.rpartition("/")[2])
+def _origin(name: str, pattern: str, *, whole: bool = False) -> str:
+    """What the pattern finds in a file's name, or in the whole name, with its folders."""
+    found = re.search(pattern, name if whole else name.rpartition("/")[2])
     return (found["origin"] or "") if found else ""
 
 

@@ -68,7 +68,7 @@ def scale(runs: Sequence[TrainedRun]) -> Scale:
     tests = [cast(ClassScores, run.metrics.test) for run in runs]
     values = [value for test in tests for value in (test.accuracy, test.majority, *(test.interval or ()))]
     lowest, highest = min(values), max(values)
-    low = math.floor(lowest * 10 + 1e-9) / 10
+    low = min(math.floor(lowest * 10 + 1e-9) / 10, 0.9)
     high = max(math.ceil(highest * 10 - 1e-9) / 10, low + 0.1)
     return Scale(low=low, high=high, step=0.1 if high - low < 0.55 else 0.2)
 

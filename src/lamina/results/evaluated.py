@@ -1,0 +1,33 @@
+"""Whether the scores and predictions of a run are those of its present model."""
+
+from pathlib import Path
+from typing import Final
+
+from lamina.errors import UserError
+from lamina.files import read_json
+from lamina.results.folders import made_by
+
+FOLDER: Final = "uncertainty"  # as in `lamina.results.uncertainty`, whose import takes long; a test holds it
+KEY: Final = "key"  # of a training: in record.json, and in the files that `evaluate` writes to `uncertainty/`
+
+
+def require_evaluated(folder: Path) -> None:
+    """Refuse the scores and predictions of an earlier training of a run.
+
+    They stay where a training was not followed by the stage evaluate: after an interruption, or `dvc repro train@RUN`.
+    Results without a key are not refused: those of tasks that write none, and of earlier versions of lamina.
+
+    Args:
+        folder: of the run or ensemble.
+
+    Raises:
+        UserError: if it was trained again since it was evaluated; names the stage to run.
+    """
+    record = folder / "record.json"
+    if not record.exists():
+        return
+    trained = read_json(record).get(KEY)
+    evaluated = {read_json(path).get(KEY) for path in (folder / FOLDER).glob("*.json")} - {None}
+    if evaluated - {trained}:
+        stage = made_by(folder, "evaluate")
+        raise UserError(f"{folder}: its scores are those of an earlier training; run `dvc repro {stage}`")
