@@ -158,7 +158,7 @@ def correct_of_head(features: np.ndarray, labels: np.ndarray, train: np.ndarray,
     scaler = StandardScaler().fit(features[train].astype(np.float64))
     with threadpool_limits(1):  # these products are small: on a busy machine two threads took nine times as long
         head = fit_logistic(scaler.transform(features[train]), labels[train], int(labels.max()) + 1)
-    return np.asarray(head.probabilities(scaler.transform(features[test])).argmax(axis=1) == labels[test])
+    return np.asarray(head.predict(scaler.transform(features[test])).argmax(axis=1) == labels[test])
 
 
 def extracted(settings: FeaturesSettings, rows: Rows, seed: int) -> np.ndarray:

@@ -53,4 +53,4 @@ def test_real_reviews_are_learned_from(tmp_path: Path) -> None:
         make_words(WordsSettings(vocabulary=300_000, ngrams=ngrams), texts, split, out)
         x = read_matrix(out)
         fitted = fit(x[train], labels[train], 2)
-        assert np.mean(fitted.probabilities(x[test]).argmax(axis=1) == labels[test]) > accuracy
+        assert np.mean(fitted.predict(x[test]).argmax(axis=1) == labels[test]) > accuracy
