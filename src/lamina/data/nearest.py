@@ -54,15 +54,12 @@ def _distances(queries: Floats, pool: Floats, found: Integers) -> npt.NDArray[np
 
 
 def _rounding(width: int) -> np.float32:
-    """How far float32 may round half a squared distance, as a share of both halves of squared lengths.
-
-    A sum of d products errs by at most d x u of the sum of their sizes, u = eps / 2. Here these are the product of two
-    points and both halves, together at most 2 shares, and the distance to a box, at most 2 shares.
+    """How far float32 may round a sum of so many products, as a share of the sum of their sizes.
 
     Source:
         N. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., 2002, section 3.1.
     """
-    return np.float32(4 * (width + 4) * np.finfo(np.float32).eps / 2)
+    return np.float32((width + 4) * np.finfo(np.float32).eps / 2)
 
 
 class _Search:
@@ -81,10 +78,12 @@ class _Search:
         half = (queries**2).sum(axis=1) / 2
         # half the squared distance, without the query's own half; and where it was found
         least, best = np.full(len(part), np.inf, np.float32), np.zeros(len(part), np.intp)
-        slack = _rounding(self.pool.shape[1]) * (half + self.half.max())
+        # both halves are rounded, and the product, which is not larger than they are; and the distance to a box
+        share = _rounding(self.pool.shape[1])
+        slack = 2 * share * (half + self.half.max())
         far = _far(queries.min(axis=0), queries.max(axis=0), self.low, self.high)
         for leaf in np.argsort(far, kind="stable"):
-            limit = least + half + slack
+            limit = (least + half) * (1 + share) + slack
             if far[leaf] > limit.max():
                 break
             some = np.flatnonzero(_far(queries, queries, self.low[leaf], self.high[leaf]) <= limit)
