@@ -298,7 +298,8 @@ def test_folders_that_may_be_several_classes_are_left_to_the_person(project: Pat
     params, lines = make(project, archive(project / "pets.zip", files))
     ways = "folder: kaggle (23), show (10), wild (10) | folder 1: cat (22), dog (21)"
     assert lines[0] == f"found 43 pictures, whose folders may name their classes in 2 ways: {ways}"
-    assert lines[-2] == "then choose source.labels there: folder or folder 1"
+    assert lines[-3] == "then choose source.labels there: folder or folder 1"
+    assert lines[-2] == "and set source.origin, if each of the other folders holds one patient, slide or scene"
     assert params["source"]["labels"] == "choose"
     assert f"choose one: {ways}" in (project / "systems/pets/params.yaml").read_text()
     with pytest.raises(UserError, match=r"source\.labels is 'choose'"):

@@ -260,6 +260,18 @@ def test_the_file_input_is_reached_by_keyboard(browser: Browser, page: str) -> N
     assert browser.js("getComputedStyle(document.querySelector('.drop')).outlineStyle") == "solid"
 
 
+def test_the_page_shows_no_scores_of_an_earlier_training(tmp_path: Path) -> None:
+    write_params(tmp_path, {"tint": RUNS["colors"]}, convert=CONVERT | {"size": SIZE})
+    folder, record = tmp_path / "models/tint", finished_record("tint", RUNS["colors"], width=SIZE)
+    (folder / "uncertainty").mkdir(parents=True)
+    record.write(folder / "record.json")
+    (folder / "model.keras").touch()
+    write_json(folder / "metrics.json", {"test": {"n": 12}})
+    for key, tested in ((record.key, 12), ("b" * 64, None)):
+        write_json(folder / "uncertainty/evaluated.json", {"key": key})
+        assert about(tmp_path, open_served(tmp_path, "tint"))["tested"] == tested
+
+
 def test_a_colorizer_shows_the_picture_in_grey_and_in_color(
     browser: Browser, session: requests.Session, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def new(folder: Path, source: str, *, sha256: str | None = None) -> list[str]:
     lines.append(f"wrote {folder / 'params.yaml'}: read it through; every line has a comment")
     if look and look.labels.choices:
         lines.append(f"then choose source.labels there: {' or '.join(look.labels.choices)}")
+        lines.append("and set source.origin, if each of the other folders holds one patient, slide or scene")
     if look and look.labels.targets and look.place.kind != "folder":
         lines.append(f"then copy {Path(look.labels.targets.table).name} out of the archive into {folder}")
     return [*lines, _next_command(folder)]

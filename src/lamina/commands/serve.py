@@ -11,6 +11,7 @@ from lamina.commands.served import Served, find_run, open_served
 from lamina.data.memory import MIB
 from lamina.errors import UserError
 from lamina.files import read_json
+from lamina.results.evaluated import are_scores_earlier
 from lamina.results.folders import results_folder
 from lamina.results.record import system_name
 
@@ -95,9 +96,13 @@ def serve(answers: Served, listening: socket.socket, facts: dict[str, object], a
 
 
 def about(system: Path, answers: Served) -> dict[str, object]:
-    """Return what the page shows of a run: names, classes, and how it did on its test pictures or texts."""
-    path = results_folder(system, answers.run) / "metrics.json"
-    test = read_json(path).get("test", {}) if path.exists() else {}
+    """Return what the page shows of a run: names, classes, and how it did on its test pictures or texts.
+
+    Scores of an earlier training are left out, as are those of a run that was not evaluated.
+    """
+    folder = results_folder(system, answers.run)
+    path = folder / "metrics.json"
+    test = read_json(path).get("test", {}) if path.exists() and not are_scores_earlier(folder) else {}
     return {
         "kind": answers.kind,
         "takes": answers.takes,

@@ -186,25 +186,28 @@ def what_correcting_changes(points: Mapping[str, npt.NDArray[Any]], doubts: Doub
         were trained on, and `unsuspected`, that of the rows whose label is no suspect, the same rows each time. The
         first one rises by itself, since the models have chosen the suspects; only the second one is a fair comparison.
     """
-    kept, rest = ~doubts.suspect, (doubts.parts, len(doubts.classes))
+    kept = ~doubts.suspect
     every, likelier = np.ones(len(kept), bool), np.where(doubts.suspect, doubts.likelier, doubts.labels)
     variants = {"given": (doubts.labels, every), "corrected": (likelier, every), "removed": (doubts.labels, kept)}
     found = {}
     for name, (labels, used) in variants.items():
         known = name == "given" or kept.all()
-        rows = (
-            doubts.probabilities
-            if known
-            else _pool(
-                [
-                    out_of_fold(points[one][doubts.judged], labels, *rest, strength, used=used)
-                    for one, strength in doubts.strengths.items()
-                ]
-            )
-        )
-        right = rows.argmax(axis=1) == labels
+        probabilities = doubts.probabilities if known else _judged_again(points, doubts, labels, used)
+        right = probabilities.argmax(axis=1) == labels
         found[name] = {"all": float(right[used].mean()), "unsuspected": float(right[kept].mean())}
     return found
+
+
+def _judged_again(
+    points: Mapping[str, npt.NDArray[Any]], doubts: Doubts, labels: Numbers, used: npt.NDArray[np.bool_]
+) -> Floats:
+    """Judge rows by the features that found the doubts, fitted to other labels or to fewer rows: (judged, classes)."""
+
+    def judge(name: str) -> Floats:
+        x, strength = points[name][doubts.judged], doubts.strengths[name]
+        return out_of_fold(x, labels, doubts.parts, len(doubts.classes), strength, used=used)
+
+    return _pool([judge(name) for name in doubts.strengths])
 
 
 def _assign_parts(labels: Numbers, origins: "pd.Series[str]", seed: int) -> Numbers:

@@ -11,11 +11,25 @@ FOLDER: Final = "uncertainty"  # as in `lamina.results.uncertainty`, whose impor
 KEY: Final = "key"  # of a training: in record.json, and in the files that `evaluate` writes to `uncertainty/`
 
 
-def require_evaluated(folder: Path) -> None:
-    """Refuse the scores and predictions of an earlier training of a run.
+def are_scores_earlier(folder: Path) -> bool:
+    """Say whether the scores and predictions of a run are those of an earlier training.
 
     They stay where a training was not followed by the stage evaluate: after an interruption, or `dvc repro train@RUN`.
-    Results without a key are not refused: those of tasks that write none, and of earlier versions of lamina.
+    Results without a key, of earlier versions of lamina, are taken for those of the present model.
+
+    Args:
+        folder: of the run or ensemble.
+    """
+    record = folder / "record.json"
+    if not record.exists():
+        return False
+    trained = read_json(record).get(KEY)
+    evaluated = {read_json(path).get(KEY) for path in (folder / FOLDER).glob("*.json")} - {None}
+    return bool(evaluated - {trained})
+
+
+def require_evaluated(folder: Path) -> None:
+    """Refuse the scores and predictions of an earlier training of a run.
 
     Args:
         folder: of the run or ensemble.
@@ -23,11 +37,6 @@ def require_evaluated(folder: Path) -> None:
     Raises:
         UserError: if it was trained again since it was evaluated; names the stage to run.
     """
-    record = folder / "record.json"
-    if not record.exists():
-        return
-    trained = read_json(record).get(KEY)
-    evaluated = {read_json(path).get(KEY) for path in (folder / FOLDER).glob("*.json")} - {None}
-    if evaluated - {trained}:
+    if are_scores_earlier(folder):
         stage = made_by(folder, "evaluate")
         raise UserError(f"{folder}: its scores are those of an earlier training; run `dvc repro {stage}`")

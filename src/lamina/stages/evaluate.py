@@ -4,7 +4,8 @@ from pathlib import Path
 
 from lamina.data.rows import Folders
 from lamina.errors import UserError
-from lamina.files import staged
+from lamina.files import staged, write_json
+from lamina.results.evaluated import KEY
 from lamina.results.folders import run_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import read_record
@@ -19,19 +20,20 @@ def evaluate(folders: Folders, models: Path) -> Metrics:
     Args:
         folders: where the data lie.
         models: the folder of the run or ensemble, to which `metrics.json`, `predictions.parquet` and `sheets/` go, and
-            `uncertainty/`, which is empty for tasks that write nothing there.
+            `uncertainty/` with the key of the training that was evaluated, and what the task writes there.
     """
-    task = read_record(models).task
-    if task not in TASKS:
-        raise UserError(f"{models / 'record.json'}: unknown task {task!r}; train the run again")
+    record = read_record(models)
+    if record.task not in TASKS:
+        raise UserError(f"{models / 'record.json'}: unknown task {record.task!r}; train the run again")
     (models / FOLDER).mkdir(exist_ok=True)
-    metrics, predictions, sheets = TASKS[task].evaluate(folders, models)
+    metrics, predictions, sheets = TASKS[record.task].evaluate(folders, models)
     with staged(models / "predictions.parquet") as part:
         predictions.to_parquet(part, index=False)
     with staged(models / "sheets", folder=True) as part:
         for name, sheet in sheets.items():
             sheet.save(part / f"{name}.png")
     metrics.write(models / "metrics.json")
+    write_json(models / FOLDER / "evaluated.json", {KEY: record.key})
     return metrics
 
 

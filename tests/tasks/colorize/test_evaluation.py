@@ -1,6 +1,7 @@
 """Trained colorizers are scored next to baselines, from the saved model."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from PIL import Image
 
 from lamina.data.rows import Folders, open_rows
+from lamina.errors import UserError
+from lamina.files import read_json, write_json
 from lamina.inputs.index import read_split
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.models.loading import load_model
+from lamina.results.evaluated import require_evaluated
 from lamina.results.record import read_record
 from lamina.stages.evaluate import evaluate
 from lamina.tasks.colorize.network import colorizer_of
@@ -46,6 +50,15 @@ def true_lab(table: pd.DataFrame) -> np.ndarray:
     manifest = read_split(Folders())
     rows = open_rows(manifest[manifest["id"].isin(table["id"])].sort_values("id"), Folders())
     return rows.read_lab(np.arange(len(rows))) / np.float32(100)
+
+
+def test_scores_are_refused_after_another_training(trained: Path, tmp_path: Path) -> None:
+    again = tmp_path / "colors"
+    shutil.copytree(trained, again)
+    require_evaluated(again)
+    write_json(again / "record.json", read_json(again / "record.json") | {"key": "b" * 64})
+    with pytest.raises(UserError, match="colors: its scores are those of an earlier training; run `dvc"):
+        require_evaluated(again)
 
 
 def test_colors_that_lightness_determines_are_learned(trained: Path) -> None:
