@@ -41,6 +41,7 @@ types: .venv/dev
 # more processes than two cores: some tests wait for servers and timeouts; more threads would wait for each other
 tests: export OMP_NUM_THREADS := 1
 tests: export OPENBLAS_NUM_THREADS := 1
+tests: export TF_NUM_INTRAOP_THREADS := 1
 tests: .venv/dev
 	pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 30
 

@@ -116,6 +116,7 @@ def test_a_difference_of_conventions_is_called_small_where_it_may_be_chance(flaw
     assert "is more than chance" in lost.note
 
 
+@pytest.mark.nightly
 def test_the_script_draws_all_and_leaves_the_system_as_it_is(tmp_path: Path) -> None:
     system, out = write_system(tmp_path / "system"), tmp_path / "out"
     before = {path: file_digest(path) for path in system.rglob("*") if path.is_file()}

@@ -77,7 +77,7 @@ def test_what_regresses_is_not_kept(system: Path) -> None:
     assert not (system / "exported/small" / INT8).exists()
 
 
-@pytest.mark.parametrize("task", ["multilabel", "regress"])
+@pytest.mark.parametrize("task", ["multilabel", pytest.param("regress", marks=pytest.mark.nightly)])
 def test_labels_and_numbers_are_judged_by_their_own_measure(task: str, system: Path) -> None:
     measure, write = ("f1", write_labels) if task == "multilabel" else ("mae", write_numbers)
     write(system, worse=False)

@@ -87,6 +87,7 @@ def test_chance_tells_calibrated_from_overconfident() -> None:
     assert np.mean([one["ece"] / one["by_chance"] for one in boastful]) > 2.5
 
 
+@pytest.mark.nightly
 def test_the_interval_holds_the_true_error() -> None:
     random = np.random.default_rng(6)
     for sharper in (2.0, 4.0):

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 {before}
@@ -23,10 +25,12 @@ def test_what_no_network_needs_is_not_loaded() -> None:
     assert found() == "False False False"
 
 
+@pytest.mark.nightly
 def test_what_is_loaded_already_stays() -> None:
     assert found("import sklearn") == "False False True"
 
 
+@pytest.mark.nightly
 def test_another_thread_hides_nothing_from_the_main_thread() -> None:
     assert found("from threading import Thread; from importlib import import_module\n"
                  "t = Thread(target=import_module, args=['lamina.models.keras_runtime']); t.start()\n"

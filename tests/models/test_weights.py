@@ -49,6 +49,7 @@ def test_a_file_of_weights_alone_fits_as_well(part: str, tmp_path: Path) -> None
     assert_same(trunk("resnet20", tmp_path / "some.weights.h5"), learned)
 
 
+@pytest.mark.nightly
 def test_the_statistics_of_an_inner_normalization_are_used_not_only_stored(tmp_path: Path) -> None:
     """EfficientNet normalizes with copies of the weights that its first layer stores."""
     learned = trunk("efficientnet_b0")

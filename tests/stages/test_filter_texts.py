@@ -171,6 +171,7 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 """
 
 
+@pytest.mark.nightly
 def test_a_line_of_50_mb_is_kept_in_little_memory(tmp_path: Path) -> None:
     line = b"many words in one line " * (50 * 2**20 // 23)
     write_raw(tmp_path, [("a.txt", line, ("x",)), ("b.txt", b"short one", ("y",))])

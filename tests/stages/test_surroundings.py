@@ -66,6 +66,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): file_digest(path) for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.nightly
 def test_home_temporary_folder_locale_and_time_zone_decide_nothing(system: Path) -> None:
     assert run(system) == "0 "
     before = digests(system / "data")

@@ -188,7 +188,7 @@ def test_the_extra_layer_of_efficientnet_is_merged_into_its_normalization(
     [
         ("mobilenet_v2", MOBILENET),
         ("efficientnet_v2_b0", "efficientnetv2-b0_notop.h5"),
-        ("nasnet_mobile", "nasnet_mobile_no_top.h5"),
+        pytest.param("nasnet_mobile", "nasnet_mobile_no_top.h5", marks=pytest.mark.nightly),
     ],
 )
 def test_weights_that_cannot_be_fetched_name_the_file(name: str, file: str, keras_cache: Path, tmp_path: Path) -> None:

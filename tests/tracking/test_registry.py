@@ -129,6 +129,7 @@ def test_a_store_that_is_away_costs_a_line_and_is_filled_later(
     assert "champion tiny: already there" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_a_lost_store_is_filled_again(system: Path, empty_database: bytes) -> None:
     call(gate, system, "--accept")
     shutil.rmtree(system / "mlflow")

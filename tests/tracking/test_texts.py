@@ -53,6 +53,7 @@ def films(tmp_path: Path, empty_database: bytes, monkeypatch: pytest.MonkeyPatch
     return system
 
 
+@pytest.mark.nightly
 def test_a_logged_model_classifies_raw_texts_as_predict_does(films: Path, tmp_path: Path) -> None:
     assert sync(films, "nb_svm") == "tracked"
     (run,) = shown(films)

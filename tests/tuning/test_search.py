@@ -12,6 +12,7 @@ from lamina.errors import UserError
 from lamina.tuning.places import place_of
 from lamina.tuning.search import TuneConfig, search
 from lamina.tuning.studies import resume
+from nightly import by_time
 from searching import EPOCHS, IDENTITY, RANGES, Hill, config, searched
 from systems import HEAD, TUNE, learner_of, write_classes_as_features
 
@@ -34,7 +35,7 @@ def cut_off(after: int) -> Hill:
     return Hill(on_epoch=pause)
 
 
-@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize("pruner", by_time(PRUNERS, ["median"]))
 def test_an_interrupted_search_ends_like_an_uninterrupted_one(pruner: str, tmp_path: Path) -> None:
     whole = searched(tmp_path / "whole", TRIALS, Hill(), pruner=pruner)
     for epochs in (3, 25, 14):

@@ -18,9 +18,10 @@ from lamina.tuning.places import SHARED, place_of
 from lamina.tuning.storages import open_storage
 from lamina.tuning.studies import HEARTBEAT, Signs, open_study, resume
 from searching import GRACE, IDENTITY, RANGES, Hill, searched
-from sharing import TRIALS, Shared, Worker, begun, go, only_journal, states, wait_for
+from sharing import TRIALS, Shared, Worker, begun, first_journal, go, only_journal, states, wait_for
 
 
+@first_journal
 def test_a_worker_takes_over_from_one_that_is_killed(shared: Shared, worker: Worker, tmp_path: Path) -> None:
     workers = [worker("killed", number, pause=0.05) for number in range(2)]
     go(tmp_path, 2)
@@ -69,6 +70,7 @@ def test_a_trial_whose_worker_died_before_its_first_heartbeat_is_given_up(shared
     assert states("mute").count("FAIL") == 1
 
 
+@first_journal
 def test_a_worker_that_slept_too_long_continues(shared: Shared, worker: Worker, tmp_path: Path) -> None:
     sleeper = worker("sleeper", 0, trials=4, pause=0.1)
     go(tmp_path, 1)
@@ -86,6 +88,7 @@ def test_a_worker_that_slept_too_long_continues(shared: Shared, worker: Worker, 
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "trials-0.csv"), trials)
 
 
+@first_journal
 def test_workers_with_other_settings_are_refused_and_both_studies_named(
     shared: Shared, worker: Worker, tmp_path: Path
 ) -> None:

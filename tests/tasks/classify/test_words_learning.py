@@ -30,6 +30,7 @@ from lamina.tasks.runs import read_run
 from lamina.tasks.words_learner import LinearLearner
 from lamina.tasks.words_settings import ClassifierSettings
 from lamina.training.callbacks import NoCallbacks
+from nightly import by_time
 from systems import COLORS, HEAD, LIGHT, NETWORK, TUNE, learner_of, stage_of, train_run
 from texts import DENSE, LOGISTIC, NB_SVM, opinions, words_system
 
@@ -70,7 +71,7 @@ def trained(settings: Mapping[str, Any], out: Path) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("classes", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_the_saved_model_gives_what_the_learner_judged(
     name: str, classes: int, three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +101,7 @@ def test_sparse_rows_give_what_dense_rows_give(name: str, tmp_path: Path) -> Non
     np.testing.assert_allclose(predict_words(model, matrix), model.predict(matrix.toarray(), verbose=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", by_time(RUNS, ["nb_svm"]))
 def test_the_same_input_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     for out in ("one", "two"):
         trained(RUNS[name], tmp_path / out)

@@ -123,6 +123,7 @@ def trained(system: Path) -> Path:
     return out
 
 
+@pytest.mark.nightly
 def test_a_classifier_takes_features_of_its_encoder(
     here: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
