@@ -199,12 +199,14 @@ def test_another_dropout_trains_that_run_again_and_extracts_nothing(would_run: E
     assert would_run(edit) == {*of_run(HEAD), "report"}
 
 
+@pytest.mark.nightly
 def test_another_augmentation_leaves_preparation_alone(would_run: Edits) -> None:
     ran = would_run({"params.yaml": lambda text: text.replace("rotation: 20", "rotation: 5")})
     assert "augment" in ran
     assert not ran & {"download", "filter", "convert"}
 
 
+@pytest.mark.nightly
 def test_an_ensemble_of_other_runs_is_made_again_and_nothing_is_trained(would_run: Edits) -> None:
     pair = rf"({PAIR}:\s+runs:\s+)- {HEAD}(\s+)- {NETWORK}"
     edit = {"params.yaml": lambda text: re.sub(pair, rf"\1- {NETWORK}\2- {HEAD}", text)}
@@ -242,6 +244,7 @@ def test_published_figures_write_the_report_again_and_train_nothing(project: Pat
 # ---- commands
 
 
+@pytest.mark.nightly
 def test_dvc_shows_metrics_and_plots(project: Path) -> None:
     assert "accuracy" in call(project, "dvc", "metrics", "show", "--md")
     call(project, "dvc", "plots", "show", "--out", "plots")

@@ -79,6 +79,7 @@ def mobilenet(keras_cache: Path) -> Any:
 # ---- fetching
 
 
+@pytest.mark.nightly
 def test_published_weights_are_fetched_for_backbones_of_any_size(mobilenet: Any, tmp_path: Path) -> None:
     """The real code of Keras loads the stand-in."""
     found = weights(WeightsConfig(imagenet=("mobilenet_v2",)), tmp_path / "weights")

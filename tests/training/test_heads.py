@@ -115,6 +115,7 @@ def test_a_wide_head_takes_the_same_steps_as_keras() -> None:
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("wide")
 def test_moving_averages_of_a_wide_head_follow_its_weights() -> None:
     test_moving_averages_follow_the_weights()

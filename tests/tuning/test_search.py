@@ -56,6 +56,7 @@ def test_fewer_trials_are_the_first_of_more(pruner: str, tmp_path: Path) -> None
     pd.testing.assert_frame_equal(on, more, check_exact=True)
 
 
+@pytest.mark.nightly
 def test_pruners_end_trials_at_their_rungs(tmp_path: Path) -> None:
     found = {pruner: searched(tmp_path / pruner, 24, Hill(), pruner=pruner)[1] for pruner in PRUNERS}
     for trials in found.values():

@@ -96,9 +96,12 @@ class _Search:
     def _in_leaf(self, leaf: Integers, part: Integers, queries: Floats) -> tuple[Integers, Floats]:
         far = queries @ -self.pool[leaf].T
         far += self.half[leaf]
-        if self.origins is not None:
-            far[self.origins[0][part, None] == self.origins[1][leaf]] = np.inf
         place = far.argmin(axis=1)
+        if self.origins is not None:
+            own, others = self.origins[0][part], self.origins[1][leaf]
+            wrong = np.flatnonzero(own == others[place])
+            far[wrong] = np.where(own[wrong, None] == others, np.inf, far[wrong])
+            place[wrong] = far[wrong].argmin(axis=1)
         return leaf[place], far[np.arange(len(far)), place]
 
 
