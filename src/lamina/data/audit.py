@@ -113,6 +113,7 @@ def same_content_pairs(originals: pd.DataFrame, pixels: LabPixels, described: Fl
     order, ids, codes = _by_id(originals)
     described = described[order]
     found, distance = nearest_neighbors(described, described, (codes, codes))
+    del described  # a copy of all descriptors
     pairs = pd.DataFrame({"left": np.arange(len(ids)), "right": found, "distance": np.round(distance, 3)})
     pairs = pairs[np.isfinite(pairs["distance"])]
     pairs[["left", "right"]] = np.sort(pairs[["left", "right"]].to_numpy(), axis=1)

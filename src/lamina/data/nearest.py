@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from lamina.data.leaves import Floats, Integers, boxes, divide
 
 _LEAF: Final = 256  # points, at most
+_AT_ONCE: Final = 16  # leaves of the pool that are searched together, at most: long products leave other threads alone
 _CHUNK: Final = 65_536  # points whose squares are held at once
 
 
@@ -82,32 +83,40 @@ class _Search:
         share = _rounding(self.pool.shape[1])
         slack = 2 * share * (half + self.half.max())
         far = _far(queries.min(axis=0), queries.max(axis=0), self.low, self.high)
-        for leaf in np.argsort(far, kind="stable"):
+        order = np.argsort(far, kind="stable")
+        start, count = 0, 1
+        while start < len(order):
             limit = (least + half) * (1 + share) + slack
-            if far[leaf] > limit.max():
+            leaves = order[start : start + count]
+            leaves = leaves[far[leaves] <= limit.max()]
+            if not len(leaves):
                 break
-            some = np.flatnonzero(_far(queries, queries, self.low[leaf], self.high[leaf]) <= limit)
+            near = _far(queries[:, None], queries[:, None], self.low[leaves], self.high[leaves]) <= limit[:, None]
+            some, leaves = np.flatnonzero(near.any(axis=1)), leaves[near.any(axis=0)]
             if len(some):
-                place, found = self._in_leaf(self.leaves[leaf], part[some], queries[some])
+                points = np.sort(np.concatenate([self.leaves[leaf] for leaf in leaves]))
+                place, found = self._among(points, part[some], queries[some])
                 better = (found < least[some]) | ((found == least[some]) & (place < best[some]))
                 least[some[better]], best[some[better]] = found[better], place[better]
+            start, count = start + count, min(2 * count, _AT_ONCE)
         return best
 
-    def _in_leaf(self, leaf: Integers, part: Integers, queries: Floats) -> tuple[Integers, Floats]:
-        far = queries @ -self.pool[leaf].T
-        far += self.half[leaf]
+    def _among(self, points: Integers, part: Integers, queries: Floats) -> tuple[Integers, Floats]:
+        """The nearest of some points of the pool: its place, and half the squared distance without the query's half."""
+        far = queries @ -self.pool[points].T
+        far += self.half[points]
         place = far.argmin(axis=1)
         if self.origins is not None:
-            own, others = self.origins[0][part], self.origins[1][leaf]
+            own, others = self.origins[0][part], self.origins[1][points]
             wrong = np.flatnonzero(own == others[place])
             far[wrong] = np.where(own[wrong, None] == others, np.inf, far[wrong])
             place[wrong] = far[wrong].argmin(axis=1)
-        return leaf[place], far[np.arange(len(far)), place]
+        return points[place], far[np.arange(len(far)), place]
 
 
 def _far(low: Floats, high: Floats, other_low: Floats, other_high: Floats) -> Floats:
-    """Half the squared distance of boxes, of which at least one side is many."""
+    """Half the squared distance of boxes to others; their corners (..., d) are broadcast against each other."""
     gap = np.maximum(low - other_high, other_low - high)
     np.maximum(gap, 0, out=gap)
-    far: Floats = np.einsum("nd,nd->n", gap, gap) / 2
+    far: Floats = np.einsum("...d,...d->...", gap, gap) / 2
     return far

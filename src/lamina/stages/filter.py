@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
@@ -87,6 +88,7 @@ def filter_pictures(rules: FilterRules, config: ConvertConfig, raw: Path, out: P
         UserError: If no picture is kept, or none of a class.
     """
     judged = _judge(rules, config, raw, memo)
+    pa.default_memory_pool().release_unused()  # the facts of all pictures, before their thumbnails come
     kept, groups = judged.kept, np.arange(len(judged.kept))
     if rules.filter.merge_near_duplicates:
         groups = near_duplicate_groups(read_thumbnails(judged.packs, kept))

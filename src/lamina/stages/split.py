@@ -93,6 +93,7 @@ def split(
     with _explaining_shared_origins(pictures):
         pictures = assign_folds(pictures, metadata, published, config, parts=parts, seed=seed)
     audit = audit_folds(pictures, pixels, described, bounds)
+    del described  # as large as all that is written below
     summary = _summary(pictures, len(pairs), audit, float(bounds.min()))
     with staged(out, folder=True) as part:
         plan = read_groups(augmented / "plan.parquet", ["id", "label", "copy"])
