@@ -95,6 +95,11 @@ def test_there_is_a_list_for_each_stage_and_for_each_task_of_the_stages_of_a_run
     assert all(text.endswith("\n") for text in copy.before.values())
 
 
+def test_it_loads_no_large_library_since_it_runs_in_every_repro() -> None:
+    code = "import sys, lamina.stages.watch; print(*({'keras', 'mlflow', 'pandas', 'pyarrow'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
 CODE = ("training/heads.py", "data/filters.py", "tasks/lightness/learning.py", "tasks/colorize/chapter.py")
 OF_THE_REPORT = ("charts/macros.html.jinja", "report/page.css", "tracking/pyfunc.py")
 NO_CODE = {

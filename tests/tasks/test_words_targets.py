@@ -167,6 +167,32 @@ def test_the_report_shows_them(system: Path, tmp_path: Path) -> None:
     assert "of a picture" not in page
 
 
+def furthest_off(page: str) -> list[str]:
+    """The texts that a page lists as furthest off."""
+    shown = page[page.index("<h3>Furthest off</h3>") :]
+    return re.findall(r"<li>(.*?)</li>", shown[: shown.index("</ul>")], flags=re.DOTALL)
+
+
+def test_the_report_shows_the_texts_whose_labels_are_furthest_off(system: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(system, tmp_path / "copy")
+    kept = pd.read_parquet(folder / "data/filtered/kept.parquet").set_index("id")["name"]
+    table = predictions(folder, "dense").assign(predicted=lambda rows: rows["labels"])
+    first, second = table.index[table["labels"] == "praise"][:2]
+    table.loc[first, ["predicted", "origin"]] = ["plain", "<b>slide"]  # the worst
+    table.loc[second, "predicted"] = "plain|praise"
+    table.to_parquet(folder / "models/dense/predictions.parquet", index=False)
+    page = report({"dense": TASKS["multilabel"]}, folder, tmp_path / "reports", content="texts").page.read_text("utf-8")
+    worst, better = furthest_off(page)
+    assert kept[table["id"][first]] in worst
+    assert "<b>praise</b>" in worst
+    assert "missed: praise<" in worst
+    assert "wrongly given: plain<" in worst
+    assert "origin: &lt;b&gt;slide" in worst
+    assert kept[table["id"][second]] in better
+    assert "missed" not in better
+    assert "wrongly given: plain<" in better
+
+
 def test_the_report_shows_the_texts_whose_numbers_are_furthest_off(system: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(system, tmp_path / "copy")
     kept = pd.read_parquet(folder / "data/filtered/kept.parquet").set_index("id")["name"]
@@ -178,9 +204,7 @@ def test_the_report_shows_the_texts_whose_numbers_are_furthest_off(system: Path,
     texts.loc[texts["id"] == table["id"][5], "text"] = "<script>alert(1)</script> & more " + "long " * EXCERPT
     texts.to_parquet(folder / "data/texts/texts.parquet", index=False)
     page = report({"ridge": TASKS["regress"]}, folder, tmp_path / "reports", content="texts").page.read_text("utf-8")
-    shown = page[page.index("<h3>Furthest off</h3>") :]
-    shown = shown[: shown.index("</ul>")]
-    found = re.findall(r"<li>(.*?)</li>", shown, flags=re.DOTALL)
+    found = furthest_off(page)
     assert len(found) == min(12, len(table))
     off = (table["predicted"] - table["target"]).abs().sort_values(ascending=False)
     assert [kept[table["id"][place]] in one for place, one in zip(off.index, found, strict=False)] == [True] * len(

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from lamina.results.assessment import TargetControl
-from lamina.results.repeats import Retrainer
 from lamina.source_code import module_path
 from lamina.tasks.task import Task
+
+if TYPE_CHECKING:
+    from lamina.results.assessment import TargetControl
+    from lamina.results.repeats import Retrainer
 
 
 def control_module(task: Task) -> str | None:
@@ -16,7 +18,7 @@ def control_module(task: Task) -> str | None:
     return name if module_path(name) else None
 
 
-def find_control(task: Task) -> Callable[[Retrainer], TargetControl] | None:
+def find_control(task: Task) -> "Callable[[Retrainer], TargetControl] | None":
     """Return what trains a run of a task with shuffled targets; None where it has no control of its own."""
     module = control_module(task)
     return cast("Callable[[Retrainer], TargetControl]", import_module(module).control) if module else None
