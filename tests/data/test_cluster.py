@@ -401,6 +401,7 @@ def test_a_scheduler_that_is_not_there_is_named(
         prepare(raw, CONVERT, tmp_path / "packs", what="test")
 
 
+@pytest.mark.nightly
 def test_a_scheduler_without_workers_is_named(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with scheduler(tmp_path / "elsewhere") as address:
         monkeypatch.setenv(ADDRESS, address)

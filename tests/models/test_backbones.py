@@ -26,7 +26,7 @@ RUN = (
     "mobilenet_v2", "mobilenet_v3_small", "resnet50", "vgg16", "vgg19",
 )  # fmt: skip
 # every input convention but that of DenseNet, which is slow to build
-QUICK = ("small_cnn", "mnist_cnn", "lenet5", "resnet9", "resnet20", "mobilenet", "mobilenet_v3_small", "vgg16")
+QUICK = ("small_cnn", "mnist_cnn", "lenet5", "resnet9", "resnet20", "mobilenet")
 
 
 def extractor(name: str, **change: object) -> Any:

@@ -46,7 +46,7 @@ def difference(found: np.ndarray, expected: np.ndarray) -> float:
         ("mobilenet_v2", {}),
         pytest.param("resnet50", {"pooling": "flatten"}, marks=pytest.mark.nightly),
         pytest.param("densenet121", {}, marks=pytest.mark.nightly),
-        ("vgg16", {"preprocess": "rescale"}),
+        pytest.param("vgg16", {"preprocess": "rescale"}, marks=pytest.mark.nightly),
     ],
 )
 def test_the_engine_computes_the_same_as_keras(name: str, change: dict[str, str]) -> None:
@@ -58,6 +58,7 @@ def test_the_engine_computes_the_same_as_keras(name: str, change: dict[str, str]
     assert difference(found, model.predict(pictures(), verbose=0)) < 1e-5
 
 
+@pytest.mark.nightly
 def test_features_of_a_random_backbone_are_as_exact_as_those_of_keras() -> None:
     # a calibrated random network amplifies rounding errors: float64 gives the reference
     from lamina.models.keras_runtime import keras

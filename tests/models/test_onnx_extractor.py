@@ -46,8 +46,7 @@ def echo(path: Path, *, channels_first: bool = True, side: int | str = "s", half
     [
         ("small_cnn", False),
         ("small_cnn", True),
-        ("efficientnet_lite0", True),
-        pytest.param("efficientnet_lite0", False, marks=pytest.mark.nightly),
+        *(pytest.param("efficientnet_lite0", first, marks=pytest.mark.nightly) for first in (True, False)),
     ],
 )
 def test_features_are_those_of_the_keras_network(name: str, channels_first: bool, tmp_path: Path) -> None:

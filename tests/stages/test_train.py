@@ -56,7 +56,7 @@ def here(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-@pytest.mark.parametrize("name", ["head", "network"])
+@pytest.mark.parametrize("name", ["network", pytest.param("head", marks=pytest.mark.nightly)])
 def test_two_runs_are_the_same_to_the_byte(name: str, tmp_path: Path) -> None:
     for out in (tmp_path / "one", tmp_path / "two"):
         keras.backend.clear_session()  # as in a process of its own: layers are counted from the first again

@@ -380,6 +380,7 @@ entry.run(validate.main)
 """
 
 
+@pytest.mark.nightly
 def test_the_stage_gives_the_same_bytes_elsewhere_and_later_without_network(data: Path) -> None:
     (data.parent / "params.yaml").write_text(PARAMS)
     (data.parent / "baselines").mkdir()

@@ -46,6 +46,7 @@ def test_a_worker_takes_over_from_one_that_is_killed(shared: Shared, worker: Wor
     assert set(found) <= {"COMPLETE", "PRUNED", "FAIL"}
 
 
+@first_journal
 def test_workers_end_with_the_same_trials(shared: Shared, worker: Worker, tmp_path: Path) -> None:
     workers = [worker("both", number) for number in range(2)]
     go(tmp_path, 2)
