@@ -30,6 +30,7 @@ run_grpc_proxy_server(get_storage(sys.argv[1]), host="127.0.0.1", port=int(sys.a
 only_journal = pytest.mark.parametrize("shared", ["journal"], indirect=True)
 only_database = pytest.mark.parametrize("shared", ["postgresql"], indirect=True)
 only_proxy = pytest.mark.parametrize("shared", ["grpc"], indirect=True)
+# by day a file, which needs no server to start
 first_journal = pytest.mark.parametrize(
     "shared", by_time(("journal", "postgresql", "grpc"), ("journal",)), indirect=True
 )
