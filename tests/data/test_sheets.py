@@ -27,6 +27,12 @@ def test_a_sheet_shortens_captions_and_does_not_change_its_pictures() -> None:
     assert long.tobytes() == again.tobytes()
 
 
+@pytest.mark.parametrize("shape", [(1, 3000, 3), (3000, 1, 3)])
+def test_a_line_of_pixels_is_still_seen(shape: tuple[int, int, int]) -> None:
+    sheet = np.asarray(contact_sheet([[np.zeros(shape, np.uint8)]], [""], cell=50))
+    assert (sheet < 250).any()
+
+
 def test_a_sheet_refuses_what_does_not_match() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         contact_sheet([], [])

@@ -76,11 +76,20 @@ def _place(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, pixels: np.ndarray, corner: tuple[int, int], cell: tuple[int, int]
 ) -> None:
     """Center a picture in its cell, keep its proportions, and draw a thin frame so that white borders show."""
-    picture = ImageOps.contain(Image.fromarray(pixels), cell, Image.Resampling.LANCZOS)
+    picture = _fitted(Image.fromarray(pixels), cell)
     left = corner[0] + (cell[0] - picture.width) // 2
     top = corner[1] + (cell[1] - picture.height) // 2
     sheet.paste(picture, (left, top))
     draw.rectangle((left, top, left + picture.width - 1, top + picture.height - 1), outline=FRAME)
+
+
+def _fitted(picture: Image.Image, cell: tuple[int, int]) -> Image.Image:
+    """Scale a picture to a cell; of a very slim one at least one pixel is left."""
+    scale = min(cell[0] / picture.width, cell[1] / picture.height)
+    if scale * min(picture.size) >= 1:
+        return ImageOps.contain(picture, cell, Image.Resampling.LANCZOS)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS)
 
 
 def _label_width(labels: Sequence[str]) -> int:
