@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lamina.maths.quarters import cut_numbers
 from lamina.maths.scores import accuracy_interval
 from lamina.maths.slices import FEWEST, find_slices, worst_first
 
@@ -28,6 +29,11 @@ def test_numbers_are_cut_at_their_quarters() -> None:
     assert [one.pictures for one in found] == [10, 10, 10, 10, 1]
     few = pd.DataFrame({"ward": ["1", "2"] * 20}, dtype="str")
     assert [one.value for one in find_slices(np.ones(40), np.arange(40), few, share=True)] == ["1", "2"]
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity"])
+def test_a_column_with_an_infinite_number_is_not_cut(cell: str) -> None:
+    assert cut_numbers(pd.Series([cell, *map(str, range(20))], dtype="str")) is None
 
 
 def test_a_number_on_a_bound_belongs_to_the_quarter_that_names_it() -> None:

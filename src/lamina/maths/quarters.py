@@ -16,9 +16,9 @@ def cut_numbers(column: "pd.Series[str]") -> "pd.Series[Any] | None":
 
     A number on the bound of two quarters belongs to the lower one.
 
-    None if another text than a number is there, or fewer than `DISTINCT` numbers are.
+    None if another text than a finite number is there, or fewer than `DISTINCT` numbers are.
     """
-    numbers = pd.to_numeric(column, errors="coerce")
+    numbers = pd.to_numeric(column, errors="coerce").replace([np.inf, -np.inf], np.nan)
     if not numbers.isna().equals(column.isna()) or numbers.nunique() < DISTINCT:
         return None
     edges = np.unique(numbers.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy()).tolist()
