@@ -30,9 +30,18 @@ def test_rows_are_found_by_name_or_by_a_base_name_of_one_picture(tmp_path: Path)
     assert shared["name"].tolist() == [NAMES[1]], "two pictures are called 1.png"
 
 
+def test_rows_may_leave_out_a_top_folder_that_all_names_share(tmp_path: Path) -> None:
+    found = written(tmp_path, "file,camera\na/1.png,A\nb/1,B\n")
+    assert found.to_dict("list") == {"name": [NAMES[0], NAMES[2]], "camera": ["A", "B"]}
+    with pytest.raises(UserError, match="none of its 1 files is in the source"):
+        written(tmp_path, "file,camera\n1.png,A\n", ["sit/1.png", "site/1.png"])
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("file,id\n2.png,A\n", "the column 'id' has the name of one that lamina adds to the table; rename it"),
+        ("picture,name\n2.png,A\n", "the column 'name' has the name of one"),
         ("name,camera\n1.png,A\n", r"expected a first line with the column file and others, got 'name,camera'"),
         ("file\n1.png\n", "expected a first line with the column file and others"),
         ("file,camera,Camera\n1.png,A,B\n", "expected a first line with the column file"),

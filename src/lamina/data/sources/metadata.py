@@ -13,6 +13,7 @@ from lamina.text import quoted
 
 FILE: Final = "file"
 TABLE: Final = "_metadata.parquet"  # in data/raw; readers of Parquet folders skip the underscore
+KEYS: Final = ("id", "name")  # of the tables that the stages write
 
 
 class Metadata:
@@ -24,7 +25,7 @@ class Metadata:
         where: Its name in messages.
 
     Raises:
-        UserError: If it is missing or no such table, or has a file twice with different values.
+        UserError: If it is missing or no such table, has a file twice with different values, or a column of `KEYS`.
     """
 
     def __init__(self, path: Path, where: str) -> None:
@@ -35,9 +36,10 @@ class Metadata:
         self._where = where
         self._header, self._lines = _read(text, where)
         lower = header_cells(self._header)
-        self._file = lower.index(FILE) if FILE in lower else None
-        self._rows = {} if self._file is None else self._by_file(self._file)
+        self._file: int | None = None
         self._found = 0, 0
+        if FILE in lower:
+            self._take_files(lower.index(FILE))
 
     def __str__(self) -> str:
         found, names = self._found
@@ -50,16 +52,17 @@ class Metadata:
     def write(self, names: Sequence[str], folder: Path) -> None:
         """Write the metadata of these pictures to `_metadata.parquet`: `name`, and the columns as text.
 
-        A row of the table belongs to the picture of this name, or to the only one of this base name, with or without
-        the suffix. Rows of other files are left out; so are pictures without a row, and cells without text are missing.
+        A row of the table belongs to the picture of this name, with or without a top folder that all names share, or
+        to the only one of this base name; with or without the suffix. Rows of other files are left out; so are pictures
+        without a row, and cells without text are missing.
 
         Raises:
-            UserError: If no row belongs to a picture.
+            UserError: If no row belongs to a picture, or as for the class.
         """
         aliases = _aliases(names)
         if self._file is None:
-            self._file = self._find_file({alias for its in aliases.values() for alias in its})
-            self._rows = self._by_file(self._file)
+            self._take_files(self._find_file({alias for its in aliases.values() for alias in its}))
+        assert self._file is not None
         rows = {
             name: self._rows[alias]
             for name, its in aliases.items()
@@ -76,6 +79,15 @@ class Metadata:
         table = pd.DataFrame(list(rows.values()), columns=self._columns, dtype="str")
         table.insert(0, "name", list(rows))
         table.to_parquet(folder / TABLE, index=False)
+
+    def _take_files(self, at: int) -> None:
+        """Take the files of the rows from column `at`."""
+        self._file, self._rows = at, self._by_file(at)
+        taken = next((name for name in self._columns if name in KEYS), None)
+        if taken:
+            raise UserError(
+                f"{self._where}: the column {taken!r} has the name of one that lamina adds to the table; rename it"
+            )
 
     def _find_file(self, known: set[str]) -> int:
         """Find the column whose cells name most pictures, in at least half of the rows."""
@@ -117,13 +129,15 @@ def _no_file(where: str, first: str) -> UserError:
 
 def _aliases(names: Sequence[str]) -> dict[str, list[str]]:
     """Return what a table may call each picture: its name, and what no other one is called, the best first."""
-    found = {name: _called(to_nfc(name)) for name in names}
+    tops = {to_nfc(name).partition("/")[0] for name in names}
+    top = f"{tops.pop()}/" if len(tops) == 1 else ""
+    found = {name: _called(to_nfc(name), top) for name in names}
     counts = Counter(alias for its in found.values() for alias in its)
     return {
         name: [alias for at, alias in enumerate(its) if at == 0 or counts[alias] == 1] for name, its in found.items()
     }
 
 
-def _called(name: str) -> list[str]:
-    base = posixpath.basename(name)
-    return list(dict.fromkeys([name, base, posixpath.splitext(name)[0], stem(base)]))
+def _called(name: str, top: str) -> list[str]:
+    below, base = name.removeprefix(top), posixpath.basename(name)
+    return list(dict.fromkeys([name, below, base, *(posixpath.splitext(one)[0] for one in (name, below)), stem(base)]))
