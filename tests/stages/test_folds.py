@@ -52,6 +52,16 @@ def test_a_site_is_held_out(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
     assert config(hold_out={"site": "2"}).shares == {"validation": 0.1}
 
 
+def test_every_value_that_is_held_out_is_one_of_the_column(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
+    accented = metadata.replace({"A": "\u00c9vora"})
+    known = rows[rows["name"].isin(accented.index)]
+    with pytest.raises(UserError, match=r"split\.hold_out: nothing has site Evora; its values are 2, \u00c9vora$"):
+        split(known, accented, config(hold_out={"site": ["2", "Evora"]}))
+    find = given_test(config(hold_out={"site": ["E\u0301vora"]}), accented)
+    assert find is not None
+    assert list(find(list(known["name"]))) == list(accented["site"] == "\u00c9vora"), "composed or not"
+
+
 def test_pictures_of_an_unknown_site_are_not_trained_on_silently(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
     said = r"1 of 120 have no site \('005.png'\), so they may belong to 2; write it into source.metadata"
     with pytest.raises(UserError, match=said):

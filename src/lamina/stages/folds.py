@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 
-from lamina.data.sources.members import some
+from lamina.data.sources.members import some, to_nfc
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.inputs.targets import find_separator, write_targets
@@ -70,14 +70,20 @@ def given_test(config: SplitConfig, metadata: pd.DataFrame | None) -> GivenTest 
         return partial(find_published_test, pattern=config.test_pattern)
     if config.hold_out is None:
         return None
-    ((name, values),) = config.hold_out.items()
+    ((name, given_values),) = config.hold_out.items()
     column = _column(metadata, name, "split.hold_out")
+    values = [to_nfc(value) for value in given_values]  # as in the metadata
+    there = set(column.dropna())
+    missing = [value for value in values if value not in there]
+    if 0 < len(missing) < len(values):  # pictures of a mistyped value would be trained on
+        known = ", ".join(sorted(there)[:10])
+        raise UserError(f"split.hold_out: nothing has {name} {' or '.join(missing)}; its values are {known}")
 
     def find(names: Sequence[str]) -> Flags:
         given = column.reindex(list(names))
         found = given.isin(values).to_numpy(bool)
         if found.all() or not found.any():
-            known = ", ".join(sorted(set(column.dropna()))[:10])
+            known = ", ".join(sorted(there)[:10])
             raise UserError(
                 f"split.hold_out: {'all' if found.all() else 'none'} of {len(names)} have {name} "
                 f"{' or '.join(values)}; its values are {known}"
