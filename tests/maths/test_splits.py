@@ -154,6 +154,12 @@ def test_a_pattern_is_searched_with_or_without_the_top_folder(top: str, pattern:
     assert list(find_published_test(names, pattern)) == [False, False, True]
 
 
+def test_a_pattern_finds_names_in_either_form_of_unicode() -> None:
+    names = ["E\u0301vora/1.png", "Porto/2.png", "\u00c9vora/3.png", "Faro/4.png"]
+    for pattern in ("^(\u00c9vora|Porto)/", "^(E\u0301vora|Porto)/"):
+        assert list(find_published_test(names, pattern)) == [True, True, True, False]
+
+
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [("^exam/", "'^exam/' is found in none of 4 names ('a/1.png', ...)"), ("png$", "'png$' is found in all 4 names")],

@@ -1,6 +1,7 @@
 """Splits with a published test set: its pictures are the test fold, the other ones are for training and validation."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,7 +47,12 @@ def find_published_test(names: Sequence[str], pattern: str) -> Flags:
 
 
 def _found(names: Sequence[str], pattern: str) -> Flags:
-    return np.array([re.search(pattern, name) is not None for name in names], dtype=bool)
+    return np.array([re.search(_composed(pattern), _composed(name)) is not None for name in names], dtype=bool)
+
+
+def _composed(text: str) -> str:
+    """Return Unicode's composed form: macOS names files in the decomposed one, and people write the other."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def split_around(

@@ -419,8 +419,8 @@ def test_a_section_that_contradicts_itself_is_refused(keys: dict[str, object], w
 
 
 def test_classes_become_a_tuple() -> None:
-    values = {"kind": "folder", "location": "x", "classes": ["a", "b"]}
-    assert section({"source": values}, "source", SourceConfig).classes == ("a", "b")
+    values = {"kind": "folder", "location": "x", "classes": ["a", "e\u0301"]}
+    assert section({"source": values}, "source", SourceConfig).classes == ("a", "\u00e9"), "composed, as labels are"
 
 
 # ---- invalid sources

@@ -1,6 +1,7 @@
 """Section `source` of params.yaml; needs no code that reads or draws pictures."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -106,6 +107,11 @@ class SourceConfig(Config):
     splits: Annotated[tuple[str, ...], Strict(False), Field(min_length=1)] | None = None
     corrections: str | None = Field(None, min_length=1)
     metadata: str | None = Field(None, min_length=1)
+
+    @field_validator("classes")
+    @classmethod
+    def _are_composed(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return value and tuple(unicodedata.normalize("NFC", name) for name in value)  # as labels are
 
     @field_validator("location", mode="before")
     @classmethod
