@@ -168,6 +168,16 @@ def test_a_csv_of_a_run_without_a_model_leaves_nothing(system: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_links_to_folders_are_followed_and_what_is_hidden_is_not_read(tmp_path: Path) -> None:
+    for name in ("mine/b/2.png", "mine/b/._2.png", "mine/__MACOSX/b/2.png", "mine/.old/3.png", "other/1.PNG"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "mine/a").symlink_to(tmp_path / "other")
+    (tmp_path / "other/again").symlink_to(tmp_path / "mine")
+    found = predict.find_pictures([tmp_path / "mine"])
+    assert found == [tmp_path / "mine/a/1.PNG", tmp_path / "mine/b/2.png"]
+
+
 @pytest.mark.parametrize(("path", "words"), [("nothing.png", "not found"), ("models", "no picture in this folder")])
 def test_paths_without_pictures_are_refused(system: Path, path: str, words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_picture
-from lamina.data.sources.members import PICTURE_SUFFIXES
+from lamina.data.sources.members import PICTURE_SUFFIXES, is_ignored
 from lamina.errors import UserError
 from lamina.maths.color import RgbPixels
 from lamina.progress import progress
@@ -150,11 +151,14 @@ def find_texts(paths: Sequence[Path]) -> list[Path]:
 
 
 def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> list[Path]:
-    """Return files as given, and all files with one of `suffixes` (in lower case) below given folders."""
+    """Return files as given, and all files with one of `suffixes` (in lower case) below given folders.
+
+    As in a source, links are followed, and what is hidden, or an operating system left, is passed over.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+            inside = sorted(file for file in _files_below(path) if file.suffix.lower() in suffixes)
             if not inside:
                 raise UserError(f"{path}: no {item} in this folder; expected {', '.join(sorted(suffixes))}")
             found += inside
@@ -164,6 +168,17 @@ def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> 
             problem = "neither file nor folder" if path.exists() else "not found"
             raise UserError(f"{path}: {problem}; expected a {item} or a folder of {item}s")
     return found
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and below it; of several links to a folder it takes one, so that none is endless."""
+    seen = set[str]()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not is_ignored(name))
+        if real not in seen:
+            yield from (Path(here) / name for name in files if not is_ignored(name))
+        seen.add(real)
 
 
 def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAIN) -> list[Any]:
