@@ -140,12 +140,13 @@ def _write_pipeline(folder: Path, pipeline: Path) -> None:
 
 
 def _ignore(path: Path, patterns: Iterable[str]) -> None:
-    """Add patterns to a .gitignore; its lines stay."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    """Add patterns to a .gitignore; its lines stay, whatever their encoding."""
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if path.exists() else []
     missing = [line for line in patterns if line not in lines]
     if missing:
         with staged(path) as part:
-            part.write_text("\n".join([*lines, *missing]) + "\n", encoding="utf-8", newline="\n")
+            text = "\n".join([*lines, *missing]) + "\n"
+            part.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
 
 
 def _make_repository(folder: Path) -> list[str]:
