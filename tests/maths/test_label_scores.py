@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from lamina.maths.label_scores import f1_of_each, find_thresholds, label_scores
+from lamina.maths.label_scores import f1_of_each, find_thresholds, label_scores, share_interval
+from lamina.maths.means import mean_interval
+from lamina.maths.scores import accuracy_interval
 
 LABELS = 4
 
@@ -52,6 +54,18 @@ def test_values_are_those_of_scikit_learn(pictures: int, seed: int) -> None:
         if one["interval"] is not None:
             low, high = one["interval"]
             assert 0 <= low <= one["value"] <= high <= 1
+
+
+def test_few_perfect_pictures_are_no_certainty() -> None:
+    truth = np.eye(3, dtype=bool)
+    found = scored(truth.astype(float), truth, per_origin=1)
+    expected = list(accuracy_interval([True] * 3, range(3)))
+    assert expected[0] < 0.5
+    assert found["interval"] == found["further"]["label_accuracy"]["interval"] == expected
+    assert {str(one["interval"]) for name, one in found["further"].items() if name != "majority_f1"} == {str(expected)}
+    assert share_interval([0.0] * 3, range(3)) == accuracy_interval([False] * 3, range(3))
+    assert share_interval([1, 1, 0.5], range(3)) == (mean_interval([1, 1, 0.5], range(3))[0], 1)
+    assert share_interval([1.0] * 3, ["one"] * 3) == (-np.inf, np.inf)
 
 
 def test_each_label_has_its_own_scores() -> None:

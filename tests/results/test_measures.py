@@ -38,6 +38,16 @@ def verdict(measure: Measure, before: Answers, after: Answers) -> tuple[bool, st
     return judge(found, found.p, measure)
 
 
+def test_intervals_hold_values_that_can_be() -> None:
+    def shown(measure: Measure, truth: Sequence[object], predicted: Sequence[object]) -> str:
+        some = {key: measure.cells(pair) for key, pair in zip("abc", zip(truth, predicted, strict=True), strict=True)}
+        return measure.change(some, some, {key: key for key in some}).shown[1]
+
+    assert shown(F1, ["cat", "cat", "cat|dog"], ["cat"] * 3).endswith(", 1.000]"), "no F1 is above 1"
+    assert shown(F1, ["cat"] * 3, ["cat"] * 3) == "1.000 [0.439, 1.000]", "three are no certainty"
+    assert "[0, " in shown(MAE, [0.0] * 3, [0.0, 0.0, 9.0]), "no error is below 0"
+
+
 # ---- numbers
 
 

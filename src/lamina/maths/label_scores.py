@@ -65,6 +65,26 @@ def f1_of_each(truth: Flags, named: Flags) -> Floats:
     return np.asarray(np.where(count > 0, 2 * both / np.maximum(count, 1), 1.0), np.float64)
 
 
+def share_interval(shares: ArrayLike, origin: ArrayLike) -> tuple[float, float]:
+    """Compute the 95 % interval of a mean of shares, such as F1: that of `mean_interval`, cut to 0..1.
+
+    Where all shares are 1, or all are 0, the jackknife sees no spread. That is no certainty: the interval is that of as
+    many right, or wrong, answers (`accuracy_interval`).
+
+    Args:
+        shares: (n,) from 0 to 1.
+        origin: (n,) origin of each picture.
+
+    Returns:
+        (low, high). With one origin (-inf, inf).
+    """
+    values = np.asarray(shares, np.float64)
+    low, high = map(float, mean_interval(values, origin))
+    if low == high and values[0] in (0, 1):
+        return accuracy_interval(values == 1, origin)
+    return (max(0.0, low), min(1.0, high)) if np.isfinite(low) else (low, high)
+
+
 def label_scores(
     probabilities: ArrayLike,
     truth: ArrayLike,
@@ -96,8 +116,8 @@ def label_scores(
           decisions together;
         - `majority_f1`: for comparison, the mean F1 if every picture gets the labels that at least half of them have.
 
-        Intervals are 95 %: of means over pictures by the jackknife (`mean_interval`) or Wilson's (`accuracy_interval`),
-        of the others percentiles of a bootstrap over origins. None for one origin.
+        Intervals are 95 %: of means over pictures by the jackknife (`share_interval`) or Wilson's
+        (`accuracy_interval`), of the others percentiles of a bootstrap over origins. None for one origin.
     """
     shares, true = np.asarray(probabilities, np.float64), np.asarray(truth, bool)
     named = shares >= np.asarray(thresholds)
@@ -108,19 +128,19 @@ def label_scores(
     samples = [_rates(shares, true, named, drawn) for drawn in resampled(group, true.shape[1], seed)]
     ranges = {name: np.concatenate([one[name] for one in samples]) for name in values}
     further = {
-        name: {"value": float(value), "interval": percentile_interval(float(value), ranges[name], len(origins))}
+        name: {"value": float(value), "interval": _bootstrapped(float(value), ranges[name], len(origins))}
         for name, (value,) in values.items()
         if np.isfinite(value)
     }
     return {
         "f1": float(each.mean()),
-        "interval": _within(mean_interval(each, origin)),
+        "interval": _finite(share_interval(each, origin)),
         "n": len(true),
         "origins": len(origins),
         "further": further
         | {
             "subset_accuracy": {"value": float(exact.mean()), "interval": list(accuracy_interval(exact, origin))},
-            "label_accuracy": {"value": float(right.mean()), "interval": _within(mean_interval(right, origin))},
+            "label_accuracy": {"value": float(right.mean()), "interval": _finite(share_interval(right, origin))},
             "majority_f1": {"value": float(f1_of_each(true, usual).mean()), "interval": None},
         },
         "per_label": _per_label(shares, true, named, thresholds, names),
@@ -162,6 +182,11 @@ def _per_label(
     return found
 
 
-def _within(interval: tuple[float, float]) -> list[float] | None:
-    """The interval of a share, cut to 0..1."""
-    return [max(0.0, interval[0]), min(1.0, interval[1])] if np.isfinite(interval).all() else None
+def _bootstrapped(value: float, samples: Floats, origins: int) -> list[float] | None:
+    """As `percentile_interval`; where no resample differs from 1, from Wilson's bound for perfect origins on."""
+    ends = percentile_interval(value, samples, origins)
+    return ends if ends != [1.0, 1.0] else [accuracy_interval(np.ones(origins), np.arange(origins))[0], 1.0]
+
+
+def _finite(interval: tuple[float, float]) -> list[float] | None:
+    return list(interval) if np.isfinite(interval).all() else None

@@ -222,9 +222,11 @@ class MeanMeasure(Measure):
         )
 
     def _with_interval(self, values: NDArray[np.float64], origin: Sequence[str]) -> str:
+        from lamina.maths.label_scores import share_interval
         from lamina.maths.means import mean_interval
 
-        return _shown(self, float(values.mean()), mean_interval(values, origin))
+        low, high = (share_interval if self.share else mean_interval)(values, origin)
+        return _shown(self, float(values.mean()), (max(0.0, low), high))  # no error is below 0
 
 
 class MeanSquaredError(MeanMeasure):

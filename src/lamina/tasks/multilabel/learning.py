@@ -12,8 +12,7 @@ import pandas as pd
 from lamina.errors import UserError
 from lamina.inputs.features import FeatureExamples
 from lamina.inputs.targets import read_label_sets, read_targets
-from lamina.maths.label_scores import f1_of_each, find_thresholds
-from lamina.maths.means import mean_interval
+from lamina.maths.label_scores import f1_of_each, find_thresholds, share_interval
 from lamina.models.networks import Outputs
 from lamina.tasks.metadata_learner import MetadataLearner, with_truth
 from lamina.tasks.multilabel.results import joined_labels, label_flags
@@ -55,12 +54,12 @@ class LabelLearner(MetadataLearner):
 
     def summarise(self, judged: pd.DataFrame) -> dict[str, Any]:
         each = f1_of_each(*(label_flags(judged[column], self.classes) for column in ("labels", "predicted")))
-        interval = mean_interval(each, judged["origin"])
+        interval = share_interval(each, judged["origin"])
         return {
             "n": len(judged),
             "origins": int(judged["origin"].nunique()),
             "f1": float(each.mean()),
-            "interval": np.clip(interval, 0, 1).tolist() if np.isfinite(interval).all() else None,
+            "interval": list(interval) if np.isfinite(interval).all() else None,
         }
 
 
