@@ -56,6 +56,12 @@ def test_without_metadata_origins_are_slices_where_they_are_few(system: Path, tm
     assert "camera" not in text
 
 
+def test_a_column_of_the_metadata_may_be_called_origin(system: Path) -> None:
+    metadata = pd.read_parquet(system / "data/split/metadata.parquet").rename(columns={"camera": "origin"})
+    found = slice_run(system, "mobilenet_v2", MEASURES["accuracy"], metadata.set_index("id")).slices
+    assert {one.value for one in found} == {"<old>", "new"}
+
+
 def test_what_a_run_learns_from_and_what_names_single_pictures_are_no_slices(tmp_path: Path) -> None:
     write_label_run(tmp_path)
     path = tmp_path / "models/seen/predictions.parquet"

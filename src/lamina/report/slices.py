@@ -67,7 +67,8 @@ def slice_run(system: Path, name: str, measure: Measure, metadata: pd.DataFrame 
         own = targets_of(read_record(results_folder(system, name)))
         columns = metadata.drop(columns=own, errors="ignore").reindex(table["id"]).set_axis(table.index)
         columns = columns[[column for column in columns if not _names_each(columns[column])]]
-    if 1 < table[ORIGIN].nunique() <= min(MOST_ORIGINS, len(table) / 2):
+    # a column of the metadata with the same name goes first: it may be a country
+    if ORIGIN not in columns and 1 < table[ORIGIN].nunique() <= min(MOST_ORIGINS, len(table) / 2):
         columns = columns.assign(**{ORIGIN: table[ORIGIN].astype(str)})
     answers = table[[*measure.columns]].itertuples(index=False)
     scores = [measure.value({"": measure.cells(list(row))}) for row in answers]
