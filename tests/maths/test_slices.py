@@ -63,6 +63,13 @@ def test_false_differences_are_as_rare_as_p_says(origins: int, size: int) -> Non
     assert wrong / 300 < 0.09
 
 
+def test_a_slice_without_any_right_answer_is_no_certainty() -> None:
+    columns = pd.DataFrame({"camera": [*"aaaaabbbbb"]}, dtype="str")
+    found = find_slices([0] * 5 + [1] * 5, np.arange(10), columns, share=True)
+    exact = 2 / 252  # of all ways to choose 5 of 10 origins, these are the two most unequal ones
+    assert [one.p for one in found] == pytest.approx([2 * exact] * 2), "for two slices"
+
+
 def test_few_origins_are_not_tested() -> None:
     columns = pd.DataFrame({"site": ["a"] * (FEWEST - 1) + ["b"] * 20}, dtype="str")
     assert [one.p for one in find_slices(np.ones(FEWEST + 19), np.arange(FEWEST + 19), columns, share=True)] == [

@@ -115,8 +115,9 @@ def _test(scores: Floats, origins: npt.NDArray[np.object_], inside: npt.NDArray[
     count = len(parts)
     error = math.sqrt(count / (count - 1) * float(parts @ parts))
     difference = abs(float(scores @ weights))
-    if error < 1e-12:
-        return 1.0 if difference < 1e-12 else 0.0
+    if error < 1e-12:  # without any spread, as of only right and only wrong answers, count exchanges of origins
+        exchanges = math.comb(count, len(set(origins[inside])))
+        return 1.0 if difference < 1e-12 else min(1.0, 2 / exchanges)
     return float(2 * stdtr(count - 1, -difference / error))
 
 
