@@ -241,6 +241,17 @@ def test_a_base_name_that_two_pictures_share_is_refused(tmp_path: Path) -> None:
         read(to_zip(tmp_path / "a.zip", files), labels="l/l.csv")
 
 
+def test_a_missing_picture_is_not_one_of_the_same_name_in_another_folder(tmp_path: Path) -> None:
+    files = {"d/train/1.jpg": picture(), "d/test/2.jpg": picture(), "d/test/x/3.jpg": picture()}
+    for cell in ("train/2.jpg", "d/train/2", "train\\2.jpg"):
+        table = f"file,label\n{cell},cat\n".encode()
+        with pytest.raises(UserError, match="1 rows name no picture of the source"):
+            read(to_zip(tmp_path / "a.zip", {**files, "d/l.csv": table}), labels="l.csv")
+    table = b"file,label\ntest/3.jpg,cat\nC:\\old\\2.jpg,dog\n1.jpg,cat\n"
+    found = labels_of(read(to_zip(tmp_path / "a.zip", {**files, "d/l.csv": table}), labels="l.csv"))
+    assert found == {"d/test/2.jpg": ("dog",), "d/test/x/3.jpg": ("cat",), "d/train/1.jpg": ("cat",)}
+
+
 def test_a_missing_label_table_is_named_with_the_nearest(tmp_path: Path) -> None:
     path = to_zip(tmp_path / "a.zip", {**CSV, "top/labels.csv": b"file,label\n"})
     with pytest.raises(

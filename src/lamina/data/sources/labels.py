@@ -4,7 +4,7 @@ import csv
 import io
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -88,9 +88,9 @@ def read_labels(members: Members, table: str) -> dict[str, Labels]:
     """Read the labels of the pictures from a table.
 
     Its columns are found by `find_columns`. A cell that names a picture is relative to the folder of the table or to
-    the root, or is a base name that only one picture has, with or without the suffix. A picture of two cells has two
-    labels, even equal ones; `split_labels` separates them. Equal rows count once; the labels of different rows are
-    combined.
+    the root, or its base name is that of only one picture (below the cell's folder, if the source has that), with or
+    without the suffix. A picture of two cells has two labels, even equal ones; `split_labels` separates them. Equal
+    rows count once; the labels of different rows are combined.
 
     Args:
         members: Files of the source.
@@ -270,6 +270,7 @@ def locator(members: Members, table: str) -> Locate:
         stems[posixpath.splitext(name)[0]].append(name)
         base_stems[stem(name)].append(name)
     folders = dict.fromkeys((posixpath.dirname(table), "", members.top))
+    there = _folders_above(full)
 
     def locate(file: str) -> str | None:
         wanted = to_nfc(file).replace("\\", "/")
@@ -281,6 +282,19 @@ def locator(members: Members, table: str) -> Locate:
                 return full[stems[place][0]]
         base = posixpath.basename(wanted)
         matches = bases.get(base) or base_stems.get(base, [])
+        inside = posixpath.dirname(wanted)
+        named = {posixpath.normpath(posixpath.join(folder, inside)) for folder in folders} & there if inside else set()
+        if named:  # train/1.png that is missing is not test/1.png
+            matches = [name for name in matches if name.startswith(tuple(f"{folder}/" for folder in named))]
         return full[matches[0]] if len(matches) == 1 else None
 
     return locate
+
+
+def _folders_above(names: Iterable[str]) -> set[str]:
+    found = set[str]()
+    for folder in {posixpath.dirname(name) for name in names}:
+        while folder and folder not in found:
+            found.add(folder)
+            folder = posixpath.dirname(folder)
+    return found
