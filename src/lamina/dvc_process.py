@@ -37,4 +37,6 @@ def _may_be_dvc(process: psutil.Process) -> bool:
         return True
     except psutil.AccessDenied:  # of somebody else
         return False
+    if not text:  # it is ending, and its command line has gone before it
+        return True
     return ("dvc" in text or "python" in text) and "lamina.stages" not in text

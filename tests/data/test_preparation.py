@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ from PIL import Image
 from lamina.data.depth import stored_depth
 from lamina.data.filters import FilterConfig, FilterRules
 from lamina.data.pixels import ConvertConfig
-from lamina.data.preparation import MEMO, prepare, prepare_picture, read_thumbnails
+from lamina.data.preparation import MEMO, prepare, prepare_picture, prepare_square, read_thumbnails
+from lamina.data.sources import smear
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
 from lamina.maths.color import srgb_to_lab
@@ -60,6 +62,23 @@ def test_the_squares_are_those_of_the_pictures_one_by_one(tmp_path: Path) -> Non
     encoded = pd.read_parquet(raw, columns=["encoded"])["encoded"]
     expected = np.stack([srgb_to_lab(prepare_picture(one, WHOLE).square) for one in encoded])
     np.testing.assert_array_equal(squares(tmp_path / "memo", raw), expected)
+
+
+@pytest.mark.parametrize("size", [8, 16, 64])  # below 32, a JPEG is decoded larger than its square needs
+@pytest.mark.parametrize("isolate", ["none", "cell"])
+@pytest.mark.parametrize(("mode", "kind"), [("RGB", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("L", "PNG")])
+def test_a_square_alone_is_that_of_the_pipeline(
+    mode: str, kind: str, isolate: Literal["none", "cell"], size: int
+) -> None:
+    smeared = Image.open(io.BytesIO(next(iter(smear.pictures(13, 1))).encoded))
+    file = io.BytesIO()
+    smeared.resize((200, 320)).convert(mode).save(file, kind)
+    for resize in ("pad", "crop", "stretch"):
+        config = ConvertConfig(size=size, isolate=isolate, resize=resize)
+        square, cell = prepare_square(file.getvalue(), config)
+        prepared = prepare_picture(file.getvalue(), config)
+        np.testing.assert_array_equal(square, prepared.square)
+        assert cell == prepared.cell
 
 
 def test_the_cache_is_used_again(tmp_path: Path) -> None:

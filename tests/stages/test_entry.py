@@ -87,7 +87,6 @@ def test_a_stage_ends_with_the_dvc_that_started_it_and_with_no_other_parent(syst
     environment = {"DVC_STAGE": "one"} if by_dvc else {}
     starter = start(system, sys.executable, "dvc.py", **environment)
     stage = begun(system)
-    time.sleep(0.5)  # not at the moment at which the stage looks for its parents
     starter.kill()
     starter.wait()
     assert starter.stderr

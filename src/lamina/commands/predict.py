@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,10 +20,11 @@ from lamina.data.depth import FULL, Depth, depth_of
 from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
-from lamina.data.preparation import prepare_picture
+from lamina.data.preparation import prepare_square
 from lamina.data.sources.members import PICTURE_SUFFIXES, is_ignored
 from lamina.errors import UserError
 from lamina.maths.color import RgbPixels
+from lamina.prefetch import in_background, prefetch
 from lamina.progress import progress
 from lamina.results.folders import results_folder
 from lamina.results.record import Record, read_record
@@ -213,15 +214,24 @@ def answered() -> list[str]:
 
 def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[Path]]) -> Iterator[Any]:
     """Predict the pictures of some parts; no batch holds pictures of two."""
-    networks = open_networks(learned.model, answers)
     size = max(1, min(AHEAD, AHEAD_PIXELS // learned.convert.size**2))
     batches = [batch for part in parts for batch in _batches(part, size)]
     prepare = partial(_stacked, config=learned.convert)
     prepared = map_in_order(prepare, batches, processes=sum(map(len, parts)) >= MANY)
-    sizes = [len(batch) for batch in batches]
-    done = progress(zip(batches, prepared, strict=True), what="predict", unit="pictures", sizes=sizes)
-    for batch, (squares, errors) in done:
-        yield from _predict_batch(networks, batch, squares, errors)
+    with in_background(partial(open_networks, learned.model, answers)) as networks:  # while the first are decoded
+        answered = prefetch(_answered(networks, prepared))
+        sizes = [len(batch) for batch in batches]
+        done = progress(zip(batches, answered, strict=True), what="predict", unit="pictures", sizes=sizes)
+        for batch, (rows, errors) in done:
+            yield from _predictions(answers, batch, rows, errors)
+
+
+def _answered(
+    networks: Callable[[], Networks], prepared: Iterable[tuple[RgbPixels | None, dict[Path, str]]]
+) -> Iterator[tuple[list[dict[str, Any]], dict[Path, str]]]:
+    """The answers for the pictures of each batch that have no error, and the errors."""
+    for squares, errors in prepared:
+        yield [] if squares is None else networks().answer(squares), errors
 
 
 def open_networks(model: Path, answers: Answers) -> Networks:
@@ -331,10 +341,10 @@ def prepare_one(encoded: bytes, config: ConvertConfig) -> RgbPixels:
         UnreadableError: If it cannot be decoded.
         NoCellError: If it holds no cell.
     """
-    prepared = prepare_picture(encoded, config)
-    if config.isolate == "cell" and config.no_cell == "drop" and prepared.cell is None:
+    square, cell = prepare_square(encoded, config)
+    if config.isolate == "cell" and config.no_cell == "drop" and cell is None:
         raise NoCellError("no white blood cell found in it")
-    return prepared.square
+    return square
 
 
 def request(system: Path, name: str, pictures: Sequence[Path]) -> str:
@@ -366,13 +376,12 @@ def _stacked(batch: Sequence[Path], config: ConvertConfig) -> tuple[RgbPixels | 
     return np.stack(list(pixels.values())) if pixels else None, errors
 
 
-def _predict_batch(
-    networks: Networks, batch: Sequence[Path], squares: RgbPixels | None, errors: dict[Path, str]
+def _predictions(
+    answers: Answers, batch: Sequence[Path], rows: Sequence[dict[str, Any]], errors: dict[Path, str]
 ) -> Iterator[Any]:
-    found, made = [] if squares is None else networks.answer(squares), networks.answers.prediction
-    rows = dict(zip(dict.fromkeys(path for path in batch if path not in errors), found, strict=True))
+    given = dict(zip(dict.fromkeys(path for path in batch if path not in errors), rows, strict=True))
     for path in batch:
-        yield made(path=str(path), **({"error": errors[path]} if path in errors else rows[path]))
+        yield answers.prediction(path=str(path), **({"error": errors[path]} if path in errors else given[path]))
 
 
 def _as_table(answers: Answers, predictions: Sequence[Any]) -> str:

@@ -107,10 +107,15 @@ def inspect_picture(opened: Opened, least: float = 0.0) -> Inspected:
         UnreadableError: As `decode`.
     """
     width, height = opened.width, opened.height
-    picture, largest = _decode(opened, max(least, _SMALL_SIDE / max(1, min(width, height))))
+    picture, largest = _decode(opened, inspected_scale(opened, least))
     small = picture.reduce(max(1, min(picture.size) // _SMALL_SIDE))
     grey = opened.grey or is_grey(np.asarray(small))
     return Inspected(width=width, height=height, grey=grey, picture=picture, small=small, largest=largest)
+
+
+def inspected_scale(opened: Opened, least: float) -> float:
+    """Return the smallest scale that is enough for `inspect_picture`: it measures small pictures, too."""
+    return max(least, _SMALL_SIDE / max(1, min(opened.width, opened.height)))
 
 
 def read_layers(opened: Opened) -> Layers:

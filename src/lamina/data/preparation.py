@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from lamina.data.cluster import on_cluster
-from lamina.data.decoding import Inspected, inspect_picture, open_for
+from lamina.data.decoding import decode, inspect_picture, inspected_scale, open_for
 from lamina.data.depth import FULL, Depth, depth_of
 from lamina.data.memory import alone_if_large
-from lamina.data.opening import UnreadableError
-from lamina.data.pixels import Box, ConvertConfig, box_fits, cut_square, square_around, whole_picture
+from lamina.data.opening import Opened, UnreadableError
+from lamina.data.pixels import Box, ConvertConfig, Region, box_fits, cut_square, square_around, whole_picture
 from lamina.data.remote_calls import Parcel
 from lamina.data.shards import Shard, list_shards, map_shards, mean_bytes, read_pictures, read_shard, shard_table
 from lamina.files import copy_bytes, discard, json_digest, staged
@@ -207,33 +207,54 @@ def prepare_picture(encoded: bytes, config: ConvertConfig, boxes: Sequence[Box] 
         UnreadableError: If the picture cannot be decoded.
     """
     opened = open_for(config, encoded)
-    if config.isolate == "cell":
-        with alone_if_large(opened.needed()):
-            return _isolate(inspect_picture(opened, 1.0), config)
-    shape = opened.width, opened.height
-    boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
-    region = square_around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
-    least = config.size / min(region.width, region.height)
+    region, least = _cut(opened, config, boxes)
     with alone_if_large(opened.needed(least)):
         inspected = inspect_picture(opened, least)
-        picture = inspected.picture
-        return _prepared(inspected, cut_square(picture, config.size, region.scaled(picture.width / shape[0])))
+        facts = {name: getattr(inspected, name) for name in ("width", "height", "grey", "largest")}
+        square, cell = _square(inspected.picture, opened, region, config)
+        return Prepared(square=square, facts=facts, small=inspected.small, cell=cell)
 
 
-def _isolate(inspected: Inspected, config: ConvertConfig) -> Prepared:
-    from lamina.data.cell import find_cell, isolate_cell  # imports SciPy's image filters, which nothing else needs
+def prepare_square(encoded: bytes, config: ConvertConfig) -> tuple[RgbPixels, Box | None]:
+    """Make the square of a picture as `prepare_picture` does; without its measurements that takes a quarter less.
 
-    picture = inspected.picture
-    rgb = np.asarray(picture)
-    cell = find_cell(rgb)
-    if cell is None:
-        return _prepared(inspected, cut_square(picture, config.size, whole_picture(*picture.size, config.resize)))
-    return _prepared(inspected, isolate_cell(rgb, cell, config.size), cell.box)
+    Args:
+        encoded: Bytes of the file.
+        config: Size and content of the square; with `isolate: box` it shows the whole picture.
+
+    Returns:
+        (S, S, 3) uint8, and the box of the cell, as of `Prepared`.
+
+    Raises:
+        UnreadableError: If the picture cannot be decoded.
+    """
+    opened = open_for(config, encoded)
+    region, least = _cut(opened, config)
+    with alone_if_large(opened.needed(least)):
+        return _square(decode(opened, inspected_scale(opened, least)), opened, region, config)
 
 
-def _prepared(inspected: Inspected, square: RgbPixels, cell: Box | None = None) -> Prepared:
-    facts = {name: getattr(inspected, name) for name in ("width", "height", "grey", "largest")}
-    return Prepared(square=square, facts=facts, small=inspected.small, cell=cell)
+def _cut(opened: Opened, config: ConvertConfig, boxes: Sequence[Box] = ()) -> tuple[Region, float]:
+    """What to cut out, in pixels of the picture, and the smallest scale of it that is enough."""
+    shape = opened.width, opened.height
+    if config.isolate == "cell":  # which is searched for in the picture at full size
+        return whole_picture(*shape, config.resize), 1.0
+    boxed = config.isolate == "box" and len(boxes) == 1 and box_fits(boxes[0], *shape)
+    region = square_around(boxes[0]) if boxed else whole_picture(*shape, config.resize)
+    return region, config.size / min(region.width, region.height)
+
+
+def _square(
+    picture: Image.Image, opened: Opened, region: Region, config: ConvertConfig
+) -> tuple[RgbPixels, Box | None]:
+    """Cut out the cell, or else the region; return the square, and the box of the cell."""
+    if config.isolate == "cell":
+        from lamina.data.cell import find_cell, isolate_cell  # imports SciPy's image filters, which nothing else needs
+
+        rgb = np.asarray(picture)
+        if cell := find_cell(rgb):
+            return isolate_cell(rgb, cell, config.size), cell.box
+    return cut_square(picture, config.size, region.scaled(picture.width / opened.width)), None
 
 
 def _keys(pictures: pd.DataFrame, config: ConvertConfig) -> pd.Series:
