@@ -2,6 +2,7 @@
 
 import io
 import tracemalloc
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -22,6 +23,7 @@ from lamina.data.filters import REMEDIES, FilterConfig, FilterRules, judge
 from lamina.data.pixels import box_fits
 from lamina.data.verdicts import describe_losses
 from lamina.errors import UserError
+from lamina.maths.published_split import find_published_test
 
 FINE = {
     "name": "a.png", "label": "cat", "label_count": 1, "boxes": [], "sha256": "0", "error": "",
@@ -99,10 +101,10 @@ def test_of_equal_files_the_published_test_picture_stays(label: str) -> None:
     for number in range(2):
         rows[number]["sha256"] = rows[number + 2]["sha256"] = rows[number + 4]["sha256"] = f"same {number}"
         rows[number]["label"] = label
-    verdicts = judged(*rows, test_pattern="^validation/")
+    verdicts = judged(*rows, given_test=partial(find_published_test, pattern="^validation/"))
     assert verdicts["reason"].isna().tolist() == [False] * 4 + [True] * 2
     assert set(verdicts["detail"][:4]) == {
-        f"same bytes as the published test item validation/{number}" for number in range(2)
+        f"same bytes as the given test item validation/{number}" for number in range(2)
     }
     assert judged(*rows)["reason"].isna().sum() == (2 if label == "cat" else 0)
 

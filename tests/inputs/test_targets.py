@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lamina.data.given_test import read_metadata
 from lamina.data.rows import Folders
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.inputs.targets import read_label_sets, read_numbers, read_targets, targets_digest, write_targets
-from lamina.stages.folds import read_metadata, write_metadata
+from lamina.stages.folds import write_metadata
 from lamina.stages.split import split_targets
 from lamina.tasks.registry import TASKS
 

@@ -1,6 +1,7 @@
 """The stage `filter`: no class goes without a word, and a published test part stays complete."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from PIL import Image
 
 from lamina.data.filters import FilterConfig, FilterRules
+from lamina.data.given_test import given_test
 from lamina.data.pixels import ConvertConfig
 from lamina.data.sources.config import SourceConfig
 from lamina.errors import UserError
+from lamina.maths.published_split import find_published_test
+from lamina.maths.splits import SplitConfig
 from lamina.stages.download import download
 from lamina.stages.filter import FilterSummary, filter_pictures
 
@@ -60,6 +64,17 @@ def test_a_class_that_loses_most_pictures_is_told(tmp_path: Path) -> None:
     ]
 
 
+def test_pictures_that_are_held_out_stay(tmp_path: Path) -> None:
+    files = {f"{kind}/{number}.png": noise(number + 50 * (kind == "b")) for kind in "ab" for number in range(3)}
+    files |= {"a/again.png": files["a/1.png"]}  # seen in both hospitals; the other name comes first
+    site = pd.DataFrame({"site": ["B" if name == "a/again.png" else "A" for name in files]}, index=list(files))
+    split = SplitConfig(test=0.3, validation=0.2, hold_out={"site": ["B"]})
+    filtered(tmp_path, files, given_test=given_test(split, site))
+    rejected = pd.read_parquet(tmp_path / "filtered" / "rejected.parquet")
+    assert rejected["name"].tolist() == ["a/1.png"]
+    assert rejected["detail"].tolist() == ["same bytes as the given test item a/again.png"]
+
+
 def test_a_published_test_part_stays_complete(tmp_path: Path) -> None:
     held_out = {
         f"validation/{kind}/{number}.png": noise(number + 50 * (kind == "b")) for kind in "ab" for number in range(10)
@@ -73,11 +88,15 @@ def test_a_published_test_part_stays_complete(tmp_path: Path) -> None:
         for number in range(6)
     }
     mislabeled = {"train/a/other.png": held_out["validation/b/9.png"]}
-    filtered(tmp_path, held_out | files | copies | mislabeled, test_pattern="^validation/")
+    filtered(
+        tmp_path,
+        held_out | files | copies | mislabeled,
+        given_test=partial(find_published_test, pattern="^validation/"),
+    )
     kept = pd.read_parquet(tmp_path / "filtered" / "kept.parquet")["name"]
     assert set(kept) == {*held_out, *files}
     rejected = pd.read_parquet(tmp_path / "filtered" / "rejected.parquet").set_index("name")
     assert rejected.loc["train/a/copy1.png"].tolist() == [
         "duplicate",
-        "same bytes as the published test item validation/a/1.png",
+        "same bytes as the given test item validation/a/1.png",
     ]

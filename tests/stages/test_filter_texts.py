@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from lamina.data.text_filters import TEXT_REASONS, TextRules
 from lamina.data.texts import count_words, decode, pieces, read_texts, same_text_key, texts_of, without_html, words_key
 from lamina.errors import UserError
+from lamina.maths.published_split import find_published_test
 from lamina.stages.filter_texts import TextFilterSummary, filter_texts
 from texts import Item, rules, write_raw
 
@@ -97,9 +99,9 @@ def test_of_the_same_texts_the_published_test_text_stays(tmp_path: Path) -> None
     run(
         tmp_path,
         [*items, ("new/d", b"four", ("y",)), ("new/e", b"five", ("x",))],
-        replace(rules(), test_pattern="^test/"),
+        replace(rules(), given_test=partial(find_published_test, pattern="^test/")),
     )
-    assert reasons(tmp_path) == {"new/a": ("duplicate", "same text as the published test item test/b")}
+    assert reasons(tmp_path) == {"new/a": ("duplicate", "same text as the given test item test/b")}
 
 
 def test_texts_without_labels_are_duplicates_too(tmp_path: Path) -> None:

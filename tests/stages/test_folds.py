@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from lamina.config import validated
+from lamina.data.given_test import given_test, read_metadata
 from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.maths.splits import SplitConfig
-from lamina.stages.folds import METADATA, assign_folds, given_test, read_metadata, write_metadata
+from lamina.stages.folds import METADATA, assign_folds, write_metadata
 
 COUNT = 120
 

@@ -10,9 +10,8 @@ import pytest
 
 from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
-from lamina.maths.published_split import find_published_test
+from lamina.maths.published_split import GivenTest, find_published_test
 from lamina.stages import validate as stage
-from lamina.stages.folds import GivenTest
 from lamina.stages.validate_texts import TEXTS
 from lamina.tracking.suites import LABELED, PUBLISHED
 from lamina.tracking.text_suites import TEXT_SUITES

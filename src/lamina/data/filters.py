@@ -10,6 +10,7 @@ from pydantic import Field
 from lamina.config import Config
 from lamina.data.pixels import box_fits
 from lamina.data.verdicts import Check, drop_duplicates, give_verdicts
+from lamina.maths.published_split import GivenTest
 
 REASONS: Final = (
     "unreadable",
@@ -59,7 +60,7 @@ class FilterRules:
         classes: The allowed labels; None: all.
         boxed: Whether a picture must have exactly one box.
         celled: Whether a picture must show a white blood cell.
-        test_pattern: Pattern in the names of published test pictures, which stay when copies are dropped; None: none.
+        given_test: From names to whether each is of the given test set, whose pictures stay when copies are dropped.
     """
 
     filter: FilterConfig
@@ -67,7 +68,7 @@ class FilterRules:
     classes: tuple[str, ...] | None
     boxed: bool
     celled: bool
-    test_pattern: str | None = None
+    given_test: GivenTest | None = None
 
 
 def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
@@ -82,7 +83,7 @@ def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     """
     verdicts = give_verdicts(pictures, _checks(pictures, rules))
     if rules.filter.drop_duplicates:
-        drop_duplicates(pictures, verdicts, "sha256", "bytes", rules.test_pattern)
+        drop_duplicates(pictures, verdicts, "sha256", "bytes", rules.given_test)
     return verdicts
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from lamina.config import Config
 from lamina.data.texts import Decoded, count_words, same_text_key
 from lamina.data.verdicts import Check, drop_duplicates, give_verdicts
+from lamina.maths.published_split import GivenTest
 
 TEXT_REASONS: Final = ("undecodable", "empty", "too short", "unlabeled", "ambiguous", "excluded class", "duplicate")
 REMEDIES: Final[Mapping[str, str]] = {"too short": "lower filter.min_words"}
@@ -38,13 +39,13 @@ class TextRules:
         filter: The section `filter`.
         labeled: Whether each text needs one label.
         classes: The only labels that are kept; None for all.
-        test_pattern: Pattern in the names of published test texts, which stay when copies are dropped; None: none.
+        given_test: From names to whether each is of the given test set, whose texts stay when copies are dropped.
     """
 
     filter: TextFilterConfig
     labeled: bool
     classes: tuple[str, ...] | None
-    test_pattern: str | None = None
+    given_test: GivenTest | None = None
 
 
 def describe_text(decoded: Decoded) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def judge_texts(texts: pd.DataFrame, rules: TextRules) -> pd.DataFrame:
     """
     verdicts = give_verdicts(texts, _checks(texts, rules))
     if rules.filter.drop_duplicates:
-        drop_duplicates(texts, verdicts, "key", "text", rules.test_pattern)
+        drop_duplicates(texts, verdicts, "key", "text", rules.given_test)
     return verdicts
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lamina.data.sources.members import suggestion
 from lamina.errors import UserError
-from lamina.maths.published_split import find_published_test
+from lamina.maths.published_split import GivenTest
 
 MUCH: Final = 0.5  # share of a class; a filter that drops more of it says so
 
@@ -33,29 +33,29 @@ def give_verdicts(items: pd.DataFrame, checks: Iterable[Check]) -> pd.DataFrame:
 
 
 def drop_duplicates(
-    items: pd.DataFrame, verdicts: pd.DataFrame, key: str, what: str, test_pattern: str | None = None
+    items: pd.DataFrame, verdicts: pd.DataFrame, key: str, what: str, given_test: GivenTest | None = None
 ) -> None:
     """Of the same items keep the first name, or none if their labels differ, in place.
 
-    A published test item wins: other copies of it are dropped, whatever their label.
+    An item of a given test set wins: other copies of it are dropped, whatever their label.
 
     Args:
         items: Columns `name`, `label` and `key`, sorted by name.
         verdicts: From `give_verdicts`; receives the reasons.
         key: Column that is equal for the same items.
         what: What is the same then, for the detail.
-        test_pattern: Pattern in the names of published test items; None: there are none.
+        given_test: From names to whether each is of the given test set; None: there is none.
 
     Raises:
-        UserError: If the pattern is found in the name of no item that is left, or of all.
+        UserError: If no item that is left is of the given test set, or all are.
     """
     kept = items[verdicts["reason"].isna()]
-    if test_pattern is not None and len(kept):
-        published = find_published_test(list(kept["name"]), test_pattern)
-        first = kept[published].drop_duplicates(key).set_index(key)["name"]
-        copies = kept[~published & kept[key].isin(first.index)]
+    if given_test and len(kept):
+        given = given_test(list(kept["name"]))
+        first = kept[given].drop_duplicates(key).set_index(key)["name"]
+        copies = kept[~given & kept[key].isin(first.index)]
         verdicts.loc[copies.index, "reason"] = "duplicate"
-        verdicts.loc[copies.index, "detail"] = f"same {what} as the published test item " + copies[key].map(first)
+        verdicts.loc[copies.index, "detail"] = f"same {what} as the given test item " + copies[key].map(first)
         kept = kept.drop(copies.index)
     for _, same in kept[kept.duplicated(key, keep=False)].groupby(key, sort=False):
         if same["label"].nunique(dropna=False) > 1:

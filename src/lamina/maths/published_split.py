@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from lamina.maths.crossvalidation import SPARE
 from lamina.maths.splits import remedy, split_origins
 
 Flags = npt.NDArray[np.bool_]
+GivenTest: TypeAlias = Callable[[Sequence[str]], Flags]  # from names to whether each is of the given test set
 
 
 def find_published_test(names: Sequence[str], pattern: str) -> Flags:

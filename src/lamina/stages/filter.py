@@ -11,6 +11,7 @@ from lamina.config import read_params, section
 from lamina.data.duplicates import merge_origins, near_duplicate_groups
 from lamina.data.filter_sheets import groups_sheet, kept_sheet, near_duplicates, rejected_sheet
 from lamina.data.filters import REMEDIES, FilterConfig, FilterRules, judge
+from lamina.data.given_test import given_test, read_metadata
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare, read_thumbnails
 from lamina.data.sources.config import SourceConfig
@@ -166,15 +167,16 @@ def main() -> None:
     params = read_params(Path())
     source = section(params, "source", SourceConfig)
     config = section(params, "convert", ConvertConfig)
+    raw = Path("data/raw")
     rules = FilterRules(
         filter=section(params, "filter", FilterConfig),
         labeled=source.labels != "none",
         classes=source.classes,
         boxed=config.isolate == "box",
         celled=config.isolate == "cell" and config.no_cell == "drop",
-        test_pattern=section(params, "split", SplitConfig).test_pattern,
+        given_test=given_test(section(params, "split", SplitConfig), read_metadata(raw)),
     )
-    print(filter_pictures(rules, config, Path("data/raw"), Path("data/filtered"), memo=MEMO))
+    print(filter_pictures(rules, config, raw, Path("data/filtered"), memo=MEMO))
 
 
 if __name__ == "__main__":

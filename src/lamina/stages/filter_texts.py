@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lamina.config import read_params, section, validated
+from lamina.data.given_test import given_test, read_metadata
 from lamina.data.sources.config import SourceConfig
 from lamina.data.text_filters import REMEDIES, TextFilterConfig, TextRules, describe_text, judge_texts
 from lamina.data.texts import SCHEMA, TEXTS, decode
@@ -115,13 +116,14 @@ def _groups(raw: Path, columns: list[str], *, what: str) -> Iterator[tuple[str, 
 def main() -> None:
     params = read_params(Path())
     source = section(params, "source", SourceConfig)
+    raw = Path("data/raw")
     rules = TextRules(
         filter=validated(params.get("filter", {}), "filter", TextFilterConfig),
         labeled=source.labels != "none",
         classes=source.classes,
-        test_pattern=section(params, "split", SplitConfig).test_pattern,
+        given_test=given_test(section(params, "split", SplitConfig), read_metadata(raw)),
     )
-    print(filter_texts(rules, Path("data/raw"), Path("data/filtered"), Path("data/texts")))
+    print(filter_texts(rules, raw, Path("data/filtered"), Path("data/texts")))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
 """Shared by the stages `split` and `split_texts`: assign origins to folds and parts, and count them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
-from lamina.data.sources.members import some, to_nfc
-from lamina.data.sources.metadata import TABLE
-from lamina.errors import UserError
+from lamina.data.given_test import column_of, given_test, read_metadata
 from lamina.inputs.targets import find_separator, write_targets
 from lamina.maths.crossvalidation import SPARE, partition
-from lamina.maths.published_split import Flags, find_published_test, split_around
+from lamina.maths.published_split import Flags, split_around
 from lamina.maths.quarters import cut_numbers
 from lamina.maths.splits import FOLDS, UNKNOWN, SplitConfig, split_origins
 from lamina.tasks.registry import TASKS
@@ -22,7 +19,6 @@ from lamina.tasks.registry import TASKS
 RAW: Final = Path("data/raw")
 OTHERS: Final = "others"  # values of a column that few origins have
 METADATA: Final = "metadata.parquet"  # in data/split
-GivenTest: TypeAlias = Callable[[Sequence[str]], Flags]  # from names to whether each is of the given test set
 MANIFEST: Final = ["id", "origin", "label", "copy", "fold", "part"]
 
 
@@ -59,46 +55,6 @@ def class_labels(rows: pd.DataFrame) -> "pd.Series[str]":
     return labels
 
 
-def read_metadata(raw: Path) -> pd.DataFrame | None:
-    """Read the columns of `source.metadata` by the name of the picture or text; None if there is no table."""
-    return pd.read_parquet(raw / TABLE).set_index("name") if (raw / TABLE).exists() else None
-
-
-def given_test(config: SplitConfig, metadata: pd.DataFrame | None) -> GivenTest | None:
-    """Return a function from names to whether each belongs to the given test set; None if `config` gives none."""
-    if config.test_pattern is not None:
-        return partial(find_published_test, pattern=config.test_pattern)
-    if config.hold_out is None:
-        return None
-    ((name, given_values),) = config.hold_out.items()
-    column = _column(metadata, name, "split.hold_out")
-    values = [to_nfc(value) for value in given_values]  # as in the metadata
-    there = set(column.dropna())
-    missing = [value for value in values if value not in there]
-    if 0 < len(missing) < len(values):  # pictures of a mistyped value would be trained on
-        known = ", ".join(sorted(there)[:10])
-        raise UserError(f"split.hold_out: nothing has {name} {' or '.join(missing)}; its values are {known}")
-
-    def find(names: Sequence[str]) -> Flags:
-        given = column.reindex(list(names))
-        found = given.isin(values).to_numpy(bool)
-        if found.all() or not found.any():
-            known = ", ".join(sorted(there)[:10])
-            raise UserError(
-                f"split.hold_out: {'all' if found.all() else 'none'} of {len(names)} have {name} "
-                f"{' or '.join(values)}; its values are {known}"
-            )
-        unknown = given.index[given.isna()]
-        if len(unknown):
-            raise UserError(
-                f"split.hold_out: {len(unknown)} of {len(names)} have no {name} ({some(unknown)}), so they may belong "
-                f"to {' or '.join(values)}; write it into source.metadata, or a word such as unknown to train on them"
-            )
-        return found
-
-    return find
-
-
 def strata(
     rows: pd.DataFrame,
     config: SplitConfig,
@@ -122,7 +78,7 @@ def strata(
     labels = class_labels(rows)
     if config.stratify is None:
         return labels
-    column = _column(metadata, config.stratify, "split.stratify").reindex(rows["name"]).set_axis(rows.index)
+    column = column_of(metadata, config.stratify, "split.stratify").reindex(rows["name"]).set_axis(rows.index)
     cut = cut_numbers(column)
     values = column.fillna(UNKNOWN) if cut is None else cut.astype(str)
     if cut is not None or find_separator(column.dropna()):
@@ -154,18 +110,9 @@ def wanted_folds(rows: pd.DataFrame, config: SplitConfig, raw: Path) -> tuple[Fl
     """
     metadata = read_metadata(raw)
     if config.stratify is not None:
-        _column(metadata, config.stratify, "split.stratify")
+        column_of(metadata, config.stratify, "split.stratify")
     find_test = given_test(config, metadata)
     return find_test and find_test(list(rows["name"])), metadata
-
-
-def _column(metadata: pd.DataFrame | None, name: str, key: str) -> "pd.Series[str]":
-    if metadata is None:
-        raise UserError(f"{key}: names the column {name!r}, but there is no metadata; set source.metadata")
-    if name not in metadata:
-        raise UserError(f"{key}: source.metadata has no column {name!r}; it has {', '.join(map(str, metadata))}")
-    column: pd.Series[str] = metadata[name]
-    return column
 
 
 def write_metadata(metadata: pd.DataFrame | None, rows: pd.DataFrame, folder: Path) -> None:

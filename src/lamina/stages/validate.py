@@ -21,6 +21,7 @@ from lamina.data.drift import (
     read_profile,
 )
 from lamina.data.filters import FilterConfig
+from lamina.data.given_test import given_test, read_metadata
 from lamina.data.profile import profile
 from lamina.data.sources.config import SourceConfig
 from lamina.data.verdicts import count_classes
@@ -28,9 +29,9 @@ from lamina.errors import UserError
 from lamina.files import staged, write_json
 from lamina.maths.crossvalidation import SPARE, AssessConfig
 from lamina.maths.drift import independent
+from lamina.maths.published_split import GivenTest
 from lamina.maths.splits import FOLDS, SplitConfig
 from lamina.stages import entry
-from lamina.stages.folds import GivenTest, given_test, read_metadata
 from lamina.tracking.data_docs import page
 from lamina.tracking.expectations import Finding, Suite, check
 from lamina.tracking.suites import COLORED, DRIFT, LABELED, PUBLISHED, SUITES

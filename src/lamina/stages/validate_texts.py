@@ -12,8 +12,8 @@ from lamina.config import read_params
 from lamina.data.drift import Values
 from lamina.data.texts import TEXTS as TEXTS_FILE
 from lamina.maths.crossvalidation import SPARE
+from lamina.maths.published_split import GivenTest
 from lamina.stages import entry
-from lamina.stages.folds import GivenTest
 from lamina.stages.validate import (
     Content,
     Tables,
