@@ -56,7 +56,7 @@ class TuneConfig(Config):
     learning_rate: LogRange
     dropout: DropoutRange
     decay: LogRange
-    penalty: PenaltyRange = (0.1, 100.0)
+    penalty: PenaltyRange = (0.1, 1000.0)
 
 
 def search(
