@@ -125,7 +125,7 @@ def _pruner(kind: str, epochs: int) -> Any:
 
 def _epochs(settings: RunSettings, config: TuneConfig) -> int:
     own: int = getattr(settings, "epochs", 1)
-    return config.epochs or own
+    return min(own, config.epochs or own)
 
 
 def _try(
