@@ -40,10 +40,10 @@ class LinearModel:
         if self.link == "linear":
             return logits
         log_shares = logits if self.link == "softmax" else -np.logaddexp(0, -logits)
-        if self.link == "sigmoid":
-            return np.asarray(np.exp(log_shares))
-        shares: Floats = np.exp(log_shares - log_shares.max(axis=1, keepdims=True))  # one of them is 1, however small
-        return shares / shares.sum(axis=1, keepdims=True)
+        if self.link != "sigmoid":
+            log_shares = log_shares - log_shares.max(axis=1, keepdims=True)  # so that one share is 1, however small
+        shares: Floats = np.exp(log_shares)
+        return shares if self.link == "sigmoid" else np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
 
 
 def build_linear(fitted: LinearModel, name: str) -> Any:
