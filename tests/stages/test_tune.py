@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from lamina.config import section
 from lamina.errors import UserError
+from lamina.source_code import code_digest
 from lamina.stages.tune import TuneSummary, tune
 from lamina.tasks.runs import read_run
 from lamina.training.settings import GradientNumbers
@@ -162,6 +164,15 @@ def test_workers_of_one_machine_share_the_trials(system: Path) -> None:
     trials = pd.read_csv(system / "models/head/trials.csv")
     assert trials["number"].tolist() == list(range(5))
     assert not trials.duplicated(["learning_rate", "dropout", "decay"]).any()
+
+
+def test_a_search_with_other_code_is_another_study(tmp_path: Path) -> None:
+    """Old trials may be worth something else by it; of each module that decides this, an edit is another study."""
+    tuned(HEAD | {"dropout": "tune"}, tmp_path, trials=1)
+    (study,) = optuna.get_all_study_summaries(f"sqlite:///{next(tmp_path.glob('studies/*.db'))}")
+    identity = study.user_attrs["identity"]
+    assert identity["search"] == code_digest("lamina.tuning.search")
+    assert identity["code"] == code_digest("lamina.tasks.classify.learning")
 
 
 # ---- any setting
