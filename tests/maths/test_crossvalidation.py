@@ -89,7 +89,7 @@ def test_one_fold_is_refused() -> None:
 
 
 def test_shuffled_labels_have_the_same_counts_and_one_label_for_each_unit() -> None:
-    table = pictures(10, 3, 5)
+    table = pictures(10, 3, 5).assign(fold="train")
     table.loc[::2, "label"] = "class-9"  # origins now hold two classes
     shuffled = shuffle_labels(table, 1)
     pd.testing.assert_frame_equal(shuffled.drop(columns="label"), table.drop(columns="label"))
@@ -99,6 +99,28 @@ def test_shuffled_labels_have_the_same_counts_and_one_label_for_each_unit() -> N
     assert (shuffled["label"] != table["label"]).mean() > 0.4
     pd.testing.assert_frame_equal(shuffle_labels(table, 1), shuffled)
     assert (shuffle_labels(table, 2)["label"] != shuffled["label"]).any()
+
+
+def few_of_a_class(origins: int) -> pd.DataFrame:
+    """A manifest with 60 origins, of which so many have the class `c`."""
+    folds, numbers = ["train", "train", "test", "validation"] * 15, range(60)
+    labels = ["c" if number < origins else "ab"[number % 2] for number in numbers]
+    return pd.DataFrame({"origin": [f"o{number:02}" for number in numbers], "label": labels, "fold": folds, "copy": 0})
+
+
+def test_every_class_is_still_in_training_when_labels_are_shuffled() -> None:
+    table = few_of_a_class(3)
+    for seed in range(40):
+        shuffled = shuffle_labels(table, seed)
+        assert set(shuffled.loc[table["fold"] == "train", "label"]) == {"a", "b", "c"}
+        assert sorted(shuffled["label"]) == sorted(table["label"])
+
+
+def test_a_class_that_never_gets_into_training_is_said() -> None:
+    table = few_of_a_class(1)
+    only = table.assign(fold=["train"] + ["test"] * 59, label=["c", *table["label"][1:]])
+    with pytest.raises(UserError, match=r"^assess\.control: after each of 100 shuffles a class is missing in training"):
+        shuffle_labels(only, 1)
 
 
 def test_the_false_alarm_rate_of_the_control_is_as_stated() -> None:

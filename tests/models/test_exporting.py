@@ -126,7 +126,7 @@ def test_no_use_is_reported(saved: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_answers_of_eight_bits_are_not_rounded_to_256_values() -> None:
-    """The last layer keeps float32; a linear classifier has no other, and 8 bits."""
+    """The last layer keeps float32; a linear classifier has no other: its weights have 8 bits, its answers do not."""
     from lamina.models.exporting import freeze
     from lamina.models.quantizing import quantize
 
@@ -141,7 +141,9 @@ def test_answers_of_eight_bits_are_not_rounded_to_256_values() -> None:
     hidden = keras.layers.Dense(6, activation="relu")(words)
     dense = keras.Model(words, keras.layers.Dense(2, activation="softmax")(hidden))
     assert kinds(dense)[-2:] == ["MatMul", "Softmax"]
-    assert kinds(keras.Model(words, keras.layers.Dense(2, activation="softmax")(words)))[-1] == "QuantizeLinear"
+    linear = kinds(keras.Model(words, keras.layers.Dense(2, activation="softmax")(words)))
+    assert linear[-1] == "Softmax"
+    assert "QuantizeLinear" in linear
 
 
 @pytest.mark.parametrize("spoil", [lambda p: p + 2 * TOLERANCE, lambda p: p * np.nan, lambda p: p[:, :2]])

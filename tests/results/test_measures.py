@@ -10,6 +10,7 @@ import pytest
 from lamina.errors import UserError
 from lamina.results.baselines import baseline_path, baseline_text, change, read_baseline, read_present
 from lamina.results.judgement import judge
+from lamina.results.measure_names import HIGHER_IS_BETTER
 from lamina.results.measures import MEASURES, Answers, Measure
 
 F1, MAE = MEASURES["f1"], MEASURES["mae"]
@@ -31,6 +32,11 @@ def numbers(errors: np.ndarray, targets: np.ndarray = TARGETS) -> Answers:
 
 def labels(predicted: Sequence[str], truth: Sequence[str] = LABELS) -> Answers:
     return answers(F1, truth, predicted)
+
+
+def test_every_measure_says_where_better_values_lie() -> None:
+    assert HIGHER_IS_BETTER.keys() == MEASURES.keys()
+    assert {name for name, measure in MEASURES.items() if measure.higher_is_better} == {"accuracy", "f1"}
 
 
 def verdict(measure: Measure, before: Answers, after: Answers) -> tuple[bool, str]:

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
 from lamina.config import section
 from lamina.errors import UserError
+from lamina.source_code import code_digest
 from lamina.stages.tune import TuneSummary, tune
 from lamina.tasks.runs import read_run
 from lamina.training.settings import GradientNumbers
@@ -164,6 +166,15 @@ def test_workers_of_one_machine_share_the_trials(system: Path) -> None:
     assert not trials.duplicated(["learning_rate", "dropout", "decay"]).any()
 
 
+def test_a_search_with_other_code_is_another_study(tmp_path: Path) -> None:
+    """Old trials may be worth something else by it; of each module that decides this, an edit is another study."""
+    tuned(HEAD | {"dropout": "tune"}, tmp_path, trials=1)
+    (study,) = optuna.get_all_study_summaries(f"sqlite:///{next(tmp_path.glob('studies/*.db'))}")
+    identity = study.user_attrs["identity"]
+    assert identity["search"] == code_digest("lamina.tuning.search")
+    assert identity["code"] == code_digest("lamina.tasks.classify.learning")
+
+
 # ---- any setting
 
 
@@ -199,9 +210,42 @@ def test_any_setting_can_be_tuned_and_is_trained_with(tmp_path: Path, monkeypatc
             r"tune: no setting 'weights' can be tuned; available: epochs, .*, cutmix$",
         ),
         ({"learning_rate": [0.1, 0.2]}, r"tune\.learning_rate: write learning_rate: tune, and its range into"),
+        ({"batch_size": [64, 16]}, r"tune\.batch_size: expected \[low, high\] with low below high"),
+        ({"views": [1, 4]}, r"tune: no setting 'views' can be tuned; available: epochs, "),
+        (
+            {"network": ["small_cnn", "mobilenet_v2"], "first_size": [None, 8]},
+            r"tune\.first_size: int 8: Value error, first_size: small_cnn takes pictures of one size only",
+        ),
     ],
     ids=str,
 )
 def test_what_cannot_be_tuned_is_refused_with_its_place(given: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         read_run({"runs": {"x": NETWORK | {"tune": given}}}, "x")
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "values"),
+    [
+        (HEAD, "fine_tune", [None, {"layers": 1, "epochs": 1, "learning_rate": 1e-5}]),
+        (COLORS, "flip_tta", [False, True]),
+        (HEAD | {"task": "regress", "target": "size"}, "target", ["size", "age"]),
+        (HEAD | {"task": "multilabel", "targets": ["seen"]}, "targets", [["seen"], ["kind"]]),
+    ],
+)
+def test_what_trials_train_without_cannot_be_tuned(settings: dict[str, Any], name: str, values: list[object]) -> None:
+    with pytest.raises(UserError, match=f"tune: no setting '{name}' can be tuned; available: epochs, "):
+        read_run({"runs": {"x": settings | {"tune": {name: values}}}}, "x")
+
+
+def test_settings_that_do_not_go_together_are_refused_before_the_search() -> None:
+    tune = {"schedule": ["cosine", "decay"], "warmup": [0.0, 0.2]}
+    words = r"tune: schedule 'decay', warmup 0\.2: Value error, warmup: only the schedule cosine has one, got 0\.2"
+    with pytest.raises(UserError, match=words):
+        read_run({"runs": {"x": NETWORK | {"decay": 0, "schedule": "cosine", "tune": tune}}}, "x")
+
+
+@pytest.mark.parametrize(("most", "trained"), [(2, 2), (9, 4), (None, 4)])
+def test_a_trial_trains_no_longer_than_the_run(most: int | None, trained: int, tmp_path: Path) -> None:
+    _, trials = tuned(HEAD | {"dropout": "tune", "epochs": 4}, tmp_path, trials=1, epochs=most)
+    assert trials["epochs"].tolist() == [trained]

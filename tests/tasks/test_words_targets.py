@@ -26,7 +26,7 @@ from lamina.stages.report import report
 from lamina.stages.tune import TuneConfig, tune
 from lamina.tasks.registry import TASKS
 from lamina.tasks.runs import read_run
-from systems import TUNE, learner_of, stage_of, train_run
+from systems import TUNE, learner_of, params_of, stage_of, train_run
 from texts import DENSE, LOGISTIC, NB_SVM, RIDGE, filtered_system, opinions, words_system
 
 LABELS = {"task": "multilabel", "targets": ["seen"]}
@@ -130,11 +130,19 @@ def test_ridge_is_that_of_a_standardized_number_in_any_unit(system: Path, monkey
     assert not learner.is_random
 
 
+@pytest.mark.parametrize(("name", "penalty"), [("ridge", 100.0), ("logistic", 1.0)])
+def test_each_linear_model_has_a_penalty_of_its_own_by_default(name: str, penalty: float) -> None:
+    given = {key: value for key, value in RUNS[name].items() if key != "penalty"}
+    assert read_run(params_of({"run": given}), "run").settings.given_numbers().model_dump() == {"penalty": penalty}
+    low, high = section({"tune": TUNE}, "tune", TuneConfig).penalty
+    assert low < penalty < high
+
+
 def test_the_penalty_of_ridge_is_tuned_to_the_least_error(
     system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(system)
-    stage = stage_of(RUNS["ridge"] | {"penalty": "tune"}, tmp_path, tune=TUNE | {"penalty": [0.1, 1000.0]})
+    stage = stage_of(RUNS["ridge"] | {"penalty": "tune"}, tmp_path)
     found = tune(stage, section(stage.params, "tune", TuneConfig), studies=tmp_path / "studies")
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert trials["penalty"].nunique() == len(trials) == TUNE["trials"]

@@ -1,5 +1,7 @@
 """Linear classifiers agree with scikit-learn's own, give probabilities, and NB-SVM is what its paper says."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,7 +9,7 @@ from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
-from lamina.training.linear import LinearModel, fit_logistic, fit_nbsvm, log_count_ratio
+from lamina.training.linear import LinearModel, build_linear, fit_logistic, fit_nbsvm, log_count_ratio
 
 
 def problem(classes: int, rows: int = 300, width: int = 40, seed: int = 0) -> tuple[csr_matrix, NDArray[np.int64]]:
@@ -108,3 +110,20 @@ def test_a_class_that_does_not_occur_is_refused(fit: object) -> None:
 def test_a_classifier_of_its_own_numbers() -> None:
     found = LinearModel(coef=np.eye(2), bias=np.zeros(2), link="one_vs_rest")
     assert found.predict(np.array([[0.0, 0.0]])).tolist() == [[0.5, 0.5]]
+
+
+@pytest.mark.parametrize("scale", [1.0, 40.0, 400.0])
+def test_a_text_that_is_unlike_every_class_gets_shares(scale: float) -> None:
+    """All sigmoids vanish then, in float32 and, at the largest scale, in float64."""
+    logits = scale * np.array([[-3.0, -3.0 + 0.5 / scale, -5.0]])
+    found = LinearModel(coef=logits, bias=np.zeros(3), link="one_vs_rest")
+    by_hand = np.array([divided_by_their_sum(logits[0])])
+    np.testing.assert_allclose(found.predict(np.ones((1, 1))), by_hand, rtol=1e-9, atol=1e-300)
+    built = build_linear(found, "classes").predict(np.ones((1, 1), np.float32), verbose=0)
+    np.testing.assert_allclose(built, by_hand, rtol=1e-4, atol=1e-30)
+
+
+def divided_by_their_sum(logits: np.ndarray) -> np.ndarray:
+    """Sigmoids divided by their sum, with 28 digits."""
+    shares = [1 / (1 + Decimal(-float(one)).exp()) for one in logits]
+    return np.array([float(share / sum(shares)) for share in shares])

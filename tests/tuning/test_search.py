@@ -1,7 +1,11 @@
 """The search: interrupted, with fewer trials, and what the pruners end."""
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,11 +13,15 @@ import pytest
 
 from lamina.config import section
 from lamina.errors import UserError
-from lamina.tuning.places import place_of
+from lamina.tasks.runs import read_run
+from lamina.training.history import DivergedError, EpochRow
+from lamina.training.learner import TrainingOptions
+from lamina.training.settings import GradientNumbers, RunSettings
+from lamina.tuning.places import Direction, place_of
 from lamina.tuning.search import TuneConfig, search
 from lamina.tuning.studies import resume
 from nightly import by_time
-from searching import EPOCHS, IDENTITY, RANGES, Hill, config, searched
+from searching import EPOCHS, IDENTITY, RANGES, RUN, Hill, config, searched
 from systems import HEAD, TUNE, learner_of, write_classes_as_features
 
 PRUNERS = ("median", "hyperband", "none")
@@ -113,7 +121,7 @@ def test_trials_that_diverge_have_the_worst_value(tmp_path: Path, monkeypatch: p
     resume(place)
     asked = section({"tune": TUNE | {"trials": 2}}, "tune", TuneConfig)
     _, _, trials = search(learner, asked, place, measure="accuracy", name="head", seed=1)
-    assert trials["value"].tolist() == [0, 0]
+    assert trials["value"].tolist() == [-math.inf, -math.inf]
     assert trials["epochs"].tolist() == [0, 0]
 
 
@@ -124,3 +132,71 @@ def test_a_direction_of_minimize_takes_the_smallest_value(tmp_path: Path) -> Non
     numbers, _, trials = search(Hill(), config(6, pruner="none"), place, measure="accuracy", name="hill", seed=7)
     assert numbers.learning_rate == trials.loc[trials["value"].idxmin(), "learning_rate"]
     assert trials["value"].nunique() > 1
+
+
+# ---- what a trial is worth
+
+
+@dataclass(frozen=True)
+class Scripted:
+    """A learner whose history is known. rows: of a training with these settings, or what it raises."""
+
+    settings: RunSettings
+    rows: Callable[[RunSettings], list[EpochRow]]
+
+    def learn(self, numbers: GradientNumbers, options: TrainingOptions) -> "Scripted":
+        for row in self.history:
+            options.on_epoch(row)
+        return self
+
+    @property
+    def history(self) -> list[EpochRow]:
+        return self.rows(self.settings)
+
+
+def scripted(
+    folder: Path, rows: Callable[[RunSettings], list[EpochRow]], direction: Direction, **changes: Any
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Search with a scripted learner; return what was found of the settings, and the trials."""
+    place = place_of("hill", "tests", IDENTITY, folder, direction)
+    resume(place)
+    learner = Scripted(read_run({"runs": {"hill": RUN | changes}}, "hill").settings, rows)
+    asked = config(6, pruner="none")
+    _, found, trials = search(learner, asked, place, measure="accuracy", name="hill", seed=7)  # type: ignore[arg-type]
+    return found, trials
+
+
+@pytest.mark.parametrize(("direction", "value"), [("maximize", 0.0), ("minimize", 2e6)])
+def test_a_trial_that_diverges_is_worse_than_the_worst_in_any_unit(
+    direction: Direction, value: float, tmp_path: Path
+) -> None:
+    trainings = count()
+
+    def rows(settings: RunSettings) -> list[EpochRow]:
+        if next(trainings) == 0:
+            raise DivergedError("the loss is not finite")
+        return [{"epoch": 1, "validation_accuracy": value, "validation_loss": 1.0}]
+
+    found, trials = scripted(tmp_path, rows, direction, learning_rate=0.1, tune={"batch_size": [2, 2**16]})
+    assert [math.isfinite(one) for one in trials["value"]] == [False] + [True] * 5
+    assert found["batch_size"] == trials["batch_size"][1]
+
+
+def test_a_trial_is_worth_the_epoch_that_its_own_patience_keeps(tmp_path: Path) -> None:
+    def rows(settings: RunSettings) -> list[EpochRow]:
+        pairs = enumerate([(0.9, 1.0), (0.5, 2.0)], start=1)
+        return [{"epoch": epoch, "validation_accuracy": one, "validation_loss": loss} for epoch, (one, loss) in pairs]
+
+    found, trials = scripted(tmp_path, rows, "maximize", tune={"patience": [None, 3]})
+    assert set(trials["patience"].isna()) == {True, False}
+    assert trials["value"].tolist() == np.where(trials["patience"].isna(), 0.5, 0.9).tolist()
+    assert found == {"patience": 3}
+
+
+def test_whole_ends_of_a_range_of_any_numbers_are_no_range_of_whole_numbers(tmp_path: Path) -> None:
+    def rows(settings: RunSettings) -> list[EpochRow]:
+        return [{"epoch": 1, "validation_accuracy": 0.5, "validation_loss": 1.0}]
+
+    _, trials = scripted(tmp_path, rows, "maximize", tune={"mixup": [0, 1], "batch_size": [2, 9]})
+    assert trials["mixup"].between(0, 1, inclusive="neither").all()
+    assert all(type(one) is int for one in trials["batch_size"].tolist())

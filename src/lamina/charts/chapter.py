@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, Protocol
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -104,7 +105,7 @@ def _drawn_curve(run: TrainedRun, measure: str, *, level: tuple[str, float] | No
 
 def _drawn_trials(run: TrainedRun, measure: str) -> list[Markup]:
     """Draw the trials in their order and by a tuned number; nothing where none came to a value."""
-    if not run.trials["value"].notna().any():
+    if not np.isfinite(run.trials["value"].to_numpy(dtype=float)).any():
         return []
     tried = figures.TRIED[measure]
     what = f"{tried[0].upper()}{tried[1:]} of {len(run.trials)} trials of {run.name}"

@@ -19,8 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from lamina.results.measures import MEASURES, Measure
-from lamina.tuning.importance import number_columns
-from lamina.tuning.numbers import LINEAR
+from lamina.tuning.importance import is_logarithmic, number_columns
 
 INK = "#4a4560"
 LINE = "#dcd8e6"
@@ -143,7 +142,7 @@ def scatter(trials: pd.DataFrame, measure: str = "accuracy") -> Figure:
             .iloc[0]
         )
         axes.scatter([best[number]], [best["value"]], s=110, facecolors="none", edgecolors=PINK, linewidths=1.8)
-    if number not in LINEAR:
+    if is_logarithmic(valued[number]):
         axes.set_xscale("log")
         _decades(axes.xaxis, valued[number].max() / valued[number].min())
     _tried(axes, valued, measure)

@@ -24,7 +24,8 @@ from lamina.maths.comparison import holm
 from lamina.results.baselines import accepted_runs, baseline_path, baseline_text, change, difference, read_present
 from lamina.results.champion import Champion, champion_path, choose, read_champion
 from lamina.results.judgement import DEFAULT_RULE, Rule, judge
-from lamina.results.measures import MEASURES, Change, MeasureName
+from lamina.results.measure_names import MeasureName
+from lamina.results.measures import MEASURES, Change
 from lamina.results.record import system_name
 from lamina.results.run_facts import (
     AllRunFacts,

@@ -7,6 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lamina.errors import UserError
+
+TRIES: Final = 100
 SHUFFLES: Final = 9999
 _LABELS_AT_ONCE: Final = 10**6  # in memory
 LEVEL: Final = 0.001  # one false alarm in a thousand sound runs
@@ -18,15 +21,29 @@ def shuffle_labels(manifest: pd.DataFrame, seed: int) -> pd.DataFrame:
     Rows of one origin and class, copies included, keep a common label: otherwise a network could recognize in the test
     fold an origin that it saw in training.
 
+    A shuffle that leaves the fold `train` without a class is drawn again: nothing could be trained. `chance_test` stays
+    exact, since its shuffles leave the labels of that fold as they are.
+
     Args:
-        manifest: `origin`, `label`.
+        manifest: `origin`, `label`, `fold`.
         seed: of the shuffle.
 
     Returns:
         The same manifest with other labels.
+
+    Raises:
+        UserError: if a class is missing in training after each of `TRIES` shuffles.
     """
     labels = np.array(_by_unit(manifest).size().index.get_level_values("label"), dtype=np.object_)
-    return manifest.assign(label=np.random.default_rng(seed).permutation(labels)[units(manifest)])
+    random, unit, train = np.random.default_rng(seed), units(manifest), (manifest["fold"] == "train").to_numpy()
+    for _ in range(TRIES):
+        shuffled = random.permutation(labels)[unit]
+        if len(set(shuffled[train])) == len(set(labels)):
+            return manifest.assign(label=shuffled)
+    raise UserError(
+        f"assess.control: after each of {TRIES} shuffles a class is missing in training, because few origins have it; "
+        "add origins, leave the class out with source.classes, or set control: false for this run"
+    )
 
 
 def chance_test(label: npt.ArrayLike, predicted: npt.ArrayLike, unit: npt.ArrayLike, *, seed: int) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lamina.errors import UserError
-from lamina.maths.control import SHUFFLES, against_chance
+from lamina.maths.control import SHUFFLES, TRIES, against_chance
 
-TRIES: Final = 100
 ROUNDING: Final = 1e-12  # as a share of the measure, which may have any unit
 
 Places = npt.NDArray[np.intp]

@@ -19,7 +19,7 @@ def quantize(network: Any, examples: Any) -> Any:
     """Quantize the weights and values of a network, after training: symmetric weights by channel, values by range.
 
     The last layer stays in float32: of 8 bits, an answer would be one of 256 values, and none beyond those of the
-    examples. A linear classifier has no other layer: its weights have 8 bits, too.
+    examples. A linear classifier has no other layer: its weights have 8 bits, too, but its answers do not.
 
     The same network and examples give the same result.
 
@@ -70,7 +70,7 @@ def quantize(network: Any, examples: Any) -> Any:
 
 
 def _last_layer(nodes: Any) -> list[str]:
-    """Name the nodes of a graph that no layer with weights comes after; nothing where there is one such layer only."""
+    """Name the nodes of a graph that no layer with weights comes after; without that layer where there is no other."""
     leads: set[str] = set()  # the tensors that a layer with weights is computed from
     last = []
     for node in reversed(nodes):
@@ -79,4 +79,4 @@ def _last_layer(nodes: Any) -> list[str]:
         if node.op_type in HEAVY or leads.intersection(node.output):
             leads.update(node.input)
     hidden = {node.name for node in nodes if node.op_type in HEAVY} - {node.name for node in last}
-    return [node.name for node in last] if hidden else []
+    return [node.name for node in last if hidden or node.op_type not in HEAVY]

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.results.folders import is_ensemble, results_folder
-from lamina.results.measures import MEASURES, MeasureName
+from lamina.results.measure_names import MeasureName
+from lamina.results.measures import MEASURES
 
 REMEDY = "make it with `dvc repro`, or fetch it with `dvc pull`"
 

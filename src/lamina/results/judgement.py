@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from lamina.maths.comparison import prediction_limits
-from lamina.results.measures import MEASURES, Change, Measure, MeasureName
+from lamina.results.measure_names import MeasureName
+from lamina.results.measures import MEASURES, Change, Measure
 
 ENOUGH: Final = 3  # trainings of one run that show how much seeds make: itself and two repeats
 ROUNDING: Final = 1e-9  # a loss of exactly the margin is not more than it

@@ -6,14 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lamina.errors import UserError
-
-MeasureName: TypeAlias = Literal["accuracy", "f1", "mae", "mse"]
+from lamina.results.measure_names import HIGHER_IS_BETTER, MeasureName
 
 # the cells of a baseline's line, by the picture's id
 Answers: TypeAlias = dict[str, tuple[str, ...]]
@@ -60,7 +59,6 @@ class Measure(ABC):
         name: In `metrics.json`.
         title: In tables and messages.
         spec: Format of its values.
-        higher_is_better: False for errors.
         share: Whether it is a share, from 0 to 1.
         columns: Of `predictions.parquet`, which a baseline keeps in addition to `id`.
         truth: A column there that follows from the true answer alone, which a baseline keeps, too, where there is one.
@@ -71,12 +69,16 @@ class Measure(ABC):
     name: ClassVar[MeasureName]
     title: ClassVar[str]
     spec: ClassVar[str]
-    higher_is_better: ClassVar[bool]
     share: ClassVar[bool]
     columns: ClassVar[tuple[str, ...]]
     truth: ClassVar[str | None] = None
     margin: ClassVar[float]
     legend: ClassVar[str]
+
+    @property
+    def higher_is_better(self) -> bool:
+        """False for errors."""
+        return HIGHER_IS_BETTER[self.name]
 
     @abstractmethod
     def cells(self, values: Sequence[Any]) -> tuple[str, ...]:
@@ -121,7 +123,6 @@ class Accuracy(Measure):
     name = "accuracy"
     title = "accuracy"
     spec = ".3f"
-    higher_is_better = True
     share = True
     columns = ("label", "predicted")
     margin = 0.1
@@ -235,7 +236,6 @@ class MeanSquaredError(MeanMeasure):
     name = "mse"
     title = "MSE"
     spec = ".4g"
-    higher_is_better = False
     share = False
     columns = ("mse",)
     truth = "grey_mse"  # of a and b 0 everywhere
@@ -270,7 +270,6 @@ class MeanAbsoluteError(MeanMeasure):
     name = "mae"
     title = "MAE"
     spec = ".4g"
-    higher_is_better = False
     share = False
     columns = ("target", "predicted")
     margin = 0.02
@@ -302,7 +301,6 @@ class MeanF1(MeanMeasure):
     name = "f1"
     title = "F1 per example"
     spec = ".3f"
-    higher_is_better = True
     share = True
     columns = ("labels", "predicted")
     margin = 0.1

@@ -17,6 +17,7 @@ from lamina.config import section
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.results.record import system_name
+from lamina.source_code import code_digest
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
 from lamina.training.environment import environment
@@ -81,6 +82,7 @@ def _find(stage: RunStage, config: TuneConfig, studies: Path) -> tuple[Hyperpara
         "seed": stage.seed,
         "data": learner.digest,
         "code": run.task.training_code,
+        "search": code_digest(search.__module__),  # decides what a trial is worth, and how long it trains
         "environment": environment(),
     }
     place = place_of(run.name, system_name(Path()), identity, studies, run.task.direction)

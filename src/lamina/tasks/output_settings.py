@@ -35,6 +35,8 @@ class HeadSettings(GradientSettings):
     `weights`, where they are those of another run, start the head: a run with as many features and the same outputs.
     """
 
+    fixed = ("fine_tune",)
+
     fine_tune: FineTune | None = None
 
 
@@ -50,6 +52,8 @@ class NetworkSettings(PixelRecipe, GradientSettings):
         first_size: side in pixels of the pictures in the first quarter of the epochs; it grows to the full side in the
             last quarter (progressive resizing: Tan and Le, ICML 2021). null: always the full side.
     """
+
+    fixed = ("views",)
 
     network: Annotated[str, among("network", BACKBONES)]
     precision: Precision = "float32"

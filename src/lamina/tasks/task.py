@@ -27,6 +27,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
+from lamina.results.measure_names import HIGHER_IS_BETTER
 from lamina.source_code import code_digest, module_path
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from lamina.charts.chapter import Chapter, ShownRows
     from lamina.data.rows import Folders
-    from lamina.results.measures import MeasureName
+    from lamina.results.measure_names import MeasureName
     from lamina.results.metrics import Metrics
     from lamina.results.record import Record
     from lamina.results.serving import Serving
@@ -78,7 +79,7 @@ class Task:
     @property
     def direction(self) -> Direction:
         """Where better values of the measure lie."""
-        return "maximize" if self.measure in ("accuracy", "f1") else "minimize"
+        return "maximize" if HIGHER_IS_BETTER[self.measure] else "minimize"
 
     def settings_class(self, given: Mapping[str, Any]) -> "type[RunSettings]":
         """Return the class of a run's settings; given: the run's mapping in `params.yaml`."""

@@ -41,6 +41,9 @@ class LinearNumbers(Hyperparameters):
     penalty: Penalty
 
 
+TunablePenalty = Annotated[Penalty | Literal["tune"], or_tune("0 (excluded) to 1,000,000")]
+
+
 class LinearSettings(RunSettings):
     """A linear model over words, solved to the end: what any other run must beat.
 
@@ -53,7 +56,7 @@ class LinearSettings(RunSettings):
 
     weights: Literal["weights/random"] = "weights/random"
     network: str
-    penalty: Annotated[Penalty | Literal["tune"], or_tune("0 (excluded) to 1,000,000")] = 1.0
+    penalty: TunablePenalty = 1.0
 
 
 class ClassifierSettings(LinearSettings):
@@ -63,9 +66,10 @@ class ClassifierSettings(LinearSettings):
 
 
 class RidgeSettings(LinearSettings):
-    """Ridge regression over words."""
+    """Ridge regression over words. Good penalties lie between 80 and 300; 1 hardly shrinks any coefficient."""
 
     network: Annotated[Literal["ridge"], among_words(DENSE, RIDGE)]
+    penalty: TunablePenalty = 100.0
 
 
 def words_class(

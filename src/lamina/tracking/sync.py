@@ -119,7 +119,7 @@ def _log_trial(store: Store, run_id: str, experiment_id: str, files: TrackedRun,
     name = f"{files.run.name} trial {trial['number']}"
     child = store.client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
     names = {"value": f"validation_{files.task.measure}", "epochs": "epochs"}
-    measured = {names[name]: float(value) for name, value in trial.items() if name in names and value == value}
+    measured = {names[name]: float(value) for name, value in trial.items() if name in names and math.isfinite(value)}
     chosen = {name: str(value) for name, value in trial.items() if name not in {*names, "state", "number"}}
     store.client.log_batch(
         child,

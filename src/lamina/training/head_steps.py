@@ -240,12 +240,30 @@ def _from_columns(columns: list[Column]) -> State:
     return State(weights, slots, averages[0] if averages else None)
 
 
-def _stepped(column: Column, gradient: Array, rate: Array, change: Array) -> Column:
-    """Apply Keras' RMSprop to one variable."""
+def _whole(values: Array) -> Array:
+    return values
+
+
+def _replaced(values: Array, changed: Array) -> Array:
+    return changed
+
+
+def _stepped(
+    column: Column,
+    gradient: Array,
+    rate: Array,
+    change: Array,
+    *,
+    taken: Callable[[Array], Array] = _whole,
+    put: Callable[[Array, Array], Array] = _replaced,
+) -> Column:
+    """Apply Keras' RMSprop to one variable, or to the rows of it that `taken` takes and `put` puts back."""
     weights, slots, *averages = column
-    slots = RHO * slots + (1 - RHO) * gradient * gradient
-    weights = weights - rate * gradient * lax.rsqrt(slots + EPSILON)
-    return weights, slots, *(average + change * (weights - average) for average in averages)
+    # each line reads what the line before has put: XLA would otherwise compute it anew, from a copy of the whole
+    slots = put(slots, RHO * taken(slots) + (1 - RHO) * gradient * gradient)
+    weights = put(weights, taken(weights) - rate * gradient * lax.rsqrt(taken(slots) + EPSILON))
+    averages = [put(average, taken(average) + change * (taken(weights) - taken(average))) for average in averages]
+    return weights, slots, *averages
 
 
 def _hidden_step(
@@ -263,13 +281,8 @@ def _hidden_step(
         def put(values: Array, changed: Array) -> Array:
             return lax.dynamic_update_slice_in_dim(values, changed, start, 0)
 
-        weights, slots, *averages = column
-        gradient = taken(inputs, 1).T @ slopes
-        # each line reads what the line before has put: XLA would otherwise compute it anew, from a copy of the whole
-        slots = put(slots, RHO * taken(slots) + (1 - RHO) * gradient * gradient)
-        weights = put(weights, taken(weights) - rate * gradient * lax.rsqrt(taken(slots) + EPSILON))
-        averages = [put(average, taken(average) + change * (taken(weights) - taken(average))) for average in averages]
-        return (weights, slots, *averages), product + taken(next_inputs, 1) @ taken(weights)
+        column = _stepped(column, taken(inputs, 1).T @ slopes, rate, change, taken=taken, put=put)
+        return column, product + taken(next_inputs, 1) @ taken(column[0])
 
     column, product = _columns(state)[0], lax.pcast(jnp.zeros_like(slopes), _WIDTH, to="varying")
     width = len(column[0])

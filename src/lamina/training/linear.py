@@ -39,12 +39,11 @@ class LinearModel:
         logits = np.asarray(x @ self.coef + self.bias, np.float64)
         if self.link == "linear":
             return logits
-        if self.link == "softmax":
-            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        else:
-            shares = np.exp(-np.logaddexp(0, -logits))
-        total: Floats = shares if self.link == "sigmoid" else shares / shares.sum(axis=1, keepdims=True)
-        return total
+        log_shares = logits if self.link == "softmax" else -np.logaddexp(0, -logits)
+        if self.link != "sigmoid":
+            log_shares = log_shares - log_shares.max(axis=1, keepdims=True)  # so that one share is 1, however small
+        shares: Floats = np.exp(log_shares)
+        return shares if self.link == "sigmoid" else np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float64)
 
 
 def build_linear(fitted: LinearModel, name: str) -> Any:
@@ -53,12 +52,12 @@ def build_linear(fitted: LinearModel, name: str) -> Any:
 
     width, units = fitted.coef.shape
     words = keras.Input((width,), name="words")
-    activation = "sigmoid" if fitted.link == "one_vs_rest" else fitted.link
+    activation = "log_sigmoid" if fitted.link == "one_vs_rest" else fitted.link
     layer = keras.layers.Dense(units, activation=activation, name=name)
     x = layer(words)
     layer.set_weights([fitted.coef.astype(np.float32), fitted.bias.astype(np.float32)])
     if fitted.link == "one_vs_rest":
-        x = x / keras.ops.sum(x, axis=-1, keepdims=True)
+        x = keras.ops.softmax(x)  # the sigmoids divided by their sum, which would be 0 where all of them vanish
     return keras.Model(words, x, name="linear")
 
 

@@ -4,6 +4,7 @@ A task subclasses `RunSettings`, or `GradientSettings` where it trains by gradie
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias, cast
 
@@ -13,11 +14,12 @@ from lamina.config import PUBLISHED, SEEDS, Config, nearest, shown
 from lamina.files import file_digest
 from lamina.models.backbones import RANDOM, WEIGHTS_SUFFIXES
 from lamina.models.onnx_options import FROZEN_ONLY, ONNX
+from lamina.text import quoted
 
 TUNE: Final = "tune"
 MOST_EPOCHS: Final = 100_000
 MOST_ROWS: Final = 100_000  # of a batch
-FIXED: Final = ("task", "input", "weights", "seed", "tune")  # settings that cannot be tuned
+MOST_TOGETHER: Final = 10_000  # combinations of tuned values that are checked before the search
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 Dropout: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -90,6 +92,8 @@ class RunSettings(Config):
     """
 
     numbers: ClassVar[type[Hyperparameters]]
+    # settings that cannot be tuned; a subclass adds its own: what is learned, and what trials train without
+    fixed: ClassVar[tuple[str, ...]] = ("task", "input", "weights", "seed", "tune")
 
     task: str
     input: str
@@ -99,7 +103,8 @@ class RunSettings(Config):
 
     @model_validator(mode="after")
     def _can_be_tuned(self) -> Self:
-        known = [name for name in type(self).model_fields if name not in FIXED]
+        fixed = {name for kind in type(self).__mro__ for name in vars(kind).get("fixed", ())}
+        known = [name for name in type(self).model_fields if name not in fixed]
         for name, values in self.tune.items():
             if name in self.numbers.model_fields:
                 raise ValueError(f"tune.{name}: write {name}: tune, and its range into the section tune")
@@ -108,15 +113,19 @@ class RunSettings(Config):
             if len(values) < 2:
                 raise ValueError(f"tune.{name}: expected [low, high] or a list of two or more values")
             for value in values:
-                self._checked(name, value)
+                self._checked({name: value}, f"tune.{name}: {shown(value)}")
+            if len(values) == 2 and all(type(value) in (int, float) for value in values) and values[0] > values[1]:
+                raise ValueError(f"tune.{name}: expected [low, high] with low below high")
+        for together in islice(product(*self.tune.values()), MOST_TOGETHER if len(self.tune) > 1 else 0):
+            chosen = dict(zip(self.tune, together, strict=True))
+            self._checked(chosen, "tune: " + ", ".join(f"{name} {quoted(value)}" for name, value in chosen.items()))
         return self
 
-    def _checked(self, name: str, value: Any) -> None:
+    def _checked(self, changes: Mapping[str, Any], place: str) -> None:
         try:
-            self.with_settings({name: value})
+            self.with_settings(changes)
         except ValidationError as error:
-            problem = error.errors()[0]
-            raise ValueError(f"tune.{name}: {shown(value)}: {problem['msg']}") from None
+            raise ValueError(f"{place}: {error.errors()[0]['msg']}") from None
 
     def with_settings(self, changes: Mapping[str, Any]) -> Self:
         """Return the run's settings with some others, validated, and nothing more to tune but its numbers."""

@@ -1,5 +1,6 @@
 """Tuning with Optuna on the validation fold, in a study that resumes after a kill and that workers can share."""
 
+import math
 from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
@@ -15,7 +16,7 @@ from lamina.tuning.places import Place
 from lamina.tuning.studies import ENDED, open_study
 
 STARTUP: Final = 4  # trials drawn at random before the sampler learns from them
-DIVERGED: Final = {"maximize": 0.0, "minimize": 1e5}  # worse than any network: no two sRGB colors differ that much
+DIVERGED: Final = {"maximize": -math.inf, "minimize": math.inf}  # worse than any network, in any unit
 LOGARITHMIC: Final = 10  # ranges whose ends differ by this factor are searched on a logarithmic scale
 ETA: Final = 3  # one in three trials that reach a rung continues (Li et al. 2018)
 
@@ -56,7 +57,7 @@ class TuneConfig(Config):
     learning_rate: LogRange
     dropout: DropoutRange
     decay: LogRange
-    penalty: PenaltyRange = (0.1, 100.0)
+    penalty: PenaltyRange = (0.1, 1000.0)
 
 
 def search(
@@ -124,7 +125,7 @@ def _pruner(kind: str, epochs: int) -> Any:
 
 def _epochs(settings: RunSettings, config: TuneConfig) -> int:
     own: int = getattr(settings, "epochs", 1)
-    return config.epochs or own
+    return min(own, config.epochs or own)
 
 
 def _try(
@@ -135,17 +136,17 @@ def _try(
 
     settings = learner.settings
     found = {name: _suggest(trial, config, settings, name) for name in settings.tunable}
+    numbers = _numbers(settings, found)
     if settings.tune:
-        changed = settings.with_settings({name: found[name] for name in settings.tune})
-        learner = replace(learner, settings=changed)
-    epochs = _epochs(learner.settings, config)
+        settings = settings.with_settings({name: found[name] for name in settings.tune})
+        learner = replace(learner, settings=settings)
+    epochs = _epochs(settings, config)
 
     def report(row: dict[str, float]) -> None:
         trial.report(row[measured], int(row["epoch"]))
         if row["epoch"] < epochs and trial.should_prune():
             raise optuna.TrialPruned
 
-    numbers = _numbers(settings, found)
     try:
         learned = learner.learn(numbers, TrainingOptions(epochs=epochs, on_epoch=report, what=what))
         return float(kept_row(learned.history, getattr(settings, "patience", None))[measured])
@@ -159,7 +160,8 @@ def _suggest(trial: Any, config: TuneConfig, settings: RunSettings, name: str) -
     if name not in settings.tune:
         low, high = getattr(config, name)
         return float(trial.suggest_float(name, low, high, log=name not in LINEAR))
-    values = settings.tune[name]
+    # validated: 0 and 1 of a setting of any number between them are no range of whole numbers
+    values = [getattr(settings.with_settings({name: value}), name) for value in settings.tune[name]]
     if len(values) == 2 and all(type(value) is int for value in values):
         return trial.suggest_int(name, *values)
     if len(values) == 2 and all(type(value) in (int, float) for value in values):

@@ -75,6 +75,32 @@ def test_equal_numbers_are_refused(cell: str, tmp_path: Path, monkeypatch: pytes
         opened(NETWORK_RUN)
 
 
+@pytest.mark.parametrize(
+    ("start", "step", "is_refused"),
+    [
+        (1.7e9, 100, True),
+        (2.459e6, 1, True),
+        (2.459e6, 100, False),
+        (0, 1e37, True),
+        (1990, 1, False),
+        (0, 1e-30, False),
+    ],
+)
+def test_numbers_that_float32_cannot_tell_apart_are_refused(
+    start: float, step: float, is_refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Timestamps of a day, or Julian dates of a week, would be learned in steps as large as what is to be learned."""
+    monkeypatch.chdir(write_answered_stripes(tmp_path))
+    write_target_table(Path(), "regress", {"level": [start + step * number for number in range(88)]})
+    if not is_refused:
+        assert opened().moments_of_target[1] == pytest.approx(step * np.std(range(40)), rel=1e-3)
+        return
+    with pytest.raises(
+        UserError, match=r"^target: 'level' lies between \S+ and \S+: networks compute with seven digits"
+    ):
+        opened()
+
+
 def test_a_head_learns_the_number() -> None:
     learner = opened()
     learned = learner.learn(GIVEN)

@@ -28,6 +28,8 @@ class ColorizeSettings(PixelRecipe, GradientSettings):
             augmentation), in twice the time. While training, the picture alone is evaluated.
     """
 
+    fixed = ("flip_tta",)
+
     input: Literal["pixels"]
     encoder: Annotated[str, among("network", BACKBONES)]
     preprocess: Convention

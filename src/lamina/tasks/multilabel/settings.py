@@ -33,6 +33,8 @@ class LabelSettings(RunSettings):
             (`lamina.inputs.targets.read_label_sets`).
     """
 
+    fixed = ("targets",)
+
     targets: Columns
 
 

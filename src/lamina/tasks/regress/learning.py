@@ -4,7 +4,7 @@ Importing this imports no TensorFlow: a head trains without it (`lamina.training
 """
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from lamina.tasks.regress.trainer import NumberTrainer
     from lamina.training.head_steps import Fold
     from lamina.training.objectives import NumberObjective
+
+
+_FINEST: Final = 0.01  # of the numbers' standard deviation: the largest step between neighbors in float32
 
 
 class NumberLearner(MetadataLearner):
@@ -103,10 +106,12 @@ def open_learner(setup: Setup) -> NumberLearner:
     """Open what a run learns; see `lamina.tasks.task.Task.open_learner`.
 
     Raises:
-        UserError: if the metadata do not hold the number, or it is the same in all training pictures.
+        UserError: if the metadata do not hold the number, or it is the same in all training pictures, or float32, in
+            which networks compute, cannot tell its values apart.
     """
     settings: Any = setup.settings
     numbers = read_numbers(read_targets(setup.folders, settings.task), settings.target)
+    _demand_steps(settings.target, numbers)
     known = with_truth(setup, numbers.to_frame())
     if isinstance(settings, HeadSettings):
         import lamina.training.heads  # noqa: F401  # JAX, before another thread loads TensorFlow
@@ -122,3 +127,12 @@ def open_learner(setup: Setup) -> NumberLearner:
     if not deviation:
         raise UserError(f"target: {settings.target!r} is {mean:g} in every training example; there is nothing to learn")
     return learner
+
+
+def _demand_steps(target: str, numbers: "pd.Series[float]") -> None:
+    limits, largest, deviation = np.finfo(np.float32), float(numbers.abs().max()), float(numbers.std(ddof=0))
+    if largest > float(limits.max) or largest * float(limits.eps) > _FINEST * deviation > 0:
+        raise UserError(
+            f"target: {target!r} lies between {numbers.min():.9g} and {numbers.max():.9g}: networks compute with seven "
+            "digits, too few to tell such numbers apart; subtract a constant in source.metadata, or use another unit"
+        )

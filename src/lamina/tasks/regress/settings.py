@@ -13,6 +13,8 @@ from lamina.training.settings import RunSettings
 class NumberSettings(RunSettings):
     """A run that learns a number. target: a column of `source.metadata`, in any unit."""
 
+    fixed = ("target",)
+
     target: Annotated[str, Field(min_length=1)]
 
 
