@@ -22,6 +22,8 @@ PIECES = [
     "don\u2019t",
     "İ",
     "é",
+    "e\u0301",
+    "\u0939\u093f\u0928\u094d\u0926\u0940",
     "x" * 101,
     "<br />",
     "<b>",
@@ -33,7 +35,12 @@ PIECES = [
     "und_er",
     "\u039f\u03a3",
 ]
-LEARNED = ["great films don\u2019t bore", "dull and great", "i̇ é und_er \u03bf\u03c3 great", "dull br b amp lt"]
+LEARNED = [
+    "great films don\u2019t bore",
+    "dull and great",
+    "i̇ é und_er \u03bf\u03c3 great",
+    "dull br b amp lt \u0939\u093f\u0928\u094d\u0926\u0940",
+]
 
 
 @pytest.mark.parametrize("strip_html", [True, False])

@@ -164,6 +164,26 @@ def test_a_word_may_hold_an_apostrophe() -> None:
     assert count_words("Don't panic! It\u2019s 'fine'...") == 4
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902",  # Hindi: vowel signs and joined consonants
+        "\u0e44\u0e17\u0e22\u0e19\u0e35\u0e49",  # Thai: a vowel and a tone above the last letter
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian: an invisible joiner
+        "\u05e9\u05c1\u05b8\u05dc\u05d5\u05b9\u05dd",  # Hebrew with points
+        "i\u0307stanbul",  # in lower case, the first letter of Istanbul has a dot of its own
+    ],
+)
+def test_marks_belong_to_the_word_of_their_letter(text: str) -> None:
+    assert words_key(f"{text}, \U0001f44d\ufe0f {text}!") == f"{text} {text}"  # the mark of an emoji is no word
+
+
+def test_both_forms_of_an_accent_are_the_same_text() -> None:
+    composed, apart = "\u00c9vora caf\u00e9", "E\u0301vora cafe\u0301"
+    assert decode(apart.encode()).text == decode(composed.encode()).text == composed
+    assert count_words(apart) == 2
+
+
 MEASURED = """\
 from pathlib import Path
 from lamina.stages.filter_texts import main

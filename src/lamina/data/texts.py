@@ -2,6 +2,7 @@
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from lamina.errors import UserError
 TEXTS: Final = Path("texts.parquet")
 SCHEMA: Final = pa.schema([pa.field("id", pa.string(), nullable=False), pa.field("text", pa.string(), nullable=False)])
 
+# what belongs to the letter before: accents, the vowel signs of Hindi or Thai (category M), and invisible joiners
+_MARKS: Final = "".join(chr(code) for code in range(0x300, 0xFE00) if unicodedata.category(chr(code))[0] == "M")
+_LETTERS: Final = rf"\w[\w{_MARKS}\u200c\u200d]*"
 # letters and digits, apostrophes inside: "don't" is one word
-WORD: Final = re.compile(r"\w+(?:['\u2019]\w+)*")
+WORD: Final = re.compile(rf"{_LETTERS}(?:['\u2019]{_LETTERS})*")
 # Binary data have zeros, or a fifth of control characters or broken UTF-16 (U+FFFD). Texts have hardly any; some have
 # 1 % where dashes of Windows-1252 were taken for Latin-1.
 MOST_CONTROLS: Final = 0.05
@@ -51,8 +55,8 @@ def decode(data: bytes, *, strip_html: bool = False) -> Decoded:
         strip_html: Whether `<br />` and other simple tags are removed and entities such as `&amp;` replaced.
 
     Returns:
-        The text with line ends `\\n`, or the problem where the bytes are binary: zeros, or more than 5 % of control
-        characters.
+        The text with line ends `\\n` in Unicode's composed form (NFC), or the problem where the bytes are binary:
+        zeros, or more than 5 % of control characters.
     """
     text = decode_text(data)
     controls = sum(len(_CONTROLS.findall(piece)) for piece in pieces(text))
@@ -60,7 +64,7 @@ def decode(data: bytes, *, strip_html: bool = False) -> Decoded:
         share = 100 * controls / len(text)
         return Decoded(text="", problem=f"binary data: {share:.1f} % of {len(text)} characters are control characters")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return Decoded(text=without_html(text) if strip_html else text, problem="")
+    return Decoded(text=unicodedata.normalize("NFC", without_html(text) if strip_html else text), problem="")
 
 
 def without_html(text: str) -> str:

@@ -9,7 +9,7 @@ The rules, for those who write them in another language:
 2. If `words.json` has `html`: if there is a `<`, replace what matches `break` by a line end, then remove what matches
    `tag` (both without regard to case); if there is a `&`, replace the entities of HTML 5, as `&amp;`, by their
    characters, once.
-3. Bring it to lower case (Unicode's full mapping).
+3. Bring it to Unicode's composed form (NFC), then to lower case (Unicode's full mapping).
 4. The words are the matches of `pattern`, from left to right. `\\w` is a letter or digit of any script, or `_`. Words
    of more than `longest_word` characters are left out; their neighbors count as neighbors.
 5. If `ngrams` is above 1, every 2 to `ngrams` neighbors, joined by a space, count as a word, too.
@@ -21,6 +21,7 @@ The rules, for those who write them in another language:
 import html
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -58,7 +59,11 @@ def _row(text: str, rules: dict[str, Any]) -> np.ndarray:
 
 
 def _words(text: str, rules: dict[str, Any]) -> Iterator[str]:
-    found = [word for word in re.findall(rules["pattern"], text.lower()) if len(word) <= rules["longest_word"]]
+    found = [
+        word
+        for word in re.findall(rules["pattern"], unicodedata.normalize("NFC", text).lower())
+        if len(word) <= rules["longest_word"]
+    ]
     for length in range(1, rules["ngrams"] + 1):
         for start in range(len(found) - length + 1):
             yield " ".join(found[start : start + length])

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ def _count(rows: Iterable[npt.NDArray[np.int32]], width: int | None = None) -> A
 def find_ngrams(text: str, ngrams: int, word: re.Pattern[str] = WORD) -> Iterator[str]:
     """Find the words of a text in lower case, and the runs of up to `ngrams` words, joined by spaces."""
     tail: list[str] = []  # words of the piece before, with which runs begin that end in the next
-    for piece in pieces(text.lower()):
+    for piece in pieces(unicodedata.normalize("NFC", text).lower()):
         found = word.findall(piece)
         if max(map(len, found), default=0) > LONGEST_WORD:
             found = [one for one in found if len(one) <= LONGEST_WORD]
