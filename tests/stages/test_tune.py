@@ -173,7 +173,7 @@ FURTHER = {"label_smoothing": [0.0, 0.3], "batch_size": [2, 8], "class_weights":
 def test_any_setting_can_be_tuned_and_is_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write_stripes(tmp_path / "stripes", train=8, validation=4, test=4))
     settings = NETWORK | {"epochs": 1, "tune": FURTHER}
-    summary, trials = tuned(settings, tmp_path)
+    summary, trials = tuned(settings, tmp_path, trials=2, epochs=1)
     found = YAML(typ="safe").load(tmp_path / "tuned.yaml")
     assert 0 <= found["label_smoothing"] <= 0.3
     assert found["batch_size"] in range(2, 9)
