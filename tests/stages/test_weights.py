@@ -240,12 +240,12 @@ def dvc(system: Path, *command: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def system(tmp_path: Path) -> Path:
-    """A system with features that take the weights that another run learns."""
-    system = tmp_path / "system"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system with features that take the weights that another run learns, in a repository of DVC."""
+    system = tmp_path_factory.mktemp("made") / "system"
     system.mkdir()
-    dvc(tmp_path, "init", "--quiet", "--no-scm")
+    dvc(system.parent, "init", "--quiet", "--no-scm")
     shutil.copy(ROOT / "dvc.yaml", system)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     params |= {
@@ -257,6 +257,12 @@ def system(tmp_path: Path) -> Path:
     (system / "baselines").mkdir()
     (system / "baselines" / "data.json").write_text("{}\n")
     return system
+
+
+@pytest.fixture
+def system(made: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return shutil.copytree(made.parent, tmp_path / "repository") / "system"
 
 
 def prepare(system: Path) -> None:
