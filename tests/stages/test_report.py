@@ -18,7 +18,7 @@ from lamina.files import write_json
 from lamina.maths.color import lab_to_srgb
 from lamina.report.data_files import SHEETS, read_pictures
 from lamina.results.trained import read_trained
-from lamina.stages.report import report
+from lamina.stages.report import ReportSummary, report
 from lamina.tasks.classify.results import Metrics
 from lamina.tasks.registry import TASKS
 from pages import page_of, words, write_classifier, write_colorizer, write_lightness, write_pictures
@@ -41,8 +41,13 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(system: Path) -> str:
-    return page_of(system, RUNS, system / "reports")
+def summary(system: Path) -> ReportSummary:
+    return report({name: TASKS[task] for name, task in RUNS.items()}, system, system / "reports")
+
+
+@pytest.fixture(scope="module")
+def page(summary: ReportSummary) -> str:
+    return summary.page.read_text(encoding="utf-8")
 
 
 def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> None:
@@ -58,8 +63,7 @@ def test_every_task_has_its_chapter_in_the_order_of_the_registry(page: str) -> N
     assert runs == ["mobilenet_v2", "densenet121", "small_cnn", "colors", "light"], "by task, the best first"
 
 
-def test_the_summary_names_the_best_of_each_task(system: Path, tmp_path: Path) -> None:
-    summary = report({name: TASKS[task] for name, task in RUNS.items()}, system, tmp_path)
+def test_the_summary_names_the_best_of_each_task(summary: ReportSummary) -> None:
     said = r"5 runs, best classifier mobilenet_v2 with a test accuracy of 87\.5%, best colorizer colors with a test MSE"
     assert re.search(
         rf"index\.html: {said} of 90\.0, best at lightness light with a test MSE of 120\.0; 0\.\d MB", str(summary)
@@ -220,6 +224,6 @@ def test_champion_is_marked(system: Path, tmp_path: Path) -> None:
     key = read_trained(system, "densenet121", Metrics).record.key
     champion = {"run": "densenet121", "key": key, "model": "m", "measure": "accuracy", "validation": 0.8}
     write_json(tmp_path / "system/baselines/champion.json", champion)
-    page = page_of(tmp_path / "system", RUNS, tmp_path / "reports")
+    page = page_of(tmp_path / "system", dict.fromkeys(CLASSIFIERS, "classify"), tmp_path / "reports")
     assert len(re.findall(r'class="badge"', page)) == 1
     assert "densenet121 champion classify" in words(page)
