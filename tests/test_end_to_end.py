@@ -432,7 +432,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of so few pictures that a stage works in one process."""
-    return prepare(tmp_path_factory.mktemp("few"), FEW_PICTURES - 8)
+    return prepare(tmp_path_factory.mktemp("few"), FEW_PICTURES // 2)
 
 
 @pytest.mark.nightly

@@ -27,7 +27,6 @@ from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, 
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
 from lamina.stages.extract import extract_features
-from lamina.stages.watch import list_code
 from lamina.stages.weights import WeightsConfig, weights
 from systems import FEATURES, HEAD, NETWORK, write_stripes
 
@@ -277,7 +276,8 @@ def prepare(system: Path) -> None:
     write_stripes(system, train=4, validation=0, test=0)
     (system / "data/validation").mkdir()
     (system / "data/validation/verdict.json").write_text("{}\n")
-    list_code(system / "data/code", system / ".lamina/code.json", "cells")
+    (system / "data/code").mkdir()
+    (system / "data/code/extract.txt").touch()
     learn(system, seed=1)
 
 
