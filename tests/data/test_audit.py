@@ -54,7 +54,7 @@ def pairs_of(table: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def drawn() -> tuple[pd.DataFrame, np.ndarray]:
     """Smears without flaws, each of its own origin, in folds; and their CIELAB pixels in the same order."""
-    sound = [shot for shot in shots(3, 110) if shot.flaw is None]
+    sound = [shot for shot in shots(3, 80) if shot.flaw is None]
     whole = [draw(shot, 3)[0].resize((SIZE, SIZE), Image.Resampling.BOX) for shot in sound]
     ids = [f"{7919 * number:016x}" for number in range(len(sound))]
     fold = np.array(["train", "train", "validation", "test"])[np.arange(len(sound)) % 4]
