@@ -287,7 +287,7 @@ def test_the_section_of_params_is_strict_and_may_be_missing() -> None:
 # ---- deliveries, through the stages
 
 SHARES = {"train": 0.55, "validation": 0.15, "test": 0.3}
-SMEARS = 120
+SMEARS = 90
 
 # a picture, its number and its class to what is delivered; None: not at all
 Change = Callable[[Image.Image, int, str], Image.Image | None]
