@@ -25,6 +25,7 @@ from lamina.tuning.search import TuneConfig
 from systems import (
     COLORS,
     HEAD,
+    LEVEL,
     LIGHT,
     NETWORK,
     TUNE,
@@ -33,6 +34,7 @@ from systems import (
     write_blots,
     write_classes_as_features,
     write_stripes,
+    write_target_table,
 )
 
 OPEN = {"learning_rate": "tune", "dropout": "tune", "decay": "tune"}
@@ -76,12 +78,21 @@ def test_given_numbers_are_written_without_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [pytest.param(COLORS, id="colors"), pytest.param(LIGHT, id="light", marks=pytest.mark.nightly)]
+    "settings",
+    [
+        pytest.param(HEAD | LEVEL, id="number"),
+        pytest.param(COLORS, id="colors", marks=pytest.mark.nightly),
+        pytest.param(LIGHT, id="light", marks=pytest.mark.nightly),
+    ],
 )
 def test_runs_measured_by_an_error_take_the_smallest(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(write_blots(tmp_path, train=24, validation=12, test=0))
+    if settings["task"] == "regress":
+        monkeypatch.chdir(write_classes_as_features(tmp_path, train=24, validation=12))
+        write_target_table(tmp_path, "regress", {"level": range(36)})
+    else:
+        monkeypatch.chdir(write_blots(tmp_path, train=24, validation=12, test=0))
     summary, trials = tuned(settings | {"learning_rate": "tune"}, tmp_path / "out", trials=2, epochs=1)
     best = trials.loc[trials["value"].idxmin()]
     assert summary.tuned["learning_rate"] == pytest.approx(best["learning_rate"])
