@@ -702,7 +702,7 @@ def test_a_system_is_named_after_its_folder_except_for_the_default(project: Path
 NAMES = st.text(min_size=1, max_size=20)
 
 
-@settings(max_examples=40)  # of two parsers written in Python
+@settings(max_examples=25)  # of two parsers written in Python
 @given(location=NAMES, classes=st.lists(NAMES, min_size=1, max_size=3), size=st.integers(), note=NAMES)
 def test_values_come_back_from_yaml(location: str, classes: list[str], size: int, note: str) -> None:
     values = {"source.location": location, "source.classes": classes, "convert.size": size, "source.origin": None}
