@@ -40,7 +40,7 @@ def value(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return a measure with two to four significant digits, whatever its unit: 0.871, 5.98, 66.2, 1204, 0.0041, 3e-07."""
+    """Return a measure of any unit with two to four significant digits: 0.871, 5.98, 66.2, 1204, 0.0041, 3e-07."""
     if value == 0:
         return "0"
     size = abs(value)

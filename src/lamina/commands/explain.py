@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_learned, with_depth
+from lamina.errors import UserError
 from lamina.files import staged
 from lamina.progress import progress
 from lamina.text import one_line
@@ -50,8 +51,10 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
         By path, why a picture could not be read.
 
     Raises:
-        UserError: If the run or its model is missing.
+        UserError: If the run or its model is missing, or a sheet could replace a picture.
     """
+    if out.resolve() in {path.resolve().parent for path in pictures}:
+        raise UserError(f"{out}: holds pictures that are explained, and sheets have their names; give another --out")
     learned = with_depth(read_learned(system, name, TASKS), pictures)
     from lamina.models.loading import load_model
     from lamina.models.saliency import explainer
