@@ -11,9 +11,10 @@ from lamina.commands.markdown import escaped
         ("__background__", r"\_\_background\_\_"),
         ("_a_ b", r"\_a\_ b"),
         ("learning_rate", "learning_rate"),
-        ("[cat](http://example.org)", r"\[cat\](http://example.org)"),
+        ("[cat](http://example.org)", r"[cat\](http://example.org)"),
         ("fish &amp; chips", r"fish \&amp; chips"),
         ("https://example.org/?a=1&b=2", "https://example.org/?a=1&b=2"),
+        ("0.8 [0.7, 0.9]", "0.8 [0.7, 0.9]"),
         ("a|b <i>", r"a\|b \<i\>"),
     ],
 )

@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 
 from lamina.text import printable
 
-# an underscore inside a word and the & of an address are none
-_MARKUP: Final = re.compile(r"[\\`*<>|$~!\[\]]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+# an underscore inside a word, the & of an address and an interval in brackets are none
+_MARKUP: Final = re.compile(r"[\\`*<>|$~!]|\](?=[(\[])|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
 
 
 def escaped(text: object) -> str:

@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -32,6 +32,7 @@ from lamina.results.champion import read_champion
 from lamina.results.record import Record
 from lamina.tasks.ensembles import result_tasks, task_and_input
 from lamina.tasks.multilabel.results import find_thresholds
+from lamina.tasks.regress.results import in_digits
 
 NEIGHBORS: Final = 8
 
@@ -257,7 +258,8 @@ class OfNumber(OfPicture):
     likeliest = 0
 
     def true_answers(self) -> "pd.Series[str]":
-        return read_numbers(self._targets(), self.target).map("{:.4g}".format)
+        numbers = read_numbers(self._targets(), self.target)
+        return numbers.map(partial(in_digits, spread=float(numbers.std(ddof=0))))
 
     @property
     def target(self) -> str:
