@@ -168,8 +168,17 @@ def test_a_refused_export_leaves_the_one_before(tmp_path: Path) -> None:
     flat = keras.layers.Flatten()(Foreign()(pixels))
     model = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(flat))
     (tmp_path / "onnx").mkdir()
-    (tmp_path / "onnx" / "model.onnx").write_text("of before")
+    for file in ("model.onnx", "export.json"):
+        (tmp_path / "onnx" / file).write_text("of before")
     with pytest.raises(UserError, match=r"cannot be written as onnx|onnx answers differently"):
         export_model(model, ["onnx"], tmp_path, pictures(2), {})
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
     assert (tmp_path / "onnx" / "model.onnx").read_text() == "of before"
+
+
+def test_a_folder_that_is_no_export_is_kept(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"onnx: holds no export, and would be lost; give another folder with --out"):
+        export_model(load(saved), ["onnx"], tmp_path, pictures(2), {"run": "tiny", "classes": CLASSES})
+    assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["notes.txt"]
