@@ -154,3 +154,5 @@ def test_predictions_are_those_of_the_command(tmp_path: Path, capsys: pytest.Cap
     assert pd.isna(broken["predicted"])
     assert np.isnan(broken["p:cat"])
     assert len(lamina.open(tmp_path).runs["small"].predict([mine / "a.png", str(mine / "b.png")])) == 2
+    nothing = lamina.open(tmp_path).runs["small"].predict([])
+    assert (len(nothing), list(nothing)) == (0, list(table))

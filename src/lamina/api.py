@@ -176,7 +176,8 @@ class Run:
             answers, found = answer(self.system, self.name, find_pictures(given))
         import pandas as pd
 
-        table = pd.DataFrame([answers.cells(one) for one in found])
+        columns = answers.cells(answers.prediction(path=""))  # those of no file, too
+        table = pd.DataFrame([answers.cells(one) for one in found], columns=list(columns))
         return table.astype({name: float for name in table if str(name).startswith(("p:", "scaled:", "set:"))})
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.files import file_digest
-from lamina.models.exporting import FORMATS, TOLERANCE, compare, export_model
+from lamina.models.exporting import FORMATS, TOLERANCE, compare, export_model, output_of
 from lamina.models.networks import build_head, build_network, join
 
 SIZE = 16
@@ -152,6 +152,19 @@ def test_another_answer_is_refused(spoil: Any) -> None:
     with pytest.raises(UserError, match="onnx answers differently from Keras: probabilities by up to"):
         compare("onnx", given, spoil(given))
     assert compare("onnx", given, given + TOLERANCE / 2)["greatest_difference"] == pytest.approx(TOLERANCE / 2)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(0.6, 2000.0), (4.0, 10.0), (1e-9, 0.0)])
+def test_a_number_may_differ_by_its_last_digit(scale: float, offset: float) -> None:
+    import keras
+
+    given = keras.Input((SIZE, SIZE, 3))
+    number = keras.layers.Rescaling(scale, offset=offset)(keras.layers.Dense(1)(keras.layers.Flatten()(given)))
+    gives = output_of(keras.Model(given, number))
+    found = np.array([[offset], [offset + 2 * scale]], np.float32)
+    compare("onnx", found, found + np.spacing(found), gives)
+    with pytest.raises(UserError, match="number by up to"):
+        compare("onnx", found, found + np.float32(0.01 * scale), gives)
 
 
 def test_a_refused_export_leaves_the_one_before(tmp_path: Path) -> None:

@@ -83,7 +83,10 @@ def output_of(model: Any) -> Output:
     last = model.output._keras_history.operation
     if not isinstance(last, keras.layers.Rescaling):
         return PROBABILITIES
-    return Output(name="number", holds="the number, in its own unit", tolerance=TOLERANCE * float(last.scale))
+    scale, largest = float(last.scale), abs(float(last.offset)) + 4 * abs(float(last.scale))
+    # of a number far from 0, the last digits are more than the tolerance; LiteRT adds all terms to the offset
+    rounding = 8 * float(np.spacing(np.float32(largest)))
+    return Output(name="number", holds="the number, in its own unit", tolerance=TOLERANCE * abs(scale) + rounding)
 
 
 @dataclass(frozen=True, kw_only=True)
