@@ -61,7 +61,9 @@ def test_results_of_an_earlier_training_are_refused(folder: Path, what: str) -> 
     known = run.folder / FOLDER / KNOWN
     write_json(known, {"key": run.record.key})
     assert getattr(run, what) is not None
+    assert run.is_trained
     write_json(known, {"key": "b" * 64})
+    assert not run.is_trained, "its results are not all there"
     with pytest.raises(UserError, match="tiny: its scores are those of an earlier training; run `dvc repro evaluate@"):
         getattr(run, what)
 
