@@ -241,6 +241,10 @@ def test_every_picture_gets_a_sheet_of_its_own(
         call(explain, system, system / "mine/a.png", "--run", "small", "--out", system / "mine")
     assert (system / "mine/a.png").read_bytes() == own
     assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 sheet\n"
+    twice = system / "mine/a.png", system / "mine/a.png"
+    assert call(explain, system, *twice, "--run", "small", "--out", tmp_path / "twice") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'twice'}: 1 sheet\n"
+    assert [path.name for path in (tmp_path / "twice").iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write a sheet per picture and print their number; 1 if some pictures could not be read."""
-    pictures = find_pictures(arguments.paths)
+    pictures = list(dict.fromkeys(find_pictures(arguments.paths)))  # given twice, as with its folder: one sheet
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():
         print(one_line(f"{path}: {error}"), file=sys.stderr)
