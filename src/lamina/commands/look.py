@@ -20,6 +20,7 @@ from lamina.data.sources.labels import find_labels, header_cells, separator_of, 
 from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
 from lamina.data.sources.listing import used_names
 from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, decode_text, passed_over, some
+from lamina.data.sources.places import clash
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
@@ -170,6 +171,8 @@ def _found(source: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
         raise UserError(f"--sha256: {source} is a folder, which has none; leave it out")
     if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
         raise UserError(f"{source}: is a table; put it into a folder of its own, and name that folder")
+    if not folder.resolve().is_relative_to(path.resolve()) and (among_results := clash(path, folder)):
+        raise UserError(f"{source}: {among_results}")
     problem = fits_digest(sha256, "--sha256")(path) if path.exists() else None
     if problem:
         raise UserError(f"{source}: {problem}; is it the right file?")
