@@ -37,8 +37,9 @@ from lamina.data.sources.survey import (
     survey_origins,
     survey_pictures,
     survey_pixels,
+    unused_tables,
 )
-from lamina.data.sources.target_survey import TargetSurvey, survey_targets
+from lamina.data.sources.target_survey import TargetSurvey, survey_targets, unlike_classes
 from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -48,6 +49,7 @@ TFDS: Final = "tfds:"
 SKLEARN: Final = "sklearn:"
 TRAIN_IMAGES, TEST_IMAGES, TEST_NAMES = "train-images", "t10k-images", "^t10k"  # IDX files of sets like MNIST
 TEXT_SUFFIX: Final = ".txt"
+FEW_PICTURES: Final = 10  # texts for each picture, from which on these belong to the texts, and not the texts to them
 COLUMNS: Final = ("text", "label")  # of a table of texts
 TEXTS_REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
 NO_LABELS: Final = "none"  # `source.labels` of a source without labels
@@ -323,10 +325,17 @@ def _noted(pictures: Iterable[Picture], labels: dict[str, Labels]) -> Iterator[P
 
 
 def _holds_texts(members: Members) -> bool:
-    """Whether a source has no pictures, but texts: .txt files, or a table with columns text and label."""
-    if any(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names):
-        return False
-    return bool(_texts(members) or _tables(members))
+    """Whether a source has texts, .txt files or a table with columns text and label, and no pictures, or a logo.
+
+    Raises:
+        UserError: If it has tables, but neither pictures nor texts.
+    """
+    pictures, texts = sum(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names), len(_texts(members))
+    if pictures:
+        return texts >= FEW_PICTURES * pictures
+    if not texts and not _tables(members) and any(name.lower().endswith(TABLE_SUFFIXES) for name in members.names):
+        raise UserError(f"{members.where}: no pictures, and no texts: {TEXTS_REMEDY}")
+    return bool(texts or _tables(members))
 
 
 def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
@@ -345,7 +354,7 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
         labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
         test_pattern = layout.test_pattern(names, labels_of)
     if len(labels.classes) < 2 and not labels.choices and not tables:
-        labels = replace(count_labels(NO_LABELS, (() for _ in names)), targets=_find_targets(members))
+        labels = _survey_named(members)
     if len(labels.classes) < 2 and not labels.choices and not labels.targets:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous if tables else len(names)
@@ -357,6 +366,14 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
         test_pattern=test_pattern,
         notes=_notes(members, labels, layout),
     )
+
+
+def _survey_named(members: Members) -> LabelSurvey:
+    """Labels or numbers in a table that names the texts."""
+    targets = _find_targets(members)
+    found = None if targets else survey_labels(members)
+    unlabeled = replace(count_labels(NO_LABELS, (() for _ in members.pictures)), targets=targets)
+    return found if found and len(found.classes) > 1 else unlabeled
 
 
 def _find_targets(members: Members) -> TargetSurvey | None:
@@ -378,21 +395,22 @@ def _tables(members: Members) -> list[str]:
 
 def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
     """Count the labels of the table with the most rows."""
-    found = [
-        count_labels(table.removeprefix(members.top), _labels(members.read(table), f"{members.where}: {table}"))
-        for table in tables
-    ]
-    return max(found, key=lambda survey: sum(survey.classes.values()))
+    cells = {table: _cells(members.read(table), f"{members.where}: {table}") for table in tables}
+    found = {table: count_labels(table.removeprefix(members.top), split_labels(cells[table])) for table in tables}
+    table = max(found, key=lambda one: sum(found[one].classes.values()))
+    unused = [found[one].labels for one in tables if one != table]
+    unlike = unlike_classes([cell for cell in cells[table] if cell.strip()], found[table].labels)
+    return replace(found[table], notes=(*unused_tables(unused), *unlike))
 
 
-def _labels(data: bytes, place: str) -> list[Labels]:
-    """The labels of each row: none, one, or several with commas between them."""
+def _cells(data: bytes, place: str) -> list[str]:
+    """The cell of the label in each row."""
     text = decode_text(data)
     limit = csv.field_size_limit(MEMBER_BYTES)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
     try:
         column = header_cells(next(rows)).index("label")
-        return split_labels([row[column] if column < len(row) else "" for row in rows if row])
+        return [row[column] if column < len(row) else "" for row in rows if row]
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
     finally:

@@ -170,7 +170,8 @@ def _next_command(folder: Path) -> str:
     here = Path(sys.executable).parent
     found = shutil.which("python")
     path = "" if found and Path(found).parent.resolve() == here.resolve() else f'PATH={shlex.quote(str(here))}:"$PATH" '
-    return f"cd {shlex.quote(str(folder))} && {path}dvc repro"
+    place = f"./{folder}" if str(folder).startswith("-") else str(folder)  # else cd takes it for an option
+    return f"cd {shlex.quote(place)} && {path}dvc repro"
 
 
 @contextmanager

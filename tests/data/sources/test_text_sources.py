@@ -120,10 +120,10 @@ def test_a_column_says_which_rows_belong_together(tmp_path: Path) -> None:
     [
         (
             "text,stars\na,9\n",
-            r"table\.csv: expected a first line with the columns text and label, got 'text', 'stars'",
+            r"table\.csv: expected a first line with the columns text and label, or file and label, got 'text', 'stars'",
         ),
-        ("label\npos\n", r"expected a first line with the columns text and label, got 'label'"),
-        ("", r"expected a first line with the columns text and label, got ''"),
+        ("label\npos\n", r"expected a first line with the columns text and label, or file and label, got 'label'"),
+        ("", r"expected a first line with the columns text and label, or file and label, got ''"),
         ("text,label\n", r"no rows below the first line"),
         ("text,label\na, b,pos\n", r"line 2: expected 2 cells, got 3; quote texts that hold ','"),
         ("text,label\na,pos\nb\n", r"line 3: expected 2 cells, got 1"),

@@ -4,7 +4,7 @@ import csv
 import io
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +28,14 @@ LONGEST_CELL: Final = 2**17  # characters
 ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 Locate = Callable[[str], str | None]  # from a cell to the full name of a picture
+
+
+class UnfitTableError(UserError):
+    """A table labels pictures, but has a mistake; labels: those that it gives nevertheless."""
+
+    def __init__(self, message: str, labels: Mapping[str, Labels]) -> None:
+        super().__init__(message)
+        self.labels = labels
 
 
 class UnclearColumnsError(UserError):
@@ -100,24 +108,31 @@ def read_labels(members: Members, table: str) -> dict[str, Labels]:
         Sorted labels by full name of the picture; pictures without labels are left out.
 
     Raises:
-        UserError: If the table is broken, its columns are not clear, or a row names no picture or several.
+        UserError: If the table is broken, its columns are not clear, a row names no picture or several, or the first
+            line, which has the names of the columns, names a picture.
     """
     place = f"{members.where}: {table}"
     locate = locator(members, table)
     found: dict[str, Counter[str]] = defaultdict(Counter)
     lost = []
-    for file, cell in parse_labels(members.read(table), place, locate):
+    header, rows = _parse(members.read(table), place, locate)
+    for file, cell in rows:
         name = locate(file)
         if name is None:
             lost.append(file)
         else:
             found[name] |= Counter(cell)
+    read = {name: tuple(sorted(labels.elements())) for name, labels in found.items() if labels}
     if lost:
-        raise UserError(
+        problem = (
             f"{place}: {len(lost)} rows name no picture of the source, or a base name that several pictures share "
             f"({some(lost)}); correct the column that names them"
         )
-    return {name: tuple(sorted(labels.elements())) for name, labels in found.items() if labels}
+        raise UnfitTableError(problem, read)
+    if not header.isidentifier() and locate(header) is not None:  # a picture may be called image.png, as its column
+        problem = f"{place}: expected a first line as file,label, but it names the picture {header!r}; add such a line"
+        raise UnfitTableError(problem, read)
+    return read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +158,11 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
     Raises:
         UserError: With the line number of the error.
     """
+    yield from _parse(data, place, locate)[1]
+
+
+def _parse(data: bytes, place: str, locate: Locate) -> tuple[str, Iterable[tuple[str, Labels]]]:
+    """The name of the column that names the pictures, and what `parse_labels` yields."""
     header, rows = read_rows(decode_text(data), place)
     columns = find_columns(header, [row for _, row in rows], locate, place)
     for line, row in rows:
@@ -156,7 +176,7 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
         cells: list[Labels] = [(header[_hot(row, columns.classes)],) for _, row in rows]
     else:
         cells = split_labels([_cell(row, columns.label) for _, row in rows])
-    yield from zip(files, cells, strict=True)
+    return header[columns.file], zip(files, cells, strict=True)
 
 
 def split_labels(cells: Sequence[str]) -> list[Labels]:

@@ -91,6 +91,23 @@ def _of_flags(
     )
 
 
+def unlike_classes(cells: Sequence[str], table: str) -> tuple[str, ...]:
+    """Note where the labels in a table of texts may be no classes, in a line.
+
+    Args:
+        cells: Those of the column label that are not empty.
+        table: Its name.
+    """
+    found = _of_column(table, "label", cells)
+    if found is None:
+        return ()
+    note = (
+        f"warning: {table}: {found.found}, but classes are learned, one a text; to learn numbers or lists, put each "
+        "text into a .txt file of its own, and a table that names these files next to them"
+    )
+    return (note,)
+
+
 def _of_column(table: str, name: str, cells: Sequence[str]) -> TargetSurvey | None:
     """A column of numbers, or of lists of labels."""
     numbers = {number for cell in cells if math.isfinite(number := _number(cell))}

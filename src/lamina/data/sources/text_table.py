@@ -69,7 +69,9 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
     if separator is None or not {TEXT, LABEL} <= set(header):
         if set(FILE_COLUMNS) <= set(header):
             return None
-        raise UserError(f"{place}: expected a first line with the columns text and label, got {_shown(header)}")
+        raise UserError(
+            f"{place}: expected a first line with the columns text and label, or file and label, got {_shown(header)}"
+        )
     labels = tuple(split_labels([cell for _, cell, _ in _rows(content, separator, place)]))
     if not labels:
         raise UserError(f"{place}: no rows below the first line; expected one text a row")
