@@ -444,6 +444,16 @@ def test_a_folder_is_a_source(project: Path, monkeypatch: pytest.MonkeyPatch) ->
         new(Path("pets/system"), "pets")
 
 
+def test_a_folder_that_git_ignores_is_refused_since_dvc_runs_nothing_there(project: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    (project / ".gitignore").write_text("/mine/\n")
+    with pytest.raises(UserError, match=r"mine: git ignores it \(.*\.gitignore:1:/mine/\), and DVC runs nothing there"):
+        new(project / "mine", "smear")
+    assert not (project / "mine").exists()
+    (project / ".dvc" / "config").write_text("[core]\n    no_scm = True\n")
+    assert new(project / "mine", "smear")
+
+
 def test_lines_of_a_gitignore_stay(project: Path) -> None:
     (project / "mine").mkdir()
     (project / "mine" / ".gitignore").write_bytes("S\u00e3o\nnotes\n/data/".encode("latin-1"))

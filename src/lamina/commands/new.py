@@ -151,6 +151,7 @@ def _ignore(path: Path, patterns: Iterable[str]) -> None:
 
 def _make_repository(folder: Path) -> list[str]:
     """Make a DVC repository, at the root of git or in the folder, unless there is one."""
+    _check_seen_by_git(folder)
     if above(folder, ".dvc"):
         return []
     git = above(folder, ".git")
@@ -163,6 +164,20 @@ def _make_repository(folder: Path) -> list[str]:
         raise UserError(f"{root}: `dvc init` failed: {output}")
     _ignore(root / ".gitignore", IGNORED_AT_ROOT)
     return [f"made a DVC repository in {root}" + ("" if git else " (without git)")]
+
+
+def _check_seen_by_git(folder: Path) -> None:
+    """Refuse a folder that git ignores, where DVC reads no pipeline. Raises UserError with the line that says so."""
+    project = above(folder, ".dvc")
+    settings = project / ".dvc" / "config" if project else None
+    if settings and settings.is_file() and "no_scm" in settings.read_text(encoding="utf-8"):
+        return
+    command = ["git", "check-ignore", "--verbose", "dvc.yaml"]
+    with suppress(FileNotFoundError):  # without git
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            line = done.stdout.partition("\t")[0]
+            raise UserError(f"{folder}: git ignores it ({line}), and DVC runs nothing there; choose another folder")
 
 
 def _next_command(folder: Path) -> str:
