@@ -74,6 +74,16 @@ def test_test_texts_get_what_their_evaluation_wrote(run: str, system: Path, caps
         assert one["error"] is None
 
 
+@pytest.mark.parametrize("suffix", ["csv", "TSV", "jsonl"])
+def test_a_table_is_not_one_text(tmp_path: Path, suffix: str) -> None:
+    table = tmp_path / f"new.{suffix}"
+    table.write_text("text\na good film\na bad film\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"new\.\w+: is a table, expected a text in each file"):
+        predict.find_texts([table])
+    with pytest.raises(UserError, match="no text in this folder"):
+        predict.find_texts([tmp_path])
+
+
 def test_a_csv_has_the_same_answers(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/great.txt").write_text("great lovely words")

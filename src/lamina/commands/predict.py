@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 BATCH = 64
 AHEAD = 256  # pictures that are decoded at once, before the network sees them
 AHEAD_PIXELS = 2**23  # of their squares
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  # of many texts
 MANY = 1000  # pictures that are worth the start of processes
 
 T = TypeVar("T")
@@ -147,7 +148,14 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def find_texts(paths: Sequence[Path]) -> list[Path]:
-    """Return the texts of files and folders, as `find_pictures` does."""
+    """Return the texts of files and folders, as `find_pictures` does.
+
+    Raises:
+        UserError: Also for a table, which would be read as one text.
+    """
+    table = next((path for path in paths if path.is_file() and path.suffix.lower() in TABLES), None)
+    if table is not None:
+        raise UserError(f"{table}: is a table, expected a text in each file; write its texts into .txt files")
     return _find_files(paths, [".txt"], "text")
 
 
