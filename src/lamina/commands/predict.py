@@ -114,10 +114,15 @@ def run(arguments: argparse.Namespace) -> int:
         answer_texts(system, name, paths, wish) if is_text else answer(system, name, find_pictures(paths), wish)
     )
     if arguments.json:
-        print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
+        print(encodable(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False)))
     else:
         print(_as_table(answers, predictions))
     return 1 if any(one.error for one in predictions) else 0
+
+
+def encodable(text: str) -> str:
+    """Return a text in which what UTF-8 cannot hold, as in names of files that are not UTF-8, is escaped as in JSON."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _share(text: str) -> float:
