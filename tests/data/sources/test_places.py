@@ -51,6 +51,9 @@ def test_a_source_among_the_results_is_refused_before_dvc_removes_it(tmp_path: P
 def test_places_next_to_the_results_are_free(tmp_path: Path) -> None:
     assert not clash(tmp_path / "data" / "rawest", tmp_path)
     assert not clash(tmp_path / "pictures", tmp_path)
+    (tmp_path / "link").symlink_to("link")
+    for place in ("link", "a\0b"):  # reported as not found
+        check_places({"kind": "folder", "location": place}, tmp_path)
     check_places({"kind": "url", "location": "https://example.org/data/raw"}, tmp_path)
     check_places({"kind": "folder", "location": "../other/data/raw", "metadata": "data/ages.csv"}, tmp_path / "mine")
 

@@ -1,5 +1,6 @@
 """Where a source must not be: in the files and folders that `dvc repro` removes before it writes them."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,9 +22,11 @@ def clash(path: Path, system: Path) -> str:
         path: The file or folder.
         system: The system's folder.
     """
-    place = path.resolve()
+    if "\0" in str(path):
+        return ""  # no such place
+    place = Path(os.path.realpath(path))  # unlike `resolve`, it takes links that lead to themselves
     for name in RESULTS:
-        result = (system / name).resolve()
+        result = Path(os.path.realpath(system / name))
         if place.is_relative_to(result):
             return (
                 f"is {'' if place == result else 'in '}{name}, which `dvc repro` removes and writes; move it elsewhere"
