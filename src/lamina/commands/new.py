@@ -16,6 +16,7 @@ from lamina import installation
 from lamina.commands.look import Look, TextLook, above, look_into, repository
 from lamina.commands.template import Filling, fill, picture_filling, smear_filling, story, text_filling
 from lamina.data.sources.fetched import DOWNLOADS
+from lamina.data.sources.places import in_the_way
 from lamina.errors import UserError
 from lamina.files import discard, staged, write_json
 from lamina.locks import LOCKS
@@ -105,6 +106,11 @@ def _check_target(folder: Path) -> None:
             raise UserError(f"{folder / name}: exists already; choose another folder, or remove it first")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; name a folder")
+    if (place := in_the_way(folder)) is not None:
+        raise UserError(
+            f"{place}: is there already, and `dvc repro` would remove it to write its own; choose another folder, or "
+            "move it away"
+        )
 
 
 def _digest(digest: str | None) -> str | None:

@@ -42,10 +42,32 @@ def test_results_are_all_that_the_pipelines_write(pipeline: str) -> None:
 )
 def test_a_source_among_the_results_is_refused_before_dvc_removes_it(tmp_path: Path, place: str, words: str) -> None:
     pictures = folder_with_pictures(tmp_path / "system", place)
-    with pytest.raises(UserError, match=rf"^{pictures}: {words}.*; move it elsewhere$"):
-        new(tmp_path / "system", str(pictures))
+    for earlier in (False, True):  # with results of an earlier system next to it
+        found = rf"^{pictures}: {words}.*; move it elsewhere$" if earlier or place == "data" else ": is there already"
+        if earlier:
+            (tmp_path / "system" / "data" / "code").mkdir(parents=True)
+        with pytest.raises(UserError, match=found):
+            new(tmp_path / "system", str(pictures))
     with pytest.raises(UserError, match=rf"^params\.yaml: source\.location: {place} {words}"):
         check_places({"kind": "folder", "location": place}, tmp_path / "system")
+
+
+@pytest.mark.parametrize("place", ["weights/best.pt", "reports/thesis.md", "data/raw/1.png", "ensembles"])
+def test_a_new_system_removes_nothing_that_is_there(tmp_path: Path, place: str) -> None:
+    (tmp_path / ".dvc").mkdir()
+    file = tmp_path / "system" / place
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    with pytest.raises(UserError, match=r"system/\w+(/raw)?: is there already, and `dvc repro` would remove it"):
+        new(tmp_path / "system", "smear")
+    file.unlink()
+    assert new(tmp_path / "system", "smear"), "empty folders are in nobody's way"
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / "system" / name).unlink()
+    (tmp_path / "system" / "data" / "code").mkdir(parents=True)
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("of lamina")
+    assert new(tmp_path / "system", "smear"), "results of an earlier system"
 
 
 def test_places_next_to_the_results_are_free(tmp_path: Path) -> None:

@@ -36,6 +36,17 @@ def clash(path: Path, system: Path) -> str:
     return ""
 
 
+def in_the_way(system: Path) -> Path | None:
+    """Return a file, or a folder with something in it, that `dvc repro` would remove from the folder of a new system.
+
+    Results of an earlier system there do not count, nor does `models`, in which each run has a folder of its own.
+    """
+    if (system / "data" / "code").exists():
+        return None
+    places = [system / name for name in RESULTS if name != "models"]
+    return next((one for one in places if (any(one.iterdir()) if one.is_dir() else os.path.lexists(one))), None)
+
+
 def check_places(source: Mapping[str, Any], system: Path) -> None:
     """Check the paths in section `source` before anything runs: DVC removes what a stage writes before it starts it.
 
