@@ -604,6 +604,15 @@ def test_a_table_of_labels_with_a_mistake_is_not_passed_over(project: Path, firs
     assert lines[0] == "found 24 pictures without labels, to learn colors from", "no classes"
 
 
+@pytest.mark.parametrize("last", ["  \n", ",\n,\n", ",,\n"])
+def test_blank_lines_below_a_table_cost_no_labels(project: Path, last: str) -> None:
+    names = [f"{number:02d}" for number in range(24)]
+    rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
+    files = {f"{name}.png": picture() for name in names} | {"l.csv": f"id,breed\n{rows}{last}".encode()}
+    _, lines = make(project, archive(project / "pets.zip", files))
+    assert lines[0] == "found 24 pictures, labeled by l.csv: a (12), b (12); 0 unlabeled, 0 ambiguous"
+
+
 def test_a_folder_may_begin_with_a_dash(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     assert new(Path("-x"), "smear")[-1] == "cd ./-x && dvc repro"

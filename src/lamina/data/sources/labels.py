@@ -204,7 +204,7 @@ def read_rows(
         columns: If it has these, they tell the separator.
 
     Returns:
-        The stripped cells of the first line, and the other rows that are not empty, with their line numbers.
+        The stripped cells of the first line, and the other rows that are not blank, with their line numbers.
 
     Raises:
         UserError: With the line that is no row of a table.
@@ -215,7 +215,8 @@ def read_rows(
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [to_nfc(cell.strip()) for cell in next(rows, [])]
-        return header, [(rows.line_num, row) for row in rows if row]
+        # programs for tables write lines of separators alone below the last row
+        return header, [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
 
