@@ -25,6 +25,7 @@ LABEL_NAMES: Final = (
 )  # if one of them is alone
 SEPARATORS: Final = (",", ";", "\t")
 LONGEST_CELL: Final = 2**17  # characters
+SAMPLED: Final = 200  # rows of a column of which at least one must name a picture, as half of all must
 ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 Locate = Callable[[str], str | None]  # from a cell to the full name of a picture
@@ -231,7 +232,7 @@ def find_columns(header: list[str], rows: list[list[str]], locate: Locate, place
     lower = [name.lower() for name in header]
     if {*COLUMNS} <= {*lower}:
         return Columns(file=lower.index("file"), label=lower.index("label"))
-    found = {at: [locate(_cell(row, at)) for row in rows] for at in range(len(header)) if lower[at] not in LABEL_NAMES}
+    found = {at: _located(rows, at, locate) for at in range(len(header)) if lower[at] not in LABEL_NAMES}
     counts = {at: len({*names} - {None}) for at, names in found.items()}
     seen = ", ".join(map(repr, header)) or "no columns"
     file = lower.index("file") if "file" in lower else max(counts, key=lambda at: counts[at], default=None)
@@ -251,6 +252,13 @@ def find_columns(header: list[str], rows: list[list[str]], locate: Locate, place
         f"clear ({', '.join(header[at] for at in others)[:200] or 'there is none'}); rename that column to label",
         others,
     )
+
+
+def _located(rows: list[list[str]], at: int, locate: Locate) -> list[str | None]:
+    """The picture that each cell of a column names; a table may have a million numbers, of which none names any."""
+    some_rows = rows[:: max(1, len(rows) // SAMPLED)]
+    names_some = any(locate(_cell(row, at)) for row in some_rows)
+    return [locate(_cell(row, at)) if names_some else None for row in rows]
 
 
 def _cell(row: list[str], at: int) -> str:
