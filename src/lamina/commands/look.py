@@ -16,10 +16,10 @@ from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
-from lamina.data.sources.labels import find_labels, header_cells, separator_of, split_labels
+from lamina.data.sources.labels import broken_note, decode_table, find_labels, header_cells, separator_of, split_labels
 from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
 from lamina.data.sources.listing import used_names
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, decode_text, passed_over, some
+from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, passed_over, some
 from lamina.data.sources.places import clash
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
@@ -390,7 +390,7 @@ def _texts(members: Members) -> list[str]:
 def _tables(members: Members) -> list[str]:
     """Tables with columns text and label."""
     named = (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES))
-    return [name for name in named if separator_of(decode_text(members.read(name)), COLUMNS)]
+    return [name for name in named if separator_of(decode_table(members.read(name)), COLUMNS)]
 
 
 def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
@@ -400,12 +400,13 @@ def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
     table = max(found, key=lambda one: sum(found[one].classes.values()))
     unused = [found[one].labels for one in tables if one != table]
     unlike = unlike_classes([cell for cell in cells[table] if cell.strip()], found[table].labels)
-    return replace(found[table], notes=(*unused_tables(unused), *unlike))
+    broken = broken_note(decode_table(members.read(table)), found[table].labels)
+    return replace(found[table], notes=(*unused_tables(unused), *unlike, *broken))
 
 
 def _cells(data: bytes, place: str) -> list[str]:
     """The cell of the label in each row."""
-    text = decode_text(data)
+    text = decode_table(data)
     limit = csv.field_size_limit(MEMBER_BYTES)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
     try:
