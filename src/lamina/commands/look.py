@@ -1,7 +1,5 @@
 """A look into a source of any kind, so that a system can be set up for it."""
 
-import csv
-import io
 import os
 import posixpath
 import re
@@ -11,15 +9,16 @@ from pathlib import Path
 from typing import Final
 
 from lamina.commands.look_classes import untested
+from lamina.commands.look_tables import NO_LABELS, survey_named, survey_text_table, text_tables
 from lamina.data.sources import digits
 from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
-from lamina.data.sources.labels import broken_note, decode_table, find_labels, header_cells, separator_of, split_labels
+from lamina.data.sources.labels import find_labels
 from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
 from lamina.data.sources.listing import used_names
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, passed_over, some
+from lamina.data.sources.members import PICTURE_SUFFIXES, Members, Picture, passed_over, some
 from lamina.data.sources.places import clash
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
@@ -37,9 +36,7 @@ from lamina.data.sources.survey import (
     survey_origins,
     survey_pictures,
     survey_pixels,
-    unused_tables,
 )
-from lamina.data.sources.target_survey import TargetSurvey, survey_targets, unlike_classes
 from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -50,9 +47,7 @@ SKLEARN: Final = "sklearn:"
 TRAIN_IMAGES, TEST_IMAGES, TEST_NAMES = "train-images", "t10k-images", "^t10k"  # IDX files of sets like MNIST
 TEXT_SUFFIX: Final = ".txt"
 FEW_PICTURES: Final = 10  # texts for each picture, from which on these belong to the texts, and not the texts to them
-COLUMNS: Final = ("text", "label")  # of a table of texts
 TEXTS_REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
-NO_LABELS: Final = "none"  # `source.labels` of a source without labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,9 +328,9 @@ def _holds_texts(members: Members) -> bool:
     pictures, texts = sum(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names), len(_texts(members))
     if pictures:
         return texts >= FEW_PICTURES * pictures
-    if not texts and not _tables(members) and any(name.lower().endswith(TABLE_SUFFIXES) for name in members.names):
+    if not texts and not text_tables(members) and any(name.lower().endswith(TABLE_SUFFIXES) for name in members.names):
         raise UserError(f"{members.where}: no pictures, and no texts: {TEXTS_REMEDY}")
-    return bool(texts or _tables(members))
+    return bool(texts or text_tables(members))
 
 
 def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
@@ -344,17 +339,17 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
     Raises:
         UserError: if there are fewer than two classes and no other targets, or a table is not valid.
     """
-    tables, names = _tables(members), _texts(members)
+    tables, names = text_tables(members), _texts(members)
     members = replace(members, content="texts")
     if tables:
-        labels, layout, test_pattern = _survey_table(members, tables), None, None
+        labels, layout, test_pattern = survey_text_table(members, tables), None, None
     else:
         layout = find_layout(members)
         labels = survey_folders(members) or count_labels(NO_LABELS, (() for _ in names))
         labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
         test_pattern = layout.test_pattern(names, labels_of)
     if len(labels.classes) < 2 and not labels.choices and not tables:
-        labels = _survey_named(members)
+        labels = survey_named(members)
     if len(labels.classes) < 2 and not labels.choices and not labels.targets:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous if tables else len(names)
@@ -368,51 +363,5 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
     )
 
 
-def _survey_named(members: Members) -> LabelSurvey:
-    """Labels or numbers in a table that names the texts."""
-    targets = _find_targets(members)
-    found = None if targets else survey_labels(members)
-    unlabeled = replace(count_labels(NO_LABELS, (() for _ in members.pictures)), targets=targets)
-    return found if found and len(found.classes) > 1 else unlabeled
-
-
-def _find_targets(members: Members) -> TargetSurvey | None:
-    """Labels or numbers in a table that names the texts, the certain ones first."""
-    tables = [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
-    found = [one for name in tables if (one := survey_targets(members, name))]
-    return next((one for one in found if one.certain), next(iter(found), None))
-
-
 def _texts(members: Members) -> list[str]:
     return [name for name in members.names if name.lower().endswith(TEXT_SUFFIX)]
-
-
-def _tables(members: Members) -> list[str]:
-    """Tables with columns text and label."""
-    named = (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES))
-    return [name for name in named if separator_of(decode_table(members.read(name)), COLUMNS)]
-
-
-def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
-    """Count the labels of the table with the most rows."""
-    cells = {table: _cells(members.read(table), f"{members.where}: {table}") for table in tables}
-    found = {table: count_labels(table.removeprefix(members.top), split_labels(cells[table])) for table in tables}
-    table = max(found, key=lambda one: sum(found[one].classes.values()))
-    unused = [found[one].labels for one in tables if one != table]
-    unlike = unlike_classes([cell for cell in cells[table] if cell.strip()], found[table].labels)
-    broken = broken_note(decode_table(members.read(table)), found[table].labels)
-    return replace(found[table], notes=(*unused_tables(unused), *unlike, *broken))
-
-
-def _cells(data: bytes, place: str) -> list[str]:
-    """The cell of the label in each row."""
-    text = decode_table(data)
-    limit = csv.field_size_limit(MEMBER_BYTES)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
-    try:
-        column = header_cells(next(rows)).index("label")
-        return [row[column] if column < len(row) else "" for row in rows if row]
-    except csv.Error as error:
-        raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
-    finally:
-        csv.field_size_limit(limit)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from lamina.commands.csv_parts import encodable
 from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
@@ -118,11 +119,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(_as_table(answers, predictions))
     return 1 if any(one.error for one in predictions) else 0
-
-
-def encodable(text: str) -> str:
-    """Return a text in which what UTF-8 cannot hold, as in names of files that are not UTF-8, is escaped as in JSON."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _share(text: str) -> float:

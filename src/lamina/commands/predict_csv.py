@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from lamina import __version__
-from lamina.commands.csv_parts import check_free, write_csv
+from lamina.commands.csv_parts import check_free, encodable, write_csv
 from lamina.commands.predict import (
     answered,
-    encodable,
     find_pictures,
     find_texts,
     open_answers,
