@@ -16,6 +16,7 @@ settings.load_profile("patient")
 LONGEST: Final = (
     "test_end_to_end", "test_wheel", "test_train", "test_studies", "test_storages", "test_repeats",
     "test_server", "test_sync", "test_backbones", "test_report", "test_extract", "test_warm", "test_jobs",
+    "test_store", "test_registry", "test_heads",
 )  # fmt: skip
 
 

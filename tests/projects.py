@@ -31,9 +31,10 @@ def environment(package: Path) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | own
 
 
-def call(project: Path, *command: str, expect: int = 0) -> str:
-    """Run a command in a project that holds `src/lamina`; return what it printed."""
-    done = subprocess.run(command, cwd=project, env=environment(project / "src"), capture_output=True, text=True)
+def call(project: Path, *command: str, expect: int = 0, package: Path | None = None) -> str:
+    """Run a command in a project that holds `src/lamina`, unless `package` does; return what it printed."""
+    env = environment(package or project / "src")
+    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True)
     assert done.returncode == expect, f"{' '.join(command)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
 

@@ -61,7 +61,9 @@ def test_results_of_an_earlier_training_are_refused(folder: Path, what: str) -> 
     known = run.folder / FOLDER / KNOWN
     write_json(known, {"key": run.record.key})
     assert getattr(run, what) is not None
+    assert run.is_trained
     write_json(known, {"key": "b" * 64})
+    assert not run.is_trained, "its results are not all there"
     with pytest.raises(UserError, match="tiny: its scores are those of an earlier training; run `dvc repro evaluate@"):
         getattr(run, what)
 
@@ -154,3 +156,5 @@ def test_predictions_are_those_of_the_command(tmp_path: Path, capsys: pytest.Cap
     assert pd.isna(broken["predicted"])
     assert np.isnan(broken["p:cat"])
     assert len(lamina.open(tmp_path).runs["small"].predict([mine / "a.png", str(mine / "b.png")])) == 2
+    nothing = lamina.open(tmp_path).runs["small"].predict([])
+    assert (len(nothing), list(nothing)) == (0, list(table))

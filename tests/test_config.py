@@ -57,7 +57,7 @@ def refusal(attempt: Callable[[], object]) -> str:
         ("seed: 2026-13-41\n", "not valid YAML: month must be in 1..12"),
         ("seed: !!bool perhaps\n", "not valid YAML: 'perhaps'"),
         ("seed: " + "1" * 5000, "not valid YAML: Exceeds the limit"),
-        ("seed: " + "[" * 1500, "not valid YAML: maximum recursion depth"),
+        ("seed: " + "[" * 500, "not valid YAML: maximum recursion depth"),
         ("seed: \x01\n", "not valid YAML: unacceptable character #x0001"),
         (b"seed: 1  # \xe9t\xe9\n", r"not UTF-8 \(invalid continuation byte at byte 11\); save it as UTF-8"),
         ("seed: 1\n".encode("utf-16"), r"not UTF-8 \(invalid start byte at byte 0\)"),
@@ -422,11 +422,11 @@ SOUND = "seed: 1\nsplit: {test: 0.3, validation: 0.1}\n"
 @pytest.mark.parametrize(
     ("module", "text", "words"),
     [
-        ("lamina.stages.split", None, "params.yaml: not found"),
-        ("lamina.stages.split", SOUND + "runs: [1]\n", "runs: expected a mapping"),
-        ("lamina.stages.split", SOUND + "runs: {a.b: {}}\n", "runs: 'a.b': expected a name"),
+        ("lamina.stages.download", None, "params.yaml: not found"),
+        ("lamina.stages.download", SOUND + "runs: [1]\n", "runs: expected a mapping"),
+        ("lamina.stages.download", SOUND + "runs: {a.b: {}}\n", "runs: 'a.b': expected a name"),
         ("lamina.stages.split", SOUND, "data/lab/manifest.parquet: not found; `dvc repro`"),
-        ("lamina.stages.split", SOUND + "code: src\n", "code is from lamina 0.1; remove it"),
+        ("lamina.stages.download", SOUND + "code: src\n", "code is from lamina 0.1; remove it"),
     ],
 )
 def test_a_process_ends_with_2_and_one_line(tmp_path: Path, module: str, text: str | None, words: str) -> None:

@@ -59,10 +59,9 @@ def importing(package: str) -> set[str]:
 # ---- floors
 
 
-@pytest.mark.parametrize("module", all_modules())
-def test_a_module_imports_from_its_own_floor_or_below(module: str) -> None:
-    above = [other for other in imported_modules(module) if FLOORS[room(other)] > FLOORS[room(module)]]
-    assert not above
+def test_a_module_imports_from_its_own_floor_or_below() -> None:
+    imports = [(module, other) for module in all_modules() for other in imported_modules(module)]
+    assert [(module, other) for module, other in imports if FLOORS[room(other)] > FLOORS[room(module)]] == []
 
 
 def test_every_floor_is_in_use() -> None:
@@ -130,9 +129,9 @@ def test_the_warm_process_loads_no_library_past_the_module_that_tames_it() -> No
     assert not loaded & {"openvino", "keras", "tensorflow"}
 
 
-@pytest.mark.parametrize("module", [module for module in all_modules() if room(module) in ("maths", "data")])
-def test_the_data_side_does_not_need_tensorflow(module: str) -> None:
-    assert "lamina.models.keras_runtime" not in closure(module)
+def test_the_data_side_does_not_need_tensorflow() -> None:
+    modules = [module for module in all_modules() if room(module) in ("maths", "data")]
+    assert [module for module in modules if "lamina.models.keras_runtime" in closure(module)] == []
 
 
 @pytest.mark.parametrize(
@@ -151,9 +150,9 @@ def test_a_stage_does_not_load_libraries_that_it_may_not_need(stage: str, librar
     assert output.split() == []
 
 
-@pytest.mark.parametrize("module", all_modules())
-def test_a_module_has_at_most_400_lines(module: str) -> None:
-    assert len(source(module).read_text(encoding="utf-8").splitlines()) <= 400
+def test_a_module_has_at_most_400_lines() -> None:
+    lines = {module: len(source(module).read_text(encoding="utf-8").splitlines()) for module in all_modules()}
+    assert {module: count for module, count in lines.items() if count > 400} == {}
 
 
 def test_nothing_calls_what_gives_other_bytes_at_other_places_in_memory() -> None:
@@ -169,16 +168,15 @@ def test_packages_hold_no_code() -> None:
 # ---- tasks
 
 
-@pytest.mark.parametrize("module", [module for module in all_modules() if is_general(module)])
-def test_what_serves_every_task_imports_none(module: str) -> None:
-    assert not [name for name in named_imports(module) if TASK_ROOM.match(name)]
+def test_what_serves_every_task_imports_none() -> None:
+    imports = [(module, name) for module in all_modules() if is_general(module) for name in named_imports(module)]
+    assert [(module, name) for module, name in imports if TASK_ROOM.match(name)] == []
 
 
-@pytest.mark.parametrize("module", [module for module in all_modules() if room(module) == "tasks"])
-def test_tasks_do_not_import_each_other(module: str) -> None:
-    own = module.split(".")[2]
-    found = {name[1] for imported in imported_modules(module) if (name := TASK_ROOM.match(imported))}
-    assert found <= {own}
+def test_tasks_do_not_import_each_other() -> None:
+    of_tasks = [module for module in all_modules() if room(module) == "tasks"]
+    imports = [(module, TASK_ROOM.match(other)) for module in of_tasks for other in imported_modules(module)]
+    assert [(module, name[1]) for module, name in imports if name and name[1] != module.split(".")[2]] == []
 
 
 def strings(module: str) -> list[str]:
@@ -189,18 +187,11 @@ def strings(module: str) -> list[str]:
     return [str(node.value) for node in found if id(node) not in alone]
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        module
-        for module in all_modules()
-        if room(module) in ("stages", "tracking", "tuning", "report", "charts", "results", "training")
-        or module == "lamina.commands.gate"
-    ],
-)
-def test_what_serves_every_task_names_none(module: str) -> None:
+def test_what_serves_every_task_names_none() -> None:
+    rooms = ("stages", "tracking", "tuning", "report", "charts", "results", "training")
+    modules = [module for module in all_modules() if room(module) in rooms or module == "lamina.commands.gate"]
     words = re.compile(rf"\b({'|'.join(TASKS)})\b")
-    assert not [text for text in strings(module) if words.search(text)]
+    assert [(module, text) for module in modules for text in strings(module) if words.search(text)] == []
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

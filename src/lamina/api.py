@@ -21,7 +21,7 @@ from lamina.config import Params, read_params
 from lamina.errors import UserError
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
-from lamina.results.evaluated import require_evaluated
+from lamina.results.evaluated import are_scores_earlier, require_evaluated
 from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import Record, read_record
@@ -86,8 +86,9 @@ class Run:
 
     @property
     def is_trained(self) -> bool:
-        """Whether it is trained and evaluated, so that all results are there."""
-        return all((self.folder / name).exists() for name in ("record.json", "metrics.json"))
+        """Whether it is trained, and evaluated since, so that all results are there."""
+        there = all((self.folder / name).exists() for name in ("record.json", "metrics.json"))
+        return there and not are_scores_earlier(self.folder)
 
     @property
     def record(self) -> Record:
@@ -176,7 +177,8 @@ class Run:
             answers, found = answer(self.system, self.name, find_pictures(given))
         import pandas as pd
 
-        table = pd.DataFrame([answers.cells(one) for one in found])
+        columns = answers.cells(answers.prediction(path=""))  # those of no file, too
+        table = pd.DataFrame([answers.cells(one) for one in found], columns=list(columns))
         return table.astype({name: float for name in table if str(name).startswith(("p:", "scaled:", "set:"))})
 
 

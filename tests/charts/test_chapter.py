@@ -124,3 +124,13 @@ def test_a_control_of_targets_is_shown_and_is_loud_where_it_fails(tmp_path: Path
     assert ('class="number alarm"' in chapter.certainty) == (not passed)
     assert f"two 0.250 0.250 0.500{'' if passed else ' ✗'} 0.600 0.400 to 0.800" in shown
     assert "one 0.250 0.250 \N{EN DASH} \N{EN DASH}" in shown
+
+
+def test_curves_of_a_small_unit_are_described_by_their_values(tmp_path: Path) -> None:
+    folder = finished(tmp_path, "tiny", ErrorMetrics, 4e-8).folder
+    history = finished_history("mse")
+    history[["train_mse", "validation_mse"]] *= 1e-6
+    history.to_csv(folder / "history.csv", index=False)
+    chapter = plain_chapter("Errors", "errors", [read_trained(tmp_path, "tiny", ErrorMetrics)])
+    assert "at the end: train 2.5e-07, validation 2.5e-07" in chapter.runs["tiny"]
+    assert "4e-08" in chapter.board

@@ -9,8 +9,9 @@ BLANK, MINUS = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}"
 
 @pytest.mark.parametrize(
     ("value", "written"),
-    [(0, "0"), (0.87124, "0.871"), (5.984, "5.98"), (66.21, "66.2"), (177.64, "177.6"), (1204.2, "1204")],
-)
+    [(0, "0"), (0.87124, "0.871"), (5.984, "5.98"), (66.21, "66.2"), (177.64, "177.6"), (1204.2, "1204"),
+     (0.0123, "0.012"), (0.00412, "0.0041"), (0.00012, "0.00012"), (3.04e-7, "3e-07"), (1e-17, "0.000")],
+)  # fmt: skip
 def test_a_measure_has_as_many_digits_as_mean_something(value: float, written: str) -> None:
     assert number(value) == written
     assert number(-value) == (f"{MINUS}{written}" if value else "0")

@@ -147,6 +147,17 @@ def test_a_number_has_its_range_and_its_margin(system: Path, capsys: pytest.Capt
     assert "gives numbers, (n, 1)" in text
 
 
+def test_a_number_of_a_small_unit_is_not_rounded_away(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = system / "models/count/metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"] |= {"mae": 3.1234567e-5, "interval": [2.0e-5, 4.0e-5]}
+    write_json(path, metrics)
+    head, text = made(capsys, system, "count")
+    (mae,) = [one for one in head["model-index"][0]["results"][0]["metrics"] if one["type"] == "mae"]
+    assert (mae["value"], mae["args"]["interval_95"]) == (3.123e-5, [2e-5, 4e-5])
+    assert "| MAE | 3.1e-05 | 2e-05 to 4e-05 |" in text
+
+
 def test_a_card_of_published_weights_names_their_license(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
     facts = {"trained_on": "ImageNet", "source": "a package", "license": "Apache-2.0", "reference": "Tan and Le"}
     record = finished_record("tiny", RUNS["tiny"], classes=("a|b", "c"), data={"digest": "d", "weights": facts})
@@ -173,8 +184,16 @@ def test_a_folder_gets_a_readme(system: Path, tmp_path: Path, capsys: pytest.Cap
     assert call(system, "tiny", "--out", tmp_path / "hub") == 0
     assert (tmp_path / "hub/README.md").read_text() == printed
     assert [path.name for path in (tmp_path / "hub").iterdir()] == ["README.md"]
+    assert call(system, "colors", "--out", tmp_path / "hub") == 0
     with pytest.raises(UserError, match="is a file; --out expects a folder"):
         call(system, "tiny", "--out", tmp_path / "hub/README.md")
+
+
+def test_a_readme_that_is_no_card_is_kept(system: Path) -> None:
+    (system / "README.md").write_text("# What we ask\n")
+    with pytest.raises(UserError, match=r"README\.md: is no card of lamina, and would be lost; give another folder"):
+        call(system, "tiny", "--out", system)
+    assert (system / "README.md").read_text() == "# What we ask\n"
 
 
 def test_what_is_not_there_is_refused(system: Path) -> None:

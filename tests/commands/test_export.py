@@ -1,6 +1,7 @@
 """`lamina export`: 8 bits are judged on the test fold as the gate does, and refused if worse; colorizers color."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +21,27 @@ from scans import linear, saved
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Path:
+def system(made: Path, tmp_path: Path) -> Path:
+    """The system, to be changed."""
+    return shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that nobody trained, and predictions of it: its own answers are the labels of the test fold."""
     from lamina.models.inference import inference
     from lamina.models.networks import build_network
     from lamina.models.saving import save_model
 
-    write_params(tmp_path, {"small": run_settings("network")}, convert=CONVERT | {"size": SIDE})
-    write_plan(tmp_path, write_pictures(tmp_path, origins=60, side=SIDE))
-    (tmp_path / "models/small").mkdir(parents=True)
+    folder = tmp_path_factory.mktemp("made")
+    write_params(folder, {"small": run_settings("network")}, convert=CONVERT | {"size": SIDE})
+    write_plan(folder, write_pictures(folder, origins=60, side=SIDE))
+    (folder / "models/small").mkdir(parents=True)
     record = finished_record("small", run_settings("network"), classes=CELLS, width=SIDE)
-    record.write(tmp_path / "models/small/record.json")
+    record.write(folder / "models/small/record.json")
     network = build_network("small_cnn", SIDE, len(CELLS), dropout=0.5, seed=3)
-    save_model(network, tmp_path / "models/small/model.keras")
-    originals, folders = originals_of(tmp_path, "test"), folders_of(tmp_path)
+    save_model(network, folder / "models/small/model.keras")
+    originals, folders = originals_of(folder, "test"), folders_of(folder)
     rows = open_rows(originals, folders)
     answers = np.array(CELLS)[inference(network)(rows.read(np.arange(len(rows)))).argmax(axis=1)]
     split = folders.split / "manifest.parquet"
@@ -41,8 +49,8 @@ def system(tmp_path: Path) -> Path:
     manifest.loc[originals["id"], "label"] = answers
     manifest.reset_index().to_parquet(split, index=False)
     table = originals[["id", "origin"]].assign(label=answers, predicted=answers)
-    table.to_parquet(tmp_path / "models/small/predictions.parquet", index=False)
-    return tmp_path
+    table.to_parquet(folder / "models/small/predictions.parquet", index=False)
+    return folder
 
 
 def test_eight_bits_are_small_and_judged(system: Path) -> None:

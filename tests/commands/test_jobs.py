@@ -1,5 +1,7 @@
 """`lamina jobs`: every stage as a job of an engine, in the order of DVC's graph, over one DVC remote."""
 
+import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -80,13 +82,22 @@ def graph(system: Path) -> dict[str, list[str]]:
 
 @cache
 def text_for(system: Path, engine: str) -> str:
-    return written(system, engine)
+    return text_and_notes(system, engine)[0]
+
+
+@cache
+def text_and_notes(system: Path, engine: str) -> tuple[str, str]:
+    """The text for an engine, and what was said on stderr while it was written."""
+    with contextlib.redirect_stderr(io.StringIO()) as notes:
+        text = written(system, engine)
+    return text, notes.getvalue()
 
 
 def written(system: Path, engine: str) -> str:
     return write_jobs(system, engine, **OPTIONS.get(engine, {}))
 
 
+@cache
 def loaded(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
@@ -229,9 +240,15 @@ def add_stage(name: str) -> Callable[[Path], None]:
     return add
 
 
-def configure(*words: str) -> Callable[[Path], None]:
+def configure(old: str, new: str) -> Callable[[Path], None]:
+    """Change a line of DVC's settings, as `dvc remote` does."""
+
     def change(system: Path) -> None:
-        command(system, "dvc", *words)
+        settings = system.parents[1] / ".dvc" / "config"
+        lines = settings.read_text().splitlines()
+        (line,) = [line for line in lines if line.strip().startswith(f"{old} = ")]
+        lines[lines.index(line)] = new
+        settings.write_text("\n".join([*lines, ""]))
 
     return change
 
@@ -252,10 +269,10 @@ def break_pipeline(system: Path) -> None:
         (rename, "make", r"params.yaml: runs: '\$\(touch x\)': expected a name of letters"),
         (add_stage("größe"), "make", r"dvc.yaml: 'größe': expected a stage .* named with letters"),
         (break_pipeline, "make", r"`dvc dag` failed: .*dvc.yaml. is invalid"),
-        (configure("remote", "remove", "store"), "slurm", r"no default DVC remote.*`dvc remote add --default"),
-        (configure("remote", "modify", "store", "url", "https://example.org/x"), "make", "HTTP has no run cache"),
-        (configure("remote", "modify", "store", "version_aware", "true"), "make", "cloud versioning has no run cache"),
-        (configure("remote", "modify", "store", "url", "../there"), "make", r"a relative path .*`dvc remote modify"),
+        (configure("remote", ""), "slurm", r"no default DVC remote.*`dvc remote add --default"),
+        (configure("url", "url = https://example.org/x"), "make", "HTTP has no run cache"),
+        (configure("url", "url = s3://here/there\nversion_aware = true"), "make", "cloud versioning has no run cache"),
+        (configure("url", "url = ../there"), "make", r"a relative path .*`dvc remote modify"),
         (take_out_of_git, "make", r"cells/cells: not in git, and every job works in a clone"),
         (lambda system: git(system, "remote", "remove", "origin"), "argo", "git knows no `origin`"),
         (
@@ -292,11 +309,9 @@ def test_options_belong_to_their_engine(pictures: Path, engine: str, options: di
         write_jobs(pictures, engine, **options)
 
 
-def test_a_folder_that_not_every_machine_has_is_noted(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    written(pictures, "make")
-    assert not capsys.readouterr().err
-    written(pictures, "github")
-    assert capsys.readouterr().err.startswith("note: the DVC remote store is a folder, ")
+def test_a_folder_that_not_every_machine_has_is_noted(pictures: Path) -> None:
+    assert not text_and_notes(pictures, "make")[1]
+    assert text_and_notes(pictures, "github")[1].startswith("note: the DVC remote store is a folder, ")
 
 
 # ---- jobs that run, over a remote

@@ -444,6 +444,16 @@ def test_a_folder_is_a_source(project: Path, monkeypatch: pytest.MonkeyPatch) ->
         new(Path("pets/system"), "pets")
 
 
+def test_a_folder_that_git_ignores_is_refused_since_dvc_runs_nothing_there(project: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", project], check=True)
+    (project / ".gitignore").write_text("/mine/\n")
+    with pytest.raises(UserError, match=r"mine: git ignores it \(.*\.gitignore:1:/mine/\), and DVC runs nothing there"):
+        new(project / "mine", "smear")
+    assert not (project / "mine").exists()
+    (project / ".dvc" / "config").write_text("[core]\n    no_scm = True\n")
+    assert new(project / "mine", "smear")
+
+
 def test_lines_of_a_gitignore_stay(project: Path) -> None:
     (project / "mine").mkdir()
     (project / "mine" / ".gitignore").write_bytes("S\u00e3o\nnotes\n/data/".encode("latin-1"))
@@ -533,6 +543,81 @@ def test_a_table_of_answers_to_texts_is_learned_from(project: Path, cells: list[
     check_params(params)
 
 
+def test_a_table_of_classes_of_texts_without_folders_is_read(project: Path) -> None:
+    files = {f"{number}.txt": b"some words" for number in range(24)}
+    files["classes.csv"] = "\n".join(
+        ["file,label", *(f"{number}.txt,{'ab'[number % 2]}" for number in range(24))]
+    ).encode()
+    params, lines = make(project, archive(project / "films.zip", files))
+    assert lines[0] == "found 24 texts, labeled by classes.csv: a (12), b (12); 0 unlabeled, 0 ambiguous"
+    assert params["source"]["labels"] == "classes.csv"
+
+
+@pytest.mark.parametrize("content", ["texts", "pictures"])
+def test_a_second_table_with_labels_is_named(project: Path, content: str) -> None:
+    names = [f"{number}.png" for number in range(24)]
+    rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names)).encode()
+    first = b"file,label\n" if content == "pictures" else b"text,label\n"
+    files = {"train.csv": first + rows, "test.csv": first + rows[: len(rows) // 2] + b"0.png,a\n"}
+    if content == "pictures":
+        files |= dict.fromkeys(names, picture()) | {"test.csv": first + b"0.png,a\n1.png,b\n"}
+    _, lines = make(project, archive(project / "films.zip", files))
+    assert "labels are there in 'test.csv', too, and not used: source.labels names one table" in lines
+
+
+@pytest.mark.parametrize(("cells", "said"), [(["1.5", *"2345678"], "8 different numbers"), (["a|b", "c"], "12 of 24")])
+def test_labels_of_a_table_of_texts_that_may_be_no_classes_are_named(
+    project: Path, cells: list[str], said: str
+) -> None:
+    rows = [f"some words,{cells[number % len(cells)]}" for number in range(24)]
+    files = {"all.csv": "\n".join(["text,label", *rows, ""]).encode()}
+    _, lines = make(project, archive(project / "films.zip", files))
+    (warning,) = [line for line in lines if line.startswith("warning: all.csv")]
+    assert said in warning
+    assert "but classes are learned, one a text" in warning
+
+
+def test_texts_with_a_logo_are_texts(project: Path) -> None:
+    files = texts({"bad": 12, "good": 11}) | {"reviews/logo.png": picture()}
+    _, lines = make(project, archive(project / "reviews.zip", files))
+    assert lines[0].startswith("found 23 texts")
+    assert lines[1] == "passed over 1 file: 1 .png (no texts, and not used)"
+    notes = {f"pets/{index}.txt": b"fur" for index in range(24)}  # a text for each picture, and one more
+    _, lines = make(project, archive(project / "pets.zip", classes({"cat": 12, "dog": 11}, picture()) | notes), "two")
+    assert lines[0].startswith("found 23 pictures")
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "words"),
+    [("id,breed\n", "gone,a\n", "1 rows name no picture"), ("", "", "it names the picture '00'; add such a line")],
+    ids=["lost row", "no first line"],
+)
+def test_a_table_of_labels_with_a_mistake_is_not_passed_over(project: Path, first: str, last: str, words: str) -> None:
+    names = [f"{number:02d}" for number in range(24)]
+    rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
+    files = {f"{name}.png": picture() for name in names} | {"l.csv": f"{first}{rows}{last}".encode()}
+    with pytest.raises(UserError, match=f"l.csv: .*{words}"):
+        make(project, archive(project / "pets.zip", files))
+    captions = "".join(f"{name},photo {name}\n" for name in names)
+    files["l.csv"] = f"{first}{captions}{last}".encode()
+    _, lines = make(project, archive(project / "others.zip", files), "two")
+    assert lines[0] == "found 24 pictures without labels, to learn colors from", "no classes"
+
+
+@pytest.mark.parametrize("last", ["  \n", ",\n,\n", ",,\n"])
+def test_blank_lines_below_a_table_cost_no_labels(project: Path, last: str) -> None:
+    names = [f"{number:02d}" for number in range(24)]
+    rows = "".join(f"{name},{'ab'[number % 2]}\n" for number, name in enumerate(names))
+    files = {f"{name}.png": picture() for name in names} | {"l.csv": f"id,breed\n{rows}{last}".encode()}
+    _, lines = make(project, archive(project / "pets.zip", files))
+    assert lines[0] == "found 24 pictures, labeled by l.csv: a (12), b (12); 0 unlabeled, 0 ambiguous"
+
+
+def test_a_folder_may_begin_with_a_dash(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    assert new(Path("-x"), "smear")[-1] == "cd ./-x && dvc repro"
+
+
 def test_a_table_alone_is_refused_with_the_remedy(project: Path) -> None:
     (project / "all.csv").write_text("text,label\nx,a\n")
     with pytest.raises(UserError, match=r"all\.csv: is a table; put it into a folder of its own, and name that folder"):
@@ -545,7 +630,7 @@ def test_a_table_alone_is_refused_with_the_remedy(project: Path) -> None:
         ({"a.txt": b"x", "b.txt": b"y"}, "fewer than two labels found for its texts; put .txt files into one folder"),
         ({"all.csv": b"text,label\nx,a\n"}, "fewer than two labels found"),
         ({"all.csv": b'text,label\n"x"y,a\n'}, "all.csv, line 2: not a CSV"),
-        ({"all.csv": b"words,label\nx,a\n"}, "no pictures"),
+        ({"all.csv": b"words,label\nx,a\n"}, "no pictures, and no texts: .* with columns text,label"),
     ],
 )
 def test_texts_that_teach_nothing_are_refused(project: Path, files: dict[str, bytes], words: str) -> None:
@@ -702,7 +787,7 @@ def test_a_system_is_named_after_its_folder_except_for_the_default(project: Path
 NAMES = st.text(min_size=1, max_size=20)
 
 
-@settings(max_examples=40)  # of two parsers written in Python
+@settings(max_examples=25)  # of two parsers written in Python
 @given(location=NAMES, classes=st.lists(NAMES, min_size=1, max_size=3), size=st.integers(), note=NAMES)
 def test_values_come_back_from_yaml(location: str, classes: list[str], size: int, note: str) -> None:
     values = {"source.location": location, "source.classes": classes, "convert.size": size, "source.origin": None}

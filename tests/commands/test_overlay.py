@@ -24,7 +24,7 @@ runs:
   shared: {<<: *tiny, epochs: *epochs}
 ensembles:
   both: {runs: [frozen, tiny]}
-assess: {control: &no false, small_cnn: {control: *no}, tiny: {folds: 2}}
+assess: {control: &no false, small_cnn: {control: true}, tiny: {folds: 2, control: *no}}
 """
 FULL = """
 source: {pictures: 600}
@@ -34,7 +34,7 @@ runs:
   shared: {task: classify, epochs: 100, learning_rate: 3e-4}
   frozen: {learning_rate: tune}
   large: {task: colorize}
-assess: {control: true, small_cnn: {control: true}}
+assess: {control: true, small_cnn: {control: false}}
 """
 
 

@@ -236,7 +236,15 @@ def test_every_picture_gets_a_sheet_of_its_own(
     assert printed.out == f"{tmp_path / 'why'}: 3 sheets\n"
     assert printed.err.startswith(f"{system / 'mine/broken.png'}: unreadable")
     assert call(explain, system, system / "mine/a.png", "--run", "small", "--out", tmp_path / "one") == 0
+    own = (system / "mine/a.png").read_bytes()
+    with pytest.raises(UserError, match="mine: holds pictures that are explained, and sheets have their names; give"):
+        call(explain, system, system / "mine/a.png", "--run", "small", "--out", system / "mine")
+    assert (system / "mine/a.png").read_bytes() == own
     assert capsys.readouterr().out == f"{tmp_path / 'one'}: 1 sheet\n"
+    twice = system / "mine/a.png", system / "mine/a.png"
+    assert call(explain, system, *twice, "--run", "small", "--out", tmp_path / "twice") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'twice'}: 1 sheet\n"
+    assert [path.name for path in (tmp_path / "twice").iterdir()] == ["a.png"]
 
 
 @pytest.mark.parametrize(

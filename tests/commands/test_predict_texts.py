@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,28 @@ def test_test_texts_get_what_their_evaluation_wrote(run: str, system: Path, caps
         assert [*one["probabilities"].values()] == pytest.approx([row[probability(name)] for name in CLASSES], abs=1e-6)
         assert one["predicted"] == row["predicted"]
         assert one["error"] is None
+
+
+def test_names_that_are_not_utf_8_are_escaped(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "mine") + b"/\xff.txt")).write_text("great lovely words")
+    assert call(system, tmp_path / "mine", "--csv", tmp_path / "out.csv") == 0
+    assert "/\\udcff.txt," in (tmp_path / "out.csv").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert call(system, tmp_path / "mine", "--json") == 0
+    printed = capsys.readouterr().out
+    assert printed.encode()
+    assert os.fsencode(json.loads(printed)[0]["path"]).endswith(b"/\xff.txt")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "TSV", "jsonl"])
+def test_a_table_is_not_one_text(tmp_path: Path, suffix: str) -> None:
+    table = tmp_path / f"new.{suffix}"
+    table.write_text("text\na good film\na bad film\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"new\.\w+: is a table, expected a text in each file"):
+        predict.find_texts([table])
+    with pytest.raises(UserError, match="no text in this folder"):
+        predict.find_texts([tmp_path])
 
 
 def test_a_csv_has_the_same_answers(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

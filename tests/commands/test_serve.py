@@ -291,6 +291,9 @@ def test_a_colorizer_shows_the_picture_in_grey_and_in_color(
         colored = np.asarray(Image.open(io.BytesIO(answer.content)))
         assert colored.shape == (*ramp.shape, 3)
         assert np.ptp(colored.astype(int), axis=2).max() > 20, "in color"
+        seen_through = np.dstack([ramp, ramp.T[:40, :1].repeat(60, axis=1)])
+        answer = session.post(f"{address}/predict", data=encoded(seen_through))
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content)))[..., 3:], seen_through[..., 1:])
         browser.open(address)
         browser.wait("document.querySelector('#status')?.textContent === 'Ready'")
         browser.drop(tmp_path / "grey.png", ".drop")

@@ -115,7 +115,7 @@ def test_only_its_own_names_are_answered(host: str, status: int, address: str, s
     ("headers", "status"),
     [({}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200), ({"Sec-Fetch-Site": "cross-site"}, 403),
      ({"Sec-Fetch-Site": "same-site"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
-     ({"Origin": "http://127.0.0.1:1"}, 403), ({"Origin": "{address}"}, 200)],
+     ({"Origin": "http://127.0.0.1:1"}, 403), ({"Origin": "{address}"}, 200), ({"Origin": "http://[bad"}, 403)],
 )  # fmt: skip
 def test_pages_of_other_sites_cannot_send_anything(
     headers: dict[str, str], status: int, address: str, session: requests.Session
@@ -134,11 +134,15 @@ def test_a_file_may_come_by_itself_in_a_form_or_in_json(address: str, session: r
     assert session.post(f"{address}/predict", **form).json() == expected  # type: ignore[arg-type]
     assert session.post(f"{address}/predict", json={"text": "gr\u00fcn"}).json()["length"] == 5
     assert session.post(f"{address}/predict", files={"text": (None, "some words")}).json()["length"] == 10
+    other_case = {"data": '{"text": "four"}', "headers": {"Content-Type": "Application/JSON; charset=utf-8"}}
+    assert session.post(f"{address}/predict", **other_case).json()["length"] == 4  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "words"),
     [("application/json", b"{", "not valid JSON"), ("application/json", b"[1]", "not valid JSON"),
+     ("application/json", b'{"text": null}', "not valid JSON"), ("application/json", b'{"text": 5}', "not valid JSON"),
+     ("application/json", b'{"text": ["a"]}', "not valid JSON"), ("application/json", b"[" * 200_000, "not valid JSON"),
      ("multipart/form-data; boundary=x", b"nothing", "not a valid form"),
      ("multipart/form-data; boundary=x", b"--x\r\n\r\nA", "not a valid form"),
      ("multipart/form-data", b"--x", "not a valid form"),

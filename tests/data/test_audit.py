@@ -29,6 +29,7 @@ from lamina.data.sources.smear import draw, shots
 from lamina.maths.color import lab_to_srgb, srgb_to_lab
 from lamina.maths.splits import SplitConfig
 from lamina.stages.split import split
+from nightly import by_time
 
 SIZE = 64
 WARPS = {
@@ -53,7 +54,7 @@ def pairs_of(table: pd.DataFrame, pixels: np.ndarray) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def drawn() -> tuple[pd.DataFrame, np.ndarray]:
     """Smears without flaws, each of its own origin, in folds; and their CIELAB pixels in the same order."""
-    sound = [shot for shot in shots(3, 110) if shot.flaw is None]
+    sound = [shot for shot in shots(3, 80) if shot.flaw is None]
     whole = [draw(shot, 3)[0].resize((SIZE, SIZE), Image.Resampling.BOX) for shot in sound]
     ids = [f"{7919 * number:016x}" for number in range(len(sound))]
     fold = np.array(["train", "train", "validation", "test"])[np.arange(len(sound)) % 4]
@@ -61,7 +62,7 @@ def drawn() -> tuple[pd.DataFrame, np.ndarray]:
     return table, np.stack([srgb_to_lab(np.asarray(picture)) for picture in whole])
 
 
-@pytest.mark.parametrize("how", WARPS)
+@pytest.mark.parametrize("how", by_time(WARPS, ("mirrored", "upside down and shifted")))
 def test_a_warped_copy_in_the_test_fold_is_found_and_flagged(drawn: tuple[pd.DataFrame, np.ndarray], how: str) -> None:
     table, pixels = drawn[0], drawn[1].copy()
     train, test = (int(np.flatnonzero(table["fold"] == fold)[5]) for fold in ("train", "test"))
@@ -85,7 +86,7 @@ def test_different_pictures_are_not_flagged(drawn: tuple[pd.DataFrame, np.ndarra
     assert (folds[audit.pairs["nearest"]].to_numpy() == audit.pairs["fold"]).all()
 
 
-@pytest.mark.parametrize("how", WARPS)
+@pytest.mark.parametrize("how", by_time(WARPS, ("rotated by 20 degrees", "on its side and recolored")))
 def test_origins_of_pictures_with_the_same_content_are_merged(drawn: tuple[pd.DataFrame, np.ndarray], how: str) -> None:
     table, pixels = drawn[0].assign(origin=drawn[0]["id"].str[-1]), drawn[1].copy()  # sixteen origins
     left, right = 3, next(row for row in range(len(table)) if table["origin"][row] not in ("0", table["origin"][3]))
@@ -133,7 +134,7 @@ def test_the_stage_keeps_pictures_with_the_same_content_in_one_fold(
     assert (tmp_path / "split" / "joined.png").exists() == join
 
 
-@pytest.mark.parametrize("parts", [0, 3])
+@pytest.mark.parametrize("parts", [3, pytest.param(0, marks=pytest.mark.nightly)])
 def test_a_picture_with_the_content_of_a_published_test_picture_is_spare(
     drawn: tuple[pd.DataFrame, np.ndarray], tmp_path: Path, parts: int
 ) -> None:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -21,6 +21,7 @@ def drawn(
     return told / told.sum(axis=1, keepdims=True), label
 
 
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(2, 5), st.integers(0, 10**6))
 def test_plain_numbers_within_their_bounds(pictures: int, classes: int, seed: int) -> None:
     given_, label = drawn(np.random.default_rng(seed), pictures, classes)
@@ -38,6 +39,7 @@ def test_plain_numbers_within_their_bounds(pictures: int, classes: int, seed: in
     assert found["ece"] == pytest.approx(gaps), "the plot shows what the number says"
 
 
+@settings(max_examples=40)
 @given(st.integers(2, 60), st.integers(3, 5), st.integers(0, 10**6))
 def test_proper_scores_are_those_of_scikit_learn(pictures: int, classes: int, seed: int) -> None:
     given_, label = drawn(np.random.default_rng(seed), pictures, classes)

@@ -9,7 +9,7 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.files import file_digest
-from lamina.models.exporting import FORMATS, TOLERANCE, compare, export_model
+from lamina.models.exporting import FORMATS, TOLERANCE, compare, export_model, output_of
 from lamina.models.networks import build_head, build_network, join
 
 SIZE = 16
@@ -154,6 +154,19 @@ def test_another_answer_is_refused(spoil: Any) -> None:
     assert compare("onnx", given, given + TOLERANCE / 2)["greatest_difference"] == pytest.approx(TOLERANCE / 2)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(0.6, 2000.0), (4.0, 10.0), (1e-9, 0.0)])
+def test_a_number_may_differ_by_its_last_digit(scale: float, offset: float) -> None:
+    import keras
+
+    given = keras.Input((SIZE, SIZE, 3))
+    number = keras.layers.Rescaling(scale, offset=offset)(keras.layers.Dense(1)(keras.layers.Flatten()(given)))
+    gives = output_of(keras.Model(given, number))
+    found = np.array([[offset], [offset + 2 * scale]], np.float32)
+    compare("onnx", found, found + np.spacing(found), gives)
+    with pytest.raises(UserError, match="number by up to"):
+        compare("onnx", found, found + np.float32(0.01 * scale), gives)
+
+
 def test_a_refused_export_leaves_the_one_before(tmp_path: Path) -> None:
     import keras
 
@@ -168,8 +181,17 @@ def test_a_refused_export_leaves_the_one_before(tmp_path: Path) -> None:
     flat = keras.layers.Flatten()(Foreign()(pixels))
     model = keras.Model(pixels, keras.layers.Dense(3, activation="softmax")(flat))
     (tmp_path / "onnx").mkdir()
-    (tmp_path / "onnx" / "model.onnx").write_text("of before")
+    for file in ("model.onnx", "export.json"):
+        (tmp_path / "onnx" / file).write_text("of before")
     with pytest.raises(UserError, match=r"cannot be written as onnx|onnx answers differently"):
         export_model(model, ["onnx"], tmp_path, pictures(2), {})
     assert [path.name for path in tmp_path.iterdir()] == ["onnx"]
     assert (tmp_path / "onnx" / "model.onnx").read_text() == "of before"
+
+
+def test_a_folder_that_is_no_export_is_kept(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"onnx: holds no export, and would be lost; give another folder with --out"):
+        export_model(load(saved), ["onnx"], tmp_path, pictures(2), {"run": "tiny", "classes": CLASSES})
+    assert [path.name for path in (tmp_path / "onnx").iterdir()] == ["notes.txt"]

@@ -58,11 +58,13 @@ def test_networks_with_uncommon_layers_load_from_their_files(name: str, tmp_path
 # ---- files
 
 
-def test_a_loaded_model_predicts_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", by_time(["resnet20", "mobilenet_v2"], ["resnet20"]))
+def test_a_loaded_model_predicts_the_same(name: str, tmp_path: Path) -> None:
     given = {"weights": "weights/random", "pooling": "avg", "preprocess": "native", "seed": 1}
-    body = build_extractor("mobilenet_v2", size=32, **given)
+    body = build_extractor(name, size=32, **given)
     calibrate(body, pictures(16))
-    head = build_head(1280, 3, dropout=0.5, mean=np.zeros(1280), variance=np.ones(1280), seed=1)
+    width = body.output_shape[-1]
+    head = build_head(width, 3, dropout=0.5, mean=np.zeros(width), variance=np.ones(width), seed=1)
     model = join(body, head)
     model.save(tmp_path / "model.keras")
     expected = model.predict(pictures(), verbose=0)

@@ -33,6 +33,7 @@ RUNS = {"logistic": LOGISTIC, "dense": DENSE | {"epochs": 2}}
 MARKED = "<script>alert('x')</script> & <b>bold</b>"
 JOINED = 3
 PARTS = 2
+AGAIN = {"logistic": AgainConfig(repeats=1, folds=PARTS, control=True), "dense": AgainConfig(repeats=1)}
 
 
 def texts_of_all_kinds() -> dict[str, str]:
@@ -59,7 +60,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
             tune(stage, section(stage.params, "tune", TuneConfig))
             train(stage, NoCallbacks())
             evaluate(Folders(), stage.out)
-            assess_run(stage, AgainConfig(repeats=1, folds=PARTS, control=True), validation=0.2)
+            assess_run(stage, AGAIN[name], validation=0.2)
     return root
 
 

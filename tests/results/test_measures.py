@@ -75,6 +75,15 @@ def test_errors_within_the_margin_and_rounding_are_kept() -> None:
     assert verdict(MAE, numbers(ERRORS), numbers(ERRORS)) == (False, "kept")
 
 
+def test_errors_of_numbers_far_from_0_are_not_rounded_away() -> None:
+    targets, errors = 1_234_560 + TARGETS, ERRORS / 10
+    found = MAE.change(*(numbers(errors, targets) for _ in range(2)), ORIGINS)
+    assert found.before == pytest.approx(np.abs(errors).mean(), rel=0.02)
+    old = {key: (f"{float(true):.7g}", f"{float(said):.7g}") for key, (true, said) in numbers(errors, targets).items()}
+    found = MAE.change(old, numbers(errors, targets), ORIGINS)  # a baseline of an older version has seven digits
+    assert found.after == pytest.approx(np.abs(errors).mean(), rel=0.02)
+
+
 def test_another_true_number_is_not_compared() -> None:
     other = TARGETS.copy()
     other[7] += 0.5

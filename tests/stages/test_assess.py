@@ -36,8 +36,8 @@ def prepared(settings: Mapping[str, Any], out: Path, name: str = "run") -> RunSt
 
 
 def test_the_same_again_gives_the_same_bytes_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(write_origins_with_classes(tmp_path))
-    config = AgainConfig(repeats=1, folds=3, control=True)
+    monkeypatch.chdir(write_origins_with_classes(tmp_path, PARTS))
+    config = AgainConfig(repeats=1, folds=PARTS, control=True)
     outs = {name: prepared(HEAD | {"epochs": 3}, tmp_path / name) for name in ("one", "other", "resumed")}
     second = tmp_path / "second"
     assess_run(outs["one"], config, validation=0.2, cache=tmp_path / "first")
@@ -46,7 +46,7 @@ def test_the_same_again_gives_the_same_bytes_without_training(tmp_path: Path, mo
     there = {path: path.stat().st_mtime_ns for path in second.iterdir()}
     summary = assess_run(outs["resumed"], config, validation=0.2, cache=second)
     assert {path: path.stat().st_mtime_ns for path in there} == there
-    assert len(list(second.iterdir())) == len(there) + 1 == 5
+    assert len(list(second.iterdir())) == len(there) + 1 == 2 + PARTS
     for name in ("assessment.json", "crossvalidation.parquet"):
         written = [(tmp_path / run / name).read_bytes() for run in outs]
         assert written[0] == written[1] == written[2], name

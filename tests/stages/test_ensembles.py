@@ -174,7 +174,9 @@ def test_a_cross_validation_is_the_mean_of_those_of_the_runs(copied: Path) -> No
     assert crossed.starts_from_file
 
 
-@pytest.mark.parametrize("rows", [0, 9], ids=["none", "other rows"])
+@pytest.mark.parametrize(
+    "rows", [pytest.param(0, marks=pytest.mark.nightly, id="none"), pytest.param(9, id="other rows")]
+)
 def test_without_the_same_rows_in_all_runs_there_is_no_cross_validation(copied: Path, rows: int) -> None:
     write_crossvalidation(copied, "first", 1)
     if rows:

@@ -212,6 +212,18 @@ def test_a_line_of_50_mb_is_kept_in_little_memory(tmp_path: Path) -> None:
     assert [len(text) for text in texts] == [len(line), 9]
 
 
+def test_texts_without_spaces_between_words_are_named(tmp_path: Path) -> None:
+    chinese = "\u8fd9\u90e8\u7535\u5f71\u975e\u5e38\u597d\u770b" * 3
+    russian = "\u042d\u0442\u043e\u0442 \u0444\u0438\u043b\u044c\u043c " * 9
+    web = "https://example.org/" + "a" * 90
+    items: list[Item] = [(f"{number}", f"{chinese}{number}".encode(), ("pos",)) for number in range(3)]
+    others: list[Item] = [
+        (f"r{number}", f"{russian if number % 2 else web} {number}".encode(), ("neg",)) for number in range(5)
+    ]
+    assert "warning: 3 texts have no spaces between their words" in str(run(tmp_path / "some", items + others))
+    assert "warning" not in str(run(tmp_path / "none", others))
+
+
 def test_no_text_left_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"filter keeps no text: .*1 unlabeled.*; loosen `filter`"):
         run(tmp_path, [("a", b"word", ())])

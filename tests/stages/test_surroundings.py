@@ -12,6 +12,7 @@ import pytest
 
 from lamina.data.sources.smear import pictures
 from lamina.files import file_digest
+from lamina.stages.watch import list_code
 from projects import environment
 
 PACKAGE = Path(__file__).parents[2] / "src"
@@ -31,9 +32,19 @@ runs: {}
 DROP_CAPABILITY, IGNORE_RIGHTS = 24, 1  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE of Linux
 
 
+@pytest.fixture(scope="module")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `watch` keeps of the code, which takes seconds to read."""
+    folder = tmp_path_factory.mktemp("code")
+    list_code(folder / "code", folder / "code.json", "any")
+    return folder / "code.json"
+
+
 @pytest.fixture
-def system(tmp_path: Path) -> Path:
-    """A system whose source is a folder of pictures."""
+def system(code: Path, tmp_path: Path) -> Path:
+    """A system whose source is a folder of pictures, and which knows the code."""
+    (tmp_path / ".lamina").mkdir()
+    shutil.copy(code, tmp_path / ".lamina")
     for picture in pictures(13, 12):
         path = tmp_path / "pictures" / f"célula {picture.labels[0]}" / Path(picture.name).name
         path.parent.mkdir(parents=True, exist_ok=True)

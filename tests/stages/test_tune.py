@@ -27,6 +27,7 @@ from lamina.tuning.search import TuneConfig
 from systems import (
     COLORS,
     HEAD,
+    LEVEL,
     LIGHT,
     NETWORK,
     TUNE,
@@ -35,6 +36,7 @@ from systems import (
     write_blots,
     write_classes_as_features,
     write_stripes,
+    write_target_table,
 )
 
 OPEN = {"learning_rate": "tune", "dropout": "tune", "decay": "tune"}
@@ -78,12 +80,21 @@ def test_given_numbers_are_written_without_trials(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [pytest.param(COLORS, id="colors"), pytest.param(LIGHT, id="light", marks=pytest.mark.nightly)]
+    "settings",
+    [
+        pytest.param(HEAD | LEVEL, id="number"),
+        pytest.param(COLORS, id="colors", marks=pytest.mark.nightly),
+        pytest.param(LIGHT, id="light", marks=pytest.mark.nightly),
+    ],
 )
 def test_runs_measured_by_an_error_take_the_smallest(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(write_blots(tmp_path, train=24, validation=12, test=0))
+    if settings["task"] == "regress":
+        monkeypatch.chdir(write_classes_as_features(tmp_path, train=24, validation=12))
+        write_target_table(tmp_path, "regress", {"level": range(36)})
+    else:
+        monkeypatch.chdir(write_blots(tmp_path, train=24, validation=12, test=0))
     summary, trials = tuned(settings | {"learning_rate": "tune"}, tmp_path / "out", trials=2, epochs=1)
     best = trials.loc[trials["value"].idxmin()]
     assert summary.tuned["learning_rate"] == pytest.approx(best["learning_rate"])
@@ -184,7 +195,7 @@ FURTHER = {"label_smoothing": [0.0, 0.3], "batch_size": [2, 8], "class_weights":
 def test_any_setting_can_be_tuned_and_is_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write_stripes(tmp_path / "stripes", train=8, validation=4, test=4))
     settings = NETWORK | {"epochs": 1, "tune": FURTHER}
-    summary, trials = tuned(settings, tmp_path)
+    summary, trials = tuned(settings, tmp_path, trials=2, epochs=1)
     found = YAML(typ="safe").load(tmp_path / "tuned.yaml")
     assert 0 <= found["label_smoothing"] <= 0.3
     assert found["batch_size"] in range(2, 9)

@@ -1,7 +1,9 @@
 """What validation of texts promises: sound tables pass, a broken promise is named, and drift is measured."""
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from lamina.data.drift import TEXT_QUANTITIES, DataProfile, read_profile
 from lamina.errors import UserError
 from lamina.maths.published_split import GivenTest, find_published_test
 from lamina.stages import validate as stage
+from lamina.stages.validate import Content
 from lamina.stages.validate_texts import TEXTS
 from lamina.tracking.suites import LABELED, PUBLISHED
 from lamina.tracking.text_suites import TEXT_SUITES
@@ -20,17 +23,24 @@ from texts import families, filtered_system, published, split_system
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts as the stages up to `split` leave them."""
     texts = {**families(40, 2), "pos/nothing.txt": "...", "neg/again.txt": families(40, 1)["pos/0-000.txt"].upper()}
     texts["pos/again.txt"] = texts.pop("neg/again.txt")
-    folder = filtered_system(tmp_path / "data", texts)
+    folder = filtered_system(tmp_path_factory.mktemp("sound") / "data", texts)
     split_system(folder)
     return folder
 
 
-def validate(data: Path, **keys: object) -> str:
-    return str(stage.validate(TEXTS, SHARES, [LABELED], data, data / "validation", **keys))  # type: ignore[arg-type]
+@pytest.fixture
+def data(sound: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return shutil.copytree(sound, tmp_path / "data")
+
+
+def validate(data: Path, *, content: Content = TEXTS, **keys: object) -> str:
+    return str(stage.validate(content, SHARES, [LABELED], data, data / "validation", **keys))  # type: ignore[arg-type]
 
 
 def test_sound_texts_pass_and_everything_is_written(data: Path) -> None:
@@ -56,10 +66,11 @@ def test_published_tests_are_checked(tmp_path: Path) -> None:
     split_system(folder, test_pattern="^test/")
     shares, out = {"validation": 0.2}, folder / "validation"
     assert "hold on 9 tables" in str(stage.validate(TEXTS, shares, [LABELED], folder, out, published=given("^test/")))
+    of_split = replace(TEXTS, suites=tuple(suite for suite in TEXT_SUITES if suite.table == "split"))
     with pytest.raises(UserError, match="no text is spare, but of origins with published test texts, but 5 of 125"):
-        stage.validate(TEXTS, shares, [LABELED], folder, out)
+        stage.validate(of_split, shares, [LABELED], folder, out)
     with pytest.raises(UserError, match="test holds the published texts, and no others"):
-        stage.validate(TEXTS, shares, [LABELED], folder, out, published=given("^test/pos"))
+        stage.validate(of_split, shares, [LABELED], folder, out, published=given("^test/pos"))
 
 
 TABLES = {
@@ -118,8 +129,9 @@ def one_origin(data: Path) -> None:
 )
 def test_a_broken_promise_is_named(data: Path, change: Callable[[Path], None], words: str) -> None:
     change(data)
+    suite = next(suite for suite in TEXT_SUITES if words.startswith(f"{suite.table}: "))
     with pytest.raises(UserError, match=words):
-        validate(data)
+        validate(data, content=replace(TEXTS, suites=(suite,)))
     assert not (data / "validation" / "verdict.json").exists()
 
 

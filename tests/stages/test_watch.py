@@ -15,7 +15,7 @@ from lamina.files import read_json
 from lamina.results.published import read_copy
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
-from lamina.stages.watch import check_folds, code_lists, roots, stages, watch_source
+from lamina.stages.watch import check_folds, code_lists, list_code, roots, stages, watch_source
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
@@ -209,8 +209,9 @@ PUBLISHED = "title: cells  # as printed\nreference: a thesis\nruns: {frozen: {wh
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A system that was watched once."""
+    """A system that was watched once, and knew the code before."""
     folder = tmp_path_factory.mktemp("watched")
+    list_code(folder / "data" / "code", folder / ".lamina" / "code.json", folder.name)
     shutil.copy(ROOT / "params.yaml", folder)
     subprocess.run(WATCH, cwd=folder, check=True, capture_output=True)
     return folder

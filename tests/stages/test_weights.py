@@ -27,7 +27,6 @@ from lamina.models.backbones import BACKBONE_LAYER, BACKBONES, build_extractor, 
 from lamina.models.networks import build_network
 from lamina.models.saving import save_model
 from lamina.stages.extract import extract_features
-from lamina.stages.watch import list_code
 from lamina.stages.weights import WeightsConfig, weights
 from systems import FEATURES, HEAD, NETWORK, write_stripes
 
@@ -68,12 +67,19 @@ def store(network: Any, path: Path) -> str:
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """A stand-in for the published MobileNetV2, and its file."""
+    network, path = perturbed(build_trunk(BACKBONES["mobilenet_v2"], 96)), tmp_path_factory.mktemp("stored") / MOBILENET
+    store(network, path)
+    return network, path
+
+
 @pytest.fixture
-def mobilenet(keras_cache: Path) -> Any:
-    """A stand-in for the published MobileNetV2, in the cache."""
-    network = perturbed(build_trunk(BACKBONES["mobilenet_v2"], 96))
-    store(network, keras_cache / MOBILENET)
-    return network
+def mobilenet(stored: tuple[Any, Path], keras_cache: Path) -> Any:
+    """The stand-in, in the cache."""
+    shutil.copy(stored[1], keras_cache)
+    return stored[0]
 
 
 # ---- fetching
@@ -231,7 +237,7 @@ def test_a_list_of_yaml_is_accepted() -> None:
 
 
 def dvc(system: Path, *command: str) -> str:
-    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "LAMINA_WARM": "0", "PYTHONPATH": str(ROOT / "src")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *command], cwd=system, env=environment, capture_output=True, text=True
@@ -240,12 +246,12 @@ def dvc(system: Path, *command: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
-def system(tmp_path: Path) -> Path:
-    """A system with features that take the weights that another run learns."""
-    system = tmp_path / "system"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A system with features that take the weights that another run learns, in a repository of DVC."""
+    system = tmp_path_factory.mktemp("made") / "system"
     system.mkdir()
-    dvc(tmp_path, "init", "--quiet", "--no-scm")
+    dvc(system.parent, "init", "--quiet", "--no-scm")
     shutil.copy(ROOT / "dvc.yaml", system)
     params = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     params |= {
@@ -259,12 +265,19 @@ def system(tmp_path: Path) -> Path:
     return system
 
 
+@pytest.fixture
+def system(made: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return shutil.copytree(made.parent, tmp_path / "repository") / "system"
+
+
 def prepare(system: Path) -> None:
     """Write what the stages up to train@tiny would leave, of four pictures."""
     write_stripes(system, train=4, validation=0, test=0)
     (system / "data/validation").mkdir()
     (system / "data/validation/verdict.json").write_text("{}\n")
-    list_code(system / "data/code", system / ".lamina/code.json", "cells")
+    (system / "data/code").mkdir()
+    (system / "data/code/extract.txt").touch()
     learn(system, seed=1)
 
 
@@ -297,10 +310,15 @@ def test_the_stage_weights_comes_before_what_starts_from_it(system: Path) -> Non
     assert '"weights" -> "extract@small"' in dvc(system, "dag", "--dot", "extract@small")
 
 
-def test_changed_weights_are_extracted_again_and_unchanged_ones_are_not(system: Path) -> None:
+def test_changed_weights_are_extracted_again_and_unchanged_ones_are_not(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepare(system)
     repro, features = ("repro", "--single-item", "extract@small"), system / "data/features/small/features.npy"
-    assert stages(dvc(system, *repro)) == ["extract@small"]
+    monkeypatch.chdir(system)
+    settings = FeaturesSettings.model_validate(FEATURES | {"weights": "models/tiny/model.keras"})
+    extract_features(settings, Folders(), features.parent, seed=1)
+    dvc(system, "commit", "--force", "extract@small")  # as `dvc repro` leaves it
     before = np.load(features)
     assert (before.shape, before.dtype) == ((8, 128), np.float16)
     learned = system / "models/tiny/model.keras"

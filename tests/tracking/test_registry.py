@@ -22,8 +22,9 @@ from lamina.commands import gate, predict, track
 from lamina.errors import UserError
 from lamina.results.champion import Champion, choose, read_champion
 from lamina.tracking import store
-from lamina.tracking.registry import register
-from tracked import CLASSES, score, write_color_run, write_run
+from lamina.tracking.records import read_tracked
+from lamina.tracking.registry import register, tags
+from tracked import CLASSES, score, write_color_run, write_number_run, write_run
 
 SIZE = 8
 
@@ -250,3 +251,15 @@ def test_the_served_champion_predicts_as_lamina_predict_does(
     for one, here in zip(found, expected, strict=True):
         assert one == pytest.approx(here["probabilities"], abs=1e-6)
     assert len({str(one) for one in found}) == 3, "different pictures, different predictions"
+
+
+def test_scores_of_a_small_unit_are_not_rounded_away(tmp_path: Path) -> None:
+    write_params(tmp_path, {"count": run_settings("head", task="regress", target="count")})
+    path = write_number_run(tmp_path) / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"] |= {"mae": 3.1234567e-5, "interval": [2.0e-5, 0.4]}
+    path.write_text(json.dumps(metrics))
+    best = Champion(run="count", key="a", model="b", measure="mae", validation=2.5e-5)
+    found = tags(read_tracked(tmp_path, "count"), best)
+    assert found["validation_mae"] == "2.5e-05"
+    assert (found["test_mae"], found["test_interval"]) == ("3.123e-05", "2e-05 to 0.4000")

@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from lamina.charts import figures
-from lamina.charts.formatting import FILTERS
+from lamina.charts.formatting import FILTERS, number
 from lamina.charts.inlined import Drawn, inlined_sheet
 from lamina.results.record import Record
 from lamina.results.trained import TrainedRun
@@ -98,7 +98,7 @@ def run_parts(run: TrainedRun, measure: str, *, level: tuple[str, float] | None 
 def _drawn_curve(run: TrainedRun, measure: str, *, level: tuple[str, float] | None = None) -> Markup:
     """Draw a measure of training and validation over the epochs; level: name and value of a line to compare with."""
     last = run.history.iloc[-1]
-    ends = f"train {last[f'train_{measure}']:.3f}, validation {last[f'validation_{measure}']:.3f}"
+    ends = f"train {number(last[f'train_{measure}'])}, validation {number(last[f'validation_{measure}'])}"
     alt = f"{figures.CURVES[measure]} of {run.name} over {len(run.history)} epochs; at the end: {ends}"
     return figures.svg(figures.curve(run.history, measure, level=level), alt, f"{run.name} {measure}")
 

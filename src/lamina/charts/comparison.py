@@ -40,7 +40,8 @@ class Scale:
     @property
     def ticks(self) -> list[float]:
         count = math.floor((self.high - self.low) / self.step + 1e-9)
-        return [round(self.low + index * self.step, 9) for index in range(count + 1)]
+        digits = 2 - math.floor(math.log10(self.step))
+        return [round(self.low + index * self.step, digits) for index in range(count + 1)]
 
 
 def compared(names: Sequence[str], found: Sequence[Difference]) -> Comparison:

@@ -7,6 +7,8 @@ from lamina.results.measures import MEASURES
 
 NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 MINUS: Final = "\N{MINUS SIGN}"
+SMALL: Final = 0.01  # below, three decimals hold less than two digits
+ROUNDING: Final = 1e-12  # smaller differences are those of the last digits of float64
 
 
 def percent(rate: float, digits: int = 1) -> str:
@@ -38,10 +40,12 @@ def value(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return a measure with three or four significant digits: 0.871, 5.98, 66.2, 1204."""
+    """Return a measure of any unit with two to four significant digits: 0.871, 5.98, 66.2, 1204, 0.0041, 3e-07."""
     if value == 0:
         return "0"
     size = abs(value)
+    if ROUNDING < size < SMALL:
+        return f"{value:.2g}".replace("-", MINUS, int(value < 0))
     digits = 3 if size < 1 else 2 if size < 10 else 1 if size < 1000 else 0
     return f"{value:.{digits}f}".replace("-", MINUS)
 

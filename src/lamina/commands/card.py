@@ -13,6 +13,7 @@ from lamina.results.champion import read_champion
 from lamina.tasks.ensembles import result_tasks
 
 CARD: Final = "README.md"  # where the Hugging Face Hub looks for it
+MARK: Final = "\n- lamina\n"  # a tag in the front matter of every card
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -39,12 +40,20 @@ def run(arguments: Namespace) -> int:
     if arguments.out:
         if arguments.out.exists() and not arguments.out.is_dir():
             raise UserError(f"{arguments.out}: is a file; --out expects a folder")
+        _check_replaceable(arguments.out / CARD)
         with staged(arguments.out / CARD) as part:
             part.write_text(text, encoding="utf-8", newline="\n")
         print(arguments.out / CARD)
     else:
         print(text, end="")
     return 0
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse to replace a README that people wrote, as that of the system."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else MARK
+    if MARK not in text:
+        raise UserError(f"{path}: is no card of lamina, and would be lost; give another folder with --out")
 
 
 def _champion(system: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 from lamina.commands.checked_params import check_params
 from lamina.config import Params, named, read_params
+from lamina.data.sources.places import check_places
 from lamina.errors import UserError
 from lamina.tasks.published import read_published
 
@@ -37,6 +38,7 @@ def check_system(system: Path) -> Params:
     """
     params = read_params(system)
     check_params(params)
+    check_places(params["source"], system)
     read_published(system, params)
     check_pipeline(system / "dvc.yaml")
     return params

@@ -121,6 +121,11 @@ def _write_part(path: Path, rows: Iterable[Row], *, header: bool) -> None:
             writer.writerow(map(_cell, row.values()))
 
 
+def encodable(text: str) -> str:
+    """Return a text in which what UTF-8 cannot hold, as in names of files that are not UTF-8, is escaped as in JSON."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _cell(value: object) -> object:
     """Return what a cell holds: numbers of the precision of float32, lists and mappings as JSON."""
     if isinstance(value, float):

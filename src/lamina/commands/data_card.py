@@ -161,8 +161,9 @@ def _leaks(data: Pictures | Texts) -> str:
     suspicious = found.suspicious or 0
     bound = f" (agreement of {number(found.suspicious_from)} or more)" if found.suspicious_from else ""
     lines.append(
-        f"- After the split, each of {len(data.audit):,} test {noun}s was compared with the nearest one that is "
-        f"trained or tuned on: {suspicious:,} {'pair is' if suspicious == 1 else 'pairs are'} suspicious{bound}."
+        f"- After the split, the nearest {noun} that is trained or tuned on was searched for each of "
+        f"{len(data.audit):,} test {noun}s, and {found.compared:,} pairs, the closest first, were compared in detail: "
+        f"{suspicious:,} {'pair is' if suspicious == 1 else 'pairs are'} suspicious{bound}."
     )
     if suspicious:
         lines.append(

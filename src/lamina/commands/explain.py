@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_learned, with_depth
+from lamina.errors import UserError
 from lamina.files import staged
 from lamina.progress import progress
 from lamina.text import one_line
@@ -28,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write a sheet per picture and print their number; 1 if some pictures could not be read."""
-    pictures = find_pictures(arguments.paths)
+    pictures = list(dict.fromkeys(find_pictures(arguments.paths)))  # given twice, as with its folder: one sheet
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():
         print(one_line(f"{path}: {error}"), file=sys.stderr)
@@ -50,8 +51,10 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
         By path, why a picture could not be read.
 
     Raises:
-        UserError: If the run or its model is missing.
+        UserError: If the run or its model is missing, or a sheet could replace a picture.
     """
+    if out.resolve() in {path.resolve().parent for path in pictures}:
+        raise UserError(f"{out}: holds pictures that are explained, and sheets have their names; give another --out")
     learned = with_depth(read_learned(system, name, TASKS), pictures)
     from lamina.models.loading import load_model
     from lamina.models.saliency import explainer

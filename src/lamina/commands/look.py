@@ -1,7 +1,5 @@
 """A look into a source of any kind, so that a system can be set up for it."""
 
-import csv
-import io
 import os
 import posixpath
 import re
@@ -11,15 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from lamina.commands.look_classes import untested
+from lamina.commands.look_tables import NO_LABELS, survey_named, survey_text_table, text_tables
 from lamina.data.sources import digits
 from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
-from lamina.data.sources.labels import find_labels, header_cells, separator_of, split_labels
+from lamina.data.sources.labels import find_labels
 from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
 from lamina.data.sources.listing import used_names
-from lamina.data.sources.members import MEMBER_BYTES, PICTURE_SUFFIXES, Members, Picture, decode_text, passed_over, some
+from lamina.data.sources.members import PICTURE_SUFFIXES, Members, Picture, passed_over, some
+from lamina.data.sources.places import clash
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
     TABLE_SUFFIXES,
@@ -37,7 +37,6 @@ from lamina.data.sources.survey import (
     survey_pictures,
     survey_pixels,
 )
-from lamina.data.sources.target_survey import TargetSurvey, survey_targets
 from lamina.data.sources.urls import fault, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
@@ -47,9 +46,8 @@ TFDS: Final = "tfds:"
 SKLEARN: Final = "sklearn:"
 TRAIN_IMAGES, TEST_IMAGES, TEST_NAMES = "train-images", "t10k-images", "^t10k"  # IDX files of sets like MNIST
 TEXT_SUFFIX: Final = ".txt"
-COLUMNS: Final = ("text", "label")  # of a table of texts
+FEW_PICTURES: Final = 10  # texts for each picture, from which on these belong to the texts, and not the texts to them
 TEXTS_REMEDY: Final = "put .txt files into one folder per class, or add a CSV or TSV file with columns text,label"
-NO_LABELS: Final = "none"  # `source.labels` of a source without labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +168,8 @@ def _found(source: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
         raise UserError(f"--sha256: {source} is a folder, which has none; leave it out")
     if path.is_file() and path.suffix.lower() in TABLE_SUFFIXES:
         raise UserError(f"{source}: is a table; put it into a folder of its own, and name that folder")
+    if not folder.resolve().is_relative_to(path.resolve()) and (among_results := clash(path, folder)):
+        raise UserError(f"{source}: {among_results}")
     problem = fits_digest(sha256, "--sha256")(path) if path.exists() else None
     if problem:
         raise UserError(f"{source}: {problem}; is it the right file?")
@@ -320,10 +320,17 @@ def _noted(pictures: Iterable[Picture], labels: dict[str, Labels]) -> Iterator[P
 
 
 def _holds_texts(members: Members) -> bool:
-    """Whether a source has no pictures, but texts: .txt files, or a table with columns text and label."""
-    if any(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names):
-        return False
-    return bool(_texts(members) or _tables(members))
+    """Whether a source has texts, .txt files or a table with columns text and label, and no pictures, or a logo.
+
+    Raises:
+        UserError: If it has tables, but neither pictures nor texts.
+    """
+    pictures, texts = sum(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names), len(_texts(members))
+    if pictures:
+        return texts >= FEW_PICTURES * pictures
+    if not texts and not text_tables(members) and any(name.lower().endswith(TABLE_SUFFIXES) for name in members.names):
+        raise UserError(f"{members.where}: no pictures, and no texts: {TEXTS_REMEDY}")
+    return bool(texts or text_tables(members))
 
 
 def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
@@ -332,17 +339,17 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
     Raises:
         UserError: if there are fewer than two classes and no other targets, or a table is not valid.
     """
-    tables, names = _tables(members), _texts(members)
+    tables, names = text_tables(members), _texts(members)
     members = replace(members, content="texts")
     if tables:
-        labels, layout, test_pattern = _survey_table(members, tables), None, None
+        labels, layout, test_pattern = survey_text_table(members, tables), None, None
     else:
         layout = find_layout(members)
         labels = survey_folders(members) or count_labels(NO_LABELS, (() for _ in names))
         labels_of = find_labels(members, next(iter(labels.choices), labels.labels))
         test_pattern = layout.test_pattern(names, labels_of)
     if len(labels.classes) < 2 and not labels.choices and not tables:
-        labels = replace(count_labels(NO_LABELS, (() for _ in names)), targets=_find_targets(members))
+        labels = survey_named(members)
     if len(labels.classes) < 2 and not labels.choices and not labels.targets:
         raise UserError(f"{members.where}: nothing to learn: fewer than two labels found for its texts; {TEXTS_REMEDY}")
     texts = sum(labels.classes.values()) + labels.unlabeled + labels.ambiguous if tables else len(names)
@@ -356,41 +363,5 @@ def _look_into_texts(members: Members, place: Place, name: str) -> TextLook:
     )
 
 
-def _find_targets(members: Members) -> TargetSurvey | None:
-    """Labels or numbers in a table that names the texts, the certain ones first."""
-    tables = [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
-    found = [one for name in tables if (one := survey_targets(members, name))]
-    return next((one for one in found if one.certain), next(iter(found), None))
-
-
 def _texts(members: Members) -> list[str]:
     return [name for name in members.names if name.lower().endswith(TEXT_SUFFIX)]
-
-
-def _tables(members: Members) -> list[str]:
-    """Tables with columns text and label."""
-    named = (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES))
-    return [name for name in named if separator_of(decode_text(members.read(name)), COLUMNS)]
-
-
-def _survey_table(members: Members, tables: list[str]) -> LabelSurvey:
-    """Count the labels of the table with the most rows."""
-    found = [
-        count_labels(table.removeprefix(members.top), _labels(members.read(table), f"{members.where}: {table}"))
-        for table in tables
-    ]
-    return max(found, key=lambda survey: sum(survey.classes.values()))
-
-
-def _labels(data: bytes, place: str) -> list[Labels]:
-    """The labels of each row: none, one, or several with commas between them."""
-    text = decode_text(data)
-    limit = csv.field_size_limit(MEMBER_BYTES)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
-    try:
-        column = header_cells(next(rows)).index("label")
-        return split_labels([row[column] if column < len(row) else "" for row in rows if row])
-    except csv.Error as error:
-        raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
-    finally:
-        csv.field_size_limit(limit)

@@ -3,16 +3,19 @@
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 
 from lamina.text import printable
 
+# an underscore inside a word, the & of an address and an interval in brackets are none
+_MARKUP: Final = re.compile(r"[\\`*<>|$~!]|\](?=[(\[])|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)")
+
 
 def escaped(text: object) -> str:
     """Return text that is no markup: names of classes and files come from anywhere."""
-    return re.sub(r"([\\`*<>|$~!])", r"\\\1", printable(text))
+    return _MARKUP.sub(r"\\\g<0>", printable(text))
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from lamina.charts.formatting import number, span, title_of
+from lamina.charts.formatting import SMALL, number, span, title_of
 from lamina.commands.markdown import escaped, front_matter, table
 from lamina.config import read_params, section
 from lamina.data.pixels import ConvertConfig
@@ -107,7 +107,7 @@ def _head(about: str, record: Record, license_id: str, serving: Serving, test: S
     measured = {key: value for key, value in _plain(test).items() if not _is_baseline(key)}
     hub = {key: key if (named := HUB_MEASURES.get(key, key)) in measured else named for key in measured}
     entries = [
-        {"type": hub[key], "value": round(value, 4), "name": title_of(key)} | _interval_of(test, key)
+        {"type": hub[key], "value": _rounded(value), "name": title_of(key)} | _interval_of(test, key)
         for key, value in measured.items()
     ]
     tag = pipeline_tag(record, serving)
@@ -135,8 +135,13 @@ def _interval_of(test: Scores, key: str) -> dict[str, Any]:
     scalars = test.scalars()
     if f"{key}_low" not in scalars:
         return {}
-    ends = [round(scalars[f"{key}_{end}"], 4) for end in ("low", "high")]
+    ends = [_rounded(scalars[f"{key}_{end}"]) for end in ("low", "high")]
     return {"args": {"interval_95": ends, "n": test.n, "origins": test.origins}}
+
+
+def _rounded(value: float) -> float:
+    """Round to four decimals; small values, as of a number in a large unit, to four digits."""
+    return round(value, 4) if abs(value) >= SMALL else float(f"{value:.4g}")
 
 
 def _is_baseline(key: str) -> bool:

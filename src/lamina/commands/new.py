@@ -16,6 +16,7 @@ from lamina import installation
 from lamina.commands.look import Look, TextLook, above, look_into, repository
 from lamina.commands.template import Filling, fill, picture_filling, smear_filling, story, text_filling
 from lamina.data.sources.fetched import DOWNLOADS
+from lamina.data.sources.places import in_the_way
 from lamina.errors import UserError
 from lamina.files import discard, staged, write_json
 from lamina.locks import LOCKS
@@ -105,6 +106,11 @@ def _check_target(folder: Path) -> None:
             raise UserError(f"{folder / name}: exists already; choose another folder, or remove it first")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; name a folder")
+    if (place := in_the_way(folder)) is not None:
+        raise UserError(
+            f"{place}: is there already, and `dvc repro` would remove it to write its own; choose another folder, or "
+            "move it away"
+        )
 
 
 def _digest(digest: str | None) -> str | None:
@@ -151,6 +157,7 @@ def _ignore(path: Path, patterns: Iterable[str]) -> None:
 
 def _make_repository(folder: Path) -> list[str]:
     """Make a DVC repository, at the root of git or in the folder, unless there is one."""
+    _check_seen_by_git(folder)
     if above(folder, ".dvc"):
         return []
     git = above(folder, ".git")
@@ -165,12 +172,27 @@ def _make_repository(folder: Path) -> list[str]:
     return [f"made a DVC repository in {root}" + ("" if git else " (without git)")]
 
 
+def _check_seen_by_git(folder: Path) -> None:
+    """Refuse a folder that git ignores, where DVC reads no pipeline. Raises UserError with the line that says so."""
+    project = above(folder, ".dvc")
+    settings = project / ".dvc" / "config" if project else None
+    if settings and settings.is_file() and "no_scm" in settings.read_text(encoding="utf-8"):
+        return
+    command = ["git", "check-ignore", "--verbose", "dvc.yaml"]
+    with suppress(FileNotFoundError):  # without git
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            line = done.stdout.partition("\t")[0]
+            raise UserError(f"{folder}: git ignores it ({line}), and DVC runs nothing there; choose another folder")
+
+
 def _next_command(folder: Path) -> str:
     """What to type next: `python`, as dvc.yaml names it, must be the one that runs this."""
     here = Path(sys.executable).parent
     found = shutil.which("python")
     path = "" if found and Path(found).parent.resolve() == here.resolve() else f'PATH={shlex.quote(str(here))}:"$PATH" '
-    return f"cd {shlex.quote(str(folder))} && {path}dvc repro"
+    place = f"./{folder}" if str(folder).startswith("-") else str(folder)  # else cd takes it for an option
+    return f"cd {shlex.quote(place)} && {path}dvc repro"
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from lamina.commands.csv_parts import encodable
 from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 BATCH = 64
 AHEAD = 256  # pictures that are decoded at once, before the network sees them
 AHEAD_PIXELS = 2**23  # of their squares
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  # of many texts
 MANY = 1000  # pictures that are worth the start of processes
 
 T = TypeVar("T")
@@ -113,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         answer_texts(system, name, paths, wish) if is_text else answer(system, name, find_pictures(paths), wish)
     )
     if arguments.json:
-        print(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False))
+        print(encodable(json.dumps([one.__dict__ for one in predictions], indent=2, ensure_ascii=False)))
     else:
         print(_as_table(answers, predictions))
     return 1 if any(one.error for one in predictions) else 0
@@ -147,7 +149,14 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def find_texts(paths: Sequence[Path]) -> list[Path]:
-    """Return the texts of files and folders, as `find_pictures` does."""
+    """Return the texts of files and folders, as `find_pictures` does.
+
+    Raises:
+        UserError: Also for a table, which would be read as one text.
+    """
+    table = next((path for path in paths if path.is_file() and path.suffix.lower() in TABLES), None)
+    if table is not None:
+        raise UserError(f"{table}: is a table, expected a text in each file; write its texts into .txt files")
     return _find_files(paths, [".txt"], "text")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina import __version__
-from lamina.commands.csv_parts import check_free, write_csv
+from lamina.commands.csv_parts import check_free, encodable, write_csv
 from lamina.commands.predict import (
     answered,
     find_pictures,
@@ -77,7 +77,7 @@ def _to_csv(
     predictions: Callable[[Sequence[Sequence[Path]]], Iterator[Any]],
 ) -> int:
     """Write the predictions for some paths; predictions: for those of several parts, in their order."""
-    made_by = {**made_by, "paths": [[str(path), *_state(path)] for path in paths]}
+    made_by = {**made_by, "paths": [[encodable(str(path)), *_state(path)] for path in paths]}
     failed = write_csv(out, paths, made_by, lambda parts: map(answers.cells, predictions(parts)), failed="error")
     print(f"{out}: {len(paths)} rows" + (f", {failed} of them without an answer" if failed else ""))
     return failed

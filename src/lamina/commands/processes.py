@@ -1,5 +1,6 @@
 """Calls in other processes, ahead of what uses their results."""
 
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 WAITING: Final = 2  # results for each worker that are made before they are needed
+NICER: Final = 5  # than the caller: networks whose threads wait for each other lose most by sharing their cores
 IDLE: Final = 10  # seconds after which a process without work ends, such as when its parent was killed
 
 
@@ -47,11 +49,15 @@ def _pool(processes: bool) -> Iterator[tuple[Executor, int]]:
     from joblib.externals.loky import ProcessPoolExecutor
 
     workers = cpu_count()
-    # Ctrl-C reaches all processes of a terminal: the parent ends the others, without their tracebacks
-    pool = ProcessPoolExecutor(
-        workers, timeout=IDLE, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    )
+    pool = ProcessPoolExecutor(workers, timeout=IDLE, initializer=_begin)
     try:
         yield pool, workers
     finally:
         pool.shutdown(kill_workers=True)
+
+
+def _begin() -> None:
+    """Prepare a process: the caller, for which results are made ahead, gets the cores first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the caller ends the others, without tracebacks
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(NICER)

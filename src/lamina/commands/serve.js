@@ -8,7 +8,10 @@ const get = (id) => document.getElementById(id);
 const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const fine = (share) => share < 0.001 ? `${Number((100 * share).toPrecision(1))} %` : percent(share);
-const short = (number) => String(Number(number.toPrecision(4)));
+// four digits, and as many more as numbers so far apart need
+const digits = (number, spread) => spread > 0 && number ? Math.ceil(Math.log10(Math.abs(number) / spread)) + 1 : 0;
+const short = (number, spread = 0) => String(Number(number.toPrecision(Math.min(Math.max(digits(number, spread), 4), 9))));
+const margin = (found) => found.low == null ? 0 : (found.high - found.low) / 2;
 
 let facts = {};
 let ready = false;
@@ -78,7 +81,7 @@ async function ask(body, name) {
 function showAnswer(found) {
   const ordered = Object.entries(found.probabilities ?? {}).sort((one, other) => other[1] - one[1]);
   const given = [found.predicted ?? []].flat();
-  get("predicted").textContent = facts.kind === "number" ? short(found.predicted) : given.join(", ") || "no label";
+  get("predicted").textContent = facts.kind === "number" ? short(found.predicted, margin(found)) : given.join(", ") || "no label";
   get("classes").replaceChildren(...ordered.slice(0, MOST_BARS).map(([name, share]) => {
     const bar = element("i");
     bar.style.width = `${100 * share}%`;
@@ -112,7 +115,7 @@ function inDoubt(found) {
       : "Not evaluated: a label is given (✓) from 50 % on.";
   }
   if (facts.kind === "number") {
-    return found.low == null ? "How far it may be off is not known." : `${short(found.low)} to ${short(found.high)}${share}`;
+    return found.low == null ? "How far it may be off is not known." : `${short(found.low, margin(found))} to ${short(found.high, margin(found))}${share}`;
   }
   if (!found.scaled) return "";
   if (found.outlier) return "Unlike the training pictures: this answer may mean nothing.";

@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -18,7 +18,7 @@ from lamina.commands.nearest import Nearest, TrainingPictures, embeddings_of
 from lamina.commands.predict import Learned, Networks, NoCellError, open_answers, prepare_one, read_learned
 from lamina.commands.predict_texts import TextModel, decode_words, read_text_model
 from lamina.config import read_params
-from lamina.data.decoding import largest_value, open_for
+from lamina.data.decoding import largest_value, open_for, upper_bits
 from lamina.data.depth import depth_of
 from lamina.data.opening import UnreadableError
 from lamina.data.originals import read_original
@@ -28,10 +28,12 @@ from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.inputs.targets import read_label_sets, read_numbers, read_targets
 from lamina.maths.color import RgbPixels
+from lamina.maths.gamut import Codes
 from lamina.results.champion import read_champion
 from lamina.results.record import Record
 from lamina.tasks.ensembles import result_tasks, task_and_input
 from lamina.tasks.multilabel.results import find_thresholds
+from lamina.tasks.regress.results import in_digits
 
 NEIGHBORS: Final = 8
 
@@ -257,7 +259,8 @@ class OfNumber(OfPicture):
     likeliest = 0
 
     def true_answers(self) -> "pd.Series[str]":
-        return read_numbers(self._targets(), self.target).map("{:.4g}".format)
+        numbers = read_numbers(self._targets(), self.target)
+        return numbers.map(partial(in_digits, spread=float(numbers.std(ddof=0))))
 
     @property
     def target(self) -> str:
@@ -289,7 +292,7 @@ class OfGrey(Served):
         except UnreadableError as error:
             raise RefusedError(f"unreadable: {error}") from None
         (colored,) = colorize(self._network, [original], [np.dtype(np.uint8)])
-        return _png(np.asarray(colored, np.uint8))
+        return _png(np.asarray(colored, np.uint8), original.alpha)
 
 
 class OfText(Served):
@@ -349,9 +352,11 @@ def _with_depth(convert: ConvertConfig, upload: bytes) -> ConvertConfig:
     return convert.model_copy(update={"depth": depth_of(largest)}) if largest else convert
 
 
-def _png(pixels: RgbPixels) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=2)
+def _png(pixels: RgbPixels, alpha: Codes | None = None) -> bytes:
+    file, picture = io.BytesIO(), Image.fromarray(pixels)
+    if alpha is not None:
+        picture.putalpha(Image.fromarray(upper_bits(alpha)))
+    picture.save(file, "PNG", compress_level=2)
     return file.getvalue()
 
 

@@ -14,8 +14,9 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from lamina.commands.look import NO_LABELS, Look, Place, TextLook
+from lamina.commands.look import Look, Place, TextLook
 from lamina.commands.look_classes import FEWEST, leaves_out, too_few
+from lamina.commands.look_tables import NO_LABELS
 from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.survey import LabelSurvey, OriginSurvey, grey_classes
 from lamina.data.sources.target_survey import TargetSurvey

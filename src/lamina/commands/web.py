@@ -204,7 +204,7 @@ class Guard:
         if not self._is_ours(host):
             return ProblemError(421, f"{host[:80]!r} is not a name of this server; `lamina serve --name` adds one")
         origin = headers.get("origin")
-        is_foreign = origin is not None and urlsplit(origin).netloc != host
+        is_foreign = origin is not None and _place_of(origin) != host
         is_foreign |= headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
         if is_foreign and method not in ("GET", "HEAD"):
             return ProblemError(403, "sent by a page of another site; open this server's own page")
@@ -289,15 +289,20 @@ def content(body: bytes, content_type: str) -> bytes:
         ProblemError: If the body is not what the header says.
     """
     kind, options = parse_options_header(content_type)
-    if kind == "multipart/form-data":
+    if kind.lower() == "multipart/form-data":
         return _first_part(body, options.get("boundary", ""))
-    if kind == "application/json":
-        try:
-            text = json.loads(body)["text"]
-            return str(text).encode()
-        except (ValueError, KeyError, TypeError):
-            raise ProblemError(400, 'not valid JSON; expected {"text": "..."}') from None
-    return body
+    return _text_of(body) if kind.lower() == "application/json" else body
+
+
+def _text_of(body: bytes) -> bytes:
+    """Return the text in JSON; null or a number is none: it is not answered as the words `None` or `5`."""
+    try:
+        text = json.loads(body)["text"]
+        if not isinstance(text, str):
+            raise TypeError
+        return text.encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ProblemError(400, 'not valid JSON; expected {"text": "..."}') from None
 
 
 def _first_part(body: bytes, boundary: str) -> bytes:
@@ -317,6 +322,14 @@ def _first_part(body: bytes, boundary: str) -> bytes:
     if not parts:
         raise ProblemError(400, "a form without a file; expected multipart/form-data with a file")
     return bytes(max(parts, key=lambda part: part[0])[1])  # the first file, if there is one
+
+
+def _place_of(origin: str) -> str | None:
+    """Return host and port of an Origin; None where it is no address."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
 
 
 def _answer(problem: ProblemError) -> Response:

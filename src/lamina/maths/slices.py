@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.special import stdtr
 
 from lamina.maths.comparison import holm
+from lamina.maths.label_scores import share_interval
 from lamina.maths.means import mean_interval
 from lamina.maths.quarters import cut_numbers
 from lamina.maths.scores import accuracy_interval
@@ -49,14 +50,15 @@ def find_slices(scores: npt.ArrayLike, origin: npt.ArrayLike, columns: pd.DataFr
     """Score every slice of some columns, and compare it with the rest.
 
     A slice and the rest may hold pictures of the same origins, which are not independent; the variance of the
-    difference is linearized, and counts whole origins (W. G. Cochran, Sampling Techniques, 1977, section 9A). Columns
-    of many numbers are cut at their quartiles (`cut_numbers`).
+    difference is linearized, and counts whole origins (W. G. Cochran, Sampling Techniques, 1977, section 9A). It is
+    that of no difference (a score test): five wrong answers alone, which do not differ, would else be a certainty.
+    Columns of many numbers are cut at their quartiles (`cut_numbers`).
 
     Args:
-        scores: (n,) of each picture: 0 or 1 for a share of right answers, or an error.
+        scores: (n,) of each picture: 0 or 1 for an answer, another share of what is right in it, or an error.
         origin: (n,) of each picture.
         columns: n rows of text, missing where it is not known. A column with one value makes no slices.
-        share: Whether scores are 0 or 1.
+        share: Whether scores are shares, from 0 to 1.
 
     Returns:
         The slices in the order of the columns, and of the values in each.
@@ -93,7 +95,7 @@ def _score(
     share: bool,
 ) -> Slice:
     own, count = scores[inside], len(set(origins[inside]))
-    low, high = (accuracy_interval if share else mean_interval)(own, origins[inside])
+    low, high = _interval_of(own, origins[inside], share)
     return Slice(
         column=column,
         value=value,
@@ -106,19 +108,22 @@ def _score(
     )
 
 
+def _interval_of(scores: Floats, origins: npt.NDArray[np.object_], share: bool) -> tuple[float, float]:
+    if not share:
+        return mean_interval(scores, origins)
+    return (accuracy_interval if np.isin(scores, (0, 1)).all() else share_interval)(scores, origins)
+
+
 def _test(scores: Floats, origins: npt.NDArray[np.object_], inside: npt.NDArray[np.bool_]) -> float:
     """p of no difference between a slice and the rest."""
     _, group = np.unique(origins, return_inverse=True)
-    means = np.where(inside, scores[inside].mean(), scores[~inside].mean())
     weights = np.where(inside, 1 / inside.sum(), -1 / (~inside).sum())
-    parts = np.bincount(group, weights * (scores - means))
+    parts = np.bincount(group, weights * (scores - scores.mean()))
     count = len(parts)
     error = math.sqrt(count / (count - 1) * float(parts @ parts))
-    difference = abs(float(scores @ weights))
-    if error < 1e-12:  # without any spread, as of only right and only wrong answers, count exchanges of origins
-        exchanges = math.comb(count, len(set(origins[inside])))
-        return 1.0 if difference < 1e-12 else min(1.0, 2 / exchanges)
-    return float(2 * stdtr(count - 1, -difference / error))
+    if error < 1e-12:  # all scores are the same
+        return 1.0
+    return float(2 * stdtr(count - 1, -abs(float(scores @ weights)) / error))
 
 
 def worst_first(slices: list[Slice], *, higher_is_better: bool) -> list[Slice]:

@@ -22,6 +22,7 @@ from lamina.quiet_stderr import quiet_stderr
 
 TOLERANCE: Final = 1e-4  # of a probability; float32 runtimes differ by about 1e-6
 BATCH: Final = 16
+DESCRIPTION: Final = "export.json"  # in the folder of every export
 
 T = TypeVar("T")
 
@@ -82,7 +83,10 @@ def output_of(model: Any) -> Output:
     last = model.output._keras_history.operation
     if not isinstance(last, keras.layers.Rescaling):
         return PROBABILITIES
-    return Output(name="number", holds="the number, in its own unit", tolerance=TOLERANCE * float(last.scale))
+    scale, largest = float(last.scale), abs(float(last.offset)) + 4 * abs(float(last.scale))
+    # of a number far from 0, the last digits are more than the tolerance; LiteRT adds all terms to the offset
+    rounding = 8 * float(np.spacing(np.float32(largest)))
+    return Output(name="number", holds="the number, in its own unit", tolerance=TOLERANCE * abs(scale) + rounding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +194,11 @@ def export_model(
         beside: further files for each folder: their content by name.
 
     Raises:
-        UserError: if a format cannot express the network, if its answers differ from those of Keras by more than the
-            tolerance, or if `trial` refuses it.
+        UserError: if a folder is there that is no export, a format cannot express the network, its answers differ from
+            those of Keras by more than the tolerance, or `trial` refuses it.
     """
+    for name in formats:
+        _check_replaceable(out / name)
     expected = in_batches(inference(model), rows)
     frozen = _translate("a graph", freeze, model)
     if "litert" in formats and isinstance(frozen, Composed):
@@ -212,10 +218,16 @@ def export_model(
             else:
                 assert trial
                 checked, said = trial.judge(form.load(part))
-            write_json(part / "export.json", {**about, **_described(name, model, part, beside), "checked": checked})
+            write_json(part / DESCRIPTION, {**about, **_described(name, model, part, beside), "checked": checked})
         size = sum((out / name / file).stat().st_size for file in (*form.files, *beside))
         done.append(Exported(folder=out / name, size=size, checked=said))
     return done
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Refuse to replace a folder in which people keep something else."""
+    if folder.exists() and not (folder / DESCRIPTION).exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f"{folder}: holds no export, and would be lost; give another folder with --out")
 
 
 def compare(

@@ -72,7 +72,7 @@ def slice_run(system: Path, name: str, measure: Measure, metadata: pd.DataFrame 
         columns = columns.assign(**{ORIGIN: table[ORIGIN].astype(str)})
     answers = table[[*measure.columns]].itertuples(index=False)
     scores = [measure.value({"": measure.cells(list(row))}) for row in answers]
-    found = find_slices(scores, table[ORIGIN], columns, share=measure.name == "accuracy")
+    found = find_slices(scores, table[ORIGIN], columns, share=measure.share)
     slices = [replace(one, interval=_possible(one.interval, measure)) for one in found]
     ordered = worst_first(slices, higher_is_better=measure.higher_is_better)
     origins = [one for one in ordered if one.column == ORIGIN][ORIGINS_LISTED:]

@@ -273,6 +273,8 @@ class MeanAbsoluteError(MeanMeasure):
     share = False
     columns = ("target", "predicted")
     margin = 0.02
+    digits: ClassVar[int] = 9  # all that float32 has: the error of a number far from 0 is in the last ones
+    older_digits: ClassVar[int] = 7
     legend = (
         "Mean absolute error on the test examples, in units of the target, and its difference, with 95 % intervals "
         "over origins: lower is better; examples whose error fell (better) and rose (worse) by more than 0.1 %; p of a "
@@ -283,7 +285,7 @@ class MeanAbsoluteError(MeanMeasure):
         numbers = _numbers(values)
         if not all(map(math.isfinite, numbers)):
             raise ValueError(f"expected finite numbers, got {numbers}")
-        return tuple(f"{number:.7g}" for number in numbers)
+        return tuple(f"{number:.{self.digits}g}" for number in numbers)
 
     def of_each(self, answers: Answers, keys: Sequence[str]) -> NDArray[np.float64]:
         return np.array([abs(float(answers[key][0]) - float(answers[key][1])) for key in keys])
@@ -292,7 +294,12 @@ class MeanAbsoluteError(MeanMeasure):
         return np.maximum(self.same * values, self.same * float(values.mean()))  # a target has any unit
 
     def another_truth(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
-        return before[0] != after[0]
+        """Whether the numbers differ by more than the rounding of baselines of older versions."""
+        old, new = before[0], after[0]
+        if old == new or f"{float(old):.{self.older_digits}g}" != old:
+            return old != new
+        exponent = math.floor(math.log10(abs(float(old)))) if float(old) else 0
+        return abs(float(new) - float(old)) > 0.51 * 10.0 ** (exponent + 1 - self.older_digits)
 
 
 class MeanF1(MeanMeasure):

@@ -23,23 +23,40 @@ from lamina.stages import entry
 
 FACTS: Final = ["id", "name", "label", "label_count", "origin"]
 KEPT: Final = ["id", "name", "label", "origin", "words", "characters", "foreign", "part", "group", "row"]
+LONG_WORDS: Final = 15  # characters a word, on average: no language with spaces has so many
+FOREIGN: Final = 0.5  # share of characters that are not ASCII, as addresses on the web are
+FEW_UNSPACED: Final = 0.1  # of the texts
 REJECTED: Final = ["name", "reason", "detail"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextFilterSummary:
-    """Numbers of kept texts and words, of rejected texts by reason; losses: in words, classes that lost most texts."""
+    """What was kept and rejected.
+
+    Attributes:
+        kept: Number of kept texts.
+        words: Number of their words.
+        rejected: Numbers of rejected texts by reason.
+        losses: In words, classes that lost most texts.
+        unspaced: Number of kept texts in letters such as those of Chinese or Thai, without spaces between the words.
+    """
 
     kept: int
     words: int
     rejected: dict[str, int]
     losses: tuple[str, ...] = ()
+    unspaced: int = 0
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items())
         rejected = f"rejected {sum(self.rejected.values())}" + (f" ({reasons})" if reasons else "")
         kept = f"kept {self.kept} texts of {self.words:,} words, {rejected}"
-        return "\n".join([kept, *(f"warning: {loss}" for loss in self.losses)])
+        unspaced = (
+            f"{self.unspaced} texts have no spaces between their words, so that a word here is a whole clause, and few "
+            "are in two texts; write spaces between the words first (with jieba, MeCab or PyThaiNLP, say)"
+        )
+        warnings = [*self.losses, *([unspaced] * (self.unspaced > FEW_UNSPACED * self.kept))]
+        return "\n".join([kept, *(f"warning: {one}" for one in warnings)])
 
 
 def filter_texts(rules: TextRules, raw: Path, out: Path, texts: Path) -> TextFilterSummary:
@@ -68,6 +85,7 @@ def filter_texts(rules: TextRules, raw: Path, out: Path, texts: Path) -> TextFil
         kept=len(kept),
         words=int(kept["words"].sum()),
         rejected={str(reason): int(count) for reason, count in sorted(reasons.items())},
+        unspaced=int(((kept["characters"] > LONG_WORDS * kept["words"]) & (kept["foreign"] > FOREIGN)).sum()),
     )
     if not summary.kept:
         raise UserError(f"filter keeps no text: {summary}; loosen `filter` or `source.classes`, or look at the source")

@@ -15,6 +15,7 @@ from typing import Any
 
 from lamina.config import check_references, read_params
 from lamina.data.sources.folder import list_folder
+from lamina.data.sources.places import check_places
 from lamina.errors import UserError
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
@@ -153,6 +154,7 @@ def main() -> None:
     check_version(system)
     params = read_params(system)
     source = params.get("source") or {}
+    check_places(source, system)
     Path("data/features").mkdir(parents=True, exist_ok=True)  # the stage inspect reads it, even without `features`
     with staged(Path("data/source.txt")) as part:
         digest = watch_source(source, system, Path(".lamina/source.json"))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ALIAS = "champion"
+SMALL = 0.01
 
 State = Literal["registered", "already there"]
 
@@ -54,7 +55,7 @@ def register(system: Path, champion: Champion) -> State:
             return "already there"
         if version is None:
             version = store.client.create_model_version(
-                name, source, run_id, tags=_tags(files, champion), model_id=model_id
+                name, source, run_id, tags=tags(files, champion), model_id=model_id
             )
         store.client.set_registered_model_alias(name, ALIAS, version.version)
     return "registered"
@@ -92,14 +93,20 @@ def _version(store: Store, name: str, source: str) -> "ModelVersion | None":
     return next((version for version in versions if version.source == source), None)
 
 
-def _tags(files: TrackedRun, champion: Champion) -> dict[str, str]:
+def tags(files: TrackedRun, champion: Champion) -> dict[str, str]:
+    """Return what MLflow shows of a version: the run, its model, and how it scored."""
     name, test = champion.measure, files.run.metrics.test
     interval = test.interval
-    bounds = {"test_interval": f"{interval[0]:.4f} to {interval[1]:.4f}"} if interval else {}
+    bounds = {"test_interval": " to ".join(map(_shown, interval))} if interval else {}
     return {
         "run": champion.run,
         KEY: champion.key,
         "digest": champion.model,
-        f"validation_{name}": f"{champion.validation:.4f}",
-        f"test_{name}": f"{test.value:.4f}",
+        f"validation_{name}": _shown(champion.validation),
+        f"test_{name}": _shown(test.value),
     } | bounds
+
+
+def _shown(value: float) -> str:
+    """Four decimals; of small values, as of a number in a large unit, four digits."""
+    return f"{value:.4f}" if abs(value) >= SMALL or not value else f"{value:.4g}"

@@ -24,7 +24,7 @@ from lamina.config import section
 from lamina.data.sources import archive as archives
 from lamina.data.sources.boxes import parse_voc
 from lamina.data.sources.config import SourceConfig
-from lamina.data.sources.labels import parse_labels, split_labels
+from lamina.data.sources.labels import find_columns, parse_labels, split_labels
 from lamina.data.sources.members import PICTURE_SUFFIXES, Picture, decode_text
 from lamina.data.sources.source import open_members, open_source
 from lamina.errors import UserError
@@ -206,6 +206,20 @@ def test_label_tables_are_read_in_any_encoding(
     assert [file for file, _ in found] == [file for file, _ in rows]
     assert [len(labels) for _, labels in found] == [1] * len(rows)
     assert decode_text(data) == text
+
+
+def test_a_table_of_a_million_numbers_is_no_wait() -> None:
+    looked_up = 0
+
+    def locate(cell: str) -> str | None:
+        nonlocal looked_up
+        looked_up += 1
+        return f"{cell}.png" if cell.startswith("p") else None
+
+    rows = [["0.5"] * 40 + [f"p{number}"] for number in range(5000)]
+    found = find_columns([*(f"f{number}" for number in range(39)), "label", "picture"], rows, locate, "l.csv")
+    assert (found.file, found.label) == (40, 39)
+    assert looked_up < 5 * len(rows)
 
 
 @pytest.mark.parametrize(

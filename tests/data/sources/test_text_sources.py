@@ -65,6 +65,20 @@ def test_an_archive_gives_the_same(tmp_path: Path) -> None:
     assert read(tmp_path, kind="archive") == read(write(tmp_path, dict(REVIEWS)))
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-8-sig"])
+def test_one_broken_byte_does_not_change_every_accent_of_a_table(tmp_path: Path, encoding: str) -> None:
+    rows = "text,label\n" + "sch\u00f6n gr\u00f6\u00dfer,gut\nn\u00f6,\u00fcbel\n" * 9
+    data = rows.encode() + b"kaputt \xe4 hier,gut\n"
+    found = table(tmp_path / "broken", data)
+    assert [(one.encoded.decode(), one.labels) for one in found[:2]] == [
+        ("sch\u00f6n gr\u00f6\u00dfer", ("gut",)), ("n\u00f6", ("\u00fcbel",)),
+    ]  # fmt: skip
+    assert found[-1].encoded.decode() == "kaputt \ufffd hier"
+    with open_source(config(labels="table.csv"), seed=1, system=tmp_path / "broken") as source:
+        assert source.notes == ["warning: table.csv: 1 characters are broken (U+FFFD); save it again as UTF-8"]
+    assert table(tmp_path / encoding, rows.encode(encoding)) == found[:-1], "other encodings are read as before"
+
+
 def test_origins_are_found_in_file_names(tmp_path: Path) -> None:
     found = read(write(tmp_path, dict(REVIEWS)), origin=r"^(?P<origin>\d+)_")
     assert [one.origin for one in found] == ["1", "2", "1", "3"]
@@ -120,10 +134,10 @@ def test_a_column_says_which_rows_belong_together(tmp_path: Path) -> None:
     [
         (
             "text,stars\na,9\n",
-            r"table\.csv: expected a first line with the columns text and label, got 'text', 'stars'",
+            r"table\.csv: expected a first line with the columns text and label, or .*, got 'text', 'stars'",
         ),
-        ("label\npos\n", r"expected a first line with the columns text and label, got 'label'"),
-        ("", r"expected a first line with the columns text and label, got ''"),
+        ("label\npos\n", r"expected a first line with the columns text and label, or file and label, got 'label'"),
+        ("", r"expected a first line with the columns text and label, or file and label, got ''"),
         ("text,label\n", r"no rows below the first line"),
         ("text,label\na, b,pos\n", r"line 2: expected 2 cells, got 3; quote texts that hold ','"),
         ("text,label\na,pos\nb\n", r"line 3: expected 2 cells, got 1"),

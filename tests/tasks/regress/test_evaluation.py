@@ -24,7 +24,7 @@ from lamina.results.record import read_record
 from lamina.results.uncertainty import FOLDER
 from lamina.stages.evaluate import evaluate
 from lamina.tasks.registry import TASKS
-from lamina.tasks.regress.results import MARGIN, Margin, Metrics
+from lamina.tasks.regress.results import MARGIN, Margin, Metrics, in_digits
 from systems import LEVEL, NETWORK, params_of, stage_of, train_run, write_answered_stripes
 
 RUN = NETWORK | LEVEL | {"epochs": 8}
@@ -141,6 +141,25 @@ def test_without_a_margin_there_is_the_number_alone(key: str, value: float | Non
     assert answers.notes == [note]
     assert answers.given(np.array([[4.0]]), None) == [{"predicted": 4.0}]
     assert answers.in_words(answers.prediction(path="x", predicted=4.0)) == "4"
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "written"),
+    [(4.0, 0.0, "4"), (12.3456, 2.5, "12.35"), (2000.01234, 0.0198, "2000.012"), (-1234567.25, 4.0, "-1234567"),
+     (3.2e-9, 1e-8, "3.2e-09"), (0.0, 1.0, "0"), (1e30, 1e-30, "1e+30"), (float("inf"), 1.0, "inf")],
+)  # fmt: skip
+def test_numbers_that_differ_are_written_differently(value: float, spread: float, written: str) -> None:
+    assert in_digits(value, spread) == written
+
+
+def test_a_number_far_from_0_keeps_the_digits_that_its_margin_means(tmp_path: Path) -> None:
+    folder = tmp_path / "models" / "level"
+    (folder / FOLDER).mkdir(parents=True)
+    record = read_record(Path("models/level")).model_copy(update={"key": "a"})
+    Margin(key="a", coverage=0.9, value=0.02, origins=30).write(folder / FOLDER / MARGIN)
+    answers = TASKS["regress"].open_answers(folder, record, predict.PLAIN)
+    (found,) = answers.given(np.array([[2000.0123]]), None)
+    assert answers.in_words(answers.prediction(path="x", **found)) == "2000.012  1999.99 to 2000.032"
 
 
 def test_wishes_of_classes_are_refused() -> None:

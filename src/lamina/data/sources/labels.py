@@ -4,7 +4,7 @@ import csv
 import io
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -25,9 +25,20 @@ LABEL_NAMES: Final = (
 )  # if one of them is alone
 SEPARATORS: Final = (",", ";", "\t")
 LONGEST_CELL: Final = 2**17  # characters
+BROKEN: Final = "\ufffd"  # in place of what cannot be decoded
+FEW_BROKEN: Final = 10  # letters that are not ASCII for each broken one: in other encodings nearly all are broken
+SAMPLED: Final = 200  # rows of a column of which at least one must name a picture, as half of all must
 ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 Locate = Callable[[str], str | None]  # from a cell to the full name of a picture
+
+
+class UnfitTableError(UserError):
+    """A table labels pictures, but has a mistake; labels: those that it gives nevertheless."""
+
+    def __init__(self, message: str, labels: Mapping[str, Labels]) -> None:
+        super().__init__(message)
+        self.labels = labels
 
 
 class UnclearColumnsError(UserError):
@@ -100,24 +111,31 @@ def read_labels(members: Members, table: str) -> dict[str, Labels]:
         Sorted labels by full name of the picture; pictures without labels are left out.
 
     Raises:
-        UserError: If the table is broken, its columns are not clear, or a row names no picture or several.
+        UserError: If the table is broken, its columns are not clear, a row names no picture or several, or the first
+            line, which has the names of the columns, names a picture.
     """
     place = f"{members.where}: {table}"
     locate = locator(members, table)
     found: dict[str, Counter[str]] = defaultdict(Counter)
     lost = []
-    for file, cell in parse_labels(members.read(table), place, locate):
+    header, rows = _parse(members.read(table), place, locate)
+    for file, cell in rows:
         name = locate(file)
         if name is None:
             lost.append(file)
         else:
             found[name] |= Counter(cell)
+    read = {name: tuple(sorted(labels.elements())) for name, labels in found.items() if labels}
     if lost:
-        raise UserError(
+        problem = (
             f"{place}: {len(lost)} rows name no picture of the source, or a base name that several pictures share "
             f"({some(lost)}); correct the column that names them"
         )
-    return {name: tuple(sorted(labels.elements())) for name, labels in found.items() if labels}
+        raise UnfitTableError(problem, read)
+    if not header.isidentifier() and locate(header) is not None:  # a picture may be called image.png, as its column
+        problem = f"{place}: expected a first line as file,label, but it names the picture {header!r}; add such a line"
+        raise UnfitTableError(problem, read)
+    return read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +161,12 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
     Raises:
         UserError: With the line number of the error.
     """
-    header, rows = read_rows(decode_text(data), place)
+    yield from _parse(data, place, locate)[1]
+
+
+def _parse(data: bytes, place: str, locate: Locate) -> tuple[str, Iterable[tuple[str, Labels]]]:
+    """The name of the column that names the pictures, and what `parse_labels` yields."""
+    header, rows = read_rows(decode_table(data), place)
     columns = find_columns(header, [row for _, row in rows], locate, place)
     for line, row in rows:
         if len(row) > len(header) or len(row) <= columns.file or not row[columns.file].strip():
@@ -156,7 +179,27 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
         cells: list[Labels] = [(header[_hot(row, columns.classes)],) for _, row in rows]
     else:
         cells = split_labels([_cell(row, columns.label) for _, row in rows])
-    yield from zip(files, cells, strict=True)
+    return header[columns.file], zip(files, cells, strict=True)
+
+
+def decode_table(data: bytes) -> str:
+    """Decode a table as `decode_text`, but one in UTF-8 with a few broken bytes as UTF-8, with U+FFFD in their place.
+
+    Other encodings would replace each accented letter of all its rows.
+    """
+    text = decode_text(data)
+    if text.isascii() or b"\0" in data[:2] or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return text
+    found = data.decode("utf-8-sig", errors="replace")
+    broken = found.count(BROKEN)
+    other = len(found) - len(found.encode("ascii", "ignore")) - broken
+    return found if other >= FEW_BROKEN * broken else text
+
+
+def broken_note(text: str, name: str) -> list[str]:
+    """Note how many characters of a table could not be decoded, in a line; nothing where all could."""
+    broken = text.count(BROKEN)
+    return [f"warning: {name}: {broken} characters are broken (U+FFFD); save it again as UTF-8"] * bool(broken)
 
 
 def split_labels(cells: Sequence[str]) -> list[Labels]:
@@ -184,7 +227,7 @@ def read_rows(
         columns: If it has these, they tell the separator.
 
     Returns:
-        The stripped cells of the first line, and the other rows that are not empty, with their line numbers.
+        The stripped cells of the first line, and the other rows that are not blank, with their line numbers.
 
     Raises:
         UserError: With the line that is no row of a table.
@@ -195,7 +238,8 @@ def read_rows(
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [to_nfc(cell.strip()) for cell in next(rows, [])]
-        return header, [(rows.line_num, row) for row in rows if row]
+        # programs for tables write lines of separators alone below the last row
+        return header, [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
 
@@ -210,7 +254,7 @@ def find_columns(header: list[str], rows: list[list[str]], locate: Locate, place
     lower = [name.lower() for name in header]
     if {*COLUMNS} <= {*lower}:
         return Columns(file=lower.index("file"), label=lower.index("label"))
-    found = {at: [locate(_cell(row, at)) for row in rows] for at in range(len(header)) if lower[at] not in LABEL_NAMES}
+    found = {at: _located(rows, at, locate) for at in range(len(header)) if lower[at] not in LABEL_NAMES}
     counts = {at: len({*names} - {None}) for at, names in found.items()}
     seen = ", ".join(map(repr, header)) or "no columns"
     file = lower.index("file") if "file" in lower else max(counts, key=lambda at: counts[at], default=None)
@@ -230,6 +274,13 @@ def find_columns(header: list[str], rows: list[list[str]], locate: Locate, place
         f"clear ({', '.join(header[at] for at in others)[:200] or 'there is none'}); rename that column to label",
         others,
     )
+
+
+def _located(rows: list[list[str]], at: int, locate: Locate) -> list[str | None]:
+    """The picture that each cell of a column names; a table may have a million numbers, of which none names any."""
+    some_rows = rows[:: max(1, len(rows) // SAMPLED)]
+    names_some = any(locate(_cell(row, at)) for row in some_rows)
+    return [locate(_cell(row, at)) if names_some else None for row in rows]
 
 
 def _cell(row: list[str], at: int) -> str:

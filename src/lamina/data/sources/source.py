@@ -13,7 +13,7 @@ from lamina.data.sources.boxes import UNSURE, find_boxes, read_annotation, shown
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.folder import open_folder
 from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
-from lamina.data.sources.labels import find_labels, other_readings
+from lamina.data.sources.labels import broken_note, find_labels, other_readings
 from lamina.data.sources.layout import Labels
 from lamina.data.sources.listing import listing_problem, used_names, with_digests
 from lamina.data.sources.members import Box, Members, Picture, passed_over, some, suggestion
@@ -136,7 +136,8 @@ def _items(members: Members, config: SourceConfig) -> Source:
     """Pictures or texts: one per file, or one per row of the table that `source.labels` names if it has texts."""
     table = find_text_table(members, config)
     if table is not None:
-        return Source(pictures=table.read(_matching_origin(config.origin, members.where)), total=table.rows)
+        pictures = table.read(_matching_origin(config.origin, members.where))
+        return Source(pictures=pictures, total=table.rows, notes=broken_note(table.content, table.name))
     files = find_idx(members) if config.content == "pictures" else ()
     expanded = expand(members, files)
     labels = read_idx_labels(members, files) if config.labels == IDX else find_labels(expanded, config.labels)

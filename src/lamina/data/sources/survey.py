@@ -16,9 +16,16 @@ from lamina.data.decoding import inspect_picture
 from lamina.data.opening import UnreadableError, open_picture
 from lamina.data.sources.boxes import find_boxes, read_annotation
 from lamina.data.sources.config import CHOOSE
-from lamina.data.sources.labels import COLUMNS, UnclearColumnsError, read_labels, separator_of
+from lamina.data.sources.labels import (
+    COLUMNS,
+    UnclearColumnsError,
+    UnfitTableError,
+    decode_table,
+    read_labels,
+    separator_of,
+)
 from lamina.data.sources.layout import Labels, find_layout, folder_level
-from lamina.data.sources.members import Members, Picture, decode_text, stem
+from lamina.data.sources.members import Members, Picture, some, stem
 from lamina.data.sources.target_survey import TargetSurvey, survey_targets
 from lamina.errors import UserError
 
@@ -140,7 +147,7 @@ def survey_labels(members: Members) -> LabelSurvey | None:
 
     Raises:
         UserError: If a table with the columns file and label is broken, or one names pictures, but its label is not
-            clear and the folders tell no classes.
+            clear, or it has a mistake, and the folders tell no classes.
     """
     tables, unclear = _read_tables(members)
     wanted = [table for table in _tables(members) if not SUBMISSION.search(stem(table))]
@@ -151,7 +158,8 @@ def survey_labels(members: Members) -> LabelSurvey | None:
         if certain := [one for one in targets if one.table == table and one.certain]:
             return _no_classes(members, targets=certain[0])
         labels = (tables[table].get(name, ()) for name in members.pictures)
-        return replace(count_labels(table.removeprefix(members.top), labels), notes=notes)
+        unused = [one.removeprefix(members.top) for one in sorted(tables) if one != table]
+        return replace(count_labels(table.removeprefix(members.top), labels), notes=(*unused_tables(unused), *notes))
     if folders := survey_folders(members):
         return replace(folders, notes=tuple(f"labels are not from a table: {one}" for one in unclear) + notes)
     if certain := [one for one in targets if one.certain]:
@@ -159,6 +167,11 @@ def survey_labels(members: Members) -> LabelSurvey | None:
     if unclear:
         raise unclear[0]
     return _no_classes(members, notes=notes) if notes else None
+
+
+def unused_tables(names: Sequence[str]) -> tuple[str, ...]:
+    """Note which tables have labels, too, in a line; nothing if there are none."""
+    return (f"labels are there in {some(names)}, too, and not used: source.labels names one table",) * bool(names)
 
 
 def _no_classes(members: Members, *, targets: TargetSurvey | None = None, notes: tuple[str, ...] = ()) -> LabelSurvey:
@@ -170,23 +183,29 @@ def _tables(members: Members) -> list[str]:
     return [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
 
 
-def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[UnclearColumnsError]]:
+def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[UserError]]:
     """The labels of each table that has some for the pictures, and what is wrong with tables that may have some."""
-    found, unclear = dict[str, dict[str, Labels]](), list[UnclearColumnsError]()
+    found, unclear = dict[str, dict[str, Labels]](), list[UserError]()
     for table in _tables(members):
-        if separator_of(decode_text(members.read(table)), COLUMNS):
+        if separator_of(decode_table(members.read(table)), COLUMNS):
             found[table] = read_labels(members, table)
         elif not SUBMISSION.search(stem(table)):
             try:
                 labels = read_labels(members, table)
             except UnclearColumnsError as error:
                 unclear.append(error)
+            except UnfitTableError as error:
+                unclear += [error] * _are_classes(error.labels)
             except UserError:  # another kind of table
                 continue
             else:
-                if 1 < len({*labels.values()}) <= len(labels) / 2:  # else they are no classes
+                if _are_classes(labels):
                     found[table] = labels
     return found, unclear
+
+
+def _are_classes(labels: Mapping[str, Labels]) -> bool:
+    return 1 < len({*labels.values()}) <= len(labels) / 2
 
 
 def survey_folders(members: Members) -> LabelSurvey | None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lamina.data.sources.labels import UnclearColumnsError, find_columns, locator, read_rows, split_labels
-from lamina.data.sources.members import Members, decode_text
+from lamina.data.sources.labels import UnclearColumnsError, decode_table, find_columns, locator, read_rows, split_labels
+from lamina.data.sources.members import Members
 from lamina.errors import UserError
 
 DISTINCT: Final = 8  # numbers from which on a column may hold amounts
@@ -64,7 +64,7 @@ def survey_targets(members: Members, table: str) -> TargetSurvey | None:
     of the cells.
     """
     try:
-        header, numbered = read_rows(decode_text(members.read(table)), table)
+        header, numbered = read_rows(decode_table(members.read(table)), table)
         rows = [row for _, row in numbered if len(row) == len(header)]
         columns = find_columns(header, rows, locator(members, table), table)
     except UnclearColumnsError as error:
@@ -89,6 +89,23 @@ def _of_flags(
     return TargetSurvey(
         table=table, task="multilabel", columns=tuple(header[at] for at in others), found=found, certain=True
     )
+
+
+def unlike_classes(cells: Sequence[str], table: str) -> tuple[str, ...]:
+    """Note where the labels in a table of texts may be no classes, in a line.
+
+    Args:
+        cells: Those of the column label that are not empty.
+        table: Its name.
+    """
+    found = _of_column(table, "label", cells)
+    if found is None:
+        return ()
+    note = (
+        f"warning: {table}: {found.found}, but classes are learned, one a text; to learn numbers or lists, put each "
+        "text into a .txt file of its own, and a table that names these files next to them"
+    )
+    return (note,)
 
 
 def _of_column(table: str, name: str, cells: Sequence[str]) -> TargetSurvey | None:

@@ -9,9 +9,9 @@ from typing import Final
 
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
-from lamina.data.sources.labels import SEPARATORS, split_labels
+from lamina.data.sources.labels import SEPARATORS, decode_table, split_labels
 from lamina.data.sources.layout import folder_level
-from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text
+from lamina.data.sources.members import MEMBER_BYTES, Members, Picture
 from lamina.errors import UserError
 
 TEXT: Final = "text"
@@ -64,12 +64,14 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
         return None
     name = members.find(config.labels, "source.labels")
     place = f"{members.where}: {name}"
-    content = decode_text(members.read(name))
+    content = decode_table(members.read(name))
     separator, header = _first_line(content)
     if separator is None or not {TEXT, LABEL} <= set(header):
         if set(FILE_COLUMNS) <= set(header):
             return None
-        raise UserError(f"{place}: expected a first line with the columns text and label, got {_shown(header)}")
+        raise UserError(
+            f"{place}: expected a first line with the columns text and label, or file and label, got {_shown(header)}"
+        )
     labels = tuple(split_labels([cell for _, cell, _ in _rows(content, separator, place)]))
     if not labels:
         raise UserError(f"{place}: no rows below the first line; expected one text a row")

@@ -11,7 +11,7 @@ from lamina.maths.conformal import origins_needed
 from lamina.results.folders import made_by
 from lamina.results.record import Record
 from lamina.tasks.answers import Answers
-from lamina.tasks.regress.results import find_margin
+from lamina.tasks.regress.results import find_margin, in_digits
 from lamina.tasks.wish import Wish
 
 
@@ -34,6 +34,7 @@ class NumberAnswers(Answers):
     def __init__(self, folder: Path, record: Record) -> None:
         found, stage = find_margin(folder, record.key), made_by(folder, "evaluate")
         self._margin = found.value if found else None
+        self._deviation = float(record.data.get("target_deviation", 0.0))
         self.notes = []
         if found is None:
             self.notes = [f"not evaluated since the training: no margins; run `dvc repro {stage}`"]
@@ -53,8 +54,11 @@ class NumberAnswers(Answers):
         return dict(vars(one))
 
     def in_words(self, one: Prediction) -> str:
-        bounds = "" if one.low is None else f"  {one.low:.4g} to {one.high:.4g}"
-        return f"{one.predicted:.4g}{bounds}"
+        spread = self._margin or self._deviation
+        predicted, *ends = (
+            in_digits(value, spread) for value in (one.predicted, one.low, one.high) if value is not None
+        )
+        return "  ".join([predicted, *([" to ".join(ends)] if ends else [])])
 
 
 def open_answers(folder: Path, record: Record, wish: Wish) -> NumberAnswers:

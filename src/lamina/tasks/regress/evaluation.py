@@ -19,7 +19,7 @@ from lamina.models.loading import load_model
 from lamina.results.record import read_record
 from lamina.results.uncertainty import FOLDER
 from lamina.tasks.outputs import predict_rows
-from lamina.tasks.regress.results import MARGIN, PREDICTED, Margin, Metrics, NumberScores
+from lamina.tasks.regress.results import MARGIN, PREDICTED, Margin, Metrics, NumberScores, in_digits
 
 SHOWN: Final = 8  # pictures in a row of the sheet
 CELL: Final = 130
@@ -67,10 +67,14 @@ def _sheet(test: pd.DataFrame, folders: Folders) -> Image.Image:
     target, predicted, _ = _columns(test)
     in_order = np.argsort(target, kind="stable")[evenly_spaced(len(test), SHOWN)]
     furthest = np.argsort(-np.abs(target - predicted), kind="stable")[:SHOWN]
+    spread = float(np.std(target))
     shown: dict[str, Any] = {"low to high": in_order, "furthest off": furthest}
     return contact_sheet(
         [list(pictures.read(places)) for places in shown.values()],
         list(shown),
-        [[f"{target[place]:.4g}\n→ {predicted[place]:.4g}" for place in places] for places in shown.values()],
+        [
+            ["\n→ ".join(in_digits(one[place], spread) for one in (target, predicted)) for place in places]
+            for places in shown.values()
+        ],
         cell=CELL,
     )

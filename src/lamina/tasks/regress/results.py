@@ -1,5 +1,6 @@
 """What the stages write about a run that predicts a number."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
@@ -13,6 +14,8 @@ from lamina.results.uncertainty import FOLDER
 
 PREDICTED: Final = ("id", "origin", "target", "predicted")  # columns of predictions.parquet
 MARGIN: Final = "margin.json"
+FEWEST_DIGITS: Final = 4
+FLOAT32_DIGITS: Final = 9  # more hold nothing that a network gives
 
 
 class Coverage(ResultFile):
@@ -73,6 +76,16 @@ class Margin(ResultFile):
     coverage: float
     value: float | None
     origins: int
+
+
+def in_digits(value: float, spread: float) -> str:
+    """Write a number with four digits, and with as many more as numbers so far apart need: years such as 1987.25.
+
+    spread: how far numbers lie apart, as a margin or a standard deviation; 0 where that is not known.
+    """
+    apart = abs(value) / spread if spread > 0 else 0.0
+    needed = math.ceil(math.log10(apart)) + 1 if 0 < apart < math.inf else 0
+    return f"{value:.{min(max(needed, FEWEST_DIGITS), FLOAT32_DIGITS)}g}"
 
 
 def find_margin(folder: Path, key: str) -> Margin | None:
