@@ -89,7 +89,6 @@ def write_jobs(system: Path, engine: str, *, image: str | None = None, install: 
         raise UserError(f"{system}: expected a repository of git and of DVC, since every job works in a clone")
     check_in_git(system, project, params)
     check_remote(system, project, everywhere=engine in CLONED)
-    jobs = read_jobs(system)
     values: dict[str, Any] = {"dvc": Path(os.path.relpath(project / ".dvc", system.resolve())).as_posix()}
     if engine not in CLONED:
         values["prefix"] = system.resolve().relative_to(root).as_posix()
@@ -99,7 +98,7 @@ def write_jobs(system: Path, engine: str, *, image: str | None = None, install: 
         values["install"] = install or _install(root)
     if engine == "argo":
         values |= {"image": _image(image), "repository": _origin(root), "commit": _commit(root)}
-    return _render(engine, jobs, values)
+    return _render(engine, read_jobs(system), values)
 
 
 def read_jobs(system: Path) -> Jobs:
