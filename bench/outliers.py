@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from lamina.charts.formatting import percent
-from lamina.commands.predict import find_pictures, predict
+from lamina.commands.given_files import find_pictures
+from lamina.commands.predict import predict
 from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.inputs.index import read_split

@@ -19,7 +19,8 @@ from statistics import median
 
 import numpy as np
 
-from lamina.commands.predict import find_pictures, prepare_batch, read_learned
+from lamina.commands.given_files import find_pictures
+from lamina.commands.predict import prepare_batch, read_learned
 from lamina.maths.color import RgbPixels
 from lamina.results.record import Record
 from system import Measured, run_measured

@@ -167,7 +167,8 @@ class Run:
         Raises:
             UserError: If a path is not there, the run has another task, or it is not trained yet.
         """
-        from lamina.commands.predict import answer, find_pictures
+        from lamina.commands.given_files import find_pictures
+        from lamina.commands.predict import answer
         from lamina.commands.predict_texts import answer_texts
 
         given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from finished import CONVERT, finished_record, run_settings, write_params
-from lamina.commands import explain, export, predict
+from lamina.commands import explain, export, given_files, predict
 from lamina.errors import UserError
 from uncertain import predicted as answers_of
 from uncertain import write_doubt
@@ -168,13 +169,31 @@ def test_a_csv_of_a_run_without_a_model_leaves_nothing(system: Path, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
+def test_a_broken_model_ends_the_processes_that_read_ahead(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "MANY", 1)
+    before = set(psutil.Process().children(recursive=True))
+    model = system / "models/small/model.keras"
+    content = model.read_bytes()
+    model.write_bytes(b"broken")
+    try:
+        with pytest.raises(UserError, match="not a model") as raised:
+            call(predict, system, system / "mine", "--run", "small", "--csv", tmp_path / "out.csv")
+    finally:
+        model.write_bytes(content)
+    assert raised.value, "its traceback is still there: nothing was ended by chance"
+    left = set(psutil.Process().children(recursive=True)) - before
+    assert not [process for process in left if any("loky.backend.popen" in part for part in process.cmdline())]
+
+
 def test_links_to_folders_are_followed_and_what_is_hidden_is_not_read(tmp_path: Path) -> None:
     for name in ("mine/b/2.png", "mine/b/._2.png", "mine/__MACOSX/b/2.png", "mine/.old/3.png", "other/1.PNG"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "mine/a").symlink_to(tmp_path / "other")
     (tmp_path / "other/again").symlink_to(tmp_path / "mine")
-    found = predict.find_pictures([tmp_path / "mine"])
+    found = given_files.find_pictures([tmp_path / "mine"])
     assert found == [tmp_path / "mine/a/1.PNG", tmp_path / "mine/b/2.png"]
 
 

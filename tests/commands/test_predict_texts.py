@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from finished import write_params
-from lamina.commands import predict
+from lamina.commands import given_files, predict
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.stages.evaluate import evaluate
@@ -92,9 +92,9 @@ def test_a_table_is_not_one_text(tmp_path: Path, suffix: str) -> None:
     table = tmp_path / f"new.{suffix}"
     table.write_text("text\na good film\na bad film\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"new\.\w+: is a table, expected a text in each file"):
-        predict.find_texts([table])
+        given_files.find_texts([table])
     with pytest.raises(UserError, match="no text in this folder"):
-        predict.find_texts([tmp_path])
+        given_files.find_texts([tmp_path])
 
 
 def test_a_csv_has_the_same_answers(system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def test_only_a_few_are_made_in_advance() -> None:
     results = map_in_order(made.append, range(100), processes=False)
     for _ in range(10):
         next(results)
-    results.close()  # type: ignore[attr-defined]  # a generator
+    results.close()
     assert 10 <= len(made) <= 10 + WAITING + 1
 
 

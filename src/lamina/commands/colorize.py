@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lamina.commands.predict import Learned, find_pictures, read_learned, with_depth
+from lamina.commands.given_files import find_pictures
+from lamina.commands.predict import Learned, read_learned, with_depth
 from lamina.data.opening import UnreadableError, read_file
 from lamina.data.originals import Original, read_original, target_depth, target_suffix, write_original
 from lamina.data.pixels import ConvertConfig
-from lamina.data.sources.members import is_ignored, some
+from lamina.data.sources.members import some
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.prefetch import prefetch
@@ -134,7 +135,7 @@ def _placed(paths: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     for path in paths:
         for picture in find_pictures([path]):
             place = picture.relative_to(path) if path.is_dir() else Path(picture.name)
-            if picture == path or (picture.is_file() and not is_ignored(place.as_posix())):
+            if picture == path or picture.is_file():
                 yield picture, place
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from lamina.commands.predict import BATCH, find_pictures, prepare_batch, read_learned, with_depth
+from lamina.commands.given_files import find_pictures
+from lamina.commands.predict import BATCH, prepare_batch, read_learned, with_depth
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.progress import progress

@@ -2,18 +2,19 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from lamina.commands.csv_parts import encodable
+from lamina.commands.given_files import find_pictures
 from lamina.commands.processes import map_in_order
 from lamina.config import read_params, section
 from lamina.data.decoding import largest_value, open_for
@@ -22,7 +23,6 @@ from lamina.data.memory import alone_if_large
 from lamina.data.opening import UnreadableError, may_be_deep, read_file
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import prepare_square
-from lamina.data.sources.members import PICTURE_SUFFIXES, is_ignored
 from lamina.errors import UserError
 from lamina.maths.color import RgbPixels
 from lamina.prefetch import in_background, prefetch
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 BATCH = 64
 AHEAD = 256  # pictures that are decoded at once, before the network sees them
 AHEAD_PIXELS = 2**23  # of their squares
-TABLES = (".csv", ".tsv", ".jsonl", ".parquet")  # of many texts
 MANY = 1000  # pictures that are worth the start of processes
 
 T = TypeVar("T")
+_Answered: TypeAlias = tuple[list[dict[str, Any]], dict[Path, str]]  # of a batch: answers, and errors by path
 
 
 @dataclass(frozen=True)
@@ -139,58 +139,6 @@ def _of_class(text: str) -> tuple[str, float]:
     return name, value
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Return the pictures of files and folders; sorted within a folder.
-
-    Raises:
-        UserError: If a path is missing or a folder holds no picture.
-    """
-    return _find_files(paths, PICTURE_SUFFIXES, "picture")
-
-
-def find_texts(paths: Sequence[Path]) -> list[Path]:
-    """Return the texts of files and folders, as `find_pictures` does.
-
-    Raises:
-        UserError: Also for a table, which would be read as one text.
-    """
-    table = next((path for path in paths if path.is_file() and path.suffix.lower() in TABLES), None)
-    if table is not None:
-        raise UserError(f"{table}: is a table, expected a text in each file; write its texts into .txt files")
-    return _find_files(paths, [".txt"], "text")
-
-
-def _find_files(paths: Sequence[Path], suffixes: Collection[str], item: str) -> list[Path]:
-    """Return files as given, and all files with one of `suffixes` (in lower case) below given folders.
-
-    As in a source, links are followed, and what is hidden, or an operating system left, is passed over.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(file for file in _files_below(path) if file.suffix.lower() in suffixes)
-            if not inside:
-                raise UserError(f"{path}: no {item} in this folder; expected {', '.join(sorted(suffixes))}")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            problem = "neither file nor folder" if path.exists() else "not found"
-            raise UserError(f"{path}: {problem}; expected a {item} or a folder of {item}s")
-    return found
-
-
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and below it; of several links to a folder it takes one, so that none is endless."""
-    seen = set[str]()
-    for here, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(here)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not is_ignored(name))
-        if real not in seen:
-            yield from (Path(here) / name for name in files if not is_ignored(name))
-        seen.add(real)
-
-
 def predict(system: Path, name: str, pictures: Sequence[Path], wish: Wish = PLAIN) -> list[Any]:
     """Return the predictions of `answer`."""
     return answer(system, name, pictures, wish)[1]
@@ -227,8 +175,11 @@ def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[P
     batches = [batch for part in parts for batch in _batches(part, size)]
     prepare = partial(_stacked, config=learned.convert)
     prepared = map_in_order(prepare, batches, processes=sum(map(len, parts)) >= MANY)
-    with in_background(partial(open_networks, learned.model, answers)) as networks:  # while the first are decoded
-        answered = prefetch(_answered(networks, prepared))
+    with (
+        closing(prepared),  # ends the processes also after an error, once nothing reads from them
+        in_background(partial(open_networks, learned.model, answers)) as networks,  # while the first are decoded
+        closing(cast("Generator[_Answered, None, None]", prefetch(_answered(networks, prepared)))) as answered,
+    ):
         sizes = [len(batch) for batch in batches]
         done = progress(zip(batches, answered, strict=True), what="predict", unit="pictures", sizes=sizes)
         for batch, (rows, errors) in done:
@@ -237,7 +188,7 @@ def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[P
 
 def _answered(
     networks: Callable[[], Networks], prepared: Iterable[tuple[RgbPixels | None, dict[Path, str]]]
-) -> Iterator[tuple[list[dict[str, Any]], dict[Path, str]]]:
+) -> Iterator[_Answered]:
     """The answers for the pictures of each batch that have no error, and the errors."""
     for squares, errors in prepared:
         yield [] if squares is None else networks().answer(squares), errors

@@ -6,10 +6,9 @@ from typing import Any
 
 from lamina import __version__
 from lamina.commands.csv_parts import check_free, encodable, write_csv
+from lamina.commands.given_files import find_pictures, find_texts
 from lamina.commands.predict import (
     answered,
-    find_pictures,
-    find_texts,
     open_answers,
     predict_parts,
     read_learned,

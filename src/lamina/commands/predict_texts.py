@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lamina.commands.predict import find_texts, open_answers
+from lamina.commands.given_files import find_texts
+from lamina.commands.predict import open_answers
 from lamina.data.opening import UnreadableError, read_file
 from lamina.data.texts import Decoded, count_words, decode
 from lamina.errors import UserError

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, TypeVar
@@ -16,7 +16,7 @@ NICER: Final = 5  # than the caller: networks whose threads wait for each other 
 IDLE: Final = 10  # seconds after which a process without work ends, such as when its parent was killed
 
 
-def map_in_order(work: Callable[[T], R], items: Sequence[T], *, processes: bool) -> Iterator[R]:
+def map_in_order(work: Callable[[T], R], items: Sequence[T], *, processes: bool) -> Generator[R, None, None]:
     """Call `work` on items, ahead of the caller; only a few results wait.
 
     Args:
