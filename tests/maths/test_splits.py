@@ -178,13 +178,13 @@ def test_a_pattern_found_in_no_name_or_all_names_is_refused(pattern: str, words:
             0.1,
             "1 origins of class 'b' are left without test pictures, .* leave the class out",
         ),
-        ("aaabbbb", "0001100", 0.1, "matches no picture of class 'a'; correct it, or leave the class"),
-        ("aaabbbb", "1001000", 0.8, "0.8 of 7 pictures takes all 5 that split.test_pattern leaves; lower it"),
+        ("aaabbbb", "0001100", 0.1, "matches nothing of class 'a'; correct it, or leave the class"),
+        ("aaabbbb", "1001000", 0.8, "0.8 of 7 takes all 5 that split.test_pattern leaves; lower it"),
         (
             "",
             "1111110",
             0.1,
-            "split.test_pattern: 1 origins are left without .* one each; add pictures of other origins$",
+            "split.test_pattern: 1 origins are left without .* one each; add data of other origins$",
         ),
     ],
 )
@@ -198,5 +198,5 @@ def test_a_published_test_set_that_leaves_too_few_pictures_is_refused(
 
 
 def test_messages_name_no_class_for_pictures_without_labels() -> None:
-    with pytest.raises(UserError, match=r"the pictures come from 2 origins, but 3 .* add pictures of other origins$"):
+    with pytest.raises(UserError, match=r"all data come from 2 origins, but 3 .* add data of other origins$"):
         split_origins(["a", "b"], ["", ""], SHARES, 0)

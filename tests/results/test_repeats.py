@@ -306,7 +306,7 @@ def test_parts_without_labels_ignore_classes() -> None:
 
 @pytest.mark.usefixtures("colors")
 def test_too_few_origins_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^assess\.folds: the pictures come from 33 origins: fold 33 of 0"):
+    with pytest.raises(UserError, match=r"^assess\.folds: all data come from 33 origins: fold 33 of 0"):
         crossvalidation_rows(stage_of(COLORS).setup, 40, of_split=False, seed=1)
 
 

@@ -117,6 +117,12 @@ def test_usual_encodings_give_the_same_text(encoding: str) -> None:
     assert decode(TEXT.encode(encoding)).text == TEXT
 
 
+def test_one_broken_byte_does_not_change_every_accent() -> None:
+    accents = "Zoë, Amélie, naïve, café, déjà vu, crème brûlée, „Spaß“"
+    assert decode(accents.encode() + b" caf\xe9").text == accents + " caf\ufffd"
+    assert decode(accents.encode("cp1252") + b" \xc3\xa9").text == accents + " Ã©"
+
+
 def test_bytes_that_windows_lacks_are_latin_1() -> None:
     assert decode(b"caf\xe9 \x81 in the old town").text == "café \x81 in the old town"
 

@@ -141,5 +141,5 @@ def test_a_column_needs_metadata(rows: pd.DataFrame) -> None:
 def test_a_site_without_a_class_is_no_test_set(rows: pd.DataFrame, metadata: pd.DataFrame) -> None:
     rows["label"] = np.where(np.arange(COUNT) % 3, "cat", "dog")
     metadata.loc["005.png"] = "A"
-    with pytest.raises(UserError, match=r"split.hold_out: matches no picture of class 'cat'"):
+    with pytest.raises(UserError, match=r"split.hold_out: matches nothing of class 'cat'"):
         split(rows, metadata, config(hold_out={"site": "2"}))

@@ -5,8 +5,8 @@ import io
 from dataclasses import replace
 from typing import Final
 
-from lamina.data.sources.labels import broken_note, decode_table, header_cells, separator_of, split_labels
-from lamina.data.sources.members import MEMBER_BYTES, Members
+from lamina.data.sources.labels import broken_note, header_cells, separator_of, split_labels
+from lamina.data.sources.members import MEMBER_BYTES, Members, decode_text
 from lamina.data.sources.survey import TABLE_SUFFIXES, LabelSurvey, count_labels, survey_labels, unused_tables
 from lamina.data.sources.target_survey import TargetSurvey, survey_targets, unlike_classes
 from lamina.errors import UserError
@@ -33,7 +33,7 @@ def _find_targets(members: Members) -> TargetSurvey | None:
 def text_tables(members: Members) -> list[str]:
     """Tables with columns text and label."""
     named = (name for name in members.names if name.lower().endswith(TABLE_SUFFIXES))
-    return [name for name in named if separator_of(decode_table(members.read(name)), COLUMNS)]
+    return [name for name in named if separator_of(decode_text(members.read(name)), COLUMNS)]
 
 
 def survey_text_table(members: Members, tables: list[str]) -> LabelSurvey:
@@ -43,13 +43,13 @@ def survey_text_table(members: Members, tables: list[str]) -> LabelSurvey:
     table = max(found, key=lambda one: sum(found[one].classes.values()))
     unused = [found[one].labels for one in tables if one != table]
     unlike = unlike_classes([cell for cell in cells[table] if cell.strip()], found[table].labels)
-    broken = broken_note(decode_table(members.read(table)), found[table].labels)
+    broken = broken_note(decode_text(members.read(table)), found[table].labels)
     return replace(found[table], notes=(*unused_tables(unused), *unlike, *broken))
 
 
 def _cells(data: bytes, place: str) -> list[str]:
     """The cell of the label in each row."""
-    text = decode_table(data)
+    text = decode_text(data)
     limit = csv.field_size_limit(MEMBER_BYTES)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text, COLUMNS) or ",", strict=True)
     try:

@@ -48,7 +48,7 @@ class Decoded:
 
 
 def decode(data: bytes, *, strip_html: bool = False) -> Decoded:
-    """Decode a text file: UTF-8 with or without mark, UTF-16, else Windows-1252 or Latin-1.
+    """Decode a text file, as `decode_text` does.
 
     Args:
         data: The bytes of the file.

@@ -5,7 +5,7 @@
 
 The rules, for those who write them in another language:
 
-1. Decode the file: UTF-8, or UTF-16 with a byte order mark, else Windows-1252.
+1. Decode the file: UTF-8 (U+FFFD for a few broken bytes), or UTF-16 with a byte order mark, else Windows-1252.
 2. If `words.json` has `html`: if there is a `<`, replace what matches `break` by a line end, then remove what matches
    `tag` (both without regard to case); if there is a `&`, replace the entities of HTML 5, as `&amp;`, by their
    characters, once.

@@ -80,8 +80,8 @@ def partition(origins: list[str], labels: list[str], parts: int, seed: int) -> "
 
 
 def _too_few(label: str, origins: int, why: str) -> UserError:
-    come = f"class {label!r} comes" if label else "the pictures come"
-    advice = remedy(label, "ask for fewer folds (0: none), add pictures of other origins")
+    come = f"class {label!r} comes" if label else "all data come"
+    advice = remedy(label, "ask for fewer folds (0: none), add data of other origins")
     return UserError(f"assess.folds: {come} from {origins} origins: {why}; {advice}")
 
 

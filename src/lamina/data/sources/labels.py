@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from lamina.data.sources.layout import BY_FOLDER, Labels, Layout, find_layout, folder_level
-from lamina.data.sources.members import Members, decode_text, some, stem, to_nfc
+from lamina.data.sources.members import BROKEN, Members, decode_text, some, stem, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
 
@@ -25,8 +25,6 @@ LABEL_NAMES: Final = (
 )  # if one of them is alone
 SEPARATORS: Final = (",", ";", "\t")
 LONGEST_CELL: Final = 2**17  # characters
-BROKEN: Final = "\ufffd"  # in place of what cannot be decoded
-FEW_BROKEN: Final = 10  # letters that are not ASCII for each broken one: in other encodings nearly all are broken
 SAMPLED: Final = 200  # rows of a column of which at least one must name a picture, as half of all must
 ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
 
@@ -80,7 +78,7 @@ def _no_classes(members: Members, layout: Layout) -> str:
     found = f"all {len(members.pictures)} {members.content} lie "
     if layout.parts:
         return f"{found}in the folders {some(sorted(layout.levels[layout.parts[0]]))}, which are parts, not classes"
-    return f"{found}in one folder" if len(layout.levels) < 2 else f"none of {len(members.pictures)} lies so deep"
+    return f"{found}in one folder" if len(layout.levels) < 2 else f"all {len(members.pictures)} lie in fewer folders"
 
 
 def other_readings(members: Members, labels: str) -> list[str]:
@@ -166,7 +164,7 @@ def parse_labels(data: bytes, place: str, locate: Locate = lambda cell: None) ->
 
 def _parse(data: bytes, place: str, locate: Locate) -> tuple[str, Iterable[tuple[str, Labels]]]:
     """The name of the column that names the pictures, and what `parse_labels` yields."""
-    header, rows = read_rows(decode_table(data), place)
+    header, rows = read_rows(decode_text(data), place)
     columns = find_columns(header, [row for _, row in rows], locate, place)
     for line, row in rows:
         if len(row) > len(header) or len(row) <= columns.file or not row[columns.file].strip():
@@ -180,20 +178,6 @@ def _parse(data: bytes, place: str, locate: Locate) -> tuple[str, Iterable[tuple
     else:
         cells = split_labels([_cell(row, columns.label) for _, row in rows])
     return header[columns.file], zip(files, cells, strict=True)
-
-
-def decode_table(data: bytes) -> str:
-    """Decode a table as `decode_text`, but one in UTF-8 with a few broken bytes as UTF-8, with U+FFFD in their place.
-
-    Other encodings would replace each accented letter of all its rows.
-    """
-    text = decode_text(data)
-    if text.isascii() or b"\0" in data[:2] or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return text
-    found = data.decode("utf-8-sig", errors="replace")
-    broken = found.count(BROKEN)
-    other = len(found) - len(found.encode("ascii", "ignore")) - broken
-    return found if other >= FEW_BROKEN * broken else text
 
 
 def broken_note(text: str, name: str) -> list[str]:

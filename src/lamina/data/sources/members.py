@@ -39,6 +39,9 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
 OF_SYSTEM: Final = "hidden, or left by an operating system"
 NO_ITEMS: Final = "no {}, and not used"
 
+BROKEN: Final = "\ufffd"  # in place of what cannot be decoded
+FEW_BROKEN: Final = 10  # letters that are not ASCII for each broken one: in other encodings nearly all are broken
+
 Box = tuple[int, int, int, int]  # (left, top, right, bottom) in pixels
 
 
@@ -262,17 +265,26 @@ def to_nfc(text: str) -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """Decode text in UTF-8 (with or without byte order mark), UTF-16, or else Windows-1252 or Latin-1."""
+    """Decode text in UTF-8 (with or without byte order mark), UTF-16, or else Windows-1252 or Latin-1.
+
+    UTF-8 with a few broken bytes stays UTF-8, with U+FFFD in their place: other encodings would replace each of its
+    accented letters.
+    """
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     if b"\0" in data[:2]:
         return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
-    for encoding in ("utf-8-sig", "cp1252"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    return data.decode("latin-1")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("utf-8-sig", errors="replace")
+    broken = text.count(BROKEN)
+    if len(text) - len(text.encode("ascii", "ignore")) >= (1 + FEW_BROKEN) * broken:
+        return text
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def suggestion(wanted: str, known: Iterable[str]) -> str:

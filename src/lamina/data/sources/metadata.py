@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from lamina.data.sources.labels import decode_table, header_cells, read_rows
-from lamina.data.sources.members import some, stem, to_nfc
+from lamina.data.sources.labels import header_cells, read_rows
+from lamina.data.sources.members import decode_text, some, stem, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
 
@@ -30,7 +30,7 @@ class Metadata:
 
     def __init__(self, path: Path, where: str) -> None:
         try:
-            text = decode_table(path.read_bytes())
+            text = decode_text(path.read_bytes())
         except OSError as error:
             raise UserError(f"source.metadata: {where}: cannot read: {error.strerror}; correct the path") from None
         self._where = where

@@ -20,12 +20,11 @@ from lamina.data.sources.labels import (
     COLUMNS,
     UnclearColumnsError,
     UnfitTableError,
-    decode_table,
     read_labels,
     separator_of,
 )
 from lamina.data.sources.layout import Labels, find_layout, folder_level
-from lamina.data.sources.members import Members, Picture, some, stem
+from lamina.data.sources.members import Members, Picture, decode_text, some, stem
 from lamina.data.sources.target_survey import TargetSurvey, survey_targets
 from lamina.errors import UserError
 
@@ -187,7 +186,7 @@ def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[U
     """The labels of each table that has some for the pictures, and what is wrong with tables that may have some."""
     found, unclear = dict[str, dict[str, Labels]](), list[UserError]()
     for table in _tables(members):
-        if separator_of(decode_table(members.read(table)), COLUMNS):
+        if separator_of(decode_text(members.read(table)), COLUMNS):
             found[table] = read_labels(members, table)
         elif not SUBMISSION.search(stem(table)):
             try:

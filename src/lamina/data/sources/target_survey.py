@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lamina.data.sources.labels import UnclearColumnsError, decode_table, find_columns, locator, read_rows, split_labels
-from lamina.data.sources.members import Members
+from lamina.data.sources.labels import UnclearColumnsError, find_columns, locator, read_rows, split_labels
+from lamina.data.sources.members import Members, decode_text
 from lamina.errors import UserError
 
 DISTINCT: Final = 8  # numbers from which on a column may hold amounts
@@ -64,7 +64,7 @@ def survey_targets(members: Members, table: str) -> TargetSurvey | None:
     of the cells.
     """
     try:
-        header, numbered = read_rows(decode_table(members.read(table)), table)
+        header, numbered = read_rows(decode_text(members.read(table)), table)
         rows = [row for _, row in numbered if len(row) == len(header)]
         columns = find_columns(header, rows, locator(members, table), table)
     except UnclearColumnsError as error:

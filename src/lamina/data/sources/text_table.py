@@ -9,9 +9,9 @@ from typing import Final
 
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
-from lamina.data.sources.labels import SEPARATORS, decode_table, split_labels
+from lamina.data.sources.labels import SEPARATORS, split_labels
 from lamina.data.sources.layout import folder_level
-from lamina.data.sources.members import MEMBER_BYTES, Members, Picture
+from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text
 from lamina.errors import UserError
 
 TEXT: Final = "text"
@@ -64,7 +64,7 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
         return None
     name = members.find(config.labels, "source.labels")
     place = f"{members.where}: {name}"
-    content = decode_table(members.read(name))
+    content = decode_text(members.read(name))
     separator, header = _first_line(content)
     if separator is None or not {TEXT, LABEL} <= set(header):
         if set(FILE_COLUMNS) <= set(header):
