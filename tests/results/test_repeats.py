@@ -251,6 +251,16 @@ def test_repeats_use_the_split_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("colors")
+def test_a_round_that_cannot_be_learned_is_named(tmp_path: Path) -> None:
+    def open_learner(setup: Setup) -> Learner:
+        raise UserError("targets: no example of the fold train has the label 'rare'")
+
+    retrainer = retrainer_of(stage_of(COLORS, seed=SEED), tmp_path, open_learner=open_learner)
+    with pytest.raises(UserError, match=r"^run, fold 2 of 3: targets: no example of the fold train"):
+        retrainer.judged("fold 2 of 3", retrainer.setup)
+
+
+@pytest.mark.usefixtures("colors")
 def test_each_round_learns_from_its_own_pictures(tmp_path: Path) -> None:
     rounds: list[tuple[str, Setup]] = []
     found, judged = assess(mean_colors(tmp_path, rounds), AgainConfig(folds=3), **SEEDS)

@@ -62,8 +62,14 @@ class Retrainer:
 
         Returns:
             `id`, `origin`, `fold` and what the task's learner judges by, sorted by id.
+
+        Raises:
+            UserError: If this training cannot be learned from its rows; names the training.
         """
-        learner = self.open_learner(setup)
+        try:
+            learner = self.open_learner(setup)
+        except UserError as error:
+            raise UserError(f"{self.name}, {what}: {error}") from None
         path = self.cache / f"{self.name}-{self._key(learner)[:16]}.parquet"
         if not path.exists():
             table = self._train(learner, what, path.with_suffix(".npz"))
