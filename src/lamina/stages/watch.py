@@ -15,7 +15,7 @@ from typing import Any
 
 from lamina.config import check_references, read_params
 from lamina.data.sources.folder import list_folder
-from lamina.data.sources.places import check_places
+from lamina.data.sources.places import check_first, check_places
 from lamina.errors import UserError
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
@@ -152,6 +152,7 @@ def check_folds(assess: Mapping[str, Any]) -> None:
 def main() -> None:
     system = Path()
     check_version(system)
+    check_first(system)
     params = read_params(system)
     source = params.get("source") or {}
     check_places(source, system)

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from checkout import ROOT
 from lamina.commands.check import check_system
 from lamina.commands.new import new
-from lamina.data.sources.places import RESULTS, check_places, clash
+from lamina.data.sources.places import RESULTS, check_first, check_places, clash
 from lamina.errors import UserError
 from lamina.stages import watch
 
@@ -100,3 +100,15 @@ def test_a_table_that_a_stage_writes_again_is_refused_by_the_first_stage_and_by_
     for call in (watch.main, lambda: check_system(Path())):
         with pytest.raises(UserError, match=words):
             call()
+
+
+def test_the_first_dvc_repro_leaves_what_others_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "mine.h5").write_bytes(b"years of work")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^weights: is there already, and `dvc repro` would remove it"):
+        watch.main()
+    check_first(tmp_path / "weights")
+    (tmp_path / "dvc.lock").touch()
+    check_first(tmp_path)

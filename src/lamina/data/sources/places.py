@@ -14,6 +14,8 @@ RESULTS: Final = (
     "data/words", "ensembles", "models", "reports", "weights",
 )  # fmt: skip
 
+MARKS: Final = ("data/code", "dvc.lock", ".lamina/code.json")  # of an earlier `dvc repro`
+
 
 def clash(path: Path, system: Path) -> str:
     """Return what is wrong with the place of a source or of a table, as words that follow its name; empty if nothing.
@@ -37,14 +39,23 @@ def clash(path: Path, system: Path) -> str:
 
 
 def in_the_way(system: Path) -> Path | None:
-    """Return a file, or a folder with something in it, that `dvc repro` would remove from the folder of a new system.
+    """Return a file, or a folder with something in it, that the first `dvc repro` of a system would remove.
 
-    Results of an earlier system there do not count, nor does `models`, in which each run has a folder of its own.
+    Results of an earlier `dvc repro` there do not count, nor does `models`, in which each run has a folder of its own.
     """
-    if (system / "data" / "code").exists():
+    if any((system / mark).exists() for mark in MARKS):
         return None
     places = [system / name for name in RESULTS if name != "models"]
     return next((one for one in places if (any(one.iterdir()) if one.is_dir() else os.path.lexists(one))), None)
+
+
+def check_first(system: Path) -> None:
+    """Check that the first `dvc repro` of a system removes nothing of the user's own; raises UserError."""
+    if (place := in_the_way(system)) is not None:
+        raise UserError(
+            f"{place}: is there already, and `dvc repro` would remove it to write its own; move it elsewhere, or "
+            "delete it if it is not needed"
+        )
 
 
 def check_places(source: Mapping[str, Any], system: Path) -> None:
