@@ -207,6 +207,9 @@ class Server:
     def circle(self, request: Any, data: bytes, first: bool) -> int:
         return self.send(request, b"", status=302, Location=request.path)
 
+    def astray(self, request: Any, data: bytes, first: bool) -> int:
+        return self.send(request, b"", status=302, Location="http://[::1/big.bin")
+
     def downgrade(self, request: Any, data: bytes, first: bool) -> int:
         return self.send(request, b"", status=302, Location=f"http://127.0.0.1:{self.http.server_port}/fine/a.zip")
 

@@ -137,6 +137,7 @@ def test_the_wait_that_a_server_requests_is_respected_up_to_a_limit(
         ("fine/none.bin", r"^answered 404 Not Found$", 1),
         ("forbidden/big.bin", r"^answered 403 Forbidden$", 1),
         ("circle/big.bin", r"^redirects in a circle, or more than 10 times$", 11),
+        ("astray/big.bin", r"^redirects to an invalid URL$", 1),
         ("page/big.bin", r"^an HTML page came instead of the file, titled 'Log in first'$", 1),
         ("vast/big.bin", r"^needs \d+ MiB on the disk, but \d+ MiB are missing; free some$", 1),
         ("short/big.bin", r"^the connection was cut$", 4),
@@ -159,6 +160,15 @@ def test_silence_refusal_and_unknown_hosts_are_reported(server: Server, tmp_path
         get(server.url("fine/big.bin"), tmp_path, once)
     with pytest.raises(FetchError, match=r"^the name of its host cannot be resolved$"):
         get("http://nowhere.invalid/big.bin", tmp_path, once)
+
+
+def test_a_proxy_that_is_no_url_is_named(
+    server: Server, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", "http://:8080")
+    with pytest.raises(FetchError, match="or http_proxy, https_proxy or all_proxy names one$"):
+        get(server.url("fine/big.bin"), tmp_path, patience)
 
 
 def test_a_length_that_is_too_large_is_detected_by_ranges(server: Server, tmp_path: Path, patience: Patience) -> None:
@@ -213,6 +223,9 @@ def test_a_self_signed_certificate_is_refused(
     server: Server, secure: Path, tmp_path: Path, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(FetchError, match=r"^its TLS certificate is not trusted \(self-signed certificate\)$"):
+        get(server.url("fine/big.bin"), tmp_path, patience)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "nowhere.pem")
+    with pytest.raises(FetchError, match=r"invalid path: nowhere\.pem; correct the variable REQUESTS_CA_BUNDLE"):
         get(server.url("fine/big.bin"), tmp_path, patience)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(secure))
     assert get(server.url("fine/big.bin"), tmp_path, patience) == BIG

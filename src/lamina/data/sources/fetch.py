@@ -34,12 +34,19 @@ TEMPORARY: Final = (408, 425, 429)
 HEAD: Final = 2**9  # bytes that show whether something is an HTML page
 PAGE: Final = 2**16  # bytes that contain its title
 
+PROXY: Final = "http_proxy, https_proxy or all_proxy"  # variables
+
 # (exception, message, whether a retry may help); the first that matches counts
 CAUSES: Final[tuple[tuple[type[BaseException], str, bool], ...]] = (
     (ssl.SSLCertVerificationError, "its TLS certificate is not trusted", False),
     (requests.TooManyRedirects, f"redirects in a circle, or more than {REDIRECTS} times", False),
-    (requests.exceptions.InvalidURL, "redirects to an invalid URL", False),
-    (requests.exceptions.InvalidSchema, "redirects to a URL that is neither http nor https", False),
+    # the URL itself was checked before: what is wrong is the target of a redirect, or the address of a proxy
+    (requests.exceptions.InvalidURL, f"redirects to an invalid URL, or {PROXY} names one", False),
+    (
+        requests.exceptions.InvalidSchema,
+        f"redirects to a URL that is neither http nor https, or {PROXY} names one",
+        False,
+    ),
     (requests.exceptions.ProxyError, "the proxy refuses the connection", True),
     (socket.gaierror, "the name of its host cannot be resolved", True),
     (ConnectionRefusedError, "connection refused", True),
@@ -104,8 +111,12 @@ class Session(requests.Session):
         self.max_redirects = REDIRECTS
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
-        if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme == "http":
+        try:
+            target = super().get_redirect_target(resp)
+            scheme = urlsplit(urljoin(resp.url, target or "")).scheme
+        except ValueError:
+            raise FetchError("redirects to an invalid URL") from None
+        if urlsplit(resp.url).scheme == "https" and scheme == "http":
             raise FetchError("redirects from https to http, which is refused")
         return target
 
@@ -313,6 +324,10 @@ def _translated_errors(patience: Patience) -> Iterator[None]:
         text, retry = next((text, retry) for kind, text, retry in CAUSES if any(isinstance(c, kind) for c in causes))
         reason = text.format(connect=patience.connect, silence=patience.silence) + _detail(causes)
         raise (_TemporaryError if retry else FetchError)(reason) from None
+    except OSError as error:
+        if error.errno is not None:  # of the disk
+            raise
+        raise FetchError(f"{error}; correct the variable REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE") from None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
