@@ -105,15 +105,16 @@ def test_pictures_are_known_by_suffix(tmp_path: Path, suffix: str) -> None:
     assert [one.name for one in read(folder)] == [f"a/x{suffix}"]
 
 
-def test_zip_names_without_the_utf8_flag_are_read(tmp_path: Path) -> None:
-    path = to_zip(tmp_path / "a.zip", {"dog/ä.png": picture(), "cat/a.png": picture()})
+@pytest.mark.parametrize("encoding", ["utf-8", "cp850"])
+def test_zip_names_without_the_utf8_flag_are_read(tmp_path: Path, encoding: str) -> None:
+    path = to_zip(tmp_path / "a.zip", {"dog/Äã.png": picture(), "cat/a.png": picture()})
     data = bytearray(path.read_bytes())
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         place = data.index(signature) + flags + 1
         assert data[place] == 8
         data[place] = 0
-    path.write_bytes(data)
-    assert [one.name for one in read(path)] == ["cat/a.png", "dog/ä.png"]
+    path.write_bytes(data.replace("Äã".encode(), "Äã".encode(encoding).ljust(4, b"_")))
+    assert [one.name.replace("_", "") for one in read(path)] == ["cat/a.png", "dog/Äã.png"]
 
 
 # ---- labels
@@ -609,6 +610,14 @@ def test_too_many_members_are_refused(tmp_path: Path, packing: str, monkeypatch:
     monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
     with pytest.raises(UserError, match=r"more than 3 members; split the archive"):
         read(PACKERS[packing](tmp_path / "a", FILES))
+
+
+@pytest.mark.parametrize("packing", ["tar", "tar.gz"])
+def test_a_second_tar_behind_the_first_is_refused(tmp_path: Path, packing: str) -> None:
+    first, second = (to_tar(tmp_path / f"{name}.{packing}", {f"{name}/1.png": picture()}) for name in "ab")
+    first.write_bytes(first.read_bytes() + second.read_bytes())
+    with pytest.raises(UserError, match="more files follow behind the end of the tar"):
+        read(first)
 
 
 def test_a_tar_whose_headers_lead_backwards_is_refused(tmp_path: Path) -> None:

@@ -105,18 +105,19 @@ def _kind(file: BinaryIO) -> str:
         return "an empty file"
     if head.lstrip()[:20].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "an HTML or XML page (an error page saved by a download?)"
-    if _is_old_tar(head):
+    if _is_header(head) or head.count(0) == tarfile.BLOCKSIZE:  # an old tar, or an empty one
         return "tar"
     if zipfile.is_zipfile(file):  # a self-extracting zip starts with a program
         return "zip"
     return "not a known kind of archive"
 
 
-def _is_old_tar(head: bytes) -> bool:
+def _is_header(block: bytes) -> bool:
+    """Whether a block is the header of a file in a tar: its checksum tells."""
     try:
-        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+        tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.TarError, ValueError):
-        return head.count(0) == tarfile.BLOCKSIZE  # an empty tar
+        return False
     return True
 
 
@@ -182,11 +183,15 @@ def _zip(file: BinaryIO, where: str) -> Members:
 
 
 def _open_zip(file: BinaryIO) -> zipfile.ZipFile:
-    """Open a zip with names in UTF-8, with or without its flag (macOS sets none), or else in code page 437."""
+    """Open a zip with names in UTF-8, with or without its flag (macOS sets none), or else in code page 850.
+
+    Windows in the languages of Western Europe and America writes 850. It has the Latin letters of 437, which the format
+    names, and others (`ã`, `õ`, `Á`, ...) where 437 has frames of boxes, which are in no name of a file.
+    """
     try:
         return zipfile.ZipFile(file, metadata_encoding="utf-8")
     except UnicodeDecodeError:
-        return zipfile.ZipFile(file)
+        return zipfile.ZipFile(file, metadata_encoding="cp850")
 
 
 def _zip_name(info: zipfile.ZipInfo, where: str) -> str:
@@ -253,6 +258,17 @@ def _tar_files(file: BinaryIO, where: str) -> Iterator[tuple[str, int, int]]:
         # tarfile stops silently at a broken or missing header; a real end is a block of zeros
         if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise tarfile.ReadError("a header is broken, or the end is missing")
+    _check_end(file, where)
+
+
+def _check_end(file: BinaryIO, where: str) -> None:
+    """Refuse a tar behind the end of the tar, as `cat a.tar b.tar` makes it: its files would be lost."""
+    following = next(filter(any, iter(lambda: file.read(tarfile.BLOCKSIZE), b"")), b"")
+    if _is_header(following):
+        raise UserError(
+            f"{where}: more files follow behind the end of the tar; unpack it with `tar --ignore-zeros`, and set "
+            "kind: folder"
+        )
 
 
 def _decompress(file: BinaryIO, kind: str, where: str, spool: BinaryIO) -> BinaryIO:
