@@ -108,7 +108,7 @@ def _watch_files(source: Mapping[str, Any], system: Path, cache: Path) -> str:
     Args:
         source: section `source` of params.yaml.
         system: the folder that `location` is relative to.
-        cache: file that keeps the digests of files by their size and time of change.
+        cache: file that keeps the digests of files by their size and times.
     """
     location, mirrored = source.get("location"), source.get("mirrored")
     path = mirrored_path(str(mirrored.get("path"))) if isinstance(mirrored, dict) else None
@@ -123,7 +123,8 @@ def _watch_files(source: Mapping[str, Any], system: Path, cache: Path) -> str:
     digests = {}
     for file in progress(files, what="watch", unit="files"):
         state = file.stat()
-        key = f"{file}|{state.st_size}|{state.st_mtime_ns}"
+        # unzip, tar, rsync and `cp -p` set the time of the content (mtime), but nothing sets that of the change (ctime)
+        key = f"{file}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}"
         digests[key] = known.get(key) or file_digest(file)
     if digests.keys() != known.keys():
         write_json(cache, digests)
