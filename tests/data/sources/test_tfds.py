@@ -268,8 +268,9 @@ def test_parts_of_splits_have_the_names_of_the_whole(directory: Path) -> None:
     assert read("lamina_pets", splits=["train[:50%]"]) == whole[: round(len(whole) / 2)]
     for given, message in [
         (["train[:6]", "train[5:]"], r"two parts hold train 5; give parts that do not overlap"),
-        (["train[:6", "test"], r"'train\[:6' is no part of a split; write it as train\[:10%\]"),
+        (["train[:6", "test"], r"'train\[:6' is no part of a split, or holds nothing; write it as train\[:10%\]"),
         (["train[9:5]"], r"'train\[9:5\]' is no part of a split"),
+        (["train[:1%]"], r"'train\[:1%\]' is no part of a split"),  # 1 % of a few pictures is rounded to none
         (["train[:1000]"], r"'train\[:1000\]' is no part of a split"),
         (["train+test"], r"'train\+test' is no part of a split"),
         (["tset[:5]"], r"no split 'tset\[:5\]'"),

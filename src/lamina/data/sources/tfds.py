@@ -214,16 +214,20 @@ def chosen_parts(dataset: Dataset, splits: tuple[str, ...] | None) -> list[Part]
     parts = set()
     for name in dataset.splits if splits is None else splits:
         where = f"tfds:{dataset.location}: source.splits:"
-        if re.split(r"[\[+]", name)[0] not in dataset.splits:
+        split = re.split(r"[\[+]", name)[0]
+        if split not in dataset.splits:
             raise UserError(f"{where} no split {name!r}{known_names(name, dataset.splits)}")
         try:
             (found,) = library().core.ReadInstruction.from_spec(name).to_absolute(known)
+            # None is the end of the split; 0 is where 1 % of a few pictures ends
+            start, stop = found.from_ or 0, dataset.splits[split] if found.to is None else found.to
         except (AssertionError, ValueError):
-            found = None
-        start, stop = (found.from_ or 0, found.to or dataset.splits[found.splitname]) if found else (0, 0)
-        if found is None or start >= stop:
-            raise UserError(f"{where} {name!r} is no part of a split; write it as train[:10%] or train[50:90]")
-        parts.add(Part(split=found.splitname, start=start, stop=stop))
+            start, stop = 0, 0
+        if start >= stop:
+            raise UserError(
+                f"{where} {name!r} is no part of a split, or holds nothing; write it as train[:10%] or train[50:90]"
+            )
+        parts.add(Part(split=split, start=start, stop=stop))
     ordered = sorted(parts, key=lambda part: (f"{part.split}/", part.start, part.stop))
     for one, other in pairwise(ordered):
         if one.split == other.split and other.start < one.stop:
