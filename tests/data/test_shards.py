@@ -12,7 +12,7 @@ from lamina.data.shards import FEW_PICTURES, LARGE_PICTURE, map_shards
 BACKENDS = {"threads": LARGE_PICTURE, "processes": 0}
 
 STOPS = """
-import sys, time
+import os, sys, time
 from lamina.data.shards import FEW_PICTURES, map_shards
 from lamina.stages import entry
 
@@ -20,6 +20,8 @@ def work(number):
     time.sleep(0.02)
     if sys.argv[2] == "work" and number == 2:
         raise OSError(28, "No space left on device", "a.npy")
+    if sys.argv[2] == "killed" and number == 2:
+        os.kill(os.getpid(), 9)
     return bytes(2**17)
 
 def main():
@@ -38,15 +40,28 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
 
 
-@pytest.mark.parametrize("raising", ["loop", "work"])
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_error_ends_the_process_in_seconds_and_in_one_line(backend: str, raising: str, tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
+def message(backend: str, raising: str, folder: Path) -> str:
+    """What a process prints that ends with an error."""
+    script = folder / "script.py"
     script.write_text(STOPS)
     command = [sys.executable, str(script), str(BACKENDS[backend]), raising]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: no space left on the disk while writing a.npy; free some and run again\n"
+    return done.stderr
+
+
+@pytest.mark.parametrize("raising", ["loop", "work"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_error_ends_the_process_in_seconds_and_in_one_line(backend: str, raising: str, tmp_path: Path) -> None:
+    full = "error: no space left on the disk while writing a.npy; free some and run again\n"
+    assert message(backend, raising, tmp_path) == full
+
+
+def test_a_worker_that_the_system_kills_is_one_line(tmp_path: Path) -> None:
+    assert message("processes", "killed", tmp_path) == (
+        "error: test: the system killed a process that worked on pictures, most likely because memory ran out; "
+        "free some and run again: what was finished is kept\n"
+    )
 
 
 @pytest.mark.parametrize("raising", ["loop", "work"])

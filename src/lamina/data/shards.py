@@ -3,6 +3,7 @@
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.dummy import DummyProcess
@@ -132,6 +133,9 @@ def map_shards(
     Yields:
         The results, in the order of the tasks. After an error, here or in the loop over the results, no work goes on:
         processes are killed, threads finish the task at hand.
+
+    Raises:
+        UserError: If the system killed a process, as it does where memory runs out.
     """
     if not tasks:
         return
@@ -145,8 +149,13 @@ def map_shards(
     )
     try:
         yield from progress(results, what=what, unit="pictures", sizes=sizes)
-    except (Exception, GeneratorExit):
+    except (Exception, GeneratorExit) as error:
         _end(results, before)
+        if isinstance(error, BrokenProcessPool):
+            raise UserError(
+                f"{what}: the system killed a process that worked on pictures, most likely because memory ran out; "
+                "free some and run again: what was finished is kept"
+            ) from None
         raise
 
 
