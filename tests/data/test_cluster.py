@@ -373,16 +373,24 @@ def test_a_worker_without_lamina_is_named(
         prepare(raw, CONVERT, tmp_path / "packs", what="test")
 
 
-def test_a_worker_with_other_code_is_refused(
-    raw: Path, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("changed", "content"),
+    [
+        pytest.param("lamina/data/decoding.py", "\nMORE = 1\n", marks=pytest.mark.nightly),
+        ("pillow-1.0.dist-info/METADATA", "Name: pillow\nVersion: 1.0\n"),
+    ],
+)
+def test_a_worker_with_other_code_or_libraries_is_refused(
+    raw: Path, elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str, content: str
 ) -> None:
     shutil.copytree(ROOT / "src/lamina", tmp_path / "other/lamina", ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "other/lamina/data/decoding.py").open("a") as file:
-        file.write("\nMORE = 1\n")
+    (tmp_path / "other" / changed).parent.mkdir(exist_ok=True)
+    with (tmp_path / "other" / changed).open("a") as file:
+        file.write(content)
     monkeypatch.setenv(ADDRESS, elsewhere)
     with (
         worker(elsewhere, tmp_path / "elsewhere", tmp_path / "other"),
-        pytest.raises(UserError, match=r"the worker tcp://.* has another version of lamina\.data\.preparation"),
+        pytest.raises(UserError, match=r"the worker tcp://.* has another version of lamina, or of a library"),
     ):
         prepare(raw, CONVERT, tmp_path / "packs", what="test")
     assert not [name for name in files_of(tmp_path / "packs") if "cluster" in name]

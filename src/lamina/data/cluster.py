@@ -6,7 +6,7 @@ and the same lamina. Or they share no files, and `LAMINA_SHARDS` names a place o
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any, Final
 from lamina.data.bucket import SHARDS, check_url, own_folder
 from lamina.data.remote_calls import RemoteCalls
 from lamina.errors import UserError
-from lamina.source_code import code_digest
 from lamina.text import quoted
 
 ADDRESS: Final = "LAMINA_DASK"
@@ -25,20 +24,21 @@ PATIENCE: Final = 10.0  # seconds to wait for the scheduler, and for a worker
 
 
 @contextmanager
-def on_cluster(folder: Path, module: str) -> Iterator[RemoteCalls | None]:
+def on_cluster(folder: Path, digest: Callable[[], str]) -> Iterator[RemoteCalls | None]:
     """Have calls made by the workers, where `LAMINA_DASK` names a scheduler.
 
     Args:
         folder: absolute, in which the calls work.
-        module: whose code they run.
+        digest: returns a digest of the code and the libraries that decide what they write.
 
     Yields:
         What makes the calls, if `LAMINA_SHARDS` is set. Otherwise None: `joblib.Parallel` inside sends its calls to
         the workers.
 
     Raises:
-        UserError: if no scheduler answers or it has no worker; if a worker does not see the folder, or has other code;
-            if the storage on S3 cannot be used, here or by a worker; or if all workers are lost while they work.
+        UserError: if no scheduler answers or it has no worker; if a worker does not see the folder, or has other code
+            or libraries; if the storage on S3 cannot be used, here or by a worker; or if all workers are lost while
+            they work.
     """
     address, shards = os.environ.get(ADDRESS), os.environ.get(SHARDS)
     if not address:
@@ -48,7 +48,7 @@ def on_cluster(folder: Path, module: str) -> Iterator[RemoteCalls | None]:
         raise UserError(f"{ADDRESS}: the package distributed is missing; run `pip install 'lamina[cluster]'`")
     url = check_url(shards) if shards else None
     with _client(address) as client, _lost_in_one_line(address):
-        _check_code(client, address, module)
+        _check_code(client, address, digest)
         if url:
             with own_folder(url, folder) as bucket:
                 calls = RemoteCalls(client, bucket)
@@ -92,22 +92,25 @@ def _lost_in_one_line(address: str) -> Iterator[None]:
         raise UserError(f"{ADDRESS}: the scheduler {address} went away; start it again and run `dvc repro`") from None
 
 
-def _check_code(client: Any, address: str, module: str) -> None:
-    """Compare the code of every worker with that of this process."""
+def _check_code(client: Any, address: str, digest: Callable[[], str]) -> None:
+    """Compare the code and libraries of every worker with those of this process."""
     try:
         client.wait_for_workers(1, timeout=PATIENCE)
     except TimeoutError:
         raise UserError(
             f"{ADDRESS}: the scheduler {address} has no worker; start some with `dask worker {address}`"
         ) from None
-    expected = code_digest(module)
-    for worker, code in sorted(client.run(code_digest, module, on_error="return").items()):
-        if isinstance(code, Exception):
+    expected = digest()
+    for worker, found in sorted(client.run(digest, on_error="return").items()):
+        if isinstance(found, Exception):
             raise UserError(
-                f"{ADDRESS}: the worker {worker} cannot use lamina ({code}); run `pip install 'lamina[cluster]'` there"
+                f"{ADDRESS}: the worker {worker} cannot use lamina ({found}); run `pip install 'lamina[cluster]'` there"
             )
-        if code != expected:
-            raise UserError(f"{ADDRESS}: the worker {worker} has another version of {module}; install the same lamina")
+        if found != expected:
+            raise UserError(
+                f"{ADDRESS}: the worker {worker} has another version of lamina, or of a library that reads pictures; "
+                "install the same packages there"
+            )
 
 
 def _check_folder(client: Any, folder: Path) -> None:

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
@@ -185,7 +186,7 @@ def _facts(
     shards = [shard for batch in batches for shard, _ in batch]
     if tasks:
         packs.mkdir(parents=True, exist_ok=True)
-        with on_cluster(packs.absolute(), __name__) as remote:
+        with on_cluster(packs.absolute(), partial(_digest, config)) as remote:
             if remote:
                 results = remote.map(make_pack, tasks, pack_parcel, packs)
                 tables |= progress(results, what=what, unit="pictures", sizes=sizes)
