@@ -242,6 +242,10 @@ def test_a_table_of_a_million_numbers_is_no_wait() -> None:
         ("file,label\n ,cat\n", "line 2: expected a file and a label"),
         ('file,label\na.jpg,"cat\n', "not a CSV"),
         ("file,label\na.jpg," + "x" * 200_000, "not a CSV: field larger than"),
+        (
+            'file\tlabel\tnote\na.jpg\tcat\t"is\nb.jpg\tdog\tit"\n',
+            "line 3: here ends a cell of several lines with tabs",
+        ),
     ],
 )
 def test_broken_label_tables_are_refused(tmp_path: Path, rows: str, words: str) -> None:

@@ -143,7 +143,7 @@ def test_a_column_says_which_rows_belong_together(tmp_path: Path) -> None:
         ("text,label\na,pos\nb\n", r"line 3: expected 2 cells, got 1"),
         ('text,label\n"a" b,pos\n', r"line 2: not a CSV: .*write each quote in them twice"),
         ('text,label\n"a,pos\n', r"not a CSV: unexpected end of data"),
-        ('label\ttext\npos\t"a\nneg\tb"\n', r"up to line 3: a quote opens a cell that holds tabs .*write each quote"),
+        ('label\ttext\npos\t"a\nneg\tb"\n', r"line 3: here ends a cell of several .*write each quote"),
     ],
 )
 def test_a_broken_table_is_one_line_that_says_where(tmp_path: Path, content: str, words: str) -> None:

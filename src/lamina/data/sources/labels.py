@@ -26,6 +26,7 @@ LABEL_NAMES: Final = (
 SEPARATORS: Final = (",", ";", "\t")
 LONGEST_CELL: Final = 2**17  # characters
 SAMPLED: Final = 200  # rows of a column of which at least one must name a picture, as half of all must
+DOUBLE_QUOTES: Final = "put cells that hold quotes into quotes, and write each quote in them twice"
 ONE_HOT: Final = {"0": False, "1": True, "0.0": False, "1.0": True}
 
 Locate = Callable[[str], str | None]  # from a cell to the full name of a picture
@@ -223,9 +224,23 @@ def read_rows(
     try:
         header = [to_nfc(cell.strip()) for cell in next(rows, [])]
         # programs for tables write lines of separators alone below the last row
-        return header, [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
+        found = [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}") from None
+    for line, row in found:
+        check_not_joined(row, separator, f"{place}, line {line}")
+    return header, found
+
+
+def check_not_joined(row: Sequence[str], separator: str, place: str) -> None:
+    """Refuse a row of a TSV into which a quote that is not closed joins others: a cell of it holds tabs and line ends.
+
+    A cell of a CSV may hold commas and line ends.
+    """
+    if separator == "\t" and any("\t" in cell and "\n" in cell for cell in row):
+        raise UserError(
+            f"{place}: here ends a cell of several lines with tabs: a quote joins their rows to one; {DOUBLE_QUOTES}"
+        )
 
 
 def find_columns(header: list[str], rows: list[list[str]], locate: Locate, place: str) -> Columns:

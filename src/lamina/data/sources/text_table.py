@@ -9,15 +9,14 @@ from typing import Final
 
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
-from lamina.data.sources.labels import SEPARATORS, split_labels
+from lamina.data.sources.labels import DOUBLE_QUOTES, SEPARATORS, check_not_joined, split_labels
 from lamina.data.sources.layout import folder_level
 from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text
-from lamina.errors import UserError
+from lamina.data.sources.layout import folder_level
 
 TEXT: Final = "text"
 LABEL: Final = "label"
 ORIGINS: Final = ("origin", "id")  # the first of these columns that is there says which rows belong together
-DOUBLE_QUOTES: Final = "put texts that hold quotes into quotes, and write each quote in them twice"
 DIGITS: Final = 6  # of a row's number, at least
 
 
@@ -95,12 +94,7 @@ def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, str, 
                     f"{place}, line {rows.line_num}: expected {len(header)} cells, got {len(row)}; "
                     f"quote texts that hold {separator!r} or line ends"
                 )
-            if separator == "\t" and any("\t" in cell and "\n" in cell for cell in row):
-                # a CSV may hold commas and line ends in a text; a text with tabs and line ends is rows that were joined
-                raise UserError(
-                    f"{place}, up to line {rows.line_num}: a quote opens a cell that holds tabs and line ends: "
-                    f"several rows were read as one; {DOUBLE_QUOTES}"
-                )
+            check_not_joined(row, separator, f"{place}, line {rows.line_num}")
             yield row[text], row[label], row[origin].strip() if origin is not None else ""
     except csv.Error as error:
         raise UserError(f"{place}, line {rows.line_num}: not a CSV: {error}; {DOUBLE_QUOTES}") from None
