@@ -622,6 +622,8 @@ def test_a_table_alone_is_refused_with_the_remedy(project: Path) -> None:
     (project / "all.csv").write_text("text,label\nx,a\n")
     with pytest.raises(UserError, match=r"all\.csv: is a table; put it into a folder of its own, and name that folder"):
         make(project, project / "all.csv")
+    with pytest.raises(UserError, match=r"all\.csv\?\.\.\.: is a table; download it into a folder of its own"):
+        new(project / "system", "https://nowhere.invalid/all.csv?download=1")
 
 
 @pytest.mark.parametrize(

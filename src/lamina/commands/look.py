@@ -37,7 +37,7 @@ from lamina.data.sources.survey import (
     survey_pictures,
     survey_pixels,
 )
-from lamina.data.sources.urls import fault, is_url, shown
+from lamina.data.sources.urls import fault, file_name, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.progress import progress
@@ -186,6 +186,8 @@ def _fetched(url: str, folder: Path, sha256: str | None) -> tuple[Path, Place]:
     problem = fault(url)
     if problem:
         raise UserError(f"{shown(url)} {problem}")
+    if file_name(url).lower().endswith(TABLE_SUFFIXES):
+        raise UserError(f"{shown(url)}: is a table; download it into a folder of its own, and name that folder")
     with Session() as session:
         path = obtain(url, (), fits_digest(sha256, "--sha256"), folder / DOWNLOADS, session=session).path
     return path, Place(kind="url", location=url, sha256=file_digest(path))
