@@ -11,6 +11,7 @@ from typing import Final
 from lamina.commands.look_classes import untested
 from lamina.commands.look_tables import NO_LABELS, survey_named, survey_text_table, text_tables
 from lamina.data.sources import digits
+from lamina.data.sources.archive import NoArchiveError
 from lamina.data.sources.config import DIGITS, SourceConfig
 from lamina.data.sources.fetch import Session
 from lamina.data.sources.fetched import DOWNLOADS, fits_digest, obtain
@@ -143,11 +144,15 @@ def look_into(source: str, folder: Path, sha256: str | None = None) -> Look | Te
         if sha256 is not None:
             raise UserError(f"--sha256: {source} is not a file and has none; leave it out")
         return _look_into_digits(source) if source.startswith(SKLEARN) else _look_into_dataset(source)
-    if is_url(source):
-        path, place = _fetched(source, folder, sha256)
-    else:
-        path, place = _found(source, folder, sha256)
-    return _look_into_files(path, place, folder, where=shown(source) if is_url(source) else source)
+    if not is_url(source):
+        return _look_into_files(*_found(source, folder, sha256), folder, where=source)
+    path, place = _fetched(source, folder, sha256)
+    try:
+        return _look_into_files(path, place, folder, where=shown(source))
+    except NoArchiveError:
+        if sha256 is None and path.is_relative_to(folder / DOWNLOADS):  # not in LAMINA_MIRROR
+            path.unlink()  # else another attempt would take it again
+        raise
 
 
 def above(folder: Path, marker: str) -> Path | None:

@@ -736,6 +736,27 @@ def test_what_was_fetched_survives_a_refusal(server: Server, project: Path) -> N
     assert left(system) == [".gitignore", ".lamina", "baselines", "dvc.yaml", "params.yaml"]
 
 
+def test_what_is_no_archive_is_fetched_again(
+    server: Server, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, whole = server.url("fine/pets.zip"), zipped(many())
+    for data, words in ((b"", "an empty file"), (whole[:-99], "damaged or cut short")):
+        server.files["pets.zip"] = data
+        with pytest.raises(UserError, match=words):
+            new(project / "pets", url)
+        assert left(project) == [".dvc"]
+    mirrored = tmp_path / "mirror" / "pets.zip"
+    mirrored.parent.mkdir()
+    mirrored.write_bytes(b"")
+    with monkeypatch.context() as context:
+        context.setenv("LAMINA_MIRROR", str(mirrored.parent))
+        with pytest.raises(UserError, match="an empty file"):
+            new(project / "pets", url)
+    assert mirrored.exists()
+    server.files["pets.zip"] = whole
+    assert new(project / "pets", url)[0].startswith("found 24 pictures")
+
+
 def test_a_digest_is_checked_for_an_archive_on_disk_too(server: Server, project: Path) -> None:
     archive = project / "pets.zip"
     archive.write_bytes(zipped(many()))

@@ -62,6 +62,10 @@ SIGNATURES: Final = (
 )
 
 
+class NoArchiveError(UserError):
+    """A file that is no archive, or a damaged one: another download may help."""
+
+
 @contextmanager
 def open_archive(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
     """Open a zip, or a tar (plain or compressed by gzip, bzip2 or xz).
@@ -75,8 +79,8 @@ def open_archive(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
         The files of the archive.
 
     Raises:
-        UserError: Here or on reading, if it is no archive, or damaged, encrypted or too large; for members that are
-            links or devices, or whose names point outside.
+        NoArchiveError: Here or on reading, if it is no archive, or damaged.
+        UserError: If it is encrypted or too large; for members that are links or devices, or whose names point outside.
     """
     with ExitStack() as stack:
         try:
@@ -87,9 +91,11 @@ def open_archive(path: Path, *, where: str, spool: Path) -> Iterator[Members]:
         if kind in DECOMPRESSORS:
             file, kind = _decompress(file, kind, where, stack.enter_context(tempfile.TemporaryFile(dir=spool))), "tar"
             if _kind(file) != "tar":
-                raise UserError(f"{where}: a single compressed file, expected an archive; pack a folder as zip or tar")
+                raise NoArchiveError(
+                    f"{where}: a single compressed file, expected an archive; pack a folder as zip or tar"
+                )
         if kind not in ("zip", "tar"):
-            raise UserError(f"{where}: this is {kind}; expected a zip or tar archive (tar.gz, tar.bz2, tar.xz)")
+            raise NoArchiveError(f"{where}: this is {kind}; expected a zip or tar archive (tar.gz, tar.bz2, tar.xz)")
         yield _zip(file, where) if kind == "zip" else _tar(file, where)
 
 
@@ -133,7 +139,7 @@ def check_expansion(unpacked: int, packed: int, where: str) -> None:
 
 @contextmanager
 def reported_damage(where: str, name: str | None = None, what: str = "the archive") -> Iterator[None]:
-    """Raise UserError for what the libraries raise for a broken archive or compressed file.
+    """Raise NoArchiveError for what the libraries raise for a broken archive or compressed file.
 
     Args:
         where: Name of the source in error messages.
@@ -148,7 +154,7 @@ def reported_damage(where: str, name: str | None = None, what: str = "the archiv
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         place = f" at {name!r}" if name else ""
         problem = f"{where}: {what} is damaged or cut short{place} ({reason}); download or pack it again"
-        raise UserError(problem) from None
+        raise NoArchiveError(problem) from None
 
 
 def check_count(count: int, where: str) -> None:
