@@ -12,7 +12,7 @@ from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
 from lamina.data.sources.labels import DOUBLE_QUOTES, SEPARATORS, check_not_joined, split_labels
 from lamina.data.sources.layout import folder_level
 from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text
-from lamina.data.sources.layout import folder_level
+from lamina.errors import UserError
 
 TEXT: Final = "text"
 LABEL: Final = "label"
