@@ -23,5 +23,5 @@ def open_session(network: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal: errors are raised, too
     options.use_deterministic_compute = True
-    with quiet_stderr():
+    with quiet_stderr(python=False):
         return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
