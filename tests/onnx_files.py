@@ -96,3 +96,15 @@ def patches(path: Path, *, side: int = 16, patch: int = 4, width: int = 6, batch
     shape = [batch, "num_channels", "height", "width"]  # names as files of this kind have them
     outputs = [value("last_hidden_state", [batch, count + 1, width]), value("pooler_output", [batch, width])]
     return write(path, first, [value("pixel_values", shape)], outputs, constants)
+
+
+def renamed(path: Path, names: dict[str, str]) -> Path:
+    """Give tensors of a file other names, in place."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for one in model.graph.input:
+        one.name = names.get(one.name, one.name)
+    onnx.save(model, path)
+    return path

@@ -10,8 +10,9 @@ import onnx
 import pytest
 
 from lamina.errors import UserError
+from lamina.models.averaging import average
 from lamina.models.engine import compile_engine
-from lamina.models.exporting import TOLERANCE, export_model
+from lamina.models.exporting import TOLERANCE, export_model, freeze
 from lamina.models.keras_runtime import keras
 from lamina.models.layers import unfreeze
 from lamina.models.loading import load_model
@@ -19,7 +20,7 @@ from lamina.models.networks import build_head, join
 from lamina.models.onnx_extractor import make_network
 from lamina.models.onnx_layer import OnnxFeatures, find_onnx
 from lamina.models.saving import needs_lamina, save_model
-from onnx_files import patches
+from onnx_files import patches, renamed
 
 SIDE, CLASSES = 12, ["cat", "dog", "owl"]  # pictures are smaller than what the network takes
 
@@ -28,9 +29,10 @@ def pictures(count: int = 5) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3)).astype(np.uint8)
 
 
-def extractor(folder: Path, batch: int | str) -> Any:
+def extractor(folder: Path, batch: int | str, names: dict[str, str] | None = None) -> Any:
     options: dict[str, Any] = {"output": "pooler_output", "preprocess": "imagenet", "pooling": "avg", "side": 16}
-    network, width = make_network(patches(folder / "file.onnx", batch=batch), **options, pictures=SIDE)
+    file = renamed(patches(folder / "file.onnx", batch=batch), names or {})
+    network, width = make_network(file, **options, pictures=SIDE)
     pixels = keras.Input((SIDE, SIDE, 3), name="rgb")
     return keras.Model(pixels, OnnxFeatures(width, network, name="backbone")(pixels), name="extractor")
 
@@ -144,6 +146,17 @@ def test_exports_are_the_file_and_the_head_in_one(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(tmp_path / "one" / "onnx" / "model.onnx")
     (found,) = session.run(["probabilities"], {described["input"]["name"]: pictures(7).astype(np.float32)})
     np.testing.assert_allclose(found, model.predict(pictures(7), verbose=0), atol=TOLERANCE)
+
+
+def test_an_export_has_the_names_of_its_task_whatever_those_in_the_file_are(tmp_path: Path) -> None:
+    body = extractor(tmp_path, "n", {"pixel_values": "rgb", "placed": "number"})
+    one = keras.layers.Dense(1)(body.output)
+    number = keras.Model(body.input, keras.layers.Rescaling(3.0, offset=50.0)(one))
+    (done,) = export_model(number, ["onnx"], tmp_path / "out", pictures(20), {})
+    graph = onnx.load(done.folder / "model.onnx").graph
+    assert ([one.name for one in graph.input], [one.name for one in graph.output]) == (["rgb"], ["number"])
+    with pytest.raises(UserError, match="an ensemble with a backbone from an ONNX file cannot be written; export its "):
+        freeze(average({"one": classifier(body), "two": keras.models.clone_model(classifier(body))}))
 
 
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(saved: Path, tmp_path: Path) -> None:

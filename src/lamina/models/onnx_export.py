@@ -10,7 +10,8 @@ from lamina.errors import UserError
 from lamina.models.keras_runtime import keras
 from lamina.models.onnx_layer import OnnxFeatures
 
-_HEAD: Final = "head/"  # before the names of the head's tensors
+_BODY, _HEAD = "backbone/", "head/"  # before the names of the tensors of each
+_NAMES: Final = {"rgb", "probabilities", "number"}  # of the input and the outputs
 _TRANSLATED: Final = 18  # the latest version of the operators that the translator of TensorFlow knows
 
 
@@ -34,12 +35,14 @@ class Composed:
 
     @cached_property
     def onnx(self) -> Any:
-        """The network in ONNX; its first input is `rgb`, its output `probabilities`."""
+        """The network in ONNX; its input is `rgb`, its output `probabilities` or `number`."""
         body = onnx.load_model_from_string(self._layer.network)
         version = next(one.version for one in body.opset_import if one.domain in ("", "ai.onnx"))
         head = self._translate(self._head, min(version, _TRANSLATED))
         if version > _TRANSLATED:
             head = onnx.version_converter.convert_version(head, version)
+        if not _NAMES.isdisjoint(name for node in body.graph.node for name in (*node.input, *node.output)):
+            body = onnx.compose.add_prefix(body, _BODY)
         return compose(body, onnx.compose.add_prefix(head, _HEAD))
 
 
@@ -47,14 +50,14 @@ def compose(body: Any, head: Any) -> Any:
     """Append a head to a network, both of one input and one output; the names of the two must differ.
 
     Args:
-        body: a model of `onnx`.
+        body: a model of `onnx`, without tensors of `_NAMES`.
         head: likewise; its input is the body's output, and its output gets the name it had before the prefix.
     """
     joined = type(body)()
     joined.CopyFrom(body)
     graph, answer = joined.graph, head.graph.output[0].name
     names = {body.graph.input[0].name: "rgb", head.graph.input[0].name: body.graph.output[0].name}
-    names[answer] = "probabilities"
+    names[answer] = answer.removeprefix(_HEAD)
     graph.node.extend(head.graph.node)
     graph.initializer.extend(head.graph.initializer)
     for node in graph.node:
@@ -63,5 +66,5 @@ def compose(body: Any, head: Any) -> Any:
     graph.input[0].name = "rgb"
     del graph.output[:]
     graph.output.extend(head.graph.output)
-    graph.output[0].name = "probabilities"
+    graph.output[0].name = names[answer]
     return joined
