@@ -18,6 +18,7 @@ from lamina.models.inference import inference
 from lamina.models.keras_runtime import keras, tf
 from lamina.models.onnx_export import Composed
 from lamina.models.onnx_layer import find_onnx
+from lamina.models.onnx_runtime import import_onnxruntime
 from lamina.progress import progress
 from lamina.quiet_stderr import quiet_stderr
 
@@ -355,9 +356,7 @@ def _write_litert(frozen: Frozen | Composed, folder: Path, _: Any) -> None:
 
 
 def _load_onnx(folder: Path) -> Predict:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda batch: np.asarray(session.run(None, {name: batch})[0])
 

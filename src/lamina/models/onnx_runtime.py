@@ -1,8 +1,17 @@
-"""ONNX Runtime on the processor: the same numbers each time, and no messages."""
+"""ONNX Runtime on the processor: the same numbers each time, no messages, and no telemetry."""
 
+import os
 from typing import Any
 
 from lamina.quiet_stderr import quiet_stderr
+
+
+def import_onnxruntime() -> Any:
+    """Import ONNX Runtime. Import it from here first: it would send events, and keep an id in the home folder."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
 
 
 def refers_to_files(model: Any) -> bool:
@@ -18,8 +27,7 @@ def open_session(network: bytes) -> Any:
     Args:
         network: the bytes of its file. They must hold all numbers: no other file is read for them.
     """
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal: errors are raised, too
     options.use_deterministic_compute = True

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from lamina.models.export_rows import float_batches
+from lamina.models.onnx_runtime import import_onnxruntime
 from lamina.quiet_stderr import quiet_stderr
 
 EXAMPLES: Final = 128  # pictures whose values set the ranges
@@ -35,6 +36,8 @@ def quantize(network: Any, examples: Any) -> Any:
         CVPR 2018; ONNX Runtime's static quantization.
     """
     import onnx
+
+    import_onnxruntime()
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
