@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.models.backbones import build_extractor, calibrate
-from lamina.models.engine import Engine, compile_engine
+from lamina.models.engine import Engine, _in_streams, compile_engine
 
 SIDE = 32
 BACKBONE_BUILD = {"weights": "weights/random", "pooling": "avg", "preprocess": "native", "seed": 1}
@@ -94,6 +95,22 @@ def test_the_same_pictures_give_the_same_bytes_in_any_schedule(engine: Engine) -
     for _ in range(5):
         np.testing.assert_array_equal(engine.features(pictures()), first)
     np.testing.assert_array_equal(engine.features(pictures()[:32]), first[:32])
+
+
+def test_the_first_batch_is_computed_alone_and_the_others_at_once() -> None:
+    seen: list[str] = []
+
+    class Request:  # of OpenVINO
+        def infer(self, inputs: list[np.ndarray], **_: bool) -> list[np.ndarray]:
+            seen.append("begins")
+            time.sleep(0.05)
+            seen.append("ends")
+            return [inputs[0][:, 0, 0, :1]]
+
+    some = pictures(3)
+    found = _in_streams(lambda: [Request(), Request()], 2, 1)(some, 1)
+    np.testing.assert_array_equal(found, some[:, 0, 0, :1])
+    assert seen == ["begins", "ends", "begins", "begins", "ends", "ends"]
 
 
 def test_bfloat16_is_reported_and_close(network, expected: np.ndarray, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,10 @@
 
 import gc
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -164,21 +165,25 @@ def _in_streams(make_requests: Callable[[], list[Any]], streams: int, width: int
     requests: list[Any] = []
 
     def run(pixels: RgbPixels, batch: int) -> np.ndarray:
-        if not requests:
-            requests.extend(make_requests())
         features = np.empty((len(pixels), width), np.float32)
         starts = iter(range(0, len(pixels), batch))
 
-        def work(request: Any) -> None:
+        def work(request: Any, starts: Iterator[int]) -> None:
             for start in starts:
                 part = slice(start, start + batch)
                 features[part] = request.infer([pixels[part]], share_inputs=True, share_outputs=True)[0]
 
-        working = [pool.submit(work, request) for request in requests]
-        wait(working)  # for all: a busy request cannot be used again
-        if failed := next((error for done in working if (error := done.exception())), None):
-            requests.clear()  # free the memory that they allocated for a batch that was too large
-            raise failed.with_traceback(None)
+        def finish(working: list[Future[None]]) -> None:
+            wait(working)  # for all: a busy request cannot be used again
+            if failed := next((error for done in working if (error := done.exception())), None):
+                requests.clear()  # free the memory that they allocated for a batch that was too large
+                raise failed.with_traceback(None)
+
+        if not requests:
+            requests.extend(make_requests())
+            # alone: the first call prepares OpenVINO's binding, and two at once can wait for each other forever
+            finish([pool.submit(work, requests[0], islice(starts, 1))])
+        finish([pool.submit(work, request, starts) for request in requests])
         return features
 
     return run
