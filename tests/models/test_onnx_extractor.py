@@ -153,6 +153,14 @@ def test_a_side_that_the_network_cannot_compute_is_refused_with_the_remedy(tmp_p
         make_network(patches(tmp_path / "one.onnx", side=16), **USUAL | {"output": "pooler_output"})
 
 
+def test_operators_that_the_runtime_does_not_know_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    node = helper.make_node("Unheard", ["x"], ["y"])
+    path = write(tmp_path / "one.onnx", [node], [value("x", ["n", 3, 32, 32])], [value("y", None)])
+    words = r"cannot open it \(.*No Op registered for Unheard .*\); export it again, with the standard oper"
+    with pytest.raises(UserError, match=words):
+        make_network(path, **USUAL)
+
+
 def test_classes_of_imagenet_are_refused_unless_they_are_asked_for(tmp_path: Path) -> None:
     path = pooled(tmp_path / "one.onnx", classes=1000)
     with pytest.raises(

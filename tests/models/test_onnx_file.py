@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from lamina.errors import UserError
 from lamina.models import onnx_file
@@ -82,6 +82,34 @@ def pair(path: Path) -> Path:
     return relu(path, value("pictures", ["n", 3, 8, 8]), value("ids", ["n", 3, 8, 8]))
 
 
+def with_dropout(path: Path, *names: str) -> Path:
+    """A dropout whose third input says whether it is training."""
+    nodes = [
+        helper.make_node("Constant", [], ["off"], value=numpy_helper.from_array(np.array(False))),
+        helper.make_node("Dropout", ["pictures", "rate", *names], ["first"]),
+    ]
+    constants = {"rate": np.array(0.5, np.float32), "on": np.array(True)}
+    pictures = [value("pictures", ["n", 3, 8, 8])]
+    return write(path, nodes, pictures, [value("first", ["n", 3, 8, 8])], constants)
+
+
+def with_batch_statistics(path: Path) -> Path:
+    inputs, outputs = ["pictures", *["three"] * 4], ["first", "mean", "variance"]
+    node = helper.make_node("BatchNormalization", inputs, outputs, training_mode=1)
+    pictures = [value("pictures", ["n", 3, 8, 8])]
+    return write(path, [node], pictures, [value("first", None)], {"three": np.ones(3, np.float32)})
+
+
+def with_noise(path: Path) -> Path:
+    node = helper.make_node("RandomNormalLike", ["pictures"], ["first"])
+    return write(path, [node], [value("pictures", ["n", 3, 8, 8])], [value("first", None)])
+
+
+def test_what_does_nothing_outside_of_training_is_fine(tmp_path: Path) -> None:
+    for names in ([], [""], ["off"]):
+        assert read_network(with_dropout(tmp_path / "one.onnx", *names), None).output == "first"
+
+
 def old(path: Path) -> Path:
     nodes = [helper.make_node("Unheard", ["pictures"], ["first"])]
     return write(path, nodes, [value("pictures", ["n", 3, 8, 8])], [value("first", None)], opset=7)
@@ -102,6 +130,13 @@ def old(path: Path) -> Path:
             None,
             r"has version 7 of the ONNX operators, which cannot be converted .*; export it again with version 13",
         ),
+        (
+            lambda path: with_dropout(path, "on"),
+            None,
+            r"Dropout 'first' computes as in training: .*; export it again in evaluation mode, after model\.eval\(\)$",
+        ),
+        (with_batch_statistics, None, r"BatchNormalization 'first' computes as in training"),
+        (with_noise, None, r"RandomNormalLike 'first' computes as in training"),
         (patches, None, r"it has 2 outputs: last_hidden_state, pooler_output; set output to one of them"),
         (patches, "pooler_out", r"no output or inner tensor 'pooler_out'; did you mean 'pooler_output'\? its outputs"),
         (

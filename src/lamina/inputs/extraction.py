@@ -87,11 +87,15 @@ def extract(engine: Engine, rows: Rows, out: Path) -> tuple[int, int]:
                 features = engine.features(chunk).astype(np.float16, order="C")
             if not np.isfinite(features).all():
                 raise UserError(
-                    "extract: features leave the range of float16; use preprocess: native, or other weights"
+                    "extract: features leave the range of float16; use preprocess: native (of an ONNX file, what it "
+                    "takes), or other weights"
                 )
             file.write(features.data)  # `tofile` would not report a full disk
     if not _differ(np.load(out, mmap_mode="r")):
-        raise UserError("extract: every picture has the same features; use preprocess: native, or other weights")
+        raise UserError(
+            "extract: every picture has the same features; use preprocess: native (of an ONNX file, what it takes), or "
+            "other weights"
+        )
     return shape
 
 

@@ -13,11 +13,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 from lamina.errors import UserError
-from lamina.models.onnx_file import OnnxNetwork, last_dense, read_network
+from lamina.models.onnx_file import OPSET, OnnxNetwork, last_dense, read_network
 from lamina.models.onnx_options import OnnxPooling, OnnxPreprocess
 from lamina.models.onnx_runtime import open_session
 
 CLASSES_OF_IMAGENET: Final = (1000, 1001, 11821, 21841, 21843)  # outputs of its published classifiers
+EXPORTED: Final = 21  # version of the operators that ONNX Runtime, OpenVINO and `lamina export` all know
 AGREE: Final = 1e-3  # of the largest feature: pictures together and alone
 
 # of RGB values 0..255: value x scale + offset; mean and deviation of ImageNet as torchvision has them
@@ -139,10 +140,14 @@ def _probe(network: OnnxNetwork, before: _Nodes, pictures: int, side: int) -> tu
     try:
         (found,) = open_session(model.SerializeToString()).run(None, {before.name("rgb"): _noise(1, pictures)})
     except Exception as error:  # of many types
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        if reason := _problem(network):
+            raise UserError(
+                f"{network.path}: ONNX Runtime cannot open it ({reason}); export it again, with the standard operators "
+                f"of version {OPSET} to {EXPORTED}"
+            ) from None
         raise UserError(
-            f"{network.path}: it cannot compute a picture of {side} pixels ({reason}); set size to what it takes, "
-            "as size: 224"
+            f"{network.path}: it cannot compute a picture of {side} pixels ({_end_of(error)}); set size to what it "
+            "takes, as size: 224"
         ) from None
     if getattr(found, "dtype", None) not in (np.float32, np.float16) or found.shape[:1] != (1,):
         kind = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else type(found).__name__
@@ -150,6 +155,20 @@ def _probe(network: OnnxNetwork, before: _Nodes, pictures: int, side: int) -> tu
             f"{network.path}: output {network.output!r} is {kind} for one picture; expected float32 with a row for it"
         )
     return found.shape, found.dtype == np.float16
+
+
+def _problem(network: OnnxNetwork) -> str | None:
+    """Why the network cannot be opened, whatever the size of pictures is; None if it can."""
+    try:
+        open_session(network.model.SerializeToString())
+    except Exception as error:  # of many types
+        return _end_of(error)
+    return None
+
+
+def _end_of(error: Exception) -> str:
+    """The last words of the first line, which begins with places in the source code of ONNX Runtime."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][-200:]
 
 
 def _to_features(

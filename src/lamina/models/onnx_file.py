@@ -5,6 +5,7 @@ The numbers of a network must be in the file itself. Nothing but the ONNX format
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ _PASSING: Final = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatt
 _POOLING: Final = ("GlobalAveragePool", "AveragePool", "ReduceMean", "Relu", "Add")
 _DENSE: Final = ("Gemm", "MatMul", "Conv")
 _SOFTMAX: Final = ("Softmax", "LogSoftmax")
+_DRAWING: Final = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,16 @@ def read_network(path: Path, output: str | None) -> OnnxNetwork:
 
     Raises:
         UserError: if the file is missing, too large, broken, or in pieces; if the output is unknown, not given though
-            there are several, or a softmax; or if the input is no picture.
+            there are several, or a softmax; if it computes as in training; or if the input is no picture.
     """
     model = _read(path)
     chosen = _choose_output(model.graph, path, output)
     _cut(model.graph, chosen)
+    if node := next(filter(partial(_is_of_training, model.graph), model.graph.node), None):
+        raise UserError(
+            f"{path}: {node.op_type} {node.name or node.output[0]!r} computes as in training: what it gives of a "
+            "picture changes with chance, or with the others; export it again in evaluation mode, after model.eval()"
+        )
     if layer := _softmax(model.graph, chosen):
         raise UserError(
             f"{path}: output {chosen!r} is a softmax over classes, no features; {_advice(model.graph, layer)}"
@@ -176,6 +183,23 @@ def _softmax(graph: Any, output: str) -> str | None:
     """The softmax that an output is, by its output's name; None if it is none."""
     node = _behind(graph, output, _PASSING)
     return node.output[0] if node is not None and node.op_type in _SOFTMAX else None
+
+
+def _is_of_training(graph: Any, node: Any) -> bool:
+    """Whether a node draws random numbers, or normalizes by the mean of the batch."""
+    if node.op_type == "BatchNormalization":
+        return any(one.name == "training_mode" and one.i for one in node.attribute)
+    if node.op_type == "Dropout":
+        return any(name and _value(graph, name) is not False for name in node.input[2:])
+    return node.op_type in _DRAWING
+
+
+def _value(graph: Any, name: str) -> Any:
+    """The value of a constant of one element; None: it is no constant."""
+    stored = [one for one in graph.initializer if one.name == name]
+    node = _producers(graph).get(name)
+    stored += [one.t for one in node.attribute if one.name == "value"] if node and node.op_type == "Constant" else []
+    return onnx.numpy_helper.to_array(stored[0]).item() if stored else None
 
 
 def _advice(graph: Any, output: str) -> str:
