@@ -1,5 +1,6 @@
 """Weights of other runs: any file that holds the same layers fits, and nothing in a file is executed."""
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -97,8 +98,21 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
         trunk("small_cnn", tmp_path / "nothing.keras")
 
 
+def damaged() -> bytes:
+    """An archive whose compressed weights have other bytes than they had."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(range(256)) * 9)
+    content = file.getvalue()
+    return content[:60] + bytes([255]) * 20 + content[80:]
+
+
 @pytest.mark.parametrize("name", ["model.keras", "some.weights.h5"])
-@pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"PK\x05\x06" + bytes(18)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"nothing of the kind", b"PK\x05\x06" + bytes(18), damaged()],
+    ids=["0", "text", "empty", "damaged"],
+)
 def test_broken_files_are_reported_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"weights: .*{name} cannot be read \(.*\); give a \.keras") as caught:

@@ -1,6 +1,7 @@
 """Loading of weights from files of other runs. Only numbers are read; nothing in a file is executed."""
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,7 +37,7 @@ def load_weights(network: Any, path: Path, *, layer: str, like: str = "one like 
     try:
         with TemporaryDirectory(prefix="lamina-weights-") as folder:
             _load(network, path, Path(folder), layer, like)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"weights: {path} cannot be read ({reason}); give a .keras or .weights.h5 file") from None
 
