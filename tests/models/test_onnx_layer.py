@@ -115,6 +115,16 @@ def test_a_layer_that_would_run_code_is_not_loaded(saved: Path, tmp_path: Path) 
         load_model(rewritten(saved, tmp_path / "model.keras", other))
 
 
+def test_a_file_with_a_broken_byte_is_reported_in_one_line(saved: Path, tmp_path: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as archive:
+        weights = archive.getinfo("model.weights.h5")
+    content[weights.header_offset + weights.file_size // 2] ^= 1
+    (tmp_path / "model.keras").write_bytes(content)
+    with pytest.raises(UserError, match=r"not a model that Keras can load: Bad CRC-32 for file 'model\.weights\.h5'$"):
+        load_model(tmp_path / "model.keras")
+
+
 def test_openvino_computes_the_same(made: Any) -> None:
     engine = compile_engine(made, "float32")
     expected = made.predict(pictures(40), verbose=0)

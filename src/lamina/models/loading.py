@@ -1,5 +1,7 @@
 """Loading of the model that a run saved."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 from lamina.errors import UserError
@@ -19,5 +21,5 @@ def load_model(path: Path) -> keras.Model:
         raise UserError(f"{path}: no model; train the run first (`dvc repro`) or fetch it (`dvc pull`)")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, OSError, TypeError) as error:
+    except (ValueError, OSError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: not a model that Keras can load: {str(error).splitlines()[0]}") from None
