@@ -12,12 +12,10 @@ import numpy as np
 
 from lamina.errors import UserError
 from lamina.files import file_digest, staged, write_json
-from lamina.models.averaging import members_of
 from lamina.models.export_rows import float_batches
 from lamina.models.inference import inference
 from lamina.models.keras_runtime import keras, tf
-from lamina.models.onnx_export import Composed
-from lamina.models.onnx_layer import find_onnx
+from lamina.models.onnx_export import Composed, find_exported
 from lamina.models.onnx_runtime import import_onnxruntime
 from lamina.progress import progress
 from lamina.quiet_stderr import quiet_stderr
@@ -153,16 +151,8 @@ class Frozen:
 
 
 def freeze(model: Any) -> "Frozen | Composed":
-    """Make what a format writes of a saved network.
-
-    Raises:
-        UserError: if it is an ensemble with a member over a network of ONNX, which no format can hold.
-    """
-    layer = find_onnx(model)
-    if layer is None and any(map(find_onnx, members_of(model))):
-        raise UserError(
-            "export: an ensemble with a backbone from an ONNX file cannot be written; export its runs one by one"
-        )
+    """Make what a format writes of a saved network."""
+    layer = find_exported(model)
     return Composed(model, layer, lambda part, opset: Frozen(part).to_onnx(opset)) if layer else Frozen(model)
 
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 import onnx
 
 from lamina.errors import UserError
+from lamina.models.averaging import members_of
 from lamina.models.keras_runtime import keras
-from lamina.models.onnx_layer import OnnxFeatures
+from lamina.models.onnx_layer import OnnxFeatures, find_onnx
 
 _BODY, _HEAD = "backbone/", "head/"  # before the names of the tensors of each
 _NAMES: Final = {"rgb", "probabilities", "number"}  # of the input and the outputs
@@ -44,6 +45,20 @@ class Composed:
         if not _NAMES.isdisjoint(name for node in body.graph.node for name in (*node.input, *node.output)):
             body = onnx.compose.add_prefix(body, _BODY)
         return compose(body, onnx.compose.add_prefix(head, _HEAD))
+
+
+def find_exported(model: Any) -> OnnxFeatures | None:
+    """Return the layer of a saved network that computes by a network of ONNX; None if there is none.
+
+    Raises:
+        UserError: if it is an ensemble with a member that has such a layer: no format can hold it.
+    """
+    layer = find_onnx(model)
+    if layer is None and any(map(find_onnx, members_of(model))):
+        raise UserError(
+            "export: an ensemble with a backbone from an ONNX file cannot be written; export its runs one by one"
+        )
+    return layer
 
 
 def compose(body: Any, head: Any) -> Any:
