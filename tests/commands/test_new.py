@@ -115,6 +115,7 @@ def test_a_system_is_complete_and_its_params_are_valid(project: Path) -> None:
     assert sorted(path.name for path in system.iterdir()) == [".gitignore", "baselines", "dvc.yaml", "params.yaml"]
     assert read_profile(system / "baselines" / "data.json", remedy="") is None
     assert (system / ".gitignore").read_text().split() == IGNORED
+    assert (project / ".gitignore").read_text().split() == ["/mlflow/"]
     assert lines[-1] == f"cd {system} && dvc repro"
     assert list(params) == [name for name in SECTIONS if name != "words"]
     assert list(params["source"]) == SOURCE_KEYS

@@ -20,9 +20,10 @@ from lamina.data.sources.places import in_the_way
 from lamina.errors import UserError
 from lamina.files import discard, staged, write_json
 from lamina.locks import LOCKS
+from lamina.tracking.store import store_root
 
 IGNORED: Final = ("/data/", "/models/", "/ensembles/", "/weights/", "/reports/", "/exported/", "/.lamina/")
-IGNORED_AT_ROOT: Final = ("/mlflow/",)  # MLflow's store is at the root of the repository
+IGNORED_AT_ROOT: Final = ("/mlflow/",)  # where MLflow's store is, `store_root`
 OUTSIDE: Final = (
     "note: source.location is outside this repository: others cannot reproduce it; copy it inside or use a URL"
 )
@@ -156,10 +157,14 @@ def _ignore(path: Path, patterns: Iterable[str]) -> None:
 
 
 def _make_repository(folder: Path) -> list[str]:
-    """Make a DVC repository, at the root of git or in the folder, unless there is one."""
+    """Make a DVC repository, at the root of git or in the folder, unless there is one; have git ignore MLflow's store."""
     _check_seen_by_git(folder)
-    if above(folder, ".dvc"):
-        return []
+    made = [] if above(folder, ".dvc") else [_initialize_dvc(folder)]
+    _ignore(store_root(folder) / ".gitignore", IGNORED_AT_ROOT)
+    return made
+
+
+def _initialize_dvc(folder: Path) -> str:
     git = above(folder, ".git")
     root = git or folder
     command = [sys.executable, "-m", "dvc", "init", "--quiet", *([] if git else ["--no-scm"])]
@@ -168,8 +173,7 @@ def _make_repository(folder: Path) -> list[str]:
     if done.returncode:
         output = " ".join((done.stderr or done.stdout).split())[:300]
         raise UserError(f"{root}: `dvc init` failed: {output}")
-    _ignore(root / ".gitignore", IGNORED_AT_ROOT)
-    return [f"made a DVC repository in {root}" + ("" if git else " (without git)")]
+    return f"made a DVC repository in {root}" + ("" if git else " (without git)")
 
 
 def _check_seen_by_git(folder: Path) -> None:
@@ -202,7 +206,8 @@ def _all_or_nothing(folder: Path, files: list[Path]) -> Iterator[None]:
     others = (folder / LOCKS, root / ".dvc", root / ".dvcignore")
     made = [path for path in (*files, *others) if not os.path.lexists(path)]
     ignores = {
-        path: path.read_bytes() if path.exists() else None for path in (folder / ".gitignore", root / ".gitignore")
+        path: path.read_bytes() if path.exists() else None
+        for path in (folder / ".gitignore", store_root(folder) / ".gitignore")
     }
     downloads = folder.absolute() / DOWNLOADS
     folders = [path for path in (downloads, *downloads.parents) if not path.exists()]
