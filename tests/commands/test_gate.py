@@ -97,6 +97,18 @@ def test_results_of_an_earlier_training_are_neither_compared_nor_accepted(system
         run_gate(system, "--accept")
 
 
+@pytest.mark.parametrize("file", ["record.json", "uncertainty/evaluated.json"])
+def test_a_broken_file_is_one_line(system, capsys, file):
+    path = system / "models/tiny" / file
+    path.parent.mkdir(exist_ok=True)
+    for broken in ("[]", "null", '"text"', '{"key": []}', '{"key'):
+        path.write_text(broken)
+        assert run_gate(system) == 2
+        said = line(capsys.readouterr().out, "tiny")
+        assert f"cannot compare: {path}: cannot be read (" in said
+        assert re.search(r"delete it and run `dvc repro (train|evaluate)@tiny` again$", said)
+
+
 def test_same_results_are_kept(system, capsys):
     assert run_gate(system) == 0
     out = capsys.readouterr().out

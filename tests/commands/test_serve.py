@@ -270,6 +270,13 @@ def test_the_page_shows_no_scores_of_an_earlier_training(tmp_path: Path) -> None
     for key, tested in ((record.key, 12), ("b" * 64, None)):
         write_json(folder / "uncertainty/evaluated.json", {"key": key})
         assert about(tmp_path, open_served(tmp_path, "tint"))["tested"] == tested
+    write_json(folder / "uncertainty/evaluated.json", {"key": record.key})
+    for broken in ([], {"test": None}):
+        write_json(folder / "metrics.json", broken)
+        with pytest.raises(
+            UserError, match=r"metrics.json: cannot be read \(.*; delete it and run `dvc repro evaluate@tint`"
+        ):
+            about(tmp_path, open_served(tmp_path, "tint"))
 
 
 def test_a_colorizer_shows_the_picture_in_grey_and_in_color(

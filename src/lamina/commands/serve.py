@@ -5,21 +5,27 @@ import socket
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lamina.commands.served import Served, find_run, open_served
 from lamina.data.memory import MIB
 from lamina.errors import UserError
-from lamina.files import read_json
 from lamina.results.evaluated import are_scores_earlier
-from lamina.results.folders import results_folder
+from lamina.results.folders import made_by, results_folder
 from lamina.results.record import system_name
+from lamina.results.result_file import ResultFile, read_result
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 8080
 UPLOAD: Final = 32  # MiB
 CONNECTIONS: Final = 1000
 SECONDS_TO_END: Final = 3
+
+
+class _Tested(ResultFile):
+    """What `metrics.json` says of the test fold, whatever the task."""
+
+    test: dict[str, Any]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -99,10 +105,14 @@ def about(system: Path, answers: Served) -> dict[str, object]:
     """Return what the page shows of a run: names, classes, and how it did on its test pictures or texts.
 
     Scores of an earlier training are left out, as are those of a run that was not evaluated.
+
+    Raises:
+        UserError: If a file of the scores is broken.
     """
-    folder = results_folder(system, answers.run)
+    folder, test = results_folder(system, answers.run), {}
     path = folder / "metrics.json"
-    test = read_json(path).get("test", {}) if path.exists() and not are_scores_earlier(folder) else {}
+    if path.exists() and not are_scores_earlier(folder):
+        test = read_result(path, _Tested, made_by(folder, "evaluate")).test
     return {
         "kind": answers.kind,
         "takes": answers.takes,
