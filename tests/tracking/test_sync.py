@@ -307,6 +307,19 @@ def test_twice_is_once(system: Path) -> None:
     assert len(trials(system)) == 3
 
 
+def test_files_that_somebody_deleted_are_logged_again(system: Path) -> None:
+    sync(system, "tiny")
+    (run,) = shown(system)
+    shutil.rmtree(artifacts(system, run) / "record")
+    assert sync(system, "tiny") == "tracked"
+    (run,) = shown(system)
+    store.open_store(system).client.delete_logged_model(run.outputs.model_outputs[0].model_id)
+    assert sync(system, "tiny") == "tracked"
+    assert sync(system, "tiny") == "already there"
+    (run,) = shown(system)
+    assert (artifacts(system, run) / "record" / "record.json").exists()
+
+
 def test_other_results_replace_those_of_the_same_key(system: Path) -> None:
     sync(system, "tiny")
     (before,) = shown(system)

@@ -47,7 +47,7 @@ def sync(system: Path, run: str) -> State:
     """Log one trained and evaluated run in full, from its files alone, exactly once per key.
 
     A complete run is left alone. A run that was logged live until its training ended is continued. An unfinished run
-    of a killed process is replaced.
+    of a killed process is replaced, and one whose files or model somebody deleted.
 
     Args:
         system: Folder of the system.
@@ -64,7 +64,8 @@ def sync(system: Path, run: str) -> State:
     with refused_in_one_line(store.uri), exclusive(store.root):
         experiment_id = experiment(store, files.system)
         found = find(store, experiment_id, files.run.record.key)
-        kept = next((there for there in found if there.data.tags.get(COMPLETE) == files.digest), None)
+        complete = (there for there in found if there.data.tags.get(COMPLETE) == files.digest)
+        kept = next((there for there in complete if _has_files(store, there)), None)
         delete(store, experiment_id, [there for there in found if there is not kept and not _followed(there, files)])
         if kept:
             return "already there"
@@ -86,6 +87,13 @@ def sync_or_warn(system: Path, run: str) -> None:
         sync(system, run)
     except UserError as error:
         print(f"warning: {error}; results are kept, `lamina track` brings MLflow up to date", file=sys.stderr)
+
+
+def _has_files(store: Store, run: "Run") -> bool:
+    """Whether the files and the model of a complete run are still there; people delete them to save space."""
+    models = store.client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    listed = [store.client.list_logged_model_artifacts(model.model_id) for model in models]
+    return bool(store.client.list_artifacts(run.info.run_id, "record")) and any(listed)
 
 
 def _followed(run: "Run", files: TrackedRun) -> bool:
