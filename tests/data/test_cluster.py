@@ -21,7 +21,7 @@ from PIL import Image
 
 from checkout import ROOT
 from lamina.data.bucket import SHARDS, Bucket
-from lamina.data.cluster import ADDRESS
+from lamina.data.cluster import ADDRESS, on_cluster
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import Batch, make_pack, pack_parcel, prepare
 from lamina.data.shards import list_shards, read_pictures
@@ -410,9 +410,17 @@ def test_a_scheduler_that_is_not_there_is_named(
 
 
 @pytest.mark.nightly
-def test_a_scheduler_without_workers_is_named(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_without_workers_is_named(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     with scheduler(tmp_path / "elsewhere") as address:
         monkeypatch.setenv(ADDRESS, address)
         monkeypatch.setattr("lamina.data.cluster.PATIENCE", 5.0)
         with pytest.raises(UserError, match=r"has no worker; start some with `dask worker"):
             prepare(raw, CONVERT, tmp_path / "packs", what="test")
+        monkeypatch.setattr("lamina.data.cluster.PATIENCE", 0.2)
+        with worker(address, tmp_path / "only") as only:
+            with on_cluster(tmp_path, "lamina.data.preparation"):
+                only.kill()
+                while "note: LAMINA_DASK: all workers of " not in capfd.readouterr().err:
+                    time.sleep(0.1)

@@ -5,9 +5,13 @@ and the same lamina. Or they share no files, and `LAMINA_SHARDS` names a place o
 (`lamina.data.remote_calls`). Without `LAMINA_DASK` nothing here is used.
 """
 
+import logging
 import os
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from secrets import token_hex
@@ -37,8 +41,9 @@ def on_cluster(folder: Path, digest: Callable[[], str]) -> Iterator[RemoteCalls 
 
     Raises:
         UserError: if no scheduler answers or it has no worker; if a worker does not see the folder, or has other code
-            or libraries; if the storage on S3 cannot be used, here or by a worker; or if all workers are lost while
-            they work.
+            or libraries; if the storage on S3 cannot be used, here or by a worker; if the scheduler goes away; or if
+            workers die at the same shard again and again. Where all workers are lost, a note says that the work waits
+            for others.
     """
     address, shards = os.environ.get(ADDRESS), os.environ.get(SHARDS)
     if not address:
@@ -49,6 +54,7 @@ def on_cluster(folder: Path, digest: Callable[[], str]) -> Iterator[RemoteCalls 
     url = check_url(shards) if shards else None
     with _client(address) as client, _lost_in_one_line(address):
         _check_code(client, address, digest)
+        threading.Thread(target=_note_lost_workers, args=(client, address), daemon=True).start()
         if url:
             with own_folder(url, folder) as bucket:
                 calls = RemoteCalls(client, bucket)
@@ -65,6 +71,7 @@ def on_cluster(folder: Path, digest: Callable[[], str]) -> Iterator[RemoteCalls 
 def _client(address: str) -> Any:
     from distributed import Client
 
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # its tracebacks end here as one line
     try:
         return Client(address, timeout=PATIENCE, set_as_default=True)
     except (OSError, ValueError):
@@ -111,6 +118,23 @@ def _check_code(client: Any, address: str, digest: Callable[[], str]) -> None:
                 f"{ADDRESS}: the worker {worker} has another version of lamina, or of a library that reads pictures; "
                 "install the same packages there"
             )
+
+
+def _note_lost_workers(client: Any, address: str) -> None:
+    """Say once that all workers have gone, until one comes; ends with the client."""
+    waits = False
+    while client.status == "running":
+        with suppress(OSError, TimeoutError):  # the scheduler is going away
+            lost = not client.ncores()
+            if lost and not waits:
+                print(
+                    f"note: {ADDRESS}: all workers of {address} have gone, and the work waits; start some with "
+                    f"`dask worker {address}`, or end it with Ctrl-C",
+                    file=sys.stderr,
+                    flush=True,
+                )
+            waits = lost
+        time.sleep(PATIENCE)
 
 
 def _check_folder(client: Any, folder: Path) -> None:
