@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 PARAMS = (ROOT / "params.yaml").read_text()
 RUNS = ("one", "t-wo", "Th_ree")
+ENGINES_FOLDER = ROOT / "src/lamina/commands/engines"
 FLAG = "LAMINA_TEST_FLAG"  # names the file without which the stage `left` fails
 
 
@@ -399,6 +400,14 @@ def test_a_job_does_not_make_what_other_jobs_have_to_make(copy: Path) -> None:
     assert "error: the DVC remote has no result of download for this code, source and params.yaml" in output
     assert "LAMINA_ONLY=filter forbids to run it here" in output
     assert not (copy / "data" / "raw").exists()
+
+
+def test_results_that_are_missing_in_the_end_leave_the_lock_file_of_before(copy: Path) -> None:
+    (copy / ".lamina" / "jobs").mkdir(parents=True, exist_ok=True)
+    (copy / "dvc.lock").write_text("schema: '2.0'\nstages: {}  # not in git\n")
+    output = command(copy, "sh", "-euc", (ENGINES_FOLDER / "gather.sh").read_text(), expect=1)
+    assert "LAMINA_ONLY=watch forbids to run it here" in output
+    assert (copy / "dvc.lock").read_text() == "schema: '2.0'\nstages: {}  # not in git\n"
 
 
 def test_jobs_do_not_start_from_changes_that_are_not_committed(system: Path) -> None:
