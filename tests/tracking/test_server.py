@@ -76,10 +76,11 @@ def test_machines_that_make_an_experiment_at_once_get_the_same(server: Server, s
         assert len(set(pool.map(lambda _: store.experiment(opened, "made at once"), range(8)))) == 1
 
 
-def test_runs_models_and_files_reach_it_once(server: Server, system: Path) -> None:
+def test_runs_models_and_files_reach_it_once(server: Server, system: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_run(system, key="1")
     assert sync(system, "tiny") == "tracked"
     assert sync(system, "tiny") == "already there"
+    assert capfd.readouterr().out == ""
     (run,) = [run for run in shown(system) if run.data.tags["lamina.key"] == "1" * 64]
     client = store.open_store(system).client
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"figures", "record"}
