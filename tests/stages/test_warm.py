@@ -180,3 +180,20 @@ def test_an_unknown_stage_is_named(system: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "lamina.stages", "entri"], cwd=system, capture_output=True, text=True)
     assert done.returncode == 1
     assert "error: expected the name of a stage, one of " in done.stderr
+
+
+IMPORTS = """
+from importlib import import_module
+from lamina.stages.warm import LIBRARIES
+[import_module(name) for name in LIBRARIES["train"] if "mlflow" in name or "tracking" in name]
+from mlflow.telemetry import get_telemetry_client
+print(get_telemetry_client())
+"""
+
+
+def test_the_server_loads_mlflow_without_its_telemetry(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", IMPORTS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+    assert not (tmp_path / ".config").exists(), "a folder with an identity of the user"

@@ -47,11 +47,12 @@ TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 COLD: Final = ("watch",)  # it always runs, and mostly alone
 KERAS: Final = "lamina.models.keras_runtime"  # before jax, which it would import more of
 OPENVINO: Final = "lamina.models.openvino_runtime"  # which keeps its telemetry from starting a process
+MLFLOW: Final = ("lamina.tracking.store", "mlflow.tracking")  # the first one switches the telemetry of the second off
 # what stages import while they run, in addition to the imports of their modules
 LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "extract": (KERAS, OPENVINO),
     "tune": (KERAS, "jax", "optuna"),
-    "train": (KERAS, "jax", "mlflow.tracking"),
+    "train": (KERAS, "jax", *MLFLOW),
     "assess": (KERAS, "jax", "sklearn"),
     "evaluate": (KERAS, "sklearn"),
     "ensembles": (KERAS, "sklearn"),

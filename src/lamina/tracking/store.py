@@ -34,6 +34,8 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
 }
+for _name, _value in SETTINGS.items():  # MLflow reads some of them when it is imported: import this module first
+    os.environ.setdefault(_name, _value)
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,6 @@ def open_store(system: Path) -> Store:
     """
     root = store_root(system)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}"
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
     with LOADING:
         import mlflow.tracking  # noqa: F401  # includes what is imported below
     with refused_in_one_line(uri):
