@@ -19,6 +19,12 @@ def test_every_run_of_params_gets_its_line(system: Path, capsys: pytest.CaptureF
     (system / "models" / "later" / "metrics.json").unlink()
     assert track.run(Namespace(system=system)) == 0
     assert capsys.readouterr().out == "tiny   already there\nlater  not evaluated yet\n"
+    write_run(system, key="b", run="later")
+    (system / "models" / "tiny" / "model.keras").unlink()
+    assert track.run(Namespace(system=system)) == 2
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.search(r"tiny   not tracked: .*model.keras: not found; run `dvc repro train@tiny`, or `dvc pull`", first)
+    assert second == "later  tracked"
 
 
 def test_scores_of_an_earlier_training_are_not_tracked(system: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from lamina.progress import progress
 from lamina.results.champion import Champion, read_champion
 from lamina.results.evaluated import require_evaluated
 from lamina.results.folders import results_folder
+from lamina.stages.entry import USER_ERROR
 from lamina.tasks.ensembles import result_tasks
 
 
@@ -20,19 +21,21 @@ def run(arguments: Namespace) -> int:
     """Bring MLflow up to date; print one line for each run and ensemble of `params.yaml`, and one for the champion.
 
     Returns:
-        0.
+        0; 2 if files of a run are missing or broken, and the others are tracked all the same.
 
     Raises:
         UserError: If the store cannot be used.
     """
     system: Path = arguments.system
     names = list(result_tasks(read_params(system)))
-    width = max(map(len, names), default=0)
+    width, code = max(map(len, names), default=0), 0
     for name in progress(names, what="tracking", unit="runs"):
-        print(f"{name:<{width}}  {_track(system, name)}", flush=True)
+        said, is_whole = _track(system, name)
+        print(f"{name:<{width}}  {said}", flush=True)
+        code = code if is_whole else USER_ERROR
     if champion := read_champion(system):
         print(f"champion {champion.run}: {_register(system, champion)}")
-    return 0
+    return code
 
 
 def _register(system: Path, champion: Champion) -> str:
@@ -47,17 +50,23 @@ def _register(system: Path, champion: Champion) -> str:
     return register(system, champion)
 
 
-def _track(system: Path, name: str) -> str:
+def _track(system: Path, name: str) -> tuple[str, bool]:
+    """Bring a run to MLflow; return what to say of it, and whether all of its files can be read."""
     folder = results_folder(system, name)
     if not (folder / "record.json").exists():
-        return "not trained yet"
+        return "not trained yet", True
     if not (folder / "metrics.json").exists():
-        return "not evaluated yet"
+        return "not evaluated yet", True
+    from lamina.tracking.records import read_tracked  # pandas takes long to import
+
+    is_whole = False
     try:
+        read_tracked(system, name)
+        is_whole = True
         require_evaluated(folder)
     except UserError as error:
-        return f"not tracked: {error}"
+        return f"not tracked: {error}", is_whole
     # MLflow takes seconds to import, and is not needed if nothing was trained
     from lamina.tracking.sync import sync
 
-    return sync(system, name)
+    return sync(system, name), True
