@@ -406,6 +406,8 @@ def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypat
     assert rows[3].startswith("| tiny | 0.800 [0.7")
     assert "regressed" in rows[3]
     assert summary.read_text() == "before\n" + markdown + "\n"
+    with pytest.raises(UserError, match=r"out: is a folder; --markdown expects a file"):
+        run_gate(system, "--markdown", str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(

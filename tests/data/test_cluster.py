@@ -419,8 +419,7 @@ def test_a_scheduler_without_workers_is_named(
         with pytest.raises(UserError, match=r"has no worker; start some with `dask worker"):
             prepare(raw, CONVERT, tmp_path / "packs", what="test")
         monkeypatch.setattr("lamina.data.cluster.PATIENCE", 0.2)
-        with worker(address, tmp_path / "only") as only:
-            with on_cluster(tmp_path, "lamina.data.preparation"):
-                only.kill()
-                while "note: LAMINA_DASK: all workers of " not in capfd.readouterr().err:
-                    time.sleep(0.1)
+        with worker(address, tmp_path / "only") as only, on_cluster(tmp_path, str):
+            only.kill()
+            while "note: LAMINA_DASK: all workers of " not in capfd.readouterr().err:
+                time.sleep(0.1)

@@ -90,6 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare with the baselines, or renew them; return the exit code."""
+    if arguments.markdown and arguments.markdown.is_dir():
+        raise UserError(f"{arguments.markdown}: is a folder; --markdown expects a file")
     if arguments.accept:
         print("\n".join(accept(arguments.system, data_only=arguments.accept == "data")))
         if arguments.accept == "all" and (champion := read_champion(arguments.system)):

@@ -157,7 +157,7 @@ def _ignore(path: Path, patterns: Iterable[str]) -> None:
 
 
 def _make_repository(folder: Path) -> list[str]:
-    """Make a DVC repository, at the root of git or in the folder, unless there is one; have git ignore MLflow's store."""
+    """Make a DVC repository, at the root of git or in the folder, unless there is one; git ignores MLflow's store."""
     _check_seen_by_git(folder)
     made = [] if above(folder, ".dvc") else [_initialize_dvc(folder)]
     _ignore(store_root(folder) / ".gitignore", IGNORED_AT_ROOT)

@@ -9,8 +9,8 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,9 +52,8 @@ def on_cluster(folder: Path, digest: Callable[[], str]) -> Iterator[RemoteCalls 
     if find_spec("distributed") is None:
         raise UserError(f"{ADDRESS}: the package distributed is missing; run `pip install 'lamina[cluster]'`")
     url = check_url(shards) if shards else None
-    with _client(address) as client, _lost_in_one_line(address):
+    with _client(address) as client, _lost_in_one_line(address), _noting_lost_workers(client, address):
         _check_code(client, address, digest)
-        threading.Thread(target=_note_lost_workers, args=(client, address), daemon=True).start()
         if url:
             with own_folder(url, folder) as bucket:
                 calls = RemoteCalls(client, bucket)
@@ -120,21 +119,31 @@ def _check_code(client: Any, address: str, digest: Callable[[], str]) -> None:
             )
 
 
-def _note_lost_workers(client: Any, address: str) -> None:
-    """Say once that all workers have gone, until one comes; ends with the client."""
-    waits = False
-    while client.status == "running":
-        with suppress(OSError, TimeoutError):  # the scheduler is going away
-            lost = not client.ncores()
-            if lost and not waits:
-                print(
-                    f"note: {ADDRESS}: all workers of {address} have gone, and the work waits; start some with "
-                    f"`dask worker {address}`, or end it with Ctrl-C",
-                    file=sys.stderr,
-                    flush=True,
-                )
-            waits = lost
-        time.sleep(PATIENCE)
+@contextmanager
+def _noting_lost_workers(client: Any, address: str) -> Iterator[None]:
+    """Say when all workers have gone: the work waits for others then."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        waits = False
+        while not ended.wait(PATIENCE):
+            with suppress(OSError, TimeoutError):  # the scheduler is going away
+                lost = not client.ncores()
+                if lost and not waits:
+                    print(
+                        f"note: {ADDRESS}: all workers of {address} have gone, and the work waits; start some with "
+                        f"`dask worker {address}`, or end it with Ctrl-C",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                waits = lost
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(watch)
+        try:
+            yield
+        finally:
+            ended.set()
 
 
 def _check_folder(client: Any, folder: Path) -> None:
