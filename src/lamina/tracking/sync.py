@@ -94,6 +94,9 @@ def sync_or_warn(system: Path, run: str) -> None:
 def _has_files(store: Store, run: "Run") -> bool:
     """Whether the files and the model of a complete run are still there; people delete them to save space."""
     models = store.client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    reachable = ("mlflow-artifacts:", *([store.artifacts] if store.artifacts else []))
+    if not models or not run.info.artifact_uri.startswith(reachable):  # a storage that this machine may not reach
+        return bool(models)
     listed = [store.client.list_logged_model_artifacts(model.model_id) for model in models]
     return bool(store.client.list_artifacts(run.info.run_id, "record")) and any(listed)
 
