@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,19 +52,25 @@ def on_cluster(folder: Path, digest: Callable[[], str]) -> Iterator[RemoteCalls 
     if find_spec("distributed") is None:
         raise UserError(f"{ADDRESS}: the package distributed is missing; run `pip install 'lamina[cluster]'`")
     url = check_url(shards) if shards else None
-    with _client(address) as client, _lost_in_one_line(address), _noting_lost_workers(client, address):
+    with _client(address) as client, _lost_in_one_line(address):
         _check_code(client, address, digest)
-        if url:
-            with own_folder(url, folder) as bucket:
-                calls = RemoteCalls(client, bucket)
-                calls.check()
-                yield calls
-            return
-        _check_folder(client, folder)
-        import joblib
+        with _noting_lost_workers(client, address), _calls(client, folder, url) as calls:
+            yield calls
 
-        with joblib.parallel_config(backend="dask"):
-            yield None
+
+@contextmanager
+def _calls(client: Any, folder: Path, url: str | None) -> Iterator[RemoteCalls | None]:
+    if url:
+        with own_folder(url, folder) as bucket:
+            calls = RemoteCalls(client, bucket)
+            calls.check()
+            yield calls
+        return
+    _check_folder(client, folder)
+    import joblib
+
+    with joblib.parallel_config(backend="dask"):
+        yield None
 
 
 def _client(address: str) -> Any:
@@ -82,8 +88,6 @@ def _client(address: str) -> Any:
 
 @contextmanager
 def _lost_in_one_line(address: str) -> Iterator[None]:
-    from concurrent.futures import CancelledError
-
     from distributed import KilledWorker
     from distributed.comm import CommClosedError
 
