@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lamina.config import Params, read_params
 from lamina.errors import UserError
-from lamina.results.assessment import Assessment
+from lamina.results.assessment import Assessment, read_assessment
 from lamina.results.champion import read_champion
 from lamina.results.evaluated import are_scores_earlier, require_evaluated
 from lamina.results.folders import made_by, results_folder
@@ -123,9 +123,12 @@ class Run:
 
     @property
     def assessment(self) -> Assessment:
-        """What training it again showed, with other seeds, folds or shuffled labels; empty without `assess`."""
-        path = self.folder / "assessment.json"
-        return read_result(path, Assessment, made_by(self.folder, "assess")) if path.exists() else Assessment()
+        """What training it again showed, with other seeds, folds or shuffled labels; empty without `assess`.
+
+        Raises:
+            UserError: If it is not trained yet, or was trained otherwise since.
+        """
+        return read_assessment(self.folder, self.record.key)
 
     @property
     def predictions(self) -> "pd.DataFrame":

@@ -13,13 +13,30 @@ import pytest
 
 from lamina.errors import UserError
 from lamina.maths.crossvalidation import AgainConfig
-from lamina.results.assessment import Assessment, Control, CrossValidation, FoldValue, Repeats, Spread, TargetControl
+from lamina.results.assessment import (
+    Assessment,
+    Control,
+    CrossValidation,
+    FoldValue,
+    Repeats,
+    Spread,
+    TargetControl,
+    read_assessment,
+)
 from lamina.results.result_file import read_result
 from lamina.stages.assess import AssessSummary, assess_run, read_config
 from lamina.stages.run_stage import RunStage
 from lamina.tasks.colorize.learning import ColorLearner
 from lamina.tuning.numbers import write_numbers
-from systems import COLORS, HEAD, NETWORK, params_of, stage_of, write_origins_of_blots, write_origins_with_classes
+from systems import (
+    COLORS,
+    HEAD,
+    NETWORK,
+    params_of,
+    stage_of,
+    write_origins_of_blots,
+    write_origins_with_classes,
+)
 
 LEARNING = COLORS | {"epochs": 3, "learning_rate": 4e-3}
 PARTS = 2
@@ -50,7 +67,10 @@ def test_the_same_again_gives_the_same_bytes_without_training(tmp_path: Path, mo
     for name in ("assessment.json", "crossvalidation.parquet"):
         written = [(tmp_path / run / name).read_bytes() for run in outs]
         assert written[0] == written[1] == written[2], name
-    assert read_result(tmp_path / "one/assessment.json", Assessment, "assess") == summary.found
+    key = outs["one"].record(outs["one"].open_learner()).key
+    assert read_assessment(tmp_path / "one", key) == summary.found
+    with pytest.raises(UserError, match=r"one/assessment.json: is of an earlier training; run `dvc repro assess@one`"):
+        read_assessment(tmp_path / "one", "the key of another training")
 
 
 @pytest.fixture(scope="module")
@@ -197,5 +217,5 @@ def test_nothing_is_loaded_where_nothing_is_asked_for(
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "run: nothing trained again\n"), done.stderr
     written = (tmp_path / "models/run/assessment.json").read_text()
-    assert written == '{\n  "control": null,\n  "crossvalidation": null,\n  "repeats": null\n}\n'
+    assert written == '{\n  "control": null,\n  "crossvalidation": null,\n  "key": null,\n  "repeats": null\n}\n'
     assert len(pd.read_parquet(tmp_path / "models/run/crossvalidation.parquet")) == 0

@@ -10,7 +10,7 @@ from lamina.commands.markdown import escaped, front_matter, table
 from lamina.config import read_params, section
 from lamina.data.pixels import ConvertConfig
 from lamina.files import file_digest
-from lamina.results.assessment import Assessment, TargetControl
+from lamina.results.assessment import Assessment, TargetControl, read_assessment
 from lamina.results.evaluated import require_evaluated
 from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics, Scores
@@ -79,8 +79,7 @@ def model_card(system: Path, name: str, license_id: str = "unknown") -> str:
     record = read_record(folder)
     require_evaluated(folder)
     metrics = read_result(folder / "metrics.json", task.metrics_class(), made_by(folder, "evaluate"))
-    path = folder / "assessment.json"
-    assessment = read_result(path, Assessment, made_by(folder, "assess")) if path.exists() else Assessment()
+    assessment = read_assessment(folder, record.key)
     about, serving = system_name(system), task.serving(record)
     parts = [
         f"# {escaped(about)}: {name}",

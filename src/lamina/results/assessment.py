@@ -1,8 +1,11 @@
 """`assessment.json`: what training a run again showed."""
 
+from pathlib import Path
 from typing import Any
 
-from lamina.results.result_file import ResultFile
+from lamina.errors import UserError
+from lamina.results.folders import made_by
+from lamina.results.result_file import ResultFile, read_result
 
 
 class Spread(ResultFile):
@@ -104,8 +107,12 @@ class TargetControl(Chance):
 
 
 class Assessment(ResultFile):
-    """What training the run again showed; None for what was not configured."""
+    """What training the run again showed; None for what was not configured.
 
+    key: that of the run's record; None where nothing was trained again, and for an ensemble.
+    """
+
+    key: str | None = None
     repeats: Repeats | None = None
     crossvalidation: CrossValidation | None = None
     control: Control | TargetControl | None = None
@@ -114,3 +121,21 @@ class Assessment(ResultFile):
     def is_empty(self) -> bool:
         """Whether nothing was trained again."""
         return not (self.repeats or self.crossvalidation or self.control)
+
+
+def read_assessment(folder: Path, key: str) -> Assessment:
+    """Read what training a run again showed; an empty one where that did not happen.
+
+    Args:
+        folder: of the run or ensemble.
+        key: of its record.
+
+    Raises:
+        UserError: if the file is broken, or of other settings or data than the present model, as after
+            `dvc repro evaluate@RUN`; names the stage to run.
+    """
+    path, stage = folder / "assessment.json", made_by(folder, "assess")
+    found = read_result(path, Assessment, stage) if path.exists() else Assessment()
+    if found.key not in (None, key):
+        raise UserError(f"{path}: is of an earlier training; run `dvc repro {stage}`")
+    return found

@@ -44,7 +44,7 @@ def _reported(path: Path, stage: str, *broken: type[Exception]) -> Iterator[None
         reason = str(error)
         if isinstance(error, ValidationError):
             problem = error.errors()[0]
-            reason = f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].lower()}"
+            reason = ": ".join([*filter(None, [".".join(map(str, problem["loc"]))]), problem["msg"].lower()])
         shown = " ".join(reason.split())
         raise UserError(f"{path}: cannot be read ({shown}); delete it and run `dvc repro {stage}` again") from None
 

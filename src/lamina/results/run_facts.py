@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from lamina.errors import UserError
-from lamina.results.assessment import Assessment
+from lamina.results.assessment import read_assessment
 from lamina.results.folders import made_by, results_folder
 from lamina.results.result_file import ResultFile, read_result
 
@@ -33,6 +33,7 @@ class AllRunFacts(ResultFile):
 class _Made(ResultFile):
     """What `record.json` and the files of times say about how a run was made."""
 
+    key: str = ""
     environment: dict[str, str] = Field(default_factory=dict)
     input: str = ""
     machine: dict[str, Any] = Field(default_factory=dict)
@@ -70,14 +71,13 @@ def present_facts(system: Path, name: str) -> RunFacts:
     """
     folder = results_folder(system, name)
 
-    def read(path: Path) -> _Made:
-        return read_result(path, _Made, made_by(folder, "train")) if path.exists() else _Made()
+    def read(path: Path, stage: str) -> _Made:
+        return read_result(path, _Made, stage) if path.exists() else _Made()
 
-    record, training = read(folder / "record.json"), read(folder / "timing.json")
-    features = read(system / "data" / f"{record.input}.timing.json")
+    record, training = (read(folder / name, made_by(folder, "train")) for name in ("record.json", "timing.json"))
+    features = read(system / "data" / f"{record.input}.timing.json", f"extract@{Path(record.input).name}")
     engine = {"engine": f"{features.engine} {features.precision}"} if features.engine else {}
-    path = folder / "assessment.json"
-    assessment = read_result(path, Assessment, made_by(folder, "assess")) if path.exists() else Assessment()
+    assessment = read_assessment(folder, record.key)
     return RunFacts(
         made_with=training.machine | record.environment | engine,
         repeats=assessment.repeats.test.values if assessment.repeats else [],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from lamina.results.assessment import Assessment
+from lamina.results.assessment import Assessment, read_assessment
 from lamina.results.champion import read_champion
 from lamina.results.folders import made_by, results_folder
 from lamina.results.metrics import Metrics
@@ -73,7 +73,7 @@ def read_trained(
         UserError: if a file is missing or broken; names the stage to run.
     """
     folder, champion = results_folder(system, name), read_champion(system)
-    record, assessment = read_record(folder), folder / "assessment.json"
+    record = read_record(folder)
     evaluated, read_history = made_by(folder, "evaluate"), read_optional_table if record.members else read_table
     sheets = sorted([*(folder / "progress").glob("*.png"), *(folder / "sheets").glob("*.png")])
     return TrainedRun(
@@ -85,9 +85,7 @@ def read_trained(
         numbers=read_yaml(folder / "tuned.yaml", f"tune@{name}"),
         seconds=_seconds(system, record, folder),
         metrics=read_result(folder / "metrics.json", metrics, evaluated),
-        assessment=read_result(assessment, Assessment, made_by(folder, "assess"))
-        if assessment.exists()
-        else Assessment(),
+        assessment=read_assessment(folder, record.key),
         predictions=read_table(folder / "predictions.parquet", predicted, evaluated),
         sheets={path.stem: path for path in sheets},
         champion=champion is not None and (champion.run, champion.key) == (name, record.key),

@@ -76,6 +76,7 @@ def assess_run(stage: RunStage, config: AgainConfig, *, validation: float, cache
             control=find_control(run.task),
         )
         found, judged = assess(retrainer, config, validation=validation, split_seed=stage.system_seed)
+        found = found.model_copy(update={"key": stage.record(retrainer.learner).key})
     with staged(stage.out / "crossvalidation.parquet") as part:
         judged.to_parquet(part, index=False)
     found.write(stage.out / "assessment.json")

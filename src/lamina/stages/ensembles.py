@@ -16,11 +16,11 @@ from lamina.errors import UserError
 from lamina.files import json_digest, staged
 from lamina.models.averaging import average
 from lamina.models.saving import save_model
-from lamina.results.assessment import Assessment, CrossValidation, FoldValue
+from lamina.results.assessment import Assessment, CrossValidation, FoldValue, read_assessment
 from lamina.results.folders import ENSEMBLES, run_folder
 from lamina.results.metrics import Metrics
 from lamina.results.record import Record, ensemble_record, read_record
-from lamina.results.result_file import read_optional_table, read_result
+from lamina.results.result_file import read_optional_table
 from lamina.source_code import code_digest
 from lamina.stages import entry
 from lamina.stages.evaluate import evaluate, in_words
@@ -131,7 +131,7 @@ def _cross_validation(task: Task, members: Members) -> tuple[Assessment, pd.Data
     if rows[0].empty or not all(other.equals(rows[0]) for other in rows):
         return Assessment(), pd.DataFrame(columns=list(ROWS))
     judged = task.average(tables, members.classes)
-    found = [read_result(folder / "assessment.json", Assessment, stage).crossvalidation for folder, stage in places]
+    found = [read_assessment(folder, read_record(folder).key).crossvalidation for folder in members.folders]
     crossed = CrossValidation(
         scores=task.summarise(judged, members.classes),
         folds=[

@@ -8,10 +8,12 @@ from lamina.data.augmentation import AugmentConfig
 from lamina.data.rows import Folders
 from lamina.inputs.index import read_split
 from lamina.results.folders import run_folder
+from lamina.results.record import Record, make_record
 from lamina.stages import entry
 from lamina.tasks.runs import Run, read_run
+from lamina.training.environment import environment
 from lamina.training.learner import Learner, Setup
-from lamina.training.settings import Hyperparameters
+from lamina.training.settings import Hyperparameters, weights_identity
 from lamina.tuning.numbers import read_numbers, read_settings
 
 
@@ -53,6 +55,25 @@ class RunStage:
     def numbers(self) -> Hyperparameters:
         """Return the numbers that the stage `tune` wrote."""
         return read_numbers(self.out / "tuned.yaml", self.run.settings)
+
+    def record(self, learner: Learner) -> Record:
+        """Return the record of the run's training, before it starts; learner: that of `open_learner`."""
+        run = self.run
+        rows = {"train": len(learner.train), "validation": len(learner.validation)}
+        decides = {
+            "run": run.name,
+            "task": run.task.name,
+            "input": run.settings.input,
+            "settings": run.settings.model_dump(mode="json"),
+            "numbers": self.numbers().model_dump(),
+            "seed": self.seed,
+            "classes": learner.classes,
+            "width": learner.width,
+            "data": {"digest": learner.digest, "rows": rows, **learner.facts},
+            "environment": environment(),
+            "code": run.task.training_code,
+        }
+        return make_record(decides, weights_identity(run.settings.weights), Path())
 
 
 def open_run_stage(name: str, system: Path = Path()) -> RunStage:

@@ -8,15 +8,14 @@ import pandas as pd
 
 from lamina.files import discard, staged
 from lamina.models.saving import save_model
-from lamina.results.record import Timing, make_record
+from lamina.results.record import Timing
 from lamina.stages import entry
 from lamina.stages.run_stage import RunStage, open_run_stage
 from lamina.training.callbacks import Callbacks
 from lamina.training.checkpoint import HEADS, Checkpoint, HeadCache
-from lamina.training.environment import environment, machine
+from lamina.training.environment import machine
 from lamina.training.history import EpochRow, kept_row
 from lamina.training.learner import TrainingOptions
-from lamina.training.settings import weights_identity
 
 RESUME = Path(".lamina/training")  # in a system's folder, out of reach of DVC, which empties a stage's outputs
 PROGRESS = "learning"  # name of the sheet of progress
@@ -50,21 +49,7 @@ def train(stage: RunStage, callbacks: Callbacks, *, resume: Path = RESUME, heads
     start, stage = time.perf_counter(), stage.tuned()
     run, out, numbers = stage.run, stage.out, stage.numbers()
     learner = stage.open_learner()
-    rows = {"train": len(learner.train), "validation": len(learner.validation)}
-    decides = {
-        "run": run.name,
-        "task": run.task.name,
-        "input": run.settings.input,
-        "settings": run.settings.model_dump(mode="json"),
-        "numbers": numbers.model_dump(),
-        "seed": stage.seed,
-        "classes": learner.classes,
-        "width": learner.width,
-        "data": {"digest": learner.digest, "rows": rows, **learner.facts},
-        "environment": environment(),
-        "code": run.task.training_code,
-    }
-    record = make_record(decides, weights_identity(run.settings.weights), Path())
+    record = stage.record(learner)
     callbacks.on_train_begin(record)
     loaded = time.perf_counter()
     kept_at = resume / run.name / record.key[:16]

@@ -1,7 +1,6 @@
 """Log a run to MLflow in full, from the files that its stages wrote."""
 
 import math
-import os
 import shutil
 import sys
 import tempfile
@@ -61,7 +60,6 @@ def sync(system: Path, run: str) -> State:
         UserError: If files are missing or the store cannot be used.
     """
     files = read_tracked(system, run)
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for each trial on a server
     store = open_store(system)
     with refused_in_one_line(store.uri), exclusive(store.root):
         experiment_id = experiment(store, files.system)
