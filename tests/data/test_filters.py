@@ -4,6 +4,7 @@ import io
 import tracemalloc
 from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ from lamina.data.duplicates import (
 )
 from lamina.data.filters import REMEDIES, FilterConfig, FilterRules, judge
 from lamina.data.pixels import box_fits
-from lamina.data.verdicts import describe_losses
+from lamina.data.sources.corrections import TABLE
+from lamina.data.verdicts import describe_losses, read_corrected
 from lamina.errors import UserError
 from lamina.maths.published_split import find_published_test
 
@@ -93,6 +95,21 @@ def test_equal_files_under_two_labels_are_ambiguous() -> None:
     verdicts = judged({}, {"sha256": "0", "label": "dog"})
     assert verdicts["reason"].tolist() == ["ambiguous", "ambiguous"]
     assert "same bytes under several labels: cat, dog" in verdicts["detail"][0]
+
+
+def test_of_equal_files_the_one_whose_label_was_corrected_stays() -> None:
+    rows = [{"name": name, "sha256": "0", "label": label} for name, label in (("a", "cat"), ("b", "dog"), ("c", "dog"))]
+    verdicts = judged(*rows, corrected={"c"})
+    assert verdicts["reason"].fillna("").tolist() == ["duplicate", "duplicate", ""]
+    assert verdicts["detail"][0] == "same bytes as c"
+    both = judged(*rows, corrected={"a", "c"})
+    assert both["reason"].tolist() == ["ambiguous"] * 3, "two corrections that differ"
+
+
+def test_names_of_corrected_labels_are_read(tmp_path: Path) -> None:
+    assert read_corrected(tmp_path) == frozenset()
+    (tmp_path / TABLE).write_text("file,given,label\nNA,cat,dog\n007,cat,dog\n", encoding="utf-8")
+    assert read_corrected(tmp_path) == {"NA", "007"}
 
 
 @pytest.mark.parametrize("label", ["cat", "dog"])

@@ -1,6 +1,6 @@
 """Decides which pictures are kept, and gives one reason for each picture that is dropped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,6 +61,7 @@ class FilterRules:
         boxed: Whether a picture must have exactly one box.
         celled: Whether a picture must show a white blood cell.
         given_test: From names to whether each is of the given test set, whose pictures stay when copies are dropped.
+        corrected: Names of the pictures whose label was corrected, which stays when copies have another one.
     """
 
     filter: FilterConfig
@@ -69,6 +70,7 @@ class FilterRules:
     boxed: bool
     celled: bool
     given_test: GivenTest | None = None
+    corrected: Collection[str] = ()
 
 
 def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
@@ -83,7 +85,7 @@ def judge(pictures: pd.DataFrame, rules: FilterRules) -> pd.DataFrame:
     """
     verdicts = give_verdicts(pictures, _checks(pictures, rules))
     if rules.filter.drop_duplicates:
-        drop_duplicates(pictures, verdicts, "sha256", "bytes", rules.given_test)
+        drop_duplicates(pictures, verdicts, "sha256", "bytes", rules.given_test, rules.corrected)
     return verdicts
 
 

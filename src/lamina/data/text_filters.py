@@ -1,7 +1,7 @@
 """Which texts are kept: facts about each text, then one reason for each text that is dropped."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,12 +40,14 @@ class TextRules:
         labeled: Whether each text needs one label.
         classes: The only labels that are kept; None for all.
         given_test: From names to whether each is of the given test set, whose texts stay when copies are dropped.
+        corrected: Names of the texts whose label was corrected, which stays when copies have another one.
     """
 
     filter: TextFilterConfig
     labeled: bool
     classes: tuple[str, ...] | None
     given_test: GivenTest | None = None
+    corrected: Collection[str] = ()
 
 
 def describe_text(decoded: Decoded) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def judge_texts(texts: pd.DataFrame, rules: TextRules) -> pd.DataFrame:
     """
     verdicts = give_verdicts(texts, _checks(texts, rules))
     if rules.filter.drop_duplicates:
-        drop_duplicates(texts, verdicts, "key", "text", rules.given_test)
+        drop_duplicates(texts, verdicts, "key", "text", rules.given_test, rules.corrected)
     return verdicts
 
 

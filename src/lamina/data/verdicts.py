@@ -1,10 +1,12 @@
 """Why each picture or text of a source is dropped, or none: what the filters of both have in common."""
 
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import pandas as pd
 
+from lamina.data.sources.corrections import TABLE
 from lamina.data.sources.members import suggestion
 from lamina.errors import UserError
 from lamina.maths.published_split import GivenTest
@@ -32,12 +34,24 @@ def give_verdicts(items: pd.DataFrame, checks: Iterable[Check]) -> pd.DataFrame:
     return verdicts
 
 
+def read_corrected(raw: Path) -> frozenset[str]:
+    """Return the names of the items whose labels `source.corrections` replaced; raw: folder of the stage download."""
+    path = raw / TABLE
+    return frozenset(pd.read_csv(path, dtype=str, keep_default_na=False)["file"] if path.exists() else ())
+
+
 def drop_duplicates(
-    items: pd.DataFrame, verdicts: pd.DataFrame, key: str, what: str, given_test: GivenTest | None = None
+    items: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    key: str,
+    what: str,
+    given_test: GivenTest | None = None,
+    corrected: Collection[str] = (),
 ) -> None:
     """Of the same items keep the first name, or none if their labels differ, in place.
 
-    An item of a given test set wins: other copies of it are dropped, whatever their label.
+    An item of a given test set wins: other copies of it are dropped, whatever their label. So does, among the other
+    ones, an item whose label was corrected: who corrects the one that was kept does not see its copies.
 
     Args:
         items: Columns `name`, `label` and `key`, sorted by name.
@@ -45,6 +59,7 @@ def drop_duplicates(
         key: Column that is equal for the same items.
         what: What is the same then, for the detail.
         given_test: From names to whether each is of the given test set; None: there is none.
+        corrected: Names of the items whose label was corrected.
 
     Raises:
         UserError: If no item that is left is of the given test set, or all are.
@@ -58,13 +73,16 @@ def drop_duplicates(
         verdicts.loc[copies.index, "detail"] = f"same {what} as the given test item " + copies[key].map(first)
         kept = kept.drop(copies.index)
     for _, same in kept[kept.duplicated(key, keep=False)].groupby(key, sort=False):
-        if same["label"].nunique(dropna=False) > 1:
-            labels = ", ".join(sorted(same["label"].fillna("none").unique()))
+        right = same[same["name"].isin(corrected)]
+        right = same if right.empty else right
+        if right["label"].nunique(dropna=False) > 1:
+            labels = ", ".join(sorted(right["label"].fillna("none").unique()))
             verdicts.loc[same.index, "reason"] = "ambiguous"
             verdicts.loc[same.index, "detail"] = f"same {what} under several labels: {labels}"
         else:
-            verdicts.loc[same.index[1:], "reason"] = "duplicate"
-            verdicts.loc[same.index[1:], "detail"] = f"same {what} as {same['name'].iloc[0]}"
+            others = same.index.drop(right.index[0])
+            verdicts.loc[others, "reason"] = "duplicate"
+            verdicts.loc[others, "detail"] = f"same {what} as {right['name'].iloc[0]}"
 
 
 def count_classes(items: pd.DataFrame, kept: "pd.Series[bool]", classes: Collection[str] | None) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from lamina.data.given_test import given_test, read_metadata
 from lamina.data.pixels import ConvertConfig
 from lamina.data.preparation import MEMO, prepare, read_thumbnails
 from lamina.data.sources.config import SourceConfig
-from lamina.data.verdicts import describe_losses
+from lamina.data.verdicts import describe_losses, read_corrected
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.maths.splits import SplitConfig
@@ -175,6 +175,7 @@ def main() -> None:
         boxed=config.isolate == "box",
         celled=config.isolate == "cell" and config.no_cell == "drop",
         given_test=given_test(section(params, "split", SplitConfig), read_metadata(raw)),
+        corrected=read_corrected(raw),
     )
     print(filter_pictures(rules, config, raw, Path("data/filtered"), memo=MEMO))
 

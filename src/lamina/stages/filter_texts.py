@@ -14,7 +14,7 @@ from lamina.data.given_test import given_test, read_metadata
 from lamina.data.sources.config import SourceConfig
 from lamina.data.text_filters import REMEDIES, TextFilterConfig, TextRules, describe_text, judge_texts
 from lamina.data.texts import SCHEMA, TEXTS, decode
-from lamina.data.verdicts import describe_losses
+from lamina.data.verdicts import describe_losses, read_corrected
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.maths.splits import SplitConfig
@@ -140,6 +140,7 @@ def main() -> None:
         labeled=source.labels != "none",
         classes=source.classes,
         given_test=given_test(section(params, "split", SplitConfig), read_metadata(raw)),
+        corrected=read_corrected(raw),
     )
     print(filter_texts(rules, raw, Path("data/filtered"), Path("data/texts")))
 
