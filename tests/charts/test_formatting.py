@@ -36,5 +36,5 @@ def test_durations_are_rounded_to_what_people_compare(seconds: float, written: s
 def test_rates_and_their_differences() -> None:
     assert percent(0.8768) == f"87.7{BLANK}%"
     assert percent(-0.15) == f"{MINUS}15.0{BLANK}%"
-    assert (points(0.034), points(-0.034, 0)) == ("+3.4", f"{MINUS}3")
+    assert (points(0.034), points(-0.034, 0), points(-0.0)) == ("+3.4", f"{MINUS}3", "+0.0")
     assert span((0.5, 12.0)) == "0.500 to 12.0"

@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from finished import finished_record, run_settings, write_params
 from lamina.commands import card
+from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import write_json
 from pages import write_pictures
@@ -241,3 +242,15 @@ def test_the_card_of_the_data_speaks_of_brackets_only_where_it_has_some(
     text = made(capsys, system, "--data")[1]
     assert "\n\nWhole origins are in one fold" in text
     assert "In brackets" not in text
+
+
+def test_the_card_of_the_data_says_that_labels_were_corrected(system: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_pictures(system, side=32)
+    assert "- Labels are those of the source. Nobody has checked them." in made(capsys, system, "--data")[1]
+    (system / "data/raw").mkdir()
+    (system / "data/raw/_corrected.csv").write_text("file,given,label\na.png,x,y\nb.png,x,y\n")
+    params = read_params(system)
+    write_json(system / "params.yaml", params | {"source": params["source"] | {"corrections": "fixed.csv"}})
+    text = made(capsys, system, "--data")[1]
+    assert "| labels that replace some of them | fixed.csv |" in text
+    assert "- Labels are those of the source, but 2 that `fixed.csv` corrected; `data/raw/_corrected.csv` names" in text

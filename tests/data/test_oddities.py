@@ -56,6 +56,12 @@ def test_an_unusual_file_is_odd_for_its_reason(column: str, value: float, reason
     assert "usual" in found.loc[3, "detail"]
 
 
+def test_the_usual_side_of_large_pictures_is_written_out() -> None:
+    sides = np.full(60, 1024.0)
+    sides[3] = 300
+    assert find_oddities(measured(usual(), side=sides)).loc[3, "detail"] == "side 300 px, usual 1024"
+
+
 def test_pictures_that_differ_a_little_where_all_others_are_alike_are_not_odd() -> None:
     sizes = np.full(60, 100.0)
     sizes[3] = 103

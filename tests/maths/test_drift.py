@@ -205,10 +205,30 @@ def test_a_renamed_class_has_drifted_however_small_the_sample_is() -> None:
     renamed = delivery(classes={"copper beech": 14, "oak": 44, "yew": 2})
     found = row(movements(accepted, renamed, 0.5), "classes")
     assert found.too_far
-    assert (found.accepted, found.now) == ("pictures or texts of 'beech'", "none now, but new: 'copper beech'")
+    assert (found.accepted, found.now) == ("pictures or texts of 'beech'", "none, but the new 'copper beech'")
     rare_one_missing = delivery(classes={"beech": 14, "oak": 46})
     assert not row(movements(accepted, rare_one_missing, 0.5), "classes").too_far, "chance"
     assert not row(movements(accepted, renamed, 1.0), "classes").too_far, "switched off"
+
+
+@pytest.mark.parametrize(
+    ("values", "accepted", "now"),
+    [
+        (np.full(60, 32.0), "32", "32"),
+        (np.repeat([32.0, 48.0], 30), "32 to 32", "32 to 48"),
+        (np.repeat([32.0, 48.0], [59, 1]), "32 to 32", "32 to 48"),
+        (np.repeat([32.0, 12_345.0], [1, 59]), "32", "12345"),
+    ],
+    ids=["the same", "half of them", "one of them", "the median"],
+)
+def test_what_moved_is_shown_where_medians_do_not_tell(values: np.ndarray, accepted: str, now: str) -> None:
+    sample = Sample(pictures=60, independent=60)
+    before, after = (
+        measure({"size": sizes}, delivered=sample, kept=sample, classes={}, rejected={})
+        for sizes in (np.full(60, 32.0), values)
+    )
+    (found,) = movements(before.profile, after, 0.2)
+    assert (found.accepted, found.now) == (accepted, now)
 
 
 def test_everything_may_move_where_drift_is_1() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 
 from browser import QUIET, chromium
 from finished import run_settings, write_params
+from lamina.charts.chapter import render
 from lamina.data.rows import Folders
 from lamina.report import map as drawing
 from lamina.report.data_files import read_pictures
-from lamina.report.inspection import best_predictions, learned_columns, read_inspection, script_digest
+from lamina.report.inspection import VARIANTS, best_predictions, learned_columns, read_inspection, script_digest
 from lamina.stages.inspect import inspect_pictures
 from lamina.tasks.registry import TASKS
 from pages import page_of, words, write_classifier, write_colorizer, write_pictures
@@ -69,6 +71,15 @@ def test_suspects_and_odd_pictures_are_named(system: Path, page: str) -> None:
     assert set(re.findall(r'alt="(Contact sheet: (?:pictures with doubtful|odd)[^"]*)', page)) == {
         "Contact sheet: pictures with doubtful labels", "Contact sheet: odd pictures with the reason"
     }  # fmt: skip
+
+
+def test_classes_that_were_not_judged_are_named(system: Path) -> None:
+    found = read_inspection(system)
+    assert found is not None
+    few = replace(found, summary=found.summary.model_copy(update={"left_out": {"rare": 2}}))
+    values = {"listed": 1, "variants": VARIANTS, "map": None, "script": ""}
+    text = words(str(render("lamina.report", "inspection.html.jinja", found=few, **values)))
+    assert "to that name. Not judged, since they come from too few origins: rare." in text
 
 
 def test_the_map_shows_every_picture_without_a_script(system: Path, page: str) -> None:

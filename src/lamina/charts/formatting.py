@@ -21,7 +21,7 @@ def interval(interval: Sequence[float]) -> str:
 
 def points(rate: float, digits: int = 1) -> str:
     """Return a difference of rates in percentage points, always with its sign."""
-    return f"{100 * rate:+.{digits}f}".replace("-", MINUS)
+    return f"{0 + 100 * rate:+.{digits}f}".replace("-", MINUS)
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from lamina.charts.formatting import number
 from lamina.commands.markdown import escaped, front_matter, table
 from lamina.config import read_params, section
 from lamina.data.sources.config import SourceConfig
+from lamina.data.verdicts import read_corrected
 from lamina.files import read_json
 from lamina.maths.splits import FOLDS
 from lamina.report.data_files import Pictures, Texts, read_pictures, read_texts
@@ -71,7 +72,7 @@ def data_card(system: Path, license_id: str = "unknown") -> str:
         "## Leaks",
         _leaks(data),
         "## Limits",
-        _limits(data),
+        _limits(data, source, len(read_corrected(system / "data" / "raw"))),
     ]
     kind = "text" if isinstance(data, Texts) else "image"
     head = {
@@ -108,6 +109,7 @@ def _source(system: Path, source: SourceConfig) -> str:
         "SHA-256 of the list of its files": source.members,
         "digest of its files": _digest(digest),
         "labels": source.labels,
+        "labels that replace some of them": source.corrections,
         "metadata of each": source.metadata,
         "boxes": source.boxes,
         "digest of what is learned from": read_json(index)["digest"] if index.exists() else None,
@@ -172,9 +174,16 @@ def _leaks(data: Pictures | Texts) -> str:
     return "\n".join(lines)
 
 
-def _limits(data: Pictures | Texts) -> str:
-    return (
+def _limits(data: Pictures | Texts, source: SourceConfig, corrected: int) -> str:
+    lines = [
         f"- Counts and digests are measured; where the {data.noun}s were taken, by whom, and with whose consent, is "
-        "not known to lamina: add it here.\n"
-        "- Labels are those of the source. Nobody has checked them."
-    )
+        "not known to lamina: add it here."
+    ]
+    if corrected:
+        lines.append(
+            f"- Labels are those of the source, but {corrected:,} that `{source.corrections}` corrected; "
+            "`data/raw/_corrected.csv` names them. Nobody has checked the others."
+        )
+    elif source.labels != "none":
+        lines.append("- Labels are those of the source. Nobody has checked them.")
+    return "\n".join(lines)

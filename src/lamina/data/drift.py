@@ -3,7 +3,7 @@
 `DataProfile` stores quantiles and counts only: no pictures and no names.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args
@@ -187,8 +187,8 @@ class Movement:
 def movements(accepted: DataProfile, delivery: Delivery, drift: float) -> list[Movement]:
     """Compare a delivery with the accepted one.
 
-    Quantities show their medians, classes the class whose share changed most. Classes are compared only if both
-    deliveries have labels. A class that is gone, which chance does not explain, is too far unless `drift` is 1; a
+    Quantities show their medians (`_shown`), classes the class whose share changed most. Classes are compared only if
+    both deliveries have labels. A class that is gone, which chance does not explain, is too far unless `drift` is 1; a
     reason that one delivery lacks counts as 0.
 
     Args:
@@ -207,18 +207,33 @@ def movements(accepted: DataProfile, delivery: Delivery, drift: float) -> list[M
 
 def _quantities(accepted: DataProfile, delivery: Delivery, drift: float) -> list[Movement]:
     bound = drift + kolmogorov_noise(accepted.kept.independent, delivery.profile.kept.independent)
-    middle = STEPS // 2
     return [
         _movement(
             quantity,
-            f"{accepted.quantiles[quantity][middle]:.4g}",
-            f"{delivery.profile.quantiles[quantity][middle]:.4g}",
+            *_shown(accepted.quantiles[quantity], delivery.profile.quantiles[quantity]),
             kolmogorov(accepted.quantiles[quantity], delivery.values[quantity]),
             bound,
         )
         for quantity in delivery.values
         if quantity in accepted.quantiles
     ]
+
+
+def _shown(accepted: Sequence[float], now: Sequence[float]) -> tuple[str, str]:
+    """Return two lists of quantiles as text: their medians, or the first ranges that differ where medians are the same.
+
+    Of pictures of which half have another size, the medians may be the same. The ranges are those of the middle 90 %,
+    and of all.
+    """
+    medians, *ranges = (
+        (_in_words(accepted, places), _in_words(now, places)) for places in ([STEPS // 2], [1, -2], [0, -1])
+    )
+    return next((one for one in (medians, *ranges) if one[0] != one[1]), medians)
+
+
+def _in_words(quantiles: Sequence[float], places: Sequence[int]) -> str:
+    found = [quantiles[place] for place in places]
+    return " to ".join(f"{value:.4g}" if abs(value) < 10_000 else f"{value:.0f}" for value in found)
 
 
 def _classes(accepted: DataProfile, now: DataProfile, drift: float) -> Movement:
@@ -233,7 +248,7 @@ def _classes(accepted: DataProfile, now: DataProfile, drift: float) -> Movement:
     gone = [name for name, (old, new) in shares.items() if not new and not may_miss(old, now.kept.independent)]
     if gone:  # renamed, or lost: no drift explains that
         added = [name for name, (old, _) in shares.items() if not old]
-        became = f"none now{f', but new: {some(added)}' if added else ''}"
+        became = f"none{f', but the new {some(added)}' if added else ''}"
         return _movement("classes", f"pictures or texts of {some(gone)}", became, max(moved, 0.0001), float(drift == 1))
     most = max(shares, key=lambda name: abs(shares[name][0] - shares[name][1]))
     old, new = (f"{most} {100 * share:.3g} %" for share in shares[most])

@@ -108,11 +108,16 @@ def find_oddities(measured: pd.DataFrame) -> pd.DataFrame:
                 TRAITS[name].high if value > 0 else TRAITS[name].low for name, value in zip(names, odd, strict=True)
             ],
             "detail": [
-                f"{TRAITS[name].text.format(measured[name].iloc[row])}, usual {measured[name].median():.3g}"
+                f"{TRAITS[name].text.format(measured[name].iloc[row])}, usual {_short(measured[name].median())}"
                 for row, name in zip(rows, names, strict=True)
             ],
         }
     )
+
+
+def _short(value: float) -> str:
+    """Return a number with three significant digits, or all digits before the point."""
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def _spreads(values: Floats, trait: Trait) -> Floats:

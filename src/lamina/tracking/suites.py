@@ -129,8 +129,9 @@ def drift_suite(items: str, quantities: str) -> Suite:
     return Suite(
         table="drift",
         about="These data and the accepted ones (baselines/data.json), one row a quantity. accepted, now: medians over "
-        f"the kept {items}; of the classes, the one whose share changed most; of a reason to reject, its share. moved: "
-        f"the share of the {items} that have moved. bound: validate.drift plus the effect of chance in samples of this "
+        f"the kept {items}, or a range (of the middle 90 %, or of all) where medians are the same; of the classes, the "
+        f"one whose share changed most; of a reason to reject, its share. moved: the share of the {items} that have "
+        f"moved. bound: validate.drift plus the effect of chance in samples of this "
         f"size, {items} of one origin counting as one. {quantities}",
         key="quantity",
         shown=("quantity", "accepted", "now", "moved", "bound"),
