@@ -73,6 +73,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert np.mean(held) > 0.85
 
 
+@pytest.mark.parametrize("pictures", [1, 6], ids=["one picture", "six pictures"])
+def test_the_average_precision_of_few_pictures_is_in_the_middle_of_its_interval(pictures: int) -> None:
+    """Resamples hold pictures twice, which must not find each other."""
+    random, classes, origins = np.random.default_rng(3), 40, 5  # of each class
+    label = np.repeat(np.arange(classes), origins)
+    shares = np.exp(random.normal(size=(len(label), classes)) + 1.5 * np.eye(classes)[label])
+    shares /= shares.sum(axis=1, keepdims=True)
+    rows = np.repeat(np.arange(len(label)), pictures)
+    found = further_scores(shares[rows], label[rows], rows)["average_precision"]
+    low, high = found["interval"]
+    assert 0.4 < (found["value"] - low) / (high - low) < 0.6
+
+
 def test_the_width_depends_on_the_origins_and_not_on_their_pictures() -> None:
     shares, label = drawn(30, 3, 5)
     once = further_scores(shares, label, np.arange(30))

@@ -60,8 +60,8 @@ def further_scores(probabilities: ArrayLike, label: ArrayLike, origin: ArrayLike
     """
     predicted, truth, group = checked(probabilities, label, origin)
     origins = int(group.max()) + 1
-    values = _measured(predicted, truth, np.ones((1, len(truth))))
-    samples = [_measured(predicted, truth, drawn) for drawn in resampled(group, predicted.shape[1], seed)]
+    values = _measured(predicted, truth, group, np.ones((1, len(truth))))
+    samples = [_measured(predicted, truth, group, drawn) for drawn in resampled(group, predicted.shape[1], seed)]
     return {
         name: {
             "value": float(value),
@@ -119,11 +119,11 @@ def _interval(name: str, value: float, samples: Floats, origins: int) -> list[fl
     return sorted([best, perfect])
 
 
-def _measured(predicted: Floats, truth: Integers, weights: Floats) -> dict[str, Floats]:
+def _measured(predicted: Floats, truth: Integers, group: Integers, weights: Floats) -> dict[str, Floats]:
     """Compute all scores for (m, n) weights of the pictures; (m,) each, not a number where there is none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ranked = np.array(
-            [ranked_scores(predicted[:, place], truth == place, weights) for place in range(predicted.shape[1])]
+            [ranked_scores(predicted[:, place], truth == place, group, weights) for place in range(predicted.shape[1])]
         )
         given, wrong = _by_confidence(predicted, truth, weights)
         steps = np.diff(given, axis=1, prepend=0)
@@ -133,13 +133,20 @@ def _measured(predicted: Floats, truth: Integers, weights: Floats) -> dict[str, 
         return curves | _agreement(predicted.argmax(axis=1), truth, weights, predicted.shape[1]) | {"aurc": aurc}
 
 
-def ranked_scores(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> tuple[Floats, Floats]:
+def ranked_scores(
+    score: Floats, positive: NDArray[np.bool_], group: Integers, weights: Floats
+) -> tuple[Floats, Floats]:
     """Compute the area under the ROC curve and the average precision of one class against the rest.
+
+    The precision at a picture of the class is that of all pictures with as high a score: of its own origin once, of
+    others by their weights. Where a resample draws an origin twice, it would else find each picture next to a copy of
+    itself, and its precision would be too high: the more so, the fewer pictures a class has.
 
     Args:
         score: (n,) of the class, 0 or more.
         positive: (n,) whether a picture is of the class.
-        weights: (m, n) of the pictures.
+        group: (n,) number of each picture's origin.
+        weights: (m, n) of the pictures, the same for all of an origin.
 
     Returns:
         (m,) each; not a number without pictures of the class or of the rest.
@@ -150,10 +157,24 @@ def ranked_scores(score: Floats, positive: NDArray[np.bool_], weights: Floats) -
     misses = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
     positives, negatives = hits.sum(axis=1), misses.sum(axis=1)
     below = misses.cumsum(axis=1) - misses / 2
-    found, named = (part[:, ::-1].cumsum(axis=1)[:, ::-1] for part in (hits, hits + misses))
-    precision = found / np.maximum(named, 1)
+    level = np.empty(len(order), np.intp)
+    level[order] = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+    found, named = (part[:, ::-1].cumsum(axis=1)[:, ::-1][:, level[positive]] for part in (hits, hits + misses))
+    again = weights[:, positive] - 1  # how often its origin was drawn once more
+    found -= again * _as_high(level, group, positive, positive)
+    named -= again * _as_high(level, group, positive, np.ones_like(positive))
     both = np.where(negatives > 0, positives, np.nan)  # without the rest, no class is easy or hard to find
-    return (below * hits).sum(axis=1) / (positives * negatives), (precision * hits).sum(axis=1) / both
+    precision = (found / named * weights[:, positive]).sum(axis=1) / both
+    return (below * hits).sum(axis=1) / (positives * negatives), precision
+
+
+def _as_high(level: Integers, group: Integers, some: NDArray[np.bool_], others: NDArray[np.bool_]) -> Integers:
+    """Count for some pictures the others of the same origin whose level is as high."""
+    width = int(level.max()) + 1
+    place = group * width + level
+    sorted_others = np.sort(place[others])
+    count: Integers = sorted_others.searchsorted((group[some] + 1) * width) - sorted_others.searchsorted(place[some])
+    return count
 
 
 def _by_confidence(predicted: Floats, truth: Integers, weights: Floats) -> tuple[Floats, Floats]:

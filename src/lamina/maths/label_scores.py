@@ -16,6 +16,7 @@ ROUNDS: Final = 10
 ROUNDING: Final = 1e-12
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 
@@ -124,8 +125,8 @@ def label_scores(
     origins, group = np.unique(np.asarray(origin, dtype=object), return_inverse=True)
     each, exact, right = f1_of_each(true, named), (true == named).all(axis=1), (true == named).mean(axis=1)
     usual = np.broadcast_to(true.mean(axis=0) >= 0.5, true.shape)
-    values = _rates(shares, true, named, np.ones((1, len(true))))
-    samples = [_rates(shares, true, named, drawn) for drawn in resampled(group, true.shape[1], seed)]
+    values = _rates(shares, true, named, group, np.ones((1, len(true))))
+    samples = [_rates(shares, true, named, group, drawn) for drawn in resampled(group, true.shape[1], seed)]
     ranges = {name: np.concatenate([one[name] for one in samples]) for name in values}
     further = {
         name: {"value": float(value), "interval": _bootstrapped(float(value), ranges[name], len(origins))}
@@ -147,10 +148,10 @@ def label_scores(
     }
 
 
-def _rates(shares: Floats, true: Flags, named: Flags, weights: Floats) -> dict[str, Floats]:
+def _rates(shares: Floats, true: Flags, named: Flags, group: Integers, weights: Floats) -> dict[str, Floats]:
     """Compute the scores that are no means over pictures, for (m, n) weights of the pictures."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ranked = np.array([ranked_scores(shares[:, at], true[:, at], weights) for at in range(true.shape[1])])
+        ranked = np.array([ranked_scores(shares[:, at], true[:, at], group, weights) for at in range(true.shape[1])])
         both, count = weights @ (true & named), weights @ (true.astype(np.float64) + named)
         occurring = np.where(weights @ true > 0, 2 * both / count, np.nan)
         return {
@@ -165,11 +166,11 @@ def _per_label(
     shares: Floats, true: Flags, named: Flags, thresholds: ArrayLike, names: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     found = {}
-    one = np.ones((1, len(true)))
+    each, one = np.arange(len(true)), np.ones((1, len(true)))
     for at, (name, threshold) in enumerate(zip(names, np.asarray(thresholds, np.float64), strict=True)):
         hits, positives, given = (int(part[:, at].sum()) for part in (true & named, true, named))
         with np.errstate(divide="ignore", invalid="ignore"):
-            area, precision = (float(value[0]) for value in ranked_scores(shares[:, at], true[:, at], one))
+            area, precision = (float(value[0]) for value in ranked_scores(shares[:, at], true[:, at], each, one))
         found[name] = {
             "n": positives,
             "threshold": float(threshold),
