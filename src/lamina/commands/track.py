@@ -7,7 +7,7 @@ from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.progress import progress
 from lamina.results.champion import Champion, read_champion
-from lamina.results.evaluated import require_evaluated
+from lamina.results.evaluated import are_scores_earlier, require_evaluated
 from lamina.results.folders import results_folder
 from lamina.stages.entry import USER_ERROR
 from lamina.tasks.ensembles import result_tasks
@@ -21,7 +21,7 @@ def run(arguments: Namespace) -> int:
     """Bring MLflow up to date; print one line for each run and ensemble of `params.yaml`, and one for the champion.
 
     Returns:
-        0; 2 if files of a run are missing or broken, and the others are tracked all the same.
+        0; 2 if files of a run are missing, broken or, as its assessment, of an earlier training; others are tracked.
 
     Raises:
         UserError: If the store cannot be used.
@@ -30,9 +30,9 @@ def run(arguments: Namespace) -> int:
     names = list(result_tasks(read_params(system)))
     width, code = max(map(len, names), default=0), 0
     for name in progress(names, what="tracking", unit="runs"):
-        said, is_whole = _track(system, name)
+        said, is_usable = _track(system, name)
         print(f"{name:<{width}}  {said}", flush=True)
-        code = code if is_whole else USER_ERROR
+        code = code if is_usable else USER_ERROR
     if champion := read_champion(system):
         print(f"champion {champion.run}: {_register(system, champion)}")
     return code
@@ -51,7 +51,7 @@ def _register(system: Path, champion: Champion) -> str:
 
 
 def _track(system: Path, name: str) -> tuple[str, bool]:
-    """Bring a run to MLflow; return what to say of it, and whether all of its files can be read."""
+    """Bring a run to MLflow; return what to say of it, and whether its files can be used, once it is evaluated."""
     folder = results_folder(system, name)
     if not (folder / "record.json").exists():
         return "not trained yet", True
@@ -59,13 +59,13 @@ def _track(system: Path, name: str) -> tuple[str, bool]:
         return "not evaluated yet", True
     from lamina.tracking.records import read_tracked  # pandas takes long to import
 
-    is_whole = False
+    is_earlier = False
     try:
-        read_tracked(system, name)
-        is_whole = True
+        is_earlier = are_scores_earlier(folder)
         require_evaluated(folder)
+        read_tracked(system, name)
     except UserError as error:
-        return f"not tracked: {error}", is_whole
+        return f"not tracked: {error}", is_earlier
     # MLflow takes seconds to import, and is not needed if nothing was trained
     from lamina.tracking.sync import sync
 

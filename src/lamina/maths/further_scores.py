@@ -169,7 +169,7 @@ def ranked_scores(
 
 
 def _as_high(level: Integers, group: Integers, some: NDArray[np.bool_], others: NDArray[np.bool_]) -> Integers:
-    """Count for some pictures the others of the same origin whose level is as high."""
+    """Count, for each of some pictures, those among `others` of its origin, itself included, whose level is as high."""
     width = int(level.max()) + 1
     place = group * width + level
     sorted_others = np.sort(place[others])
