@@ -22,9 +22,8 @@ from lamina.data.rows import Folders, open_rows
 from lamina.errors import UserError
 from lamina.inputs.index import read_split
 from lamina.maths.further_scores import further_scores
-from lamina.models.inference import inference
+from lamina.models.divided import Divided
 from lamina.models.loading import load_model
-from lamina.models.penultimate import Penultimate
 from lamina.results.folders import results_folder
 from lamina.results.record import read_record
 from lamina.results.uncertainty import find_judge
@@ -41,8 +40,8 @@ def known_pictures(system: Path, run: str, most: int) -> pd.DataFrame:
     split = read_split(folders)
     rows = split[split["fold"] == "test"].sort_values("id").head(most)
     pixels = open_rows(rows, folders).read(np.arange(len(rows)))
-    model = load_model(folder / "model.keras")
-    distance, shares = judge.distances(Penultimate(model)(pixels)), inference(model)(pixels)
+    shares, features = Divided(load_model(folder / "model.keras")).outputs_and_features(pixels)
+    distance = judge.distances(features)
     limit = judge.known.neighborhood.limit
     return pd.DataFrame(
         {"origin": rows["origin"], "distance": distance, "doubt": 1 - shares.max(axis=1), "outlier": distance > limit}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lamina.models.averaging import average, members_of
+from lamina.models.divided import Divided
 from lamina.models.loading import load_model
 from lamina.models.networks import build_network
 from lamina.models.saliency import Saliency
@@ -60,18 +61,18 @@ def test_a_saved_ensemble_knows_its_members_in_their_order(loaded: Any) -> None:
 
 
 def test_saliency_is_the_mean_of_that_of_the_members(loaded: Any) -> None:
-    saliency = Saliency(loaded)
-    np.testing.assert_allclose(saliency.answers(pictures()), loaded(pictures()).numpy(), atol=1e-6)
-    each = [Saliency(one).shares(pictures(), WHICH) for one in (network(1), network(2), network(3))]
-    np.testing.assert_allclose(saliency.shares(pictures(), WHICH), np.mean(each, axis=0), atol=1e-6)
+    divided = Divided(loaded)
+    np.testing.assert_allclose(divided.outputs(pictures()), loaded(pictures()).numpy(), atol=1e-6)
+    each = [Saliency(Divided(one)).shares(pictures(), WHICH) for one in (network(1), network(2), network(3))]
+    np.testing.assert_allclose(Saliency(divided).shares(pictures(), WHICH), np.mean(each, axis=0), atol=1e-6)
 
 
 def test_saliency_of_other_resolutions_is_summed_over_places() -> None:
     """A network with one place in its last map: the other's places are added up."""
     coarse, fine = build_network("small_cnn", SIZE, 3, dropout=0.2, seed=1), flat_network()
-    maps = [Saliency(one).shares(pictures(), WHICH) for one in (coarse, fine)]
+    maps = [Saliency(Divided(one)).shares(pictures(), WHICH) for one in (coarse, fine)]
     assert maps[0].shape[2:] < maps[1].shape[2:]
-    found = Saliency(average({"coarse": coarse, "fine": fine})).shares(pictures(), WHICH)
+    found = Saliency(Divided(average({"coarse": coarse, "fine": fine}))).shares(pictures(), WHICH)
     assert found.shape == maps[0].shape
     np.testing.assert_allclose(found.sum((2, 3)), np.mean([one.sum((2, 3)) for one in maps], axis=0), atol=1e-5)
 

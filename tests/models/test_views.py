@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lamina.models.divided import Divided
 from lamina.models.loading import load_model
 from lamina.models.networks import build_network
 from lamina.models.saliency import Saliency
@@ -68,9 +69,9 @@ def test_one_view_changes_nothing() -> None:
 
 def test_a_saved_model_with_views_explains_the_picture_as_it_is(tmp_path: Path) -> None:
     one = network()
-    expected = Saliency(one).shares(pictures(), np.array([[0, 1]] * 3))
+    expected = Saliency(Divided(one)).shares(pictures(), np.array([[0, 1]] * 3))
     save_model(with_views(one, 8), tmp_path / "model.keras")
     loaded = load_model(tmp_path / "model.keras")
-    found = Saliency(loaded)
-    np.testing.assert_allclose(found.answers(pictures()), loaded(pictures()).numpy(), atol=1e-5)
-    np.testing.assert_allclose(found.shares(pictures(), np.array([[0, 1]] * 3)), expected, atol=1e-5)
+    divided = Divided(loaded)
+    np.testing.assert_allclose(divided.outputs(pictures()), loaded(pictures()).numpy(), atol=1e-5)
+    np.testing.assert_allclose(Saliency(divided).shares(pictures(), np.array([[0, 1]] * 3)), expected, atol=1e-5)

@@ -18,8 +18,8 @@ from lamina.commands import explain, export, gate, predict
 from lamina.data.rows import open_rows
 from lamina.errors import UserError
 from lamina.files import write_json
+from lamina.models.divided import Divided
 from lamina.models.loading import load_model
-from lamina.models.penultimate import Penultimate
 from lamina.results.assessment import Assessment
 from lamina.results.champion import read_champion
 from lamina.results.record import read_record
@@ -249,10 +249,10 @@ def test_an_ensemble_has_features_of_its_own_and_says_its_doubt(system: Path, pi
     judge = find_judge(system / "ensembles/both", read_record(system / "ensembles/both").key)
     assert judge
     assert judge.known.neighborhood
-    features = Penultimate(load_model(system / "ensembles/both/model.keras"))
+    network = Divided(load_model(system / "ensembles/both/model.keras"))
     pixels = open_rows(pd.read_parquet(system / "data/split/manifest.parquet"), folders_of(system)).read(np.arange(3))
-    joined = features(pixels)
-    each = [Penultimate(load_model(system / "models" / name / "model.keras"))(pixels) for name in MEMBERS]
+    joined = network.features(pixels)
+    each = [Divided(load_model(system / "models" / name / "model.keras")).features(pixels) for name in MEMBERS]
     np.testing.assert_allclose(joined, np.hstack(each) / np.sqrt(2), atol=1e-5)
 
 

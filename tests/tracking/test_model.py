@@ -96,8 +96,8 @@ def test_a_classifier_loads_from_run_and_model_and_predicts_as_its_network(
 def test_answers_are_served_with_the_doubt_that_predict_gives_them(
     system: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from lamina.models.divided import Divided
     from lamina.models.keras_runtime import keras
-    from lamina.models.penultimate import Penultimate
     from lamina.tasks.classify.answers import ClassAnswers
     from lamina.tasks.wish import Wish
 
@@ -113,7 +113,7 @@ def test_answers_are_served_with_the_doubt_that_predict_gives_them(
     found = served.predict(pictures(8))
     answers = ClassAnswers(folder, class_record(), Wish())
     assert answers.judge
-    distance = answers.judge.distances(Penultimate(network)(pictures(8)))
+    distance = answers.judge.distances(Divided(network).features(pictures(8)))
     for row, one in zip(
         found.to_dict("records"), answers.given(network.predict(pictures(8), verbose=0), distance), strict=True
     ):

@@ -57,11 +57,13 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
     if out.resolve() in {path.resolve().parent for path in pictures}:
         raise UserError(f"{out}: holds pictures that are explained, and sheets have their names; give another --out")
     learned = with_depth(read_learned(system, name, TASKS), pictures)
+    from lamina.models.divided import Divided
     from lamina.models.loading import load_model
     from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import classes_sheet
 
-    saliency = explainer(load_model(learned.model))
+    network = Divided(load_model(learned.model))
+    saliency = explainer(network)
     names = sheet_names(pictures)
     errors: dict[Path, str] = {}
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
@@ -70,7 +72,7 @@ def explain(system: Path, name: str, pictures: Sequence[Path], out: Path) -> dic
         errors |= unread
         if not pixels:
             continue
-        shares = saliency.answers(np.stack(list(pixels.values())))
+        shares = network.outputs(np.stack(list(pixels.values())))
         for (path, square), share in zip(pixels.items(), shares, strict=True):
             with staged(out / names[path]) as part:
                 classes_sheet(saliency, square, share, learned.record.classes).save(part)

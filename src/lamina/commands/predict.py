@@ -36,8 +36,7 @@ from lamina.tasks.wish import PLAIN, Wish
 from lamina.text import one_line, printable
 
 if TYPE_CHECKING:
-    from lamina.models.inference import Predictor
-    from lamina.models.penultimate import Penultimate
+    from lamina.models.divided import Divided
 
 BATCH = 64
 AHEAD = 256  # pictures that are decoded at once, before the network sees them
@@ -58,19 +57,18 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Networks:
-    """A run's model, its features if they are needed, and what is made of both."""
+class Answerer:
+    """A run's network, and what is made of its outputs and, where they are needed, its features."""
 
-    predictor: "Predictor"
-    features: "Penultimate | None"
+    network: "Divided"
     answers: Answers
 
     def answer(self, pixels: np.ndarray) -> list[dict[str, Any]]:
         """Return the fields of the predictions for pictures, (n, S, S, 3) uint8."""
         judge = self.answers.judge
-        if not (self.features and judge):
-            return self.answers.given(self.predictor(pixels), None)
-        outputs, features = self.features.with_answers(pixels)
+        if not (self.answers.needs_features and judge):
+            return self.answers.given(self.network.outputs(pixels), None)
+        outputs, features = self.network.outputs_and_features(pixels)
         return self.answers.given(outputs, judge.distances(features))
 
 
@@ -177,8 +175,8 @@ def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[P
     prepared = map_in_order(prepare, batches, processes=sum(map(len, parts)) >= MANY)
     with (
         closing(prepared),  # ends the processes also after an error, once nothing reads from them
-        in_background(partial(open_networks, learned.model, answers)) as networks,  # while the first are decoded
-        closing(cast("Generator[_Answered, None, None]", prefetch(_answered(networks, prepared)))) as answered,
+        in_background(partial(open_answerer, learned.model, answers)) as answerer,  # while the first are decoded
+        closing(cast("Generator[_Answered, None, None]", prefetch(_answered(answerer, prepared)))) as answered,
     ):
         sizes = [len(batch) for batch in batches]
         done = progress(zip(batches, answered, strict=True), what="predict", unit="pictures", sizes=sizes)
@@ -187,21 +185,19 @@ def predict_parts(learned: Learned, answers: Answers, parts: Sequence[Sequence[P
 
 
 def _answered(
-    networks: Callable[[], Networks], prepared: Iterable[tuple[RgbPixels | None, dict[Path, str]]]
+    answerer: Callable[[], Answerer], prepared: Iterable[tuple[RgbPixels | None, dict[Path, str]]]
 ) -> Iterator[_Answered]:
     """The answers for the pictures of each batch that have no error, and the errors."""
     for squares, errors in prepared:
-        yield [] if squares is None else networks().answer(squares), errors
+        yield [] if squares is None else answerer().answer(squares), errors
 
 
-def open_networks(model: Path, answers: Answers) -> Networks:
+def open_answerer(model: Path, answers: Answers) -> Answerer:
     """Load a run's model."""
-    from lamina.models.inference import inference
+    from lamina.models.divided import Divided
     from lamina.models.loading import load_model
-    from lamina.models.penultimate import Penultimate
 
-    network = load_model(model)
-    return Networks(inference(network), Penultimate(network) if answers.needs_features else None, answers)
+    return Answerer(Divided(load_model(model)), answers)
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

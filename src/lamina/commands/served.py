@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from lamina.commands.nearest import Nearest, TrainingPictures, embeddings_of
-from lamina.commands.predict import Learned, Networks, NoCellError, open_answers, prepare_one, read_learned
+from lamina.commands.predict import Answerer, Learned, NoCellError, open_answers, prepare_one, read_learned
 from lamina.commands.predict_texts import TextModel, decode_words, read_text_model
 from lamina.config import read_params
 from lamina.data.decoding import largest_value, open_for, upper_bits
@@ -149,34 +149,31 @@ class OfPicture(Served):
         self.training_pictures = "waiting"
 
     def load(self) -> None:
+        from lamina.models.divided import Divided
         from lamina.models.embedding import embedding
-        from lamina.models.inference import inference
         from lamina.models.loading import load_model
-        from lamina.models.penultimate import Penultimate
         from lamina.models.saliency import explainer
 
         network = load_model(self.model)
-        self._predict, self._embed = inference(network), embedding(network)
-        self._networks = Networks(
-            self._predict, Penultimate(network) if self._doubt.needs_features else None, self._doubt
-        )
+        self._divided, self._embed = Divided(network), embedding(network)
+        self._answerer = Answerer(self._divided, self._doubt)
         self._saliency: Any = None
         if self.likeliest:
             with suppress(UserError):  # no feature map
-                self._saliency = explainer(network)
+                self._saliency = explainer(self._divided)
         side = self._learned.convert.size
         blank = np.zeros((1, side, side, 3), np.uint8)
-        self._networks.answer(blank)
+        self._answerer.answer(blank)
         self._embed(blank)
         self._highlighted(blank[0], np.arange(min(self.likeliest, len(self.classes))))
 
     def predict(self, upload: bytes) -> Mapping[str, Any]:
-        (found,) = self._networks.answer(self._square(upload)[None])
+        (found,) = self._answerer.answer(self._square(upload)[None])
         return found
 
     def explain(self, upload: bytes) -> Mapping[str, Any]:
         square = self._square(upload)
-        order = np.argsort(-self._predict(square[None])[0], kind="stable")[: self.likeliest]
+        order = np.argsort(-self._divided.outputs(square[None])[0], kind="stable")[: self.likeliest]
         supports = self._highlighted(square, order)
         near = self._nearest.find(self._embed(square[None])[0], NEIGHBORS) if self._nearest else []
         return {

@@ -4,32 +4,27 @@ Source: Zeiler and Fergus, ECCV 2014, section 4.2.
 """
 
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from lamina.models.inference import inference
+from lamina.models.inference import Predictor
 
 GRID: Final = 7  # places in each direction
 _LEAST: Final = 1e-7  # probability, before its logarithm
 
 
 class Occlusion:
-    """A saved classifier of any kind; the same questions as `lamina.models.saliency.Saliency`.
+    """Explains a classifier of any kind; the same question as `lamina.models.saliency.Saliency`.
 
     Args:
-        model: from (n, S, S, 3) RGB values 0..255 to (n, classes) probabilities.
+        predict: from (n, S, S, 3) RGB values 0..255 to (n, classes) probabilities.
     """
 
     method = "occlusion"
 
-    def __init__(self, model: Any) -> None:
-        self._predict = inference(model)
-
-    def answers(self, pixels: np.ndarray) -> np.ndarray:
-        """Predict pictures, (n, S, S, 3) RGB 0..255; returns (n, classes) probabilities."""
-        probabilities: np.ndarray = self._predict(pixels)
-        return probabilities
+    def __init__(self, predict: Predictor) -> None:
+        self._predict = predict
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Compute how much the log-odds of some classes fall when a place is covered with the picture's mean color.

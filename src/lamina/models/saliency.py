@@ -14,21 +14,19 @@ from typing import Any
 import numpy as np
 
 from lamina.errors import UserError
-from lamina.models.averaging import members_of
-from lamina.models.inference import as_tf_function, tensor_batches
+from lamina.models.divided import Divided, OneView
+from lamina.models.inference import tensor_batches
 from lamina.models.keras_runtime import keras, tf
 from lamina.models.layers import leaves
 from lamina.models.occlusion import Occlusion
 from lamina.models.onnx_layer import OnnxFeatures
-from lamina.models.views import single_view
 
 
 class Saliency:
-    """A saved classifier, or an ensemble of some, each divided at its last feature maps.
+    """Explains a classifier, or an ensemble of some, each divided at its last feature maps.
 
     Args:
-        model: from (n, S, S, 3) RGB values 0..255 to (n, classes) probabilities, of any architecture whose last layer
-            has an activation.
+        divided: of any architecture whose last layer has an activation.
 
     Raises:
         UserError: if the model, or a member of the ensemble, has no feature map.
@@ -36,21 +34,12 @@ class Saliency:
 
     method = "HiResCAM"
 
-    def __init__(self, model: Any) -> None:
-        singles = [single_view(member) for member in members_of(model)]
-        self._divided = [_Divided(single) for single in singles]
-        self._answers = self._divided[0].predict if singles[0] is model else as_tf_function(model)
-
-    def answers(self, pixels: np.ndarray) -> np.ndarray:
-        """Predict pictures.
-
-        Args:
-            pixels: (n, S, S, 3) RGB 0..255.
-
-        Returns:
-            (n, classes) probabilities.
-        """
-        return np.concatenate([tf.nest.flatten(self._answers(batch))[-1].numpy() for batch in tensor_batches(pixels)])
+    def __init__(self, divided: Divided) -> None:
+        for member in divided.members:
+            if member.tail is None:
+                name = member.network.name
+                raise UserError(f"{name}: no layer of this network gives a feature map; it has no saliency")
+        self._members = divided.members
 
     def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
         """Compute how much each place of the last feature maps adds to the logits of some classes.
@@ -64,45 +53,26 @@ class Saliency:
             support the class, negative ones oppose it. The result of a picture depends on it alone. Of an ensemble, the
             mean of its members, at the resolution of the coarsest.
         """
-        found = [divided.shares(pixels, classes) for divided in self._divided]
+        found = [_shares_of(member, pixels, classes) for member in self._members]
         coarsest = min((shares.shape[2:] for shares in found), key=tuple)
         return np.asarray(np.mean([_at(shares, coarsest) for shares in found], axis=0), np.float32)
 
 
-class _Divided:
-    """A classifier of one view, divided at its last feature maps."""
-
-    def __init__(self, single: Any) -> None:
-        inputs, outputs = single.input, {}
-
-        def call(layer: Any, *arguments: Any, **named: Any) -> Any:
-            output = outputs[layer] = layer(*arguments, **named)
-            return output
-
-        # outputs inside a nested network are not part of the outer graph; those of a new call are
-        rebuilt = keras.models.clone_model(single, input_tensors=inputs, clone_function=_same, call_function=call)
-        flat = [keras.tree.flatten(output) for output in outputs.values()]
-        maps = [tensors for tensors in flat if len(tensors[0].shape) == 4]
-        if not maps:
-            raise UserError(f"{single.name}: no layer of this network gives a feature map; it has no saliency")
-        # one function for both: tracing a deep network takes longer than predicting some hundred pictures
-        self.predict = as_tf_function(keras.Model(rebuilt.input, [*maps[-1], rebuilt.output]))
-        self._tail = keras.Model(maps[-1], rebuilt.output)
-
-    def shares(self, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        """Compute the shares of each place; see `Saliency.shares`."""
-        maps = [tensors for batch in tensor_batches(pixels) for tensors in zip(*self.predict(batch)[:-1], strict=True)]
-        with _logits(self._tail):
-            shares = [
-                [_shares(self._tail, [tensor[None] for tensor in tensors], int(number)) for number in row]
-                for tensors, row in zip(maps, classes, strict=True)
-            ]
-        return np.array(shares, np.float32)
-
-
-def explainer(model: Any) -> Saliency | Occlusion:
+def explainer(divided: Divided) -> Saliency | Occlusion:
     """Return what shows the places that support a class: HiResCAM, or occlusion where the backbone has no gradient."""
-    return Occlusion(model) if any(isinstance(layer, OnnxFeatures) for layer in leaves(model)) else Saliency(model)
+    has_gradient = not any(isinstance(layer, OnnxFeatures) for layer in leaves(divided.model))
+    return Saliency(divided) if has_gradient else Occlusion(divided.outputs)
+
+
+def _shares_of(member: OneView, pixels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Shares of each place, of one network; see `Saliency.shares`."""
+    maps = [tensors for batch in tensor_batches(pixels) for tensors in zip(*member(batch)[2:], strict=True)]
+    with _logits(member.tail):
+        shares = [
+            [_shares(member.tail, [tensor[None] for tensor in tensors], int(number)) for number in row]
+            for tensors, row in zip(maps, classes, strict=True)
+        ]
+    return np.array(shares, np.float32)
 
 
 def _shares(tail: Any, maps: list[Any], class_number: int) -> np.ndarray:
@@ -142,7 +112,3 @@ def _logits(model: Any) -> Iterator[None]:
         yield
     finally:
         last.activation = activation
-
-
-def _same(layer: Any) -> Any:
-    return layer

@@ -17,7 +17,7 @@ class Served(PythonModel):
 
     vectorizer: Any = None  # of texts
     judge: Any = None  # of the doubt of answers
-    features: Any = None  # by which pictures unlike those of training are found
+    divided: Any = None  # the network, by whose features pictures unlike those of training are found
 
     def load_context(self, context: PythonModelContext) -> None:
         # the only place where TensorFlow is needed: logging a model is quick without it
@@ -31,11 +31,11 @@ class Served(PythonModel):
 
             self.vectorizer = read_vectorizer(Path(context.artifacts["words"]))
         if "uncertainty" in context.artifacts:
-            from lamina.models.penultimate import Penultimate
+            from lamina.models.divided import Divided
             from lamina.results.uncertainty import Judge
 
             self.judge = Judge(Path(context.artifacts["uncertainty"]), "evaluate")
-            self.features = Penultimate(self.network) if self.judge.known.neighborhood else None
+            self.divided = Divided(self.network) if self.judge.known.neighborhood else None
 
     # without a hint for the input: MLflow takes hints for a schema, and the signature has that already
     def predict(self, context: PythonModelContext, model_input, params: dict[str, Any] | None = None) -> Any:  # type: ignore[no-untyped-def]
@@ -49,8 +49,8 @@ class Served(PythonModel):
         distance = None
         if self.vectorizer:
             found = self._of_texts(model_input)
-        elif self.features:
-            found, features = self.features.with_answers(model_input)
+        elif self.divided:
+            found, features = self.divided.outputs_and_features(model_input)
             distance = self.judge.distances(features)
         else:
             found = self.network.predict(model_input, verbose=0)

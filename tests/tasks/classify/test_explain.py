@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lamina.models.divided import Divided
 from lamina.models.networks import build_network
 from lamina.models.saliency import Saliency
 from lamina.tasks.classify.explain import answers_sheet, classes_sheet, example_predictions, highlighted
@@ -65,8 +66,8 @@ def test_sheets_are_the_same_each_time() -> None:
     model = build_network("small_cnn", SIZE, len(NAMES), dropout=0.5, seed=1)
     table = example_predictions(answers(), NAMES, 3)
     pixels = pictures(len(table))
-    one, two = (answers_sheet(Saliency(model), table, pixels, NAMES) for _ in range(2))
+    one, two = (answers_sheet(Saliency(Divided(model)), table, pixels, NAMES) for _ in range(2))
     assert one.tobytes() == two.tobytes()
-    single = classes_sheet(Saliency(model), pixels[0], np.array([0.2, 0.7, 0.1]), NAMES)
+    single = classes_sheet(Saliency(Divided(model)), pixels[0], np.array([0.2, 0.7, 0.1]), NAMES)
     assert isinstance(single, Image.Image)
     assert single.width > 3 * 160

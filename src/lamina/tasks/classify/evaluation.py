@@ -15,6 +15,7 @@ from lamina.inputs.index import read_split
 from lamina.maths.calibration import calibration
 from lamina.maths.further_scores import further_scores
 from lamina.maths.scores import score
+from lamina.models.divided import Divided
 from lamina.models.loading import load_model
 from lamina.results.record import Record, read_record
 from lamina.results.uncertainty import Uncertainty
@@ -47,9 +48,11 @@ def evaluate(folders: Folders, models: Path) -> tuple[Metrics, pd.DataFrame, dic
     if is_text:
         table, sheets = _words(model, manifest, folders, record)
     else:
-        shares, distance, reference = predict_with_distances(model, split, manifest, folders)
+        is_frozen = record.input.startswith("features/") and not record.settings.get("fine_tune")
+        network, frozen = Divided(model), folders.of_input(record.input) if is_frozen else None
+        shares, distance, reference = predict_with_distances(network, split, manifest, folders, frozen)
         table = predicted_rows(manifest.assign(distance=distance), shares, record.classes)
-        sheets = {"looked_at": looked_at(model, table[table["fold"] == "test"], folders, record.classes)}
+        sheets = {"looked_at": looked_at(network, table[table["fold"] == "test"], folders, record.classes)}
     test, validation = (table[table["fold"] == fold] for fold in ("test", "validation"))
     known = measure_uncertainty(validation, record.classes, record.key)
     write_uncertainty(models, known, validation, record.classes, reference)
@@ -71,14 +74,14 @@ def judge(rows: pd.DataFrame, classes: list[str], known: Uncertainty | None = No
     return JudgedScores.model_validate(scores | (judge_uncertainty(rows, classes, known) if known else {}))
 
 
-def looked_at(model: Any, test: pd.DataFrame, folders: Folders, classes: list[str]) -> Image.Image:
+def looked_at(network: Divided, test: pd.DataFrame, folders: Folders, classes: list[str]) -> Image.Image:
     """Draw what the network looked at in some test pictures. test: of `predicted_rows`."""
     from lamina.models.saliency import explainer
     from lamina.tasks.classify.explain import answers_sheet, example_predictions
 
     chosen = example_predictions(test, classes, SHOWN)
     shown = open_rows(chosen, folders)
-    return answers_sheet(explainer(model), chosen, shown.read(np.arange(len(shown))), classes)
+    return answers_sheet(explainer(network), chosen, shown.read(np.arange(len(shown))), classes)
 
 
 def _words(

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -21,35 +21,44 @@ from lamina.results.uncertainty import Limit, Neighborhood, Uncertainty
 from lamina.tasks.classify.results import PREDICTED
 from lamina.tasks.columns import probability
 
+if TYPE_CHECKING:
+    from lamina.models.divided import Divided
+
 BATCH: Final = 256
 WITHIN: Final = 0.95  # share of the pictures like those of validation that must not be marked
 
 
 def predict_with_distances(
-    model: Any, split: pd.DataFrame, rows: pd.DataFrame, folders: Folders
+    network: "Divided", split: pd.DataFrame, rows: pd.DataFrame, folders: Folders, frozen: Path | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Predict pictures, and compute their distance from those of training by the features of the classifier.
 
     Args:
-        model: from pictures to probabilities.
+        network: from pictures to probabilities.
         split: all rows.
         rows: of the split, of other folds than training.
-        folders: where the pictures lie.
+        folders: where the data lie.
+        frozen: the folder of the features that the network's head learned from, if its backbone is frozen: the network
+            does not see the training pictures again then. None: it does.
 
     Returns:
         (rows, classes) probabilities, the (rows,) distances, and (m, width) float16 features of training pictures.
     """
-    from lamina.models.penultimate import Penultimate
-
-    chosen = pd.concat([reference_rows(split), rows[["id", "label", "copy"]]])
-    pictures = open_rows(chosen, folders)
+    known = reference_rows(split.reset_index(drop=True))
+    shown = rows if frozen else pd.concat([known, rows])
+    pictures = open_rows(shown[["id", "copy"]], folders)
     sizes = [min(BATCH, len(pictures) - start) for start in range(0, len(pictures), BATCH)]
-    answered = map(Penultimate(model).with_answers, pictures.batches(BATCH))
+    answered = map(network.outputs_and_features, pictures.batches(BATCH))
     found = list(progress(answered, what="evaluate", unit="pictures", sizes=sizes))
     shares, features = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    known = len(chosen) - len(rows)
-    reference = features[:known].astype(np.float16)
-    return shares[known:], distances(features[known:], reference), reference
+    first = len(shown) - len(rows)
+    if frozen:
+        learned = np.load(frozen / "features.npy", mmap_mode="r")  # a row for each of the split
+        reference = network.features_of_frozen(learned[known.index])
+    else:
+        reference = features[:first]
+    reference = reference.astype(np.float16)
+    return shares[first:], distances(features[first:], reference), reference
 
 
 def reference_rows(manifest: pd.DataFrame, most: int = REFERENCE) -> pd.DataFrame:
