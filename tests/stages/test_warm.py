@@ -117,6 +117,36 @@ def test_one_server_forks_the_stages_of_a_dvc_and_ends_with_it(system: Path) -> 
     wait_for(lambda: not working_in(system))
 
 
+ENDS = """
+import atexit, os, sys
+from pathlib import Path
+
+class Kept:
+    def __del__(self, make=os.mkdir):
+        make("taken_apart")
+
+def called():
+    print("called at the end")
+    Path("called").touch()
+
+if "lamina.stages.warm" in sys.orig_argv:
+    sys.kept = Kept()  # taken apart with the interpreter
+    os.register_at_fork(after_in_child=lambda: atexit.register(called))
+"""
+
+
+def test_a_worker_calls_what_libraries_registered_and_takes_nothing_apart(system: Path, tmp_path: Path) -> None:
+    (system / "params.yaml").write_text(PARAMS.replace("4000", "60"))
+    (tmp_path / "at_end").mkdir()
+    (tmp_path / "at_end/sitecustomize.py").write_text(ENDS)
+    dvc = start(system, "download", PYTHONPATH=os.pathsep.join([str(tmp_path / "at_end"), *sys.path]))
+    output, _ = dvc.communicate()
+    assert ended(output) == ["download 0"]
+    assert (system / "called").exists()
+    assert "called at the end" in output
+    assert not (system / "taken_apart").exists()
+
+
 def test_a_switch_lets_stages_run_in_the_processes_that_dvc_started(system: Path) -> None:
     dvc = start(system, "download", LAMINA_WARM="0")
     assert worker_of(system, "download") == client_of(system, "download")
