@@ -33,7 +33,8 @@ class Slice:
         mean: Of the scores.
         interval: Its 95 % interval over origins; None with one origin.
         difference: Mean less that of the rest.
-        p: Of a test of no difference, corrected for the number of slices by Holm's method; None: too few origins.
+        p: Of a test of no difference, corrected for the number of tests by Holm's method; None: too few origins.
+            A slice and the rest, where that is a slice as well, have one test.
     """
 
     column: str
@@ -65,16 +66,17 @@ def find_slices(scores: npt.ArrayLike, origin: npt.ArrayLike, columns: pd.DataFr
     """
     values, origins = np.asarray(scores, np.float64), np.asarray(origin, dtype=object)
     found: list[Slice] = []
+    divisions: list[bytes] = []  # of the pictures by each slice, whichever side is the slice
     for name in columns:
         places = _cut(columns[name])
         for value in places.cat.categories if places.nunique() > 1 else []:
             inside = (places == value).to_numpy()
             if inside.any():
                 found.append(_score(str(name), str(value), values, origins, inside, share))
-    tested = [number for number, one in enumerate(found) if one.p is not None]
-    for number, p in zip(tested, holm([found[number].p or 0.0 for number in tested]), strict=True):
-        found[number] = replace(found[number], p=p)
-    return found
+                divisions.append((inside ^ inside[0]).tobytes())
+    tested = {division: one.p for division, one in zip(divisions, found, strict=True) if one.p is not None}
+    corrected = dict(zip(tested, holm([*tested.values()]), strict=True))
+    return [replace(one, p=corrected.get(division)) for division, one in zip(divisions, found, strict=True)]
 
 
 def _cut(column: "pd.Series[str]") -> "pd.Series[Any]":

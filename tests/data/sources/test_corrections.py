@@ -66,6 +66,10 @@ def test_the_list_of_suspects_is_read_as_it_is_saved(tmp_path: Path, separator: 
         ("file,label\n,7\n", r"fixed\.csv, line 2: no file is named for the label '7'"),
         ("picture,class\na,7\n", r"fixed\.csv: expected a first line with the columns file and label, got .*picture"),
         ('file,label\n"a,7\n', r"fixed\.csv, line 2: not a CSV"),
+        (
+            f"file,label,likelier,score,corrected;\n{NAMES[0]},0,9,0.01,8;\n",
+            r"fixed\.csv: expected a column corrected, got 'corrected;'; save the table again, with one kind of separ",
+        ),
         ("", r"fixed\.csv: expected a first line with the columns file and label"),
         (None, r"source\.corrections: fixed\.csv: cannot read: No such file"),
     ],

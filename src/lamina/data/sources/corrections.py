@@ -44,6 +44,10 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
     found_labels: dict[str, str] = {}
     given, rows = read_rows(text, where, (FILE, column))
     header = header_cells(given)
+    if broken := next((cell for cell in header if CORRECTED in cell and column != CORRECTED), None):
+        raise UserError(
+            f"{where}: expected a column {CORRECTED}, got {broken!r}; save the table again, with one kind of separator"
+        )
     for line, cells in rows:
         row = dict(zip(header, map(str.strip, cells), strict=False))
         name, label = to_nfc(row.get(FILE, "")), to_nfc(row.get(column, ""))

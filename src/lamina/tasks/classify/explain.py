@@ -60,7 +60,7 @@ def answers_sheet(
     shown_classes = np.array([[names.index(name) for name in answers[column]] for column in ("predicted", "label")]).T
     for_predicted, for_label = zip(*overlays(saliency, pixels, shown_classes), strict=True)
     captions = [
-        f"{printable(row['label'])}\n→ {printable(row['predicted'])} {row[probability(row['predicted'])]:.0%}"
+        f"{printable(row['label'])}\n→ {row[probability(row['predicted'])]:.0%} {printable(row['predicted'])}"
         for row in answers.to_dict("records")
     ]
     is_right = (answers["label"] == answers["predicted"]).to_numpy()
@@ -94,7 +94,7 @@ def classes_sheet(
     """
     order = np.argsort(-probabilities, kind="stable")[:LIKELIEST]
     (shown,) = overlays(saliency, pixels[None], order[None])
-    words = [f"{printable(classes[which])} {probabilities[which]:.0%}" for which in order]
+    words = [f"{probabilities[which]:.0%} {printable(classes[which])}" for which in order]
     by = saliency.method if isinstance(saliency, Occlusion) else ""
     return contact_sheet([[pixels, *shown]], [by], [["", *words]], cell=2 * CELL)
 
