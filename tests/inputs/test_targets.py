@@ -13,6 +13,7 @@ from lamina.data.sources.metadata import TABLE
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.inputs.targets import read_label_sets, read_numbers, read_targets, targets_digest, write_targets
+from lamina.maths.quarters import cut_numbers
 from lamina.stages.folds import write_metadata
 from lamina.stages.split import split_targets
 from lamina.tasks.registry import TASKS
@@ -101,7 +102,19 @@ def test_numbers_are_read_and_missing_cells_left_out() -> None:
     assert found.dtype == np.float64
 
 
-@pytest.mark.parametrize("cell", ["inf", "-Infinity", "nan", "1e999", "twelve", "1,5", "True"])
+@pytest.mark.parametrize("cell", ["2,500", "1e1", ",5", "-3,25e1"])
+def test_a_column_of_decimal_commas_is_numbers(cell: str) -> None:
+    found = read_numbers(table(age=["1,5", None, cell, "7"]), "age")
+    assert found.to_dict() == {"id 0": 1.5, "id 2": float(cell.replace(",", ".")), "id 3": 7}
+    assert cut_numbers(pd.Series([f"{number},5" for number in range(8)])) is not None, "quarters, as of points"
+
+
+def test_commas_and_points_in_one_column_are_refused() -> None:
+    with pytest.raises(UserError, match=r"1 of 2 cells of the column 'age' hold no finite number \('1,5'\)"):
+        read_numbers(table(age=["1,5", "2.5"]), "age")
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity", "nan", "1e999", "twelve", "1,500", "1,2,3", "True"])
 def test_what_is_no_finite_number_is_refused(cell: str) -> None:
     with pytest.raises(UserError, match=rf"^source.metadata: 1 of 2 cells of the column 'age' .*\('{cell}'\); correct"):
         read_numbers(table(age=["1", cell, None]), "age")

@@ -14,6 +14,7 @@ import pandas as pd
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.files import json_digest
+from lamina.maths.decimals import to_numbers
 from lamina.text import quoted
 
 NONE: Final = ("-", "none")  # cells that say: no label
@@ -44,13 +45,13 @@ def read_targets(folders: Folders, task: str) -> pd.DataFrame:
 
 
 def read_numbers(table: pd.DataFrame, column: str) -> "pd.Series[float]":
-    """Return the numbers in a column, by id; pictures without one are left out.
+    """Return the numbers in a column, by id; pictures without one are left out. Decimal commas are read as points.
 
     Raises:
         UserError: if there is no such column, or a cell holds something else than a finite number.
     """
     cells = _column(table, column, "target").dropna()
-    numbers = pd.to_numeric(cells, errors="coerce").astype(np.float64)
+    numbers = to_numbers(cells).astype(np.float64)
     wrong = cells[~np.isfinite(numbers)]
     if len(wrong):
         raise UserError(

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from lamina.maths.decimals import to_numbers
 from lamina.maths.splits import UNKNOWN
 
 DISTINCT: Final = 8  # numbers of a column from which on it is cut
@@ -18,7 +19,7 @@ def cut_numbers(column: "pd.Series[str]") -> "pd.Series[Any] | None":
 
     None if another text than a finite number is there, or fewer than `DISTINCT` numbers are.
     """
-    numbers = pd.to_numeric(column, errors="coerce").replace([np.inf, -np.inf], np.nan)
+    numbers = to_numbers(column).replace([np.inf, -np.inf], np.nan)
     if not numbers.isna().equals(column.isna()) or numbers.nunique() < DISTINCT:
         return None
     edges = np.unique(numbers.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy()).tolist()

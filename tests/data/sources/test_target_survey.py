@@ -25,6 +25,7 @@ def found(header: str, cells: list[str]) -> TargetSurvey | None:
     [
         ("age", [f"{number}.5" for number in range(COUNT)], "regress", "age", True),
         ("age", [str(number) for number in range(COUNT)], "regress", "age", False),
+        ("age", [f'"{number},5"' for number in range(COUNT)], "regress", "age", True),
         ("seen", ["a|b", "a", "b|c"] * 8, "multilabel", ["seen"], True),
         ("seen", ['"a, b"', '"b, a"', "b", "a"] * 6, "multilabel", ["seen"], False),
         ("up,down", ["1,1", "0,1", "0,0"] * 8, "multilabel", ["up", "down"], True),

@@ -9,6 +9,7 @@ from typing import Final
 from lamina.data.sources.labels import UnclearColumnsError, find_columns, locator, read_rows, split_labels
 from lamina.data.sources.members import Members, decode_text
 from lamina.errors import UserError
+from lamina.maths.decimals import with_decimal_points
 
 DISTINCT: Final = 8  # numbers from which on a column may hold amounts
 LISTS: Final = ("|", ";")  # separate labels in a cell; so do commas, where `split_labels` says so
@@ -110,8 +111,9 @@ def unlike_classes(cells: Sequence[str], table: str) -> tuple[str, ...]:
 
 def _of_column(table: str, name: str, cells: Sequence[str]) -> TargetSurvey | None:
     """A column of numbers, or of lists of labels."""
-    numbers = {number for cell in cells if math.isfinite(number := _number(cell))}
-    if len(numbers) >= DISTINCT and all(math.isfinite(_number(cell)) for cell in cells):
+    amounts = [_number(cell) for cell in with_decimal_points(cells)]
+    numbers = {number for number in amounts if math.isfinite(number)}
+    if len(numbers) >= DISTINCT and all(map(math.isfinite, amounts)):
         found, certain = f"the column {name!r} holds {len(numbers)} different numbers", any(n % 1 for n in numbers)
         return TargetSurvey(table=table, task="regress", columns=(name,), found=found, certain=certain)
     commas = [len({*labels}) > 1 for labels in split_labels(cells)]
