@@ -544,10 +544,11 @@ def test_a_table_of_answers_to_texts_is_learned_from(project: Path, cells: list[
     check_params(params)
 
 
-def test_a_table_of_classes_of_texts_without_folders_is_read(project: Path) -> None:
+@pytest.mark.parametrize("header", ["file,label", "file,sentiment", "name,breed"])
+def test_a_table_of_classes_of_texts_without_folders_is_read(project: Path, header: str) -> None:
     files = {f"{number}.txt": b"some words" for number in range(24)}
     files["classes.csv"] = "\n".join(
-        ["file,label", *(f"{number}.txt,{'ab'[number % 2]}" for number in range(24))]
+        [header, *(f"{number}.txt,{'ab'[number % 2]}" for number in range(24))]
     ).encode()
     params, lines = make(project, archive(project / "films.zip", files))
     assert lines[0] == "found 24 texts, labeled by classes.csv: a (12), b (12); 0 unlabeled, 0 ambiguous"

@@ -4,12 +4,21 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lamina.data.sources.config import SourceConfig
 from lamina.data.sources.labels import COLUMNS as FILE_COLUMNS
-from lamina.data.sources.labels import DOUBLE_QUOTES, SEPARATORS, check_not_joined, split_labels
+from lamina.data.sources.labels import (
+    DOUBLE_QUOTES,
+    SEPARATORS,
+    UnclearColumnsError,
+    check_not_joined,
+    find_columns,
+    locator,
+    read_rows,
+    split_labels,
+)
 from lamina.data.sources.layout import folder_level
 from lamina.data.sources.members import MEMBER_BYTES, Members, Picture, decode_text
 from lamina.errors import UserError
@@ -67,7 +76,7 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
     content = decode_text(members.read(name))
     separator, header = _first_line(content)
     if separator is None or not {TEXT, LABEL} <= set(header):
-        if set(FILE_COLUMNS) <= set(header):
+        if set(FILE_COLUMNS) <= set(header) or _names_texts(replace(members, content="texts"), name, content):
             return None
         raise UserError(
             f"{place}: expected a first line with the columns text and label, or file and label, got {_shown(header)}"
@@ -76,6 +85,18 @@ def find_text_table(members: Members, config: SourceConfig) -> TextTable | None:
     if not labels:
         raise UserError(f"{place}: no rows below the first line; expected one text a row")
     return TextTable(name=name, place=place, content=content, separator=separator, labels=labels)
+
+
+def _names_texts(members: Members, name: str, content: str) -> bool:
+    """Whether a column of the table names texts, as `lamina.data.sources.labels.read_labels` finds it."""
+    try:
+        header, rows = read_rows(content, name)
+        find_columns(header, [row for _, row in rows], locator(members, name), name)
+    except UnclearColumnsError:
+        return True  # what reads the labels says which columns they are
+    except UserError:
+        return False
+    return True
 
 
 def _rows(content: str, separator: str, place: str) -> Iterator[tuple[str, str, str]]:
