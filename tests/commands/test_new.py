@@ -547,9 +547,7 @@ def test_a_table_of_answers_to_texts_is_learned_from(project: Path, cells: list[
 @pytest.mark.parametrize("header", ["file,label", "file,sentiment", "name,breed"])
 def test_a_table_of_classes_of_texts_without_folders_is_read(project: Path, header: str) -> None:
     files = {f"{number}.txt": b"some words" for number in range(24)}
-    files["classes.csv"] = "\n".join(
-        [header, *(f"{number}.txt,{'ab'[number % 2]}" for number in range(24))]
-    ).encode()
+    files["classes.csv"] = "\n".join([header, *(f"{number}.txt,{'ab'[number % 2]}" for number in range(24))]).encode()
     params, lines = make(project, archive(project / "films.zip", files))
     assert lines[0] == "found 24 texts, labeled by classes.csv: a (12), b (12); 0 unlabeled, 0 ambiguous"
     assert params["source"]["labels"] == "classes.csv"

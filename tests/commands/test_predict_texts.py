@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from finished import write_params
-from lamina.commands import given_files, predict
+from lamina.commands import explain, given_files, predict
 from lamina.data.rows import Folders
 from lamina.errors import UserError
 from lamina.stages.evaluate import evaluate
@@ -186,6 +186,13 @@ def test_paths_without_texts_are_refused(system: Path, path: str, words: str) ->
     with pytest.raises(UserError, match=words) as caught:
         call(system, system / path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["mine", "a.png"])
+def test_explain_is_for_pictures(system: Path, tmp_path: Path, path: str) -> None:
+    options = Namespace(system=system, name="logistic", paths=[system / path], out=tmp_path / "why")
+    with pytest.raises(UserError, match=r"^run 'logistic' learns from texts, but this command takes pictures"):
+        explain.run(options)
 
 
 def test_an_untrained_run_is_refused(system: Path) -> None:

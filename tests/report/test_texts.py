@@ -9,6 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from finished import write_params
+from lamina.commands.data_card import data_card
 from lamina.config import section
 from lamina.data.rows import Folders
 from lamina.data.texts import without_html
@@ -93,6 +95,14 @@ def test_a_page_about_texts_speaks_of_texts_and_never_of_pictures(page: str) -> 
     assert "test text" in text
     markup = re.sub(r'<style>.*?</style>|src="data:[^"]*"', "", page, flags=re.DOTALL)
     assert not re.findall(r".{0,40}(?:picture|image|pixel).{0,40}", markup, flags=re.IGNORECASE)
+
+
+def test_the_card_of_the_data_speaks_of_texts(copied: Path) -> None:
+    write_params(copied, RUNS, source={"content": "texts", "kind": "folder", "location": "films"})
+    card = data_card(copied)
+    assert f"{JOINED} pairs of texts with different origins were nearly the same" in card
+    assert "| duplicate | 1 | the same text as another, but for case and white space |" in card
+    assert not re.findall(r"picture|augment|copies|bytes", card)
 
 
 def test_links_lead_somewhere_and_the_same_input_gives_the_same_page(system: Path, page: str, tmp_path: Path) -> None:

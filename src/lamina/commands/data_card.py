@@ -34,6 +34,7 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         "duplicate": "the same bytes under another name",
     }
 )
+WHY_TEXTS: Final = WHY | {"duplicate": "the same text as another, but for case and white space"}
 SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -101,6 +102,7 @@ def _summary(data: Pictures | Texts, counted: Census) -> str:
 
 
 def _source(system: Path, source: SourceConfig) -> str:
+    unit, alike = ("text", "says the same") if source.content == "texts" else ("file", "shows the same")
     digest, index = system / "data" / "source.txt", system / "data" / "pixels" / "index.json"
     shown: dict[str, Any] = {
         "kind": f"{source.kind}: {KINDS[source.kind]}",
@@ -113,7 +115,7 @@ def _source(system: Path, source: SourceConfig) -> str:
         "metadata of each": source.metadata,
         "boxes": source.boxes,
         "digest of what is learned from": read_json(index)["digest"] if index.exists() else None,
-        "an origin is": source.origin or "what the source says, or each file; what shows the same shares one",
+        "an origin is": source.origin or f"what the source says, or each {unit}; what {alike} shares one",
     }
     rows = [(name, ", ".join(value) if isinstance(value, tuple) else value) for name, value in shown.items() if value]
     return table(("", ""), rows)
@@ -135,6 +137,8 @@ def _counts(data: Pictures | Texts, counted: Census) -> str:
     lines.append(
         f"{bracketed}Whole origins are in one fold; validation and test hold "
         f"originals only. With augmented copies, training has {counted.training_rows:,} rows."
+        if isinstance(data, Pictures)
+        else f"{bracketed}Whole origins are in one fold."
     )
     if counted.spare:
         lines.append(f"{counted.spare:,} are in no fold, since they share an origin with test {data.noun}s.")
@@ -148,14 +152,16 @@ def _count(count: Any) -> str:
 def _rejected(data: Pictures | Texts, counted: Census) -> str:
     if not counted.rejected:
         return f"Nothing: all {data.noun}s that were found are used."
-    rows = [(reason, f"{count:,}", WHY.get(reason, "")) for reason, count in counted.rejected.items()]
+    why = WHY if isinstance(data, Pictures) else WHY_TEXTS
+    rows = [(reason, f"{count:,}", why.get(reason, "")) for reason, count in counted.rejected.items()]
     return f"{table(('reason', 'number', ''), rows)}\n\n`data/filtered/rejected.parquet` names each."
 
 
 def _leaks(data: Pictures | Texts) -> str:
     found, noun = data.counted, data.noun
+    same = "showed the same thing" if isinstance(data, Pictures) else "were nearly the same"
     lines = [
-        f"- Before the split, {len(data.joined):,} pairs of {noun}s with different origins showed the same thing, and "
+        f"- Before the split, {len(data.joined):,} pairs of {noun}s with different origins {same}, and "
         "were joined into one origin."
     ]
     if data.audit is None or found.compared is None:
@@ -175,8 +181,9 @@ def _leaks(data: Pictures | Texts) -> str:
 
 
 def _limits(data: Pictures | Texts, source: SourceConfig, corrected: int) -> str:
+    came = "were taken" if isinstance(data, Pictures) else "come from"
     lines = [
-        f"- Counts and digests are measured; where the {data.noun}s were taken, by whom, and with whose consent, is "
+        f"- Counts and digests are measured; where the {data.noun}s {came}, by whom, and with whose consent, is "
         "not known to lamina: add it here."
     ]
     if corrected:

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from lamina.commands.given_files import find_pictures
-from lamina.commands.predict import BATCH, prepare_batch, read_learned, with_depth
+from lamina.commands.predict import BATCH, check_task, prepare_batch, read_learned, with_depth
+from lamina.config import read_params
 from lamina.errors import UserError
 from lamina.files import staged
 from lamina.progress import progress
@@ -30,6 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> int:
     """Write a sheet per picture and print their number; 1 if some pictures could not be read."""
+    check_task(read_params(arguments.system), arguments.name, TASKS)  # texts are no pictures: before these are searched
     pictures = list(dict.fromkeys(find_pictures(arguments.paths)))  # given twice, as with its folder: one sheet
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():

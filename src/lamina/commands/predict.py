@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -204,6 +204,24 @@ def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
+def check_task(params: Mapping[str, Any], name: str, tasks: Collection[str]) -> None:
+    """Refuse a run or an ensemble for a command that takes pictures and serves some tasks.
+
+    Raises:
+        UserError: If there is no such run, it has another task, or it learns from texts.
+    """
+    found, kind = task_and_input(params, name)
+    if found.name not in tasks:
+        needed = " or ".join(tasks)
+        others = [other for other, its in result_tasks(params).items() if its.name in tasks]
+        instead = (
+            f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {needed} under runs"
+        )
+        raise UserError(f"run {name!r} has the task {found.name}, but this command needs {needed}; {instead}")
+    if kind.startswith("words/"):
+        raise UserError(f"run {name!r} learns from texts, but this command takes pictures; for texts, use predict")
+
+
 def read_learned(system: Path, name: str, tasks: Collection[str]) -> Learned:
     """Find the model and record of a run or an ensemble, for a command that serves some tasks.
 
@@ -213,17 +231,10 @@ def read_learned(system: Path, name: str, tasks: Collection[str]) -> Learned:
         tasks: Names of the tasks that the command serves.
 
     Raises:
-        UserError: If there is no such run, it has another task, or it is not trained yet.
+        UserError: If there is no such run, it has another task, learns from texts, or is not trained yet.
     """
     params = read_params(system)
-    found, _ = task_and_input(params, name)
-    if found.name not in tasks:
-        needed = " or ".join(tasks)
-        others = [other for other, its in result_tasks(params).items() if its.name in tasks]
-        instead = (
-            f"runs that do: {', '.join(others)}" if others else f"no run does; add one with task: {needed} under runs"
-        )
-        raise UserError(f"run {name!r} has the task {found.name}, but this command needs {needed}; {instead}")
+    check_task(params, name, tasks)
     config = section(params, "convert", ConvertConfig)
     if config.isolate == "box":
         print(

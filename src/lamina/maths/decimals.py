@@ -28,7 +28,7 @@ def has_decimal_commas(cells: Iterable[str]) -> bool:
 
 
 def with_decimal_points(cells: Sequence[str]) -> list[str]:
-    """Return the cells of a column, decimal commas replaced by points; as they are where `has_decimal_commas` is false."""
+    """Return the cells of a column, with points where it `has_decimal_commas`."""
     return [cell.replace(",", ".") for cell in cells] if has_decimal_commas(cells) else list(cells)
 
 
