@@ -632,7 +632,10 @@ def test_a_table_alone_is_refused_with_the_remedy(project: Path) -> None:
         ({"a.txt": b"x", "b.txt": b"y"}, "fewer than two labels found for its texts; put .txt files into one folder"),
         ({"all.csv": b"text,label\nx,a\n"}, "fewer than two labels found"),
         ({"all.csv": b'text,label\n"x"y,a\n'}, "all.csv, line 2: not a CSV"),
-        ({"all.csv": b"words,label\nx,a\n"}, "no pictures, and no texts: .* with columns text,label"),
+        (
+            {"all.csv": b"words,label\nx,a\n"},
+            "no pictures, and no texts: .*text,label; the first line of all.csv is 'words,label'",
+        ),
     ],
 )
 def test_texts_that_teach_nothing_are_refused(project: Path, files: dict[str, bytes], words: str) -> None:

@@ -34,7 +34,9 @@ WHY: Final[Mapping[str, str]] = MappingProxyType(
         "duplicate": "the same bytes under another name",
     }
 )
-WHY_TEXTS: Final = WHY | {"duplicate": "the same text as another, but for case and white space"}
+WHY_TEXTS: Final[Mapping[str, str]] = MappingProxyType(
+    {**WHY, "duplicate": "the same text as another, but for case and white space"}
+)
 SIZES: Final = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 KINDS: Final[Mapping[str, str]] = MappingProxyType(
     {

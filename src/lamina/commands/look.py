@@ -19,7 +19,7 @@ from lamina.data.sources.idx import IDX, expand, find_idx, read_idx_labels
 from lamina.data.sources.labels import find_labels
 from lamina.data.sources.layout import Labels, Layout, find_layout, layout_of
 from lamina.data.sources.listing import used_names
-from lamina.data.sources.members import PICTURE_SUFFIXES, Members, Picture, passed_over, some
+from lamina.data.sources.members import PICTURE_SUFFIXES, Members, Picture, decode_text, passed_over, some
 from lamina.data.sources.places import clash
 from lamina.data.sources.source import open_members
 from lamina.data.sources.survey import (
@@ -42,6 +42,7 @@ from lamina.data.sources.urls import fault, file_name, is_url, shown
 from lamina.errors import UserError
 from lamina.files import file_digest
 from lamina.progress import progress
+from lamina.text import quoted
 
 TFDS: Final = "tfds:"
 SKLEARN: Final = "sklearn:"
@@ -335,8 +336,13 @@ def _holds_texts(members: Members) -> bool:
     pictures, texts = sum(name.lower().endswith(PICTURE_SUFFIXES) for name in members.names), len(_texts(members))
     if pictures:
         return texts >= FEW_PICTURES * pictures
-    if not texts and not text_tables(members) and any(name.lower().endswith(TABLE_SUFFIXES) for name in members.names):
-        raise UserError(f"{members.where}: no pictures, and no texts: {TEXTS_REMEDY}")
+    tables = [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
+    if not texts and not text_tables(members) and tables:
+        first = decode_text(members.read(tables[0])).partition("\n")[0].strip()
+        raise UserError(
+            f"{members.where}: no pictures, and no texts: {TEXTS_REMEDY}; the first line of {tables[0]} is "
+            f"{quoted(first)}: if it names such columns, rename them"
+        )
     return bool(texts or text_tables(members))
 
 
