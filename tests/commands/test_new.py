@@ -351,6 +351,15 @@ def test_classes_that_differ_in_case_alone_are_told(project: Path) -> None:
     assert "warning: some classes differ only in upper and lower case; rename them if they are the same" in lines
 
 
+def test_a_table_with_a_label_that_names_no_picture_is_told(project: Path) -> None:
+    files = {f"pets/{number:03d}.png": picture(100 + number) for number in range(12)}
+    table = "Datei,label\n" + "".join(f"IMG{number}.JPG,{'ab'[number % 2]}\n" for number in range(12))
+    params, lines = make(project, archive(project / "pets.zip", files | {"pets/list.csv": table.encode()}))
+    assert names(params)[1] == ["colors"]
+    (told,) = [line for line in lines if line.startswith("labels are not from a table: ")]
+    assert "list.csv: expected a first line with the columns file and label, got 'Datei', 'label', of which none" in told
+
+
 def test_files_that_are_passed_over_are_counted(project: Path) -> None:
     files = classes({"cat": 12, "dog": 11}, picture()) | {"pets/train.zip": b"", "pets/cat/1.psd": b""}
     _, lines = make(project, archive(project / "pets.zip", files))

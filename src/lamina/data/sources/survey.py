@@ -18,6 +18,7 @@ from lamina.data.sources.boxes import find_boxes, read_annotation
 from lamina.data.sources.config import CHOOSE
 from lamina.data.sources.labels import (
     COLUMNS,
+    LABEL_NAMES,
     UnclearColumnsError,
     UnfitTableError,
     read_labels,
@@ -148,7 +149,7 @@ def survey_labels(members: Members) -> LabelSurvey | None:
         UserError: If a table with the columns file and label is broken, or one names pictures, but its label is not
             clear, or it has a mistake, and the folders tell no classes.
     """
-    tables, unclear = _read_tables(members)
+    tables, unclear, strange = _read_tables(members)
     wanted = [table for table in _tables(members) if not SUBMISSION.search(stem(table))]
     targets = [found for table in wanted if (found := survey_targets(members, table))]
     notes = tuple(one.advice for one in targets)
@@ -165,6 +166,7 @@ def survey_labels(members: Members) -> LabelSurvey | None:
         return _no_classes(members, targets=certain[0])
     if unclear:
         raise unclear[0]
+    notes += tuple(f"labels are not from a table: {one}" for one in strange)
     return _no_classes(members, notes=notes) if notes else None
 
 
@@ -182,11 +184,14 @@ def _tables(members: Members) -> list[str]:
     return [name for name in members.names if name.lower().endswith(TABLE_SUFFIXES)]
 
 
-def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[UserError]]:
-    """The labels of each table that has some for the pictures, and what is wrong with tables that may have some."""
-    found, unclear = dict[str, dict[str, Labels]](), list[UserError]()
+def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[UserError], list[UserError]]:
+    """The labels of each table that has some for the pictures; what is wrong with tables that may have some; and with
+    tables that have a column for labels, but name no pictures.
+    """
+    found, unclear, strange = dict[str, dict[str, Labels]](), list[UserError](), list[UserError]()
     for table in _tables(members):
-        if separator_of(decode_text(members.read(table)), COLUMNS):
+        text = decode_text(members.read(table))
+        if separator_of(text, COLUMNS):
             found[table] = read_labels(members, table)
         elif not SUBMISSION.search(stem(table)):
             try:
@@ -195,12 +200,12 @@ def _read_tables(members: Members) -> tuple[dict[str, dict[str, Labels]], list[U
                 unclear.append(error)
             except UnfitTableError as error:
                 unclear += [error] * _are_classes(error.labels)
-            except UserError:  # another kind of table
-                continue
+            except UserError as error:  # another kind of table
+                strange += [error] * any(separator_of(text, [name]) for name in LABEL_NAMES)
             else:
                 if _are_classes(labels):
                     found[table] = labels
-    return found, unclear
+    return found, unclear, strange
 
 
 def _are_classes(labels: Mapping[str, Labels]) -> bool:
