@@ -393,6 +393,14 @@ def test_a_broken_baseline_of_the_data_is_renewed(system, capsys):
     assert "data: unchanged" in capsys.readouterr().out
 
 
+def test_the_help_names_the_error_of_each_measure():
+    parser = argparse.ArgumentParser(formatter_class=lambda prog: argparse.HelpFormatter(prog, width=200))
+    gate.add_arguments(parser)
+    text = parser.format_help()
+    assert re.search(r"--margin-accuracy SHARE\s+of the error, 1 - accuracy:", text)
+    assert re.search(r"--margin-f1 SHARE\s+of the error, 1 - F1 per example:", text)
+
+
 def test_markdown_and_the_job_summary_hold_the_table(system, tmp_path, monkeypatch):
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")

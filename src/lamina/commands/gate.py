@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--alpha", type=float, default=DEFAULT_RULE.alpha, help="level of the paired test (default: %(default)s)"
     )
     for name, measure in MEASURES.items():
-        error = "1 - accuracy" if measure.share else measure.title
+        error = f"1 - {measure.title}" if measure.share else measure.title
         parser.add_argument(
             f"--margin-{name}",
             type=float,
