@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from checkout import ROOT
-from lamina.commands.jobs import ENGINES, read_jobs, write_jobs
+from lamina.commands.jobs import ENGINES, check_place, read_jobs, write_jobs
 from lamina.errors import UserError
 from projects import change_params, environment, stages_run
 
@@ -308,6 +308,14 @@ def test_what_cannot_work_is_refused_in_a_line(
 def test_options_belong_to_their_engine(pictures: Path, engine: str, options: dict[str, str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         write_jobs(pictures, engine, **options)
+
+
+def test_a_workflow_where_github_never_looks_is_refused(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    with pytest.raises(UserError, match=r"write --out \.\./\.\./\.github/workflows/jobs\.yml$"):
+        check_place(pictures, Path(".github/workflows/jobs.yml"))
+    for right in ("../../.github/workflows/jobs.yml", "jobs.yml"):
+        check_place(pictures, Path(right))
 
 
 def test_a_folder_that_not_every_machine_has_is_noted(pictures: Path) -> None:

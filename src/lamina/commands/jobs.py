@@ -34,6 +34,7 @@ STAGE: Final = re.compile("[A-Za-z][A-Za-z0-9_-]*(@[A-Za-z0-9_-]+)?")  # safe in
 LINE: Final = re.compile(r'"([^"]+)"(?: -> "([^"]+)")?;')  # of the graph in the language DOT: a stage, or an edge
 FOLDER: Final = re.compile(r"[\w ./-]*")  # of a system in its repository, safe in a workflow
 URL: Final = re.compile(r"^\s*url\s*=\s*(\S.*?)\s*$", re.MULTILINE)  # in DVC's settings
+WORKFLOWS: Final = Path(".github/workflows")  # of the repository, where GitHub looks
 LONGEST: Final = 90  # letters of the name of a job
 
 Jobs = dict[str, list[str]]
@@ -56,6 +57,8 @@ def run(arguments: Namespace) -> int:
         UserError: If the jobs could not find what they need: the remote, or files that are not in git.
     """
     text = write_jobs(arguments.system, arguments.to, image=arguments.image, install=arguments.install)
+    if arguments.out and arguments.to == "github":
+        check_place(arguments.system, arguments.out)
     if not arguments.out:
         print(text, end="")
         return 0
@@ -99,6 +102,23 @@ def write_jobs(system: Path, engine: str, *, image: str | None = None, install: 
     if engine == "argo":
         values |= {"image": _image(image), "repository": _origin(root), "commit": _commit(root)}
     return _render(engine, read_jobs(system), values)
+
+
+def check_place(system: Path, out: Path) -> None:
+    """Refuse a workflow in a folder `.github/workflows` where GitHub never looks, as in that of a system.
+
+    Args:
+        system: folder of the system, inside a repository.
+        out: file of the workflow.
+
+    Raises:
+        UserError: the folder is not that of the repository.
+    """
+    root = above(system, ".git")
+    if root is None or out.resolve().parts[-3:-1] != WORKFLOWS.parts or out.resolve().parent == root / WORKFLOWS:
+        return
+    place = Path(os.path.relpath(root / WORKFLOWS / out.name)).as_posix()
+    raise UserError(f"--out: GitHub reads workflows in {WORKFLOWS} of the repository alone; write --out {place}")
 
 
 def read_jobs(system: Path) -> Jobs:
