@@ -357,7 +357,9 @@ def test_a_table_with_a_label_that_names_no_picture_is_told(project: Path) -> No
     params, lines = make(project, archive(project / "pets.zip", files | {"pets/list.csv": table.encode()}))
     assert names(params)[1] == ["colors"]
     (told,) = [line for line in lines if line.startswith("labels are not from a table: ")]
-    assert "list.csv: expected a first line with the columns file and label, got 'Datei', 'label', of which none" in told
+    assert (
+        "list.csv: expected a first line with the columns file and label, got 'Datei', 'label', of which none" in told
+    )
 
 
 def test_files_that_are_passed_over_are_counted(project: Path) -> None:
