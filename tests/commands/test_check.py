@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from checkout import ROOT
-from lamina.commands.check import run
+from lamina.commands.check import missing, run
 from lamina.errors import UserError
 
 
@@ -50,12 +50,30 @@ def test_the_systems_here_are_valid(system: Path, capsys: pytest.CaptureFixture[
             "task: regress\n    target: age ",
             r"frozen: the task regress learns from columns of",
         ),
+        (
+            "hold_out: null",
+            "hold_out: {hospital: B}",
+            r"split.hold_out: names a column of source.metadata, which is null",
+        ),
+        ("stratify: null", "stratify: hospital", r"split.stratify: names a column of source.metadata, which is null"),
         ("ensembles: {} ", "ensembles: {FROZEN: {runs: [frozen, small_cnn]}} ", "frozen and FROZEN differ only"),
     ],
 )
 def test_what_would_run_too_long_or_collide_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         check(changed(tmp_path, old, new))
+
+
+def test_files_that_are_not_here_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed(tmp_path, "metadata: null", "metadata: cells.csv")
+    assert check(tmp_path) == 0
+    assert capsys.readouterr().err == "note: source.metadata: cells.csv is not here; `dvc repro` stops without it\n"
+    (tmp_path / "cells.csv").touch()
+    assert missing({"kind": "folder", "location": "pets", "metadata": "cells.csv"}, tmp_path) == [
+        "note: source.location: pets is not here; `dvc repro` stops without it"
+    ]
+    for elsewhere in ({"kind": "url", "location": "https://x.org/a.zip"}, {"kind": "archive", "location": "a.zip"}):
+        assert missing(elsewhere | {"mirrored": {"path": "a.zip"}}, tmp_path) == []
 
 
 def test_a_pipeline_that_hands_names_to_a_shell_is_refused(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Check params.yaml and published.yaml, as the stages do, in a second: before DVC reads them, and nothing runs."""
 
 import re
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lamina.commands.checked_params import check_params
 from lamina.config import Params, named, read_params
@@ -26,6 +28,8 @@ def run(arguments: Namespace) -> int:
     """
     system: Path = arguments.system
     params = check_system(system)
+    for note in missing(params["source"], system):
+        print(note, file=sys.stderr)
     print(f"{system / 'params.yaml'}: valid, {len(named(params, 'runs'))} runs")
     return 0
 
@@ -42,6 +46,22 @@ def check_system(system: Path) -> Params:
     read_published(system, params)
     check_pipeline(system / "dvc.yaml")
     return params
+
+
+def missing(source: Mapping[str, Any], system: Path) -> list[str]:
+    """Note which files and folders of the source are not on this machine: others that run the stages may have them.
+
+    Args:
+        source: section `source` of params.yaml.
+        system: folder that its paths are relative to.
+    """
+    read = ["location"] if source.get("kind") in ("folder", "archive") and not source.get("mirrored") else []
+    named = {f"source.{key}": source.get(key) for key in (*read, "corrections", "metadata")}
+    return [
+        f"note: {key}: {name} is not here; `dvc repro` stops without it"
+        for key, name in named.items()
+        if isinstance(name, str) and not (system / name).exists()
+    ]
 
 
 def check_pipeline(path: Path) -> None:

@@ -42,6 +42,7 @@ def check_params(params: Params) -> None:
     texts = source.content == "texts"
     for name, kind in (OF_TEXTS if texts else OF_PICTURES).items():
         section(params, name, kind)
+    _check_columns(section(params, "split", SplitConfig), source)
     validated(params.get("validate", {}), "validate", ValidateConfig)
     if texts:
         validated(params.get("filter", {}), "filter", TextFilterConfig)
@@ -66,3 +67,11 @@ def _check_run(params: Params, name: str, source: SourceConfig) -> None:
             f"params.yaml: runs.{name}: the task {task.name} learns from columns of source.metadata, which is null; "
             "name a CSV there"
         )
+
+
+def _check_columns(split: SplitConfig, source: SourceConfig) -> None:
+    for name, column in (("hold_out", split.hold_out), ("stratify", split.stratify)):
+        if column is not None and source.metadata is None:
+            raise UserError(
+                f"params.yaml: split.{name}: names a column of source.metadata, which is null; name a CSV there"
+            )
