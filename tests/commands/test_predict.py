@@ -254,6 +254,7 @@ def test_every_picture_gets_a_sheet_of_its_own(
     assert sorted(path.name for path in (tmp_path / "why").iterdir()) == ["a-2.png", "a.png", "b.png"]
     assert printed.out == f"{tmp_path / 'why'}: 3 sheets\n"
     assert printed.err.startswith(f"{system / 'mine/broken.png'}: unreadable")
+    assert printed.err.splitlines()[-1] == f"note: {tmp_path / 'why/a-2.png'} shows {system / 'mine/deep/a.png'}"
     assert call(explain, system, system / "mine/a.png", "--run", "small", "--out", tmp_path / "one") == 0
     own = (system / "mine/a.png").read_bytes()
     with pytest.raises(UserError, match="mine: holds pictures that are explained, and sheets have their names; give"):

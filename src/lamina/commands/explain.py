@@ -36,6 +36,9 @@ def run(arguments: Namespace) -> int:
     errors = explain(arguments.system, arguments.name, pictures, arguments.out)
     for path, error in errors.items():
         print(one_line(f"{path}: {error}"), file=sys.stderr)
+    for path, sheet in sheet_names(pictures).items():
+        if path not in errors and sheet != f"{path.stem}.png":
+            print(one_line(f"note: {arguments.out / sheet} shows {path}"), file=sys.stderr)
     count = len(pictures) - len(errors)
     print(f"{arguments.out}: {count} sheet{'' if count == 1 else 's'}")
     return 1 if errors else 0
