@@ -251,6 +251,13 @@ def test_the_report_alone_depends_on_what_was_published(pipeline: str) -> None:
     assert "data/published.yaml" in STAGES[pipeline, "report"]["deps"]
 
 
+@pytest.mark.parametrize("key", STAGES, ids=" ".join)
+def test_the_run_cache_tells_sizes_apart(key: tuple[str, str]) -> None:
+    # DVC leaves out what is called `size` at any depth, and would take the pictures of another size from its run cache
+    params = STAGES[key].get("params", [])
+    assert ("convert" in params) == ("convert.size" in params)
+
+
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_pipeline_is_short(pipeline: str) -> None:
     assert len(PIPELINES[pipeline].read_text(encoding="utf-8").splitlines()) <= 240

@@ -16,7 +16,7 @@ from lamina.files import read_json
 from lamina.results.published import read_copy
 from lamina.source_code import PACKAGE, closure, named_files
 from lamina.stages import watch
-from lamina.stages.watch import check_folds, code_lists, list_code, roots, stages, watch_source
+from lamina.stages.watch import check_folds, code_lists, feature_sizes, list_code, roots, stages, watch_source
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING
 
@@ -200,6 +200,15 @@ def test_the_name_of_the_system_decides_the_report_alone(copy: Copy) -> None:
     }
     assert differ == {"code/report.txt"}
     assert (copied / "code" / "report.txt").read_text().endswith("\nthe system: other\n")
+
+
+def test_extraction_depends_on_sizes_that_the_run_cache_of_dvc_does_not_see(tmp_path: Path) -> None:
+    sizes = feature_sizes({"features": {"dino": {"backbone": "onnx", "size": 224}, "lite0": {"size": None}, "x": 3}})
+    assert sizes == ["features.dino.size: 224"]
+    list_code(tmp_path / "code", tmp_path / "code.json", "any", sizes)
+    plain = {name: "".join(f"{line}\n" for line in lines) for name, lines in code_lists().items()}
+    assert (tmp_path / "code/extract.txt").read_text() == plain["extract.txt"] + "features.dino.size: 224\n"
+    assert (tmp_path / "code/convert.txt").read_text() == plain["convert.txt"]
 
 
 # ---- published.yaml

@@ -9,11 +9,11 @@ give a copied system the page of the first one, and no experiment in MLflow.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina.config import check_references, read_params
+from lamina.config import Params, check_references, named, read_params
 from lamina.data.sources.folder import list_folder
 from lamina.data.sources.places import check_first, check_places
 from lamina.errors import UserError
@@ -35,14 +35,16 @@ from lamina.tasks.task import DECIDING, Task
 NO_STAGES = (*HELPERS, "__main__", "watch")
 
 
-def list_code(out: Path, cache: Path, system: str) -> int:
+def list_code(out: Path, cache: Path, system: str, sizes: Sequence[str] = ()) -> int:
     """Write a list for every stage, and for every task of a run's stages, to `out`; return the number of code files.
 
     Args:
         out: Folder of the lists.
         cache: File that keeps the lists for as long as no file of the package changes in size or time.
         system: Name of the system, which the list of the report ends with.
+        sizes: What the list of `extract` ends with (`feature_sizes`).
     """
+    ends = {"report.txt": [f"the system: {system}"], "extract.txt": sizes}
     files = sorted(path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
     state = json_digest([[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in files])
     known = read_json(cache) if cache.exists() else {}
@@ -53,9 +55,19 @@ def list_code(out: Path, cache: Path, system: str) -> int:
     with staged(out, folder=True) as part:
         for name, lines in lists.items():
             (part / name).parent.mkdir(exist_ok=True)
-            written = [*lines, f"the system: {system}"] if name == "report.txt" else lines
+            written = [*lines, *ends.get(name, ())]
             (part / name).write_text("".join(f"{line}\n" for line in written), encoding="utf-8", newline="\n")
     return len({line for lines in lists.values() for line in lines})
+
+
+def feature_sizes(params: Params) -> list[str]:
+    """Return a line for each entry of `features` that has a `size`.
+
+    DVC's run cache leaves out what is called `size` in a section of params.yaml, and would take the features of another
+    size from there.
+    """
+    entries = {name: given for name, given in named(params, "features").items() if isinstance(given, dict)}
+    return [f"features.{name}.size: {given['size']}" for name, given in entries.items() if given.get("size")]
 
 
 def code_lists() -> dict[str, list[str]]:
@@ -161,7 +173,7 @@ def main() -> None:
     with staged(Path("data/source.txt")) as part:
         digest = watch_source(source, system, Path(".lamina/source.json"))
         part.write_text(f"{digest}\n", encoding="utf-8", newline="\n")
-    count = list_code(Path("data/code"), Path(".lamina/code.json"), system_name(system))
+    count = list_code(Path("data/code"), Path(".lamina/code.json"), system_name(system), feature_sizes(params))
     print(f"watching {count} files of code, and the source")
     read_ensembles(params)
     check_folds(params.get("assess") or {})
