@@ -56,6 +56,8 @@ def test_the_systems_here_are_valid(system: Path, capsys: pytest.CaptureFixture[
             r"split.hold_out: names a column of source.metadata, which is null",
         ),
         ("stratify: null", "stratify: hospital", r"split.stratify: names a column of source.metadata, which is null"),
+        ("hold_out: null", "hold_out: {size: B}", r"split.hold_out.size: DVC's run cache does not see .*'size'"),
+        ("ensembles: {} ", "ensembles: {nfiles: {runs: [frozen, small_cnn]}} ", r"ensembles.nfiles: DVC's run cache"),
         ("ensembles: {} ", "ensembles: {FROZEN: {runs: [frozen, small_cnn]}} ", "frozen and FROZEN differ only"),
     ],
 )

@@ -38,6 +38,7 @@ def check_params(params: Params) -> None:
         UserError: the first mistake, with its place.
     """
     entry.seed(params)
+    watch.check_seen(params)
     source = section(params, "source", SourceConfig)
     texts = source.content == "texts"
     for name, kind in (OF_TEXTS if texts else OF_PICTURES).items():

@@ -8,10 +8,11 @@ says something else. The list of the report also holds the name of the system: D
 give a copied system the page of the first one, and no experiment in MLflow.
 """
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lamina.config import Params, check_references, named, read_params
 from lamina.data.sources.folder import list_folder
@@ -32,6 +33,8 @@ from lamina.tasks.published import published_module, read_published
 from lamina.tasks.registry import TASKS
 from lamina.tasks.task import DECIDING, Task
 
+UNSEEN: Final = ("size", "nfiles")  # `dvc.stage.cache._get_cache_hash` leaves them out, of params, too
+SEEN: Final = re.compile(r"convert\.size|features\.[^.]+\.size")
 NO_STAGES = (*HELPERS, "__main__", "watch")
 
 
@@ -68,6 +71,27 @@ def feature_sizes(params: Params) -> list[str]:
     """
     entries = {name: given for name, given in named(params, "features").items() if isinstance(given, dict)}
     return [f"features.{name}.size: {given['size']}" for name, given in entries.items() if given.get("size")]
+
+
+def check_seen(params: Mapping[str, Any], place: str = "") -> None:
+    """Refuse names that DVC's run cache leaves out at any depth: it would give back the results of another value.
+
+    Args:
+        params: Content of `params.yaml`, or of a section or an entry.
+        place: Name of the section or entry, with a dot at the end.
+
+    Raises:
+        UserError: Something is called `size` or `nfiles`, as a column in `split.hold_out`, other than the settings of
+            that name, which DVC sees in another way (`convert.size` in dvc.yaml, `feature_sizes`).
+    """
+    for name, value in params.items():
+        if name in UNSEEN and place and not SEEN.fullmatch(f"{place}{name}"):
+            raise UserError(
+                f"params.yaml: {place}{name}: DVC's run cache does not see what is called {name!r}, and would give "
+                "back the results of another one; rename it"
+            )
+        if isinstance(value, dict):
+            check_seen(value, f"{place}{name}.")
 
 
 def code_lists() -> dict[str, list[str]]:
@@ -167,6 +191,7 @@ def main() -> None:
     check_version(system)
     check_first(system)
     params = read_params(system)
+    check_seen(params)
     source = params.get("source") or {}
     check_places(source, system)
     Path("data/features").mkdir(parents=True, exist_ok=True)  # the stage inspect reads it, even without `features`
