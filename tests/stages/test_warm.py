@@ -129,9 +129,21 @@ def called():
     print("called at the end")
     Path("called").touch()
 
+def fork_a_child_and_end():
+    if os.fork():
+        os.wait()
+        sys.exit("why it ended")
+    del Kept.__del__
+    sys.exit(7)
+
+def begin():
+    atexit.register(called)
+    if stage := sys.modules.get("lamina.stages.filter"):
+        stage.main = fork_a_child_and_end
+
 if "lamina.stages.warm" in sys.orig_argv:
     sys.kept = Kept()  # taken apart with the interpreter
-    os.register_at_fork(after_in_child=lambda: atexit.register(called))
+    os.register_at_fork(after_in_child=begin)
 """
 
 
@@ -139,9 +151,10 @@ def test_a_worker_calls_what_libraries_registered_and_takes_nothing_apart(system
     (system / "params.yaml").write_text(PARAMS.replace("4000", "60"))
     (tmp_path / "at_end").mkdir()
     (tmp_path / "at_end/sitecustomize.py").write_text(ENDS)
-    dvc = start(system, "download", PYTHONPATH=os.pathsep.join([str(tmp_path / "at_end"), *sys.path]))
-    output, _ = dvc.communicate()
-    assert ended(output) == ["download 0"]
+    dvc = start(system, "download", "filter", PYTHONPATH=os.pathsep.join([str(tmp_path / "at_end"), *sys.path]))
+    output, errors = dvc.communicate()
+    assert ended(output) == ["download 0", "filter 1"], "the exit code is the worker's, not that of a child of it"
+    assert errors == "why it ended\n"
     assert (system / "called").exists()
     assert "called at the end" in output
     assert not (system / "taken_apart").exists()

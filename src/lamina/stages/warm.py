@@ -270,23 +270,24 @@ def _work(connection: socket.socket, request: dict[str, Any], files: list[int], 
         os._exit(INTERRUPTED)
     threading.Thread(target=_end_with_client, args=[connection], daemon=True).start()
     entry, stage = import_module("lamina.stages.entry"), import_module(f"lamina.stages.{request['name']}")
-    code = 1  # of an error that is none of the user's
+    worker, code = os.getpid(), 1  # the code of an error that is none of the user's
     try:
         entry.run_alone(stage.main)
     except SystemExit as ended:
-        code = int(ended.code or 0)
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)  # a text: Python prints it
         raise
     finally:
-        codes[os.getpid()] = code
-        with suppress(OSError):  # the client was killed
-            connection.sendall(NUMBER.pack(code))
+        if os.getpid() == worker:  # and not a process that the stage forked
+            codes[worker] = code
+            with suppress(OSError):  # the client was killed
+                connection.sendall(NUMBER.pack(code))
 
 
 def _end_at_once(codes: Mapping[int, int]) -> None:
     """End this process, if it is a worker, before Python takes its objects apart: a third of a second of each stage."""
     if (code := codes.get(os.getpid())) is not None:
         for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
+            with suppress(OSError, ValueError):  # it is closed
                 stream.flush()
         os._exit(code)
 
