@@ -78,7 +78,7 @@ def test_files_that_are_not_here_are_noted(tmp_path: Path, capsys: pytest.Captur
         assert missing(elsewhere | {"mirrored": {"path": "a.zip"}}, tmp_path) == []
 
 
-def test_a_pipeline_that_hands_names_to_a_shell_is_refused(tmp_path: Path) -> None:
+def test_a_pipeline_with_a_fault_of_before_is_refused(tmp_path: Path) -> None:
     changed(tmp_path, "seed", "seed")
     pipeline = (ROOT / "dvc.yaml").read_text()
     (tmp_path / "dvc.yaml").write_text(pipeline)
@@ -86,6 +86,9 @@ def test_a_pipeline_that_hands_names_to_a_shell_is_refused(tmp_path: Path) -> No
     old = pipeline.replace("cmd: python -m lamina.stages train", "cmd: python -m lamina.stages train ${key}")
     (tmp_path / "dvc.yaml").write_text(old)
     with pytest.raises(UserError, match=r"dvc.yaml: `cmd: .*train \$\{key\}` hands a name of params.yaml to a shell"):
+        check(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(pipeline.replace("convert.size", "seed"))
+    with pytest.raises(UserError, match=r"dvc.yaml: DVC would not see another convert.size; take the dvc.yaml of this"):
         check(tmp_path)
 
 

@@ -13,6 +13,7 @@ from lamina.data.sources.places import check_places
 from lamina.errors import UserError
 from lamina.tasks.published import read_published
 
+CONVERT: Final = re.compile(r"^ *(?:params: \[|- )convert\b", re.MULTILINE)
 NAME_IN_COMMAND: Final = re.compile(r"^\s*cmd:.*\$\{.*", re.MULTILINE)
 
 
@@ -65,14 +66,17 @@ def missing(source: Mapping[str, Any], system: Path) -> list[str]:
 
 
 def check_pipeline(path: Path) -> None:
-    """Refuse a pipeline as `lamina new` wrote it before 0.2: DVC puts a name of params.yaml into a line for the shell.
+    """Refuse a pipeline that `lamina new` wrote before two faults of it were mended.
+
+    DVC puts a name of params.yaml into a line for the shell; and its run cache gives back the pictures of another
+    `convert.size`, where `convert` alone is a dependency.
 
     Raises:
-        UserError: it has such a line.
+        UserError: it has such a line, or such a dependency.
     """
-    found = NAME_IN_COMMAND.search(path.read_text(encoding="utf-8")) if path.exists() else None
-    if found:
-        raise UserError(
-            f"{path}: `{found[0].strip()}` hands a name of params.yaml to a shell; take the dvc.yaml of this version: "
-            "`lamina new` writes it into a new system"
-        )
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    take = "take the dvc.yaml of this version: `lamina new` writes it into a new system"
+    if found := NAME_IN_COMMAND.search(text):
+        raise UserError(f"{path}: `{found[0].strip()}` hands a name of params.yaml to a shell; {take}")
+    if CONVERT.search(text) and "convert.size" not in text:
+        raise UserError(f"{path}: DVC would not see another convert.size; {take}")
