@@ -27,7 +27,7 @@ WATCHED = [key for key in STAGES if key[1] != "watch"]
 FLOORS = {
     "maths": 0, "errors": 0, "config": 0, "files": 0, "progress": 0, "prefetch": 0, "quiet_stderr": 0,
     "source_code": 0, "installation": 0, "dvc_process": 0,
-    "locks": 0, "old_params": 0, "mirror": 0, "text": 0, "fonts": 0,
+    "locks": 0, "old_params": 0, "old_pipeline": 0, "mirror": 0, "text": 0, "fonts": 0,
     "data": 1, "models": 1, "inputs": 1, "training": 1, "tuning": 1, "results": 1, "charts": 1,
     "tasks": 2,
     "report": 3, "tracking": 3,

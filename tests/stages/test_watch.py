@@ -256,6 +256,14 @@ def test_a_published_figure_that_cannot_be_stops_before_any_work_and_leaves_the_
     assert (system / "data" / "published.yaml").read_bytes() == before
 
 
+def test_a_pipeline_that_does_not_see_another_size_stops_before_any_work(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text().replace("convert.size", "seed"))
+    done = subprocess.run(WATCH, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, "error: dvc.yaml: DVC would not see another convert.size" in done.stderr) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
 # ---- source
 
 

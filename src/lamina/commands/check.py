@@ -1,20 +1,16 @@
 """Check params.yaml and published.yaml, as the stages do, in a second: before DVC reads them, and nothing runs."""
 
-import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from lamina.commands.checked_params import check_params
 from lamina.config import Params, named, read_params
 from lamina.data.sources.places import check_places
-from lamina.errors import UserError
+from lamina.old_pipeline import check_commands, check_size
 from lamina.tasks.published import read_published
-
-CONVERT: Final = re.compile(r"^ *(?:params: \[|- )convert\b", re.MULTILINE)
-NAME_IN_COMMAND: Final = re.compile(r"^\s*cmd:.*\$\{.*", re.MULTILINE)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +41,8 @@ def check_system(system: Path) -> Params:
     check_params(params)
     check_places(params["source"], system)
     read_published(system, params)
-    check_pipeline(system / "dvc.yaml")
+    check_commands(system / "dvc.yaml")
+    check_size(system / "dvc.yaml")
     return params
 
 
@@ -63,20 +60,3 @@ def missing(source: Mapping[str, Any], system: Path) -> list[str]:
         for key, name in named.items()
         if isinstance(name, str) and not (system / name).exists()
     ]
-
-
-def check_pipeline(path: Path) -> None:
-    """Refuse a pipeline that `lamina new` wrote before two faults of it were mended.
-
-    DVC puts a name of params.yaml into a line for the shell; and its run cache gives back the pictures of another
-    `convert.size`, where `convert` alone is a dependency.
-
-    Raises:
-        UserError: it has such a line, or such a dependency.
-    """
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    take = "take the dvc.yaml of this version: `lamina new` writes it into a new system"
-    if found := NAME_IN_COMMAND.search(text):
-        raise UserError(f"{path}: `{found[0].strip()}` hands a name of params.yaml to a shell; {take}")
-    if CONVERT.search(text) and "convert.size" not in text:
-        raise UserError(f"{path}: DVC would not see another convert.size; {take}")

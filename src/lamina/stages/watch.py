@@ -21,6 +21,7 @@ from lamina.errors import UserError
 from lamina.files import file_digest, json_digest, read_json, staged, write_json
 from lamina.installation import check_version
 from lamina.mirror import mirrored_path
+from lamina.old_pipeline import check_size
 from lamina.progress import progress
 from lamina.results.published import NAME, write_published
 from lamina.results.record import system_name
@@ -189,6 +190,7 @@ def check_folds(assess: Mapping[str, Any]) -> None:
 def main() -> None:
     system = Path()
     check_version(system)
+    check_size(system / "dvc.yaml")
     check_first(system)
     params = read_params(system)
     check_seen(params)
