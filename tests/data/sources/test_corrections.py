@@ -83,6 +83,11 @@ def test_a_wrong_table_is_refused_in_one_line_and_nothing_is_written(
     assert not (tmp_path / "data/raw").exists()
 
 
+def test_a_table_of_people_may_have_other_columns(tmp_path: Path) -> None:
+    summary, _ = read(tmp_path, f"file,label,corrected_by\n{NAMES[0]},7,Ana\n")
+    assert summary.notes == ("corrected 1 labels by fixed.csv",)
+
+
 def test_a_label_named_twice_alike_counts_once_and_an_empty_table_corrects_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, f"file,label\n{NAMES[0]},7\n{NAMES[0]},7\n")[0].notes == ("corrected 1 labels by fixed.csv",)
     shutil.rmtree(tmp_path / "data")

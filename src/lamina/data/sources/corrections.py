@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from lamina.data.sources.labels import header_cells, read_rows, separator_of
+from lamina.data.sources.labels import SEPARATORS, header_cells, read_rows, separator_of
 from lamina.data.sources.members import Picture, decode_text, suggestion, to_nfc
 from lamina.errors import UserError
 from lamina.text import quoted
@@ -44,7 +44,8 @@ def read_corrections(path: Path, where: str) -> dict[str, str]:
     found_labels: dict[str, str] = {}
     given, rows = read_rows(text, where, (FILE, column))
     header = header_cells(given)
-    if broken := next((cell for cell in header if CORRECTED in cell and column != CORRECTED), None):
+    separators = "".join(SEPARATORS)
+    if broken := next((cell for cell in header if cell != CORRECTED and cell.strip(separators) == CORRECTED), None):
         raise UserError(
             f"{where}: expected a column {CORRECTED}, got {broken!r}; save the table again, with one kind of separator"
         )
